@@ -1,0 +1,33 @@
+"""jaxeval: how good is an explanation of a neural network?
+
+Every established evaluation metric for attribution maps, batched in JAX; each distinct question
+is put to the model once, for all metrics and explainers together.
+"""
+
+from . import explain as explain
+from . import functional as functional
+from .api import attribute as attribute
+from .api import evaluate as evaluate
+from .api import score as score
+from .engine import EvaluationError as EvaluationError
+from .engine import Host as Host
+from .engine import as_function as as_function
+from .metric import Metric as Metric
+from .metrics import METRICS as METRICS
+from .metrics.axiomatic import *  # noqa: F403
+from .metrics.complexity import *  # noqa: F403
+from .metrics.faithfulness import *  # noqa: F403
+from .metrics.localisation import *  # noqa: F403
+from .metrics.randomisation import *  # noqa: F403
+from .metrics.robustness import *  # noqa: F403
+from .models import from_flax as from_flax
+from .perturb import Perturbation as Perturbation
+from .results import Results as Results
+from .types import Answer as Answer
+from .types import Model as Model
+from .types import Outcome as Outcome
+from .types import Query as Query
+from .types import Sample as Sample
+from .types import pytree as pytree
+from .types import static as static
+from .version import __version__ as __version__

@@ -1,0 +1,296 @@
+"""One block of samples: its clean answers, and every question asked about it.
+
+A question is asked in chunks of (sample, step) slots: probe (make the queries), ask (the only
+programs with the model), measure. In the end the measurements are reduced to outcomes.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..metric import asks_of
+from ..perturb import Perturbation, RandomPerturbation
+from ..types import Answer, Model, Outcome, Query, Sample, canonical
+from . import kernels
+from .ask import Source
+from .fit import check_features, fit_mask
+from .plan import Question
+from .view import measure_one
+
+if TYPE_CHECKING:
+    from .run import Run
+
+IN_FLIGHT = 2
+"""Chunks that may be under way on the device before the host waits for the oldest."""
+
+
+@dataclasses.dataclass
+class Draws:
+    """Given draws of one question: for all samples, or each sample's own."""
+
+    shared: Any = None
+    own: Any = None
+
+
+class Block:
+    """The samples from `start` on, as many as a block holds."""
+
+    def __init__(self, run: Run, start: int):
+        self.run, self.start = run, start
+        self.rows = np.arange(run.local * run.devices) < run.n - start
+        """Which rows are real: a ragged last block is padded."""
+        self.count = int(self.rows.sum())
+        self.where = f"the batch of samples {start}..{start + self.count - 1}"
+        self.labels: np.ndarray | None = None
+        self.samples: dict[str, Sample] = {}
+        self.reference = Answer()
+        self.maps: dict[Any, Any] = {}
+        self.done: dict[tuple[str, str], dict[int, tuple[Any, Any]]] = {}
+        self.steps: dict[tuple[str, str], list[int]] = {}
+        self.pending: collections.deque[Any] = collections.deque()
+
+    # -- the clean samples ---------------------------------------------------------------------
+
+    def answer_clean(self) -> None:
+        """Load the samples and ask the model and every explainer about them as they are."""
+        run, data = self.run, self.run.data
+        position = np.arange(run.n, dtype=np.int32)
+        s = Sample(
+            x=self._load(data.x),
+            y=self._load(np.zeros(run.n, np.int32) if data.y is None else data.y),
+            key=run.asker.put(kernels.keys_of(run.key, self._padded(data.index))),
+            position=self._load(position),
+            extras={k: self._load(v) for k, v in data.extras.items()},
+            channel_axis=run.spec.channel_axis,
+        )
+        if run.clean_output:
+            s = self._clean_output(s)
+        self.labels = np.asarray(s.y)[self.rows]
+        maps = {e: self._clean_map(source, s) for e, source in run.sources.items()}
+        if run.questions is None:  # the shapes of host explainers' maps are known only now
+            run.prepare()
+        for e, a in maps.items():
+            own = dataclasses.replace(s, a=a, features=tuple(a.shape[1:]))
+            mask = fit_mask(data.mask, own, e)
+            mask = None if mask is None else self._load(mask)
+            self.samples[e] = dataclasses.replace(own, mask=mask)
+
+    def _padded(self, rows: np.ndarray) -> np.ndarray:
+        mine = rows[self.start : self.start + len(self.rows)]
+        return np.concatenate([mine, np.repeat(mine[:1], len(self.rows) - len(mine), 0)])
+
+    def _load(self, rows: np.ndarray) -> Any:
+        return self.run.asker.put(self._padded(rows))
+
+    def _resized(self, tree: Any, width: int) -> Any:
+        return kernels.resize(self.run.mesh, width, tree)
+
+    def _real(self, width: int) -> np.ndarray:
+        """Which of `width` rows a device are real, where the block's own come first."""
+        real = np.zeros((self.run.devices, width), bool)
+        real[:, : self.run.local] = self.rows.reshape(self.run.devices, -1)
+        return real.reshape(-1)
+
+    def _clean_output(self, s: Sample) -> Sample:
+        run, width = self.run, self.run.forward_width()
+        x = s.x if width == run.local else self._resized(s.x, width)
+        answer = run.asker.output(run.model, x, run.hidden, self._real(width))
+        self.reference = answer if width == run.local else self._resized(answer, run.local)
+        k = self.reference.logits.shape[-1]
+        run.progress.advance(self.count)
+        if run.data.y is None:
+            y = kernels.predicted(run.mesh, None, self.reference.logits)
+            return dataclasses.replace(s, y=y)
+        if run.data.y.max() >= k:
+            raise ValueError(
+                f"y holds the class {run.data.y.max()}, but the model has {k} outputs (0..{k - 1})"
+            )
+        return s
+
+    def _clean_map(self, source: Source, s: Sample) -> Any:
+        run = self.run
+        if source.stored is not None:
+            return self._load(source.stored)
+        width = run.explain_width(source.name)
+        x, y, keys = s.x, s.y, s.key
+        if width != run.local:
+            x, y, keys = self._resized((x, y, keys), width)
+        a = run.asker.attribution(source, run.model, x, y, keys, self._real(width), self.where)
+        if source.features is None:
+            source.features = tuple(a.shape[1:])
+            check_features(source.name, source.features, run.spec)
+        run.progress.advance(self.count)
+        return a if width == run.local else self._resized(a, run.local)
+
+    def _map(self, explainer: str, prepared: tuple[str | None, bool]) -> Any:
+        """An explainer's maps, prepared as a metric scores them; made once a block."""
+        key = (explainer, prepared)
+        if key not in self.maps:
+            a = self.samples[explainer].a
+            trivial = prepared == (None, False)
+            self.maps[key] = a if trivial else kernels.prepare(self.run.mesh, prepared, a)
+        return self.maps[key]
+
+    def _scored(self, explainer: str, names: list[str]) -> tuple[Any, tuple[int, ...], Any]:
+        """(metrics, which map each scores, the distinct maps) of some metrics of an explainer."""
+        metrics = tuple(self.run.metrics[m] for m in names)
+        kinds = [(m.normalise, m.absolute) for m in metrics]
+        distinct = list(dict.fromkeys(kinds))
+        maps = tuple(self._map(explainer, kind) for kind in distinct)
+        return metrics, tuple(distinct.index(kind) for kind in kinds), maps
+
+    # -- one question --------------------------------------------------------------------------
+
+    def ask(self, q: Question) -> None:
+        """Ask a question about every sample and measure the answers for all who asked it."""
+        pert, draws = self._draws(q.pert)
+        s = self.samples[q.reader]
+        a = self._map(q.reader, q.prepared) if q.prepared is not None else None
+        s = dataclasses.replace(s, a=a, mask=s.mask if "mask" in q.pert.reads else None)
+        plans, counts = self._plan(q, pert, s, draws)
+        if isinstance(pert, RandomPerturbation) and pert.draws_per == "sample":
+            draws = Draws()
+        asking = _Asking(self, q, pert, s, plans, draws)
+        if pert.changes_params:
+            # One set of parameters at a time, which all samples of the block share.
+            once = np.minimum(counts, 1)
+            for step in range(q.n_steps):
+                params = kernels.new_params(pert, self.run.model.params, self.run.key, step)
+                asking(dataclasses.replace(self.run.model, params=params), once, first=step)
+        else:
+            asking(self.run.model, counts)
+        valid = self.run.asker.put(np.arange(q.n_steps)[None] < counts[:, None])
+        for e, subscriptions in q.by.items():
+            for subscription, buffer in zip(subscriptions, asking.buffers[e], strict=True):
+                run = e, subscription.metric
+                self.done.setdefault(run, {})[subscription.slot] = (buffer, valid)
+                self.steps.setdefault(run, []).append(int(counts.sum()))
+
+    def _draws(self, pert: Perturbation) -> tuple[Perturbation, Draws]:
+        """The perturbation without the caller's draws, and the draws of this block."""
+        if not isinstance(pert, RandomPerturbation) or pert.draws is None:
+            return canonical(pert), Draws()
+        given = np.asarray(pert.draws)
+        draws = Draws(own=self._load(given)) if pert.draws_lead(self.run.spec) else Draws(given)
+        return canonical(dataclasses.replace(pert, draws=None)), draws
+
+    def _plan(self, q: Question, pert: Perturbation, s: Sample, draws: Draws) -> Any:
+        """(plans, number of steps [rows]); padding rows have none."""
+        planned = type(pert).plan is not Perturbation.plan
+        counted = type(pert).count is not Perturbation.count
+        plans, steps = None, np.full(len(self.rows), q.n_steps)
+        if planned or counted:
+            args = (pert, draws.shared, s, self.reference, draws.own)
+            plans, counts = kernels.plan(self.run.mesh, None, *args)
+            steps = np.asarray(counts) if counted else steps
+        return plans, np.where(self.rows, steps, 0)
+
+    def wait(self, answer: Any) -> None:
+        """Let the device run ahead of the host by a few chunks, so that memory stays bounded."""
+        self.pending.append(answer)
+        if len(self.pending) > IN_FLIGHT:
+            jax.block_until_ready(self.pending.popleft())
+
+    # -- the end of it -------------------------------------------------------------------------
+
+    def outcomes(self) -> dict[tuple[str, str], Outcome]:
+        """The outcome [n] of every run whose questions have all been asked."""
+        found = {}
+        for e, s in self.samples.items():
+            names = [m for m in self.run.metrics if self._complete(e, m)]
+            if not names:
+                continue
+            slots = [self.done.get((e, m), {}) for m in names]
+            measured = tuple(tuple(got[k][0] for k in sorted(got)) for got in slots)
+            valid = tuple(tuple(got[k][1] for k in sorted(got)) for got in slots)
+            metrics, which, maps = self._scored(e, names)
+            s = dataclasses.replace(s, a=None)
+            args = (metrics, s, maps, self.reference, measured, valid)
+            outcomes = jax.device_get(kernels.reduce(self.run.mesh, which, *args))
+            for m, outcome in zip(names, outcomes, strict=True):
+                found[e, m] = jax.tree.map(lambda v: v[self.rows], outcome)
+        return found
+
+    def _complete(self, explainer: str, metric: str) -> bool:
+        asked = self.done.get((explainer, metric), {})
+        return len(asked) == len(asks_of(self.run.metrics[metric]))
+
+
+class _Asking:
+    """One question about one block, with the buffers [rows, S, ...] of every subscriber."""
+
+    def __init__(
+        self, block: Block, q: Question, pert: Perturbation, s: Sample, plans: Any, draws: Draws
+    ):
+        self.block, self.q, self.pert, self.s, self.plans = block, q, pert, s, plans
+        self.draws = draws
+        self.buffers: dict[str, tuple[Any, ...]] = {}
+        self.scored = {e: block._scored(e, [v.metric for v in subs]) for e, subs in q.by.items()}
+
+    def __call__(self, model: Model, counts: np.ndarray, first: int = 0) -> None:
+        """Ask `counts` [rows] steps of each sample, from step `first` on."""
+        run = self.block.run
+        totals = counts.reshape(run.devices, -1).sum(1)
+        on_device = run.asker.put(counts.astype(np.int32))
+        for chunk in range(-(-int(totals.max()) // run.width)):
+            slots = np.clip(totals - chunk * run.width, 0, run.width)
+            real = (np.arange(run.width)[None] < slots[:, None]).reshape(-1)
+            self._chunk(model, np.int32(chunk), np.int32(first), on_device, real)
+            run.progress.advance(int(slots.sum()) * self.q.cost(run.metrics))
+
+    def _chunk(self, model: Model, chunk: Any, first: Any, counts: Any, real: np.ndarray) -> None:
+        run, q = self.block.run, self.q
+        query, keys, i, step, ok = kernels.probe(
+            run.mesh, run.width, self.pert, self.draws.shared, chunk, first,
+            self.s, self.plans, counts, self.draws.own,
+        )  # fmt: skip
+        output = Answer()
+        if q.asks & {"output", "hidden"}:
+            output = run.asker.output(model, query.x, "hidden" in q.asks, real)
+            self.block.wait(output)
+        for e in q.by:
+            answer = output
+            if e in q.explained(run.metrics):
+                source, where = run.sources[e], f"{self.block.where}, perturbed"
+                a = run.asker.attribution(source, model, query.x, query.y, keys, real, where)
+                answer = dataclasses.replace(output, attribution=a)
+                self.block.wait(a)
+            self._measure(e, query, answer, i, step, ok)
+
+    def _measure(self, e: str, query: Query, answer: Answer, *at: Any) -> None:
+        run, s, ref = self.block.run, self.block.samples[e], self.block.reference
+        metrics, which, maps = self.scored[e]
+        s = dataclasses.replace(s, a=None)
+        if e not in self.buffers:
+            self.buffers[e] = self._buffers(s, query, answer, metrics, which, maps)
+        args = (metrics, s, maps, ref, query, answer, *at, self.buffers[e])
+        self.buffers[e] = kernels.measure(run.mesh, which, *args)
+
+    def _buffers(self, s: Any, query: Any, answer: Any, metrics: Any, which: Any, maps: Any) -> Any:
+        """NaN for every measurement to come, in the shapes that the metrics measure."""
+
+        def shapes(s: Any, maps: Any, ref: Any, query: Any, answer: Any) -> Any:
+            return tuple(
+                measure_one(m, dataclasses.replace(s, a=maps[k]), ref, query, answer)
+                for m, k in zip(metrics, which, strict=True)
+            )
+
+        one = jax.tree.map(
+            lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype),
+            (s, maps, self.block.reference, query, answer),
+        )
+        run, rows = self.block.run, len(self.block.rows)
+        return tuple(
+            run.asker.put(
+                np.full(
+                    (rows, self.q.n_steps, *v.shape), np.nan, jnp.promote_types(v.dtype, "float32")
+                )
+            )
+            for v in jax.eval_shape(shapes, *one)
+        )

@@ -1,0 +1,236 @@
+"""The compiled programs of a run. None of them holds the model but `forward` and `explain`.
+
+Each is a function over a block of samples or a chunk of (sample, step) slots. `spread` runs it
+on a mesh: arrays with a leading sample or slot axis are sharded, the rest replicated, and every
+index is local to its device, so nothing is gathered across devices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+
+from ..metric import Metric
+from ..perturb import Perturbation, RandomPerturbation
+from ..types import Answer, Model, Sample
+from .view import (
+    explainer_key,
+    measure_one,
+    params_key,
+    reduce_one,
+    sample_key,
+    view,
+    view_reference,
+)
+
+TRACES: Counter[str] = Counter()
+"""How often each program was traced in this process: one trace, one compilation."""
+
+
+def spread(n_replicated: int, donate: tuple[int, ...] = ()) -> Callable[[Any], Any]:
+    """Decorator: ``fn(static, *replicated, *sharded)`` as ``run(mesh, static, ...)``, compiled.
+
+    `static` is any hashable; `donate` counts from `static`.
+    """
+
+    def wrap(fn: Any) -> Any:
+        def run(mesh: Any, fixed: Any, *args: Any) -> Any:
+            TRACES[fn.__name__] += 1
+            n = n_replicated
+            specs = (P(),) * n + (P("data"),) * (len(args) - n)
+            body = functools.partial(fn, fixed)
+            return jax.shard_map(
+                body, mesh=mesh, in_specs=specs, out_specs=P("data"), check_vma=False
+            )(*args)
+
+        run.__name__ = fn.__name__
+        return jax.jit(run, static_argnums=(0, 1), donate_argnums=tuple(i + 1 for i in donate))
+
+    return wrap
+
+
+def take(tree: Any, i: Any) -> Any:
+    """Row i of every leaf."""
+    return jax.tree.map(lambda v: v[i], tree)
+
+
+def precise(precision: str) -> Any:
+    """The matmul precision in which the model and the explainers run."""
+    if precision == "highest":
+        return jax.default_matmul_precision("highest")
+    return contextlib.nullcontext()
+
+
+def forward_rows(fixed: tuple[bool, str], model: Model, x: Any) -> Answer:
+    """The logits of a batch, with the hidden layers if wanted: fixed = (hidden, precision)."""
+    hidden, precision = fixed
+    with precise(precision):
+        if not hidden:
+            return Answer(logits=model.apply(model.params, x))
+        assert model.hidden is not None
+        logits, layers = model.hidden(model.params, x)
+        return Answer(logits=logits, hidden=layers)
+
+
+def explain_rows(precision: str, explainer: Any, model: Model, x: Any, y: Any, keys: Any) -> Any:
+    """The attributions of a batch; keys are the samples' own."""
+    with precise(precision):
+        return explainer(model, x, y, jax.vmap(explainer_key)(keys))
+
+
+@spread(1)
+def forward(fixed: Any, model: Model, x: Any) -> Answer:
+    return forward_rows(fixed, model, x)
+
+
+@spread(2)
+def explain(fixed: Any, explainer: Any, model: Model, x: Any, y: Any, keys: Any) -> Any:
+    return explain_rows(fixed, explainer, model, x, y, keys)
+
+
+@spread(0)
+def resize(size: int, tree: Any) -> Any:
+    """The tree with its leading axis cut, or padded with its last row, to `size` a device."""
+
+    def leaf(v: Any) -> Any:
+        n = len(v)
+        return v[:size] if size <= n else v[jnp.minimum(jnp.arange(size), n - 1)]
+
+    return jax.tree.map(leaf, tree)
+
+
+@spread(0)
+def prepare(fixed: tuple[str | None, bool], a: Any) -> Any:
+    """Maps as a metric with these settings scores them: fixed = (normalise, absolute)."""
+    from .. import ops
+
+    return jax.vmap(lambda v: ops.prepare(v, *fixed))(a)
+
+
+@spread(2)
+def plan(fixed: None, pert: Perturbation, shared: Any, s: Sample, ref: Answer, own: Any) -> Any:
+    """(plan, number of steps) of each sample. Draws: `shared` by all, or each sample's `own`."""
+
+    def one(s: Sample, ref: Answer, own: Any) -> Any:
+        if isinstance(pert, RandomPerturbation) and pert.draws_per == "sample":
+            s = dataclasses.replace(s, draw=shared if own is None else own)
+        seen = view(s, pert)
+        made = pert.plan(seen, view_reference(ref, pert))
+        return made, jnp.asarray(pert.count(seen, made), jnp.int32)
+
+    return jax.vmap(one)(s, ref, own)
+
+
+def slots(counts: Any, chunk: Any, width: int) -> tuple[Any, Any, Any]:
+    """Chunk number -> (sample, step, is real) [width].
+
+    The slots of a block are its (sample, step) pairs in that order, `counts` of them a sample.
+    Made on the device: indices made on the host doubled the overhead of a chunk.
+    """
+    ends = jnp.cumsum(counts)
+    slot = chunk * width + jnp.arange(width)
+    i = jnp.minimum(jnp.searchsorted(ends, slot, side="right"), len(counts) - 1)
+    real = slot < ends[-1]
+    return i, jnp.where(real, slot - (ends - counts)[i], 0), real
+
+
+@spread(4)
+def probe(
+    width: int,
+    pert: Perturbation,
+    shared: Any,
+    chunk: Any,
+    first: Any,
+    s: Sample,
+    plans: Any,
+    counts: Any,
+    own: Any,
+) -> Any:
+    """The queries of one chunk, with the keys, rows, steps and reality of its slots.
+
+    `first` is added to every step (parameter steps are asked one at a time).
+    """
+    i, step, real = slots(counts, chunk, width)
+    step = step + first
+
+    def one(i: Any, step: Any) -> Any:
+        row = take(s, i)
+        if isinstance(pert, RandomPerturbation) and pert.draws_per == "step":
+            draw = None if shared is None else shared[step]
+            row = dataclasses.replace(row, draw=draw if own is None else own[i, step])
+        return pert.apply(view(row, pert), take(plans, i), step)
+
+    return jax.vmap(one)(i, step), s.key[i], i, step, real
+
+
+@spread(1, donate=(10,))
+def measure(
+    fixed: tuple[int, ...],
+    metrics: tuple[Metric, ...],
+    s: Sample,
+    maps: tuple[Any, ...],
+    ref: Answer,
+    query: Any,
+    answer: Answer,
+    i: Any,
+    step: Any,
+    real: Any,
+    buffers: tuple[Any, ...],
+) -> tuple[Any, ...]:
+    """Each metric's measurements of one chunk, written into its buffer [n, S, ...].
+
+    `maps` are the differently prepared attributions; `fixed` says which one each metric scores.
+    """
+    s, ref = take(s, i), take(ref, i)
+    prepared = take(maps, i)
+    out = []
+    for metric, which, buffer in zip(metrics, fixed, buffers, strict=True):
+        rows = dataclasses.replace(s, a=prepared[which])
+        got = jax.vmap(functools.partial(measure_one, metric))(rows, ref, query, answer)
+        at = jnp.where(real, i, len(buffer))  # what is out of range is dropped
+        out.append(buffer.at[at, step].set(got.astype(buffer.dtype), mode="drop"))
+    return tuple(out)
+
+
+@spread(1)
+def reduce(
+    fixed: tuple[int, ...],
+    metrics: tuple[Metric, ...],
+    s: Sample,
+    maps: tuple[Any, ...],
+    ref: Answer,
+    measured: tuple[Any, ...],
+    valid: tuple[Any, ...],
+) -> tuple[Any, ...]:
+    """The outcomes [n] of several metrics for one explainer, in one program."""
+    return tuple(
+        jax.vmap(functools.partial(reduce_one, metric))(
+            dataclasses.replace(s, a=maps[which]), ref, got, ok
+        )
+        for metric, which, got, ok in zip(metrics, fixed, measured, valid, strict=True)
+    )
+
+
+@spread(0)
+def predicted(fixed: None, logits: Any) -> Any:
+    return logits.argmax(-1).astype(jnp.int32)
+
+
+@jax.jit
+def keys_of(key: Any, index: Any) -> Any:
+    """The samples' keys [n]."""
+    return jax.vmap(lambda i: sample_key(key, i))(index)
+
+
+@jax.jit
+def new_params(pert: Perturbation, params: Any, key: Any, step: Any) -> Any:
+    """The parameters of one step."""
+    return pert.params(params, params_key(key), step)

@@ -1,0 +1,144 @@
+"""From metrics x explainers to the distinct questions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..metric import Metric, asks_of
+from ..perturb import Perturbation, RandomPerturbation
+from ..types import Model, Sample, identity
+from .view import needs_output
+
+
+@dataclasses.dataclass
+class Subscription:
+    """A metric that wants a question's answers; `slot` says which of its questions it is."""
+
+    metric: str
+    slot: int
+
+
+@dataclasses.dataclass
+class Question:
+    """One distinct question, who asked it, and what of the answer they need together."""
+
+    pert: Perturbation
+    prepared: tuple[str | None, bool] | None
+    """How the map that it reads is prepared; None where it reads none."""
+    reader: str
+    """An explainer whose map (or shape of map) it reads; any will do where it reads none."""
+    n_steps: int
+    by: dict[str, list[Subscription]] = dataclasses.field(default_factory=dict)
+    asks: set[str] = dataclasses.field(default_factory=set)
+
+    def explained(self, metrics: Mapping[str, Metric]) -> list[str]:
+        """The explainers that are asked to explain this question's queries."""
+        return [
+            e
+            for e, subscriptions in self.by.items()
+            if any("attribution" in metrics[s.metric].asks for s in subscriptions)
+        ]
+
+    def cost(self, metrics: Mapping[str, Metric]) -> int:
+        """Evaluations a step: a forward pass if outputs are asked, and one each explainer."""
+        return bool(self.asks & {"output", "hidden"}) + len(self.explained(metrics))
+
+
+def collect(
+    runs: Mapping[tuple[str, str], Metric], model: Model, specs: Mapping[str, Sample], n: int
+) -> list[Question]:
+    """The distinct questions of all runs {(explainer, metric name): metric}.
+
+    Two questions are one where their perturbations are equal in value and see the same things:
+    the same shape of attribution if they read that, the same explainer's map, prepared alike,
+    if they read the map itself.
+
+    Args:
+      specs: per explainer a sample of shapes and dtypes.
+      n: the number of samples, which given draws may have as a leading axis.
+    """
+    found: dict[Any, Question] = {}
+    for (explainer, name), metric in runs.items():
+        spec = specs[explainer]
+        for slot, asked in enumerate(asks_of(metric)):
+            try:
+                pert = asked.bind(model, spec)
+                _check_draws(pert, spec, n)
+            except ValueError as e:
+                raise ValueError(f"metric {name!r} for explainer {explainer!r}: {e}") from e
+            prepared = (metric.normalise, metric.absolute) if "a" in pert.reads else None
+            key = (
+                identity(pert),
+                spec.features if pert.reads & {"a", "features"} else None,
+                (explainer, prepared) if "a" in pert.reads else None,
+            )
+            if key not in found:
+                found[key] = Question(pert, prepared, explainer, pert.n_steps(spec))
+            question = found[key]
+            question.by.setdefault(explainer, []).append(Subscription(name, slot))
+            question.asks |= metric.asks
+    return list(found.values())
+
+
+def _check_draws(pert: Perturbation, spec: Sample, n: int) -> None:
+    if not isinstance(pert, RandomPerturbation) or pert.draws is None:
+        return
+    shape = np.shape(pert.draws)
+    if pert.draws_lead(spec) and shape[0] != n:
+        raise ValueError(f"draws of shape {shape} have {shape[0]} rows for {n} samples")
+    own = shape[len(shape) - pert.draw_ndim(spec) :]
+    if pert.draw_ndim(spec) == len(spec.x.shape) and own != tuple(spec.x.shape):
+        raise ValueError(
+            f"draws of shape {shape} do not fit an input of shape {tuple(spec.x.shape)}"
+        )
+
+
+def chunk_width(questions: list[Question], local: int, batch_size: int) -> int:
+    """Slots of a chunk, at most `batch_size`: what wastes the fewest on padding.
+
+    Clean samples and parameter steps come `local` at a time, other questions as many as there
+    are. A chunk's fixed cost counts as an eighth of a full one.
+    """
+    loads = []
+    for q in questions:
+        whole = q.n_steps * local
+        loads.append((q.n_steps, local) if q.pert.changes_params else (1, whole))
+    most = max((load for _, load in loads), default=local)
+    even = -(-most // max(1, -(-most // batch_size)))  # the largest question in equal chunks
+    candidates = sorted({local, min(batch_size, most), max(local, even)}, reverse=True)
+
+    def slots(width: int) -> float:
+        chunks = 1 + sum(times * -(-load // width) for times, load in loads)
+        return chunks * (width + batch_size / 8)
+
+    return min(candidates, key=slots)
+
+
+def naive_cost(
+    runs: Mapping[tuple[str, str], Metric],
+    steps: Mapping[tuple[str, str], list[int]],
+    n: int,
+    explained: Mapping[str, bool],
+) -> dict[str, int]:
+    """What it would cost to run each metric with each explainer on its own.
+
+    Args:
+      steps: per run the total number of steps over all samples, of each of its questions.
+      explained: whether an explainer has to be asked at all (stored maps need not).
+    """
+    cost = {"output": 0, "attribution": 0, "hidden": 0}
+    for (explainer, name), metric in runs.items():
+        total = sum(steps.get((explainer, name), ()))
+        if needs_output(metric):
+            cost["output"] += n
+        if "hidden" in metric.asks:
+            cost["hidden"] += n + total
+        if metric.asks & {"output", "hidden"}:
+            cost["output"] += total
+        if explained[explainer]:
+            cost["attribution"] += n + (total if "attribution" in metric.asks else 0)
+    return cost

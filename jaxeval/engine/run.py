@@ -1,0 +1,182 @@
+"""One run: every metric of every explainer over one data set, each distinct question asked once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..metric import Metric
+from ..types import Model, Outcome, Sample, canonical
+from .ask import Asker, EvaluationError, Source
+from .batch import automatic
+from .block import Block
+from .fit import check_features, fit_mask
+from .plan import Question, chunk_width, collect, naive_cost
+from .view import needs_output
+
+MOST = 65_536
+"""Evaluations in flight beyond which no device gets faster."""
+
+
+@dataclasses.dataclass
+class Data:
+    """The caller's data set, checked. Rows are samples; y is None for the predicted class."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+    index: np.ndarray
+    mask: np.ndarray | None
+    extras: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass
+class Record:
+    """What a run found: outcomes with NumPy arrays [n], n the samples done."""
+
+    outcomes: dict[tuple[str, str], Outcome]
+    asked: dict[str, Any]
+    y: np.ndarray
+
+
+class Run:
+    """The samples go by in blocks; `batch_size` bounds the evaluations in flight a device."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: Data,
+        sources: Mapping[str, Source],
+        metrics: Mapping[str, Metric],
+        *,
+        key: Any,
+        batch_size: int | None,
+        mesh: Any,
+        precision: str,
+        progress: Any,
+    ):
+        self.data, self.sources, self.key = data, dict(sources), key
+        self.n = len(data.x)
+        self.mesh, self.devices, self.progress = mesh, mesh.devices.size, progress
+        self.asker = Asker(model, mesh, precision)
+        self.model = self.asker.model
+        self.metrics_given = dict(metrics)
+        self.metrics = {m: canonical(metric) for m, metric in metrics.items()}
+        # Questions are collected from the metrics as given: bind looks at concrete values.
+        self.runs = {(e, m): metric for e in sources for m, metric in metrics.items()}
+        self.hidden = any("hidden" in m.asks for m in metrics.values())
+        self.clean_output = data.y is None or any(map(needs_output, metrics.values()))
+        self.spec = Sample(
+            x=jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype),
+            y=jax.ShapeDtypeStruct((), jnp.int32),
+            key=None,
+            position=jax.ShapeDtypeStruct((), jnp.int32),
+            channel_axis=model.sample_channel_axis(data.x.ndim - 1),
+        )
+        self.questions: list[Question] | None = None
+        if all(source.features is not None for source in sources.values()):
+            self._collect()
+        per_device = -(-self.n // self.devices)
+        if batch_size is None:
+            most = MOST
+            if self.questions is not None:
+                most = per_device * max([q.n_steps for q in self.questions], default=1)
+            batch_size = automatic(model, data.x, most, mesh, precision)
+        self.batch_size = batch_size
+        self.local = min(per_device, batch_size)
+        """Samples of a block on each device."""
+        self.width = batch_size
+        """Slots of a chunk on each device."""
+        self.parts: dict[tuple[str, str], list[Outcome]] = {run: [] for run in self.runs}
+        self.labels: list[np.ndarray] = []
+        self.steps: dict[tuple[str, str], list[int]] = {run: [] for run in self.runs}
+        if self.questions is not None:
+            self._set_width(self.questions)
+
+    def prepare(self) -> None:
+        """What has to wait until host explainers have shown the shapes of their maps."""
+        self._set_width(self._collect())
+
+    def _collect(self) -> list[Question]:
+        specs = {}
+        for e, source in self.sources.items():
+            assert source.features is not None
+            specs[e] = dataclasses.replace(self.spec, features=source.features)
+            check_features(e, source.features, self.spec)
+            fit_mask(self.data.mask, specs[e], e)
+        self.questions = collect(self.runs, self.model, specs, self.n)
+        return self.questions
+
+    def _set_width(self, questions: list[Question]) -> None:
+        self.width = chunk_width(questions, self.local, self.batch_size)
+        clean = self.clean_output + sum(s.stored is None for s in self.sources.values())
+        steps = sum(q.cost(self.metrics) * q.n_steps for q in questions)
+        self.progress.start(self.n * (clean + steps))
+
+    def attributions(self, explainer: str) -> np.ndarray:
+        """One explainer's maps [N, ...] of the clean samples."""
+        maps = []
+        for block in self._blocks():
+            block.answer_clean()
+            maps.append(np.asarray(block.samples[explainer].a)[block.rows])
+        return np.concatenate(maps)
+
+    def _blocks(self) -> Iterator[Block]:
+        for start in range(0, self.n, self.local * self.devices):
+            yield Block(self, start)
+
+    def __call__(self) -> Record:
+        """Ask everything. An `EvaluationError` or an interrupt carries the `Record` until then."""
+        block = None
+        try:
+            for block in self._blocks():
+                block.answer_clean()
+                for question in self.questions or ():
+                    block.ask(question)
+                self._keep(block)
+                block = None
+        except (EvaluationError, KeyboardInterrupt) as e:
+            if block is not None:
+                self._keep(block)
+            e.partial = self.record()  # type: ignore[union-attr]
+            raise
+        return self.record()
+
+    def _keep(self, block: Block) -> None:
+        """Take over what a block found; of one that was cut short, what was finished."""
+        for run, outcome in block.outcomes().items():
+            self.parts[run].append(outcome)
+        for run, steps in block.steps.items():
+            self.steps[run].extend(steps)
+        if block.labels is not None:
+            self.labels.append(block.labels)
+
+    def record(self) -> Record:
+        """What has been scored so far."""
+        outcomes = {}
+        for run, parts in self.parts.items():
+            if parts:
+                outcome = jax.tree.map(lambda *v: np.concatenate(v), *parts)
+                if len(outcome.score) == self.n:
+                    outcome = self.runs[run].aggregate(outcome)
+                outcomes[run] = jax.tree.map(np.asarray, outcome)
+        explained = {e: s.explainer is not None for e, s in self.sources.items()}
+        naive = naive_cost(self.runs, self.steps, self.n, explained)
+        y = np.concatenate(self.labels) if self.labels else np.zeros(0, np.int32)
+        return Record(outcomes, {**self.asker.asked, "naive": naive}, y)
+
+    # -- shapes of the compiled programs -------------------------------------------------------
+
+    def forward_width(self) -> int:
+        """Rows of the forward program on each device: one shape for clean samples and chunks."""
+        asked = any(q.asks & {"output", "hidden"} for q in self.questions or ())
+        return self.width if asked else self.local
+
+    def explain_width(self, explainer: str) -> int:
+        """Rows of one explainer's program on each device."""
+        asked = any(explainer in q.explained(self.metrics) for q in self.questions or ())
+        return self.width if asked else self.local

@@ -1,0 +1,155 @@
+"""One metric of ONE sample as a pure function, for anyone's jit, vmap and grad."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..metric import Metric, asks_of, bind
+from ..perturb import Perturbation, RandomPerturbation
+from ..types import Answer, Model, Outcome, Sample, canonical
+from . import kernels
+from .ask import Host, Traced
+from .inputs import read_precision
+from .view import (
+    measure_one,
+    needs_output,
+    params_key,
+    reduce_one,
+    sample_key,
+    view,
+    view_reference,
+)
+
+
+def as_function(
+    metric: Metric,
+    model: Model,
+    explainer: Any = None,
+    *,
+    output: Any = "probability",
+    batch_size: int = 1,
+    precision: str = "highest",
+) -> Callable[..., Outcome]:
+    """The metric as a pure function ``f(x, y, a, key, index=0, mask=None, extras=None)``.
+
+    It scores ONE sample, x [...], y [], a [features], to an `Outcome`, and may be jitted, vmapped
+    over samples and differentiated in what the metric depends on smoothly. `a` may be None where
+    there is an `explainer`. Given the same key, index and a, it gives what `score` gives for the
+    sample with that index.
+
+    Args:
+      batch_size: steps that are evaluated together.
+      output: as in `jaxeval.evaluate`; `precision`: likewise.
+
+    Raises:
+      TypeError: for a host model or explainer, and for a metric over a whole data set.
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"as_function: model must be a jaxeval.Model, got {type(model).__name__}")
+    if model.host or isinstance(explainer, Host):
+        raise TypeError("as_function: a host callable cannot be part of a traced function")
+    if type(metric).aggregate is not Metric.aggregate:
+        raise TypeError(f"as_function: {type(metric).__name__} is defined over a whole data set")
+    if "attribution" in metric.asks and explainer is None:
+        raise TypeError(f"as_function: {type(metric).__name__} explains anew: give explainer=")
+    read_precision(precision)
+    metric = bind(metric, output)
+    if explainer is not None and jax.tree_util.treedef_is_leaf(jax.tree.structure(explainer)):
+        explainer = Traced(fn=explainer)
+    hidden = "hidden" in metric.asks
+
+    def explain(model: Model, x: Any, y: Any, key: Any) -> Any:
+        args = explainer, model, x[None], y[None], key[None]
+        return kernels.explain_rows(precision, *args)[0]
+
+    def ask(model: Model, x: Any, y: Any, key: Any, output: bool, attribution: bool) -> Answer:
+        answer = Answer()
+        if output:
+            answer = kernels.take(kernels.forward_rows((hidden, precision), model, x[None]), 0)
+        if attribution:
+            answer = dataclasses.replace(answer, attribution=explain(model, x, y, key))
+        return answer
+
+    def f(
+        x: Any, y: Any, a: Any, key: Any, index: Any = 0, mask: Any = None, extras: Any = None
+    ) -> Outcome:
+        x, y = jnp.asarray(x), jnp.asarray(y, jnp.int32)
+        key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
+        own = sample_key(key, index)
+        reference = ask(model, x, y, own, needs_output(metric), False)
+        if a is None:
+            if explainer is None:
+                raise TypeError("a is None: give the attribution, or as_function an explainer")
+            a = explain(model, x, y, own)
+        sample = Sample(
+            x=x,
+            y=y,
+            key=own,
+            position=jnp.asarray(index),
+            a=metric.prepare(jnp.asarray(a)),
+            mask=mask,
+            extras=extras or {},
+            features=tuple(jnp.shape(a)),
+            channel_axis=model.sample_channel_axis(x.ndim),
+        )
+        got = [
+            _ask_all(
+                metric, model, pert.bind(model, sample), sample, reference, key, ask, batch_size
+            )
+            for pert in asks_of(metric)
+        ]
+        return reduce_one(
+            metric, sample, reference, tuple(m for m, _ in got), tuple(v for _, v in got)
+        )
+
+    return f
+
+
+def _ask_all(
+    metric: Metric,
+    model: Model,
+    pert: Perturbation,
+    sample: Sample,
+    reference: Answer,
+    key: Any,
+    ask: Callable[..., Answer],
+    batch_size: int,
+) -> tuple[Any, Any]:
+    """(measurements [S, ...], which are valid [S]) of one question."""
+    n_steps, pert, draw = pert.n_steps(sample), *_draws(pert, sample)
+    once = isinstance(pert, RandomPerturbation) and pert.draws_per == "sample"
+    seen = view(dataclasses.replace(sample, draw=draw) if once else sample, pert)
+    plan = pert.plan(seen, view_reference(reference, pert))
+    output = bool(metric.asks & {"output", "hidden"})
+
+    def step(t: Any) -> Any:
+        asked = model
+        if pert.changes_params:
+            params = pert.params(model.params, params_key(key), t)
+            asked = dataclasses.replace(model, params=params)
+        row = seen
+        if draw is not None and not once:
+            row = dataclasses.replace(seen, draw=draw[t])
+        query = pert.apply(row, plan, t)
+        attribution = "attribution" in metric.asks
+        answer = ask(asked, query.x, query.y, sample.key, output, attribution)
+        return measure_one(metric, sample, reference, query, answer)
+
+    size = 1 if pert.changes_params else min(batch_size, n_steps)
+    measured = jax.lax.map(step, jnp.arange(n_steps), batch_size=size if size > 1 else None)
+    return measured, jnp.arange(n_steps) < pert.count(seen, plan)
+
+
+def _draws(pert: Perturbation, sample: Sample) -> tuple[Perturbation, Any]:
+    """The perturbation without given draws, and this sample's draws."""
+    if not isinstance(pert, RandomPerturbation) or pert.draws is None:
+        return canonical(pert), None
+    draws = jnp.asarray(pert.draws)
+    draws = draws[sample.position] if pert.draws_lead(sample) else draws
+    return canonical(dataclasses.replace(pert, draws=None)), draws

@@ -1,0 +1,124 @@
+"""The base of every metric: what it asks of the model, and how answers become a score."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from . import check, ops
+from .types import Answer, Outcome, Query, Sample, pytree, static
+
+if TYPE_CHECKING:
+    from .perturb import Perturbation
+
+M = TypeVar("M", bound="Metric")
+
+
+class DirectionBy:
+    """A `direction` that follows a field: the class shows the default, an instance its own."""
+
+    def __init__(self, field: str, default: str, **directions: str):
+        self.field, self.default, self.directions = field, default, directions
+
+    def __get__(self, owner: Any, cls: type) -> str:
+        value = None if owner is None else getattr(owner, self.field)
+        return self.directions.get(str(value), self.default)
+
+
+@pytree
+class Metric:
+    """A metric. Its methods see ONE sample; the engine batches, shares and shards them.
+
+    A metric names its `questions()`; the engine asks each distinct question once and hands
+    every answer to `measure`, which makes a few numbers of it; `reduce` makes the `Outcome`
+    of a sample's measurements, and `aggregate` exists for metrics over a whole data set.
+
+    Attributes:
+      family: faithfulness, robustness, localisation, complexity, randomisation or axiomatic.
+      direction: "higher" or "lower": which scores are better.
+      asks: what it needs of the clean sample and of every query: a subset of
+        {"output", "attribution", "hidden"}.
+      needs: what the caller must give beside x, y and a: a subset of {"mask"}.
+      reference: the paper.
+
+    Args:
+      normalise: how an attribution is scaled, per sample, before it is scored: "max" (by its
+        largest magnitude), "negative" (positive and negative parts each by their own),
+        "second_moment" (by the root of its mean square) or None.
+      absolute: whether magnitudes are scored (taken after normalising).
+      output: what the model's "score of the class" is: "probability", "logit",
+        "log_probability" or a function ``(logits [K], y) -> scalar``; None follows the run.
+    """
+
+    family: ClassVar[str]
+    direction: ClassVar[Any]
+    asks: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
+    reference: ClassVar[str]
+
+    normalise: str | None = static("max")
+    absolute: bool = static(False)
+    output: Any = static(None)
+
+    def __post_init__(self) -> None:
+        check.one_of(self, "normalise", (*ops.NORMALISE, None))
+        check.one_of(self, "absolute", (True, False))
+        if not callable(self.output):
+            check.one_of(self, "output", (*ops.OUTPUTS, None))
+
+    def questions(self) -> Perturbation | tuple[Perturbation, ...] | None:
+        """What to ask the model: None, one perturbation, or a tuple of them."""
+        return None
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        """A few numbers [...] of one answer; `reference` is the answer on the clean sample."""
+        return self.value(answer, query.y)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        """The outcome of a sample's measurements [S, ...]; `valid` [S] marks the real steps."""
+        raise NotImplementedError(f"{type(self).__name__}.reduce")
+
+    def aggregate(self, outcome: Outcome) -> Outcome:
+        """The outcome [N] over a whole data set, of what `reduce` recorded of each sample."""
+        return outcome
+
+    def value(self, answer: Answer, y: Any) -> Any:
+        """f: the scalar output for class y."""
+        return ops.value(answer.logits, y, self.output)
+
+    def drop(self, reference: Answer, answer: Answer, y: Any) -> Any:
+        """f(x) - f(x'), without cancellation for probabilities."""
+        return ops.difference(reference.logits, answer.logits, y, self.output)
+
+    def mass_and_drop(
+        self, sample: Sample, reference: Answer, query: Query, answer: Answer
+    ) -> jax.Array:
+        """[2]: the attribution that the query took away (`aux` marks it), and f(x) - f(x')."""
+        mass = jnp.where(query.aux, sample.a.ravel(), 0).sum()
+        return jnp.stack([mass, self.drop(reference, answer, sample.y)])
+
+    def prepare(self, a: Any) -> Any:
+        """The attribution as it is scored: normalised, then absolute."""
+        return None if a is None else ops.prepare(a, self.normalise, self.absolute)
+
+    def __call__(
+        self, model: Any, x: Any, y: Any = None, a: Any = None, **kwargs: Any
+    ) -> jax.Array:
+        """The scores [N]; arguments as in `jaxeval.score`."""
+        from .api import score  # the engine knows metrics, not the other way round
+
+        return score(self, model, x, y, a, **kwargs).score
+
+
+def bind(metric: M, output: Any) -> M:
+    """The metric with the run's `output` where it has none of its own."""
+    return dataclasses.replace(metric, output=output) if metric.output is None else metric
+
+
+def asks_of(metric: Metric) -> tuple[Perturbation, ...]:
+    """The metric's questions, always as a tuple."""
+    q = metric.questions()
+    return () if q is None else q if isinstance(q, tuple) else (q,)

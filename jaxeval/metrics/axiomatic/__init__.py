@@ -1,0 +1,6 @@
+"""Axiomatic: does the attribution keep properties that it should have?"""
+
+from .completeness import Completeness as Completeness
+from .completeness import completeness as completeness
+from .non_sensitivity import NonSensitivity as NonSensitivity
+from .non_sensitivity import non_sensitivity as non_sensitivity

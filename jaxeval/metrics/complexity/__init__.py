@@ -1,0 +1,8 @@
+"""Complexity: how few features does the attribution use?"""
+
+from .complexity import Complexity as Complexity
+from .complexity import complexity as complexity
+from .effective_complexity import EffectiveComplexity as EffectiveComplexity
+from .effective_complexity import effective_complexity as effective_complexity
+from .sparseness import Sparseness as Sparseness
+from .sparseness import sparseness as sparseness

@@ -1,0 +1,46 @@
+"""Sparseness: is the attribution concentrated on few features?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ...metric import Metric
+from ...types import Answer, Outcome, Sample, pytree
+
+
+def sparseness(a: Float[Array, "*features"]) -> Float[Array, ""]:
+    """The Gini index of |a|: 0 where all are equal, 1 - 1/F where one has all; NaN for zeros.
+
+    >>> import jax.numpy as jnp
+    >>> float(sparseness(jnp.array([0.0, 0.0, 0.0, -1.0])))
+    0.75
+    """
+    v = jnp.sort(jnp.abs(a).ravel())
+    n = v.size
+    v = v / jnp.where(v[-1] > 0, v[-1], 1)
+    total = v.sum()
+    weights = (2 * jnp.arange(1, n + 1) - n - 1) / n
+    gini = (weights * v).sum() / jnp.where(total > 0, total, 1)
+    return jnp.where(total > 0, gini, jnp.nan)
+
+
+@pytree
+class Sparseness(Metric):
+    r"""Gini index of the magnitudes of the attribution.
+
+    .. math:: G = \frac{\sum_i (2 i - F - 1) \, |a|_{(i)}}{F \sum_i |a|_{(i)}}
+
+    with |a| in ascending order. Higher is better, within [0, 1 - 1/F]. NaN for a map of zeros.
+
+    Outcome: score [].
+    """
+
+    family = "complexity"
+    direction = "higher"
+    reference = "Chalasani et al. 2020, Concise explanations of neural networks, ICML"
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=sparseness(sample.a))

@@ -1,0 +1,18 @@
+"""Faithfulness: does the attribution tell what the model responds to?"""
+
+from .deletion import Deletion as Deletion
+from .deletion import deletion as deletion
+from .faithfulness_correlation import FaithfulnessCorrelation as FaithfulnessCorrelation
+from .faithfulness_correlation import faithfulness_correlation as faithfulness_correlation
+from .faithfulness_estimate import FaithfulnessEstimate as FaithfulnessEstimate
+from .faithfulness_estimate import faithfulness_estimate as faithfulness_estimate
+from .infidelity import Infidelity as Infidelity
+from .infidelity import infidelity as infidelity
+from .insertion import Insertion as Insertion
+from .insertion import insertion as insertion
+from .pixel_flipping import PixelFlipping as PixelFlipping
+from .pixel_flipping import pixel_flipping as pixel_flipping
+from .region_perturbation import RegionPerturbation as RegionPerturbation
+from .region_perturbation import region_perturbation as region_perturbation
+from .sensitivity_n import SensitivityN as SensitivityN
+from .sensitivity_n import sensitivity_n as sensitivity_n

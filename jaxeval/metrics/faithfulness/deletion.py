@@ -1,0 +1,64 @@
+"""Deletion: the area under the output as the top-ranked features go, both ends included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb.deletion import RankedDeletion, check_steps
+from ...types import Answer, Outcome, Sample, pytree, static
+
+
+def deletion(curve: Float[Array, " S+1"]) -> Float[Array, ""]:
+    """The trapezoid area under f(x), f(x_1), ..., f(x_S), spread evenly on [0, 1].
+
+    >>> import jax.numpy as jnp
+    >>> float(deletion(jnp.array([1.0, 0.0, 0.0])))
+    0.25
+    """
+    return ops.area(curve)
+
+
+@pytree
+class Deletion(Metric):
+    r"""Area under the output as features are set to the baseline, the most relevant first.
+
+    .. math:: c_s = f(x_{\text{top } k_s \to b}), \quad k_s = \lfloor F s / S \rfloor,
+              \quad s = 0 \dots S
+
+    Lower is better. Never NaN. Shares its questions with `PixelFlipping`.
+
+    Args:
+      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
+      features_in_step: m instead of n_steps: k_s = min(m s, F).
+      baseline: b, see `jaxeval.ops.baseline`.
+
+    Outcome: score []; curve [S + 1].
+    """
+
+    family = "faithfulness"
+    direction = "lower"
+    asks = frozenset({"output"})
+    reference = "Petsiuk et al. 2018, RISE: Randomized input sampling for explanation, BMVC"
+
+    n_steps: int | None = static(32)
+    features_in_step: int | None = static(None)
+    baseline: Any = "black"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_steps(self)
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RankedDeletion:
+        return RankedDeletion(
+            steps=self.n_steps, features_in_step=self.features_in_step, baseline=self.baseline
+        )
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        curve = jnp.concatenate([self.value(reference, sample.y)[None], measured])
+        return Outcome(score=deletion(curve), curve=curve)

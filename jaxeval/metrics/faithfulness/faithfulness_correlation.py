@@ -1,0 +1,70 @@
+"""Faithfulness correlation: do random subsets with more attribution move the output more?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import RandomSubsets
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def faithfulness_correlation(
+    sums: Float[Array, " R"], drops: Float[Array, " R"]
+) -> Float[Array, ""]:
+    """Pearson's correlation of the subsets' attributions with the drops of the output.
+
+    >>> import jax.numpy as jnp
+    >>> v = jnp.arange(4.0)
+    >>> round(float(faithfulness_correlation(v, 2 * v)), 4)
+    1.0
+    """
+    return ops.pearson(sums, drops)
+
+
+@pytree
+class FaithfulnessCorrelation(Metric):
+    r"""Correlation, over random subsets, of their attribution with the drop when they go.
+
+    .. math:: \operatorname{corr}_{S} \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
+
+    Higher is better, within [-1, 1]. NaN where either side is constant.
+
+    Args:
+      n_runs: number of random subsets.
+      subset_size: features in a subset; at most the number of features.
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every subset.
+      draws: the subsets, feature indices [n_runs, n] or [N, n_runs, n].
+
+    Outcome: score [].
+    """
+
+    family = "faithfulness"
+    direction = "higher"
+    asks = frozenset({"output"})
+    reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
+
+    n_runs: int = static(100)
+    subset_size: Any = 224
+    baseline: Any = "black"
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_runs", least=2)
+        check.integer(self, "subset_size")
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RandomSubsets:
+        return RandomSubsets(
+            n_runs=self.n_runs, sizes=self.subset_size, baseline=self.baseline, draws=self.draws
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.mass_and_drop(sample, reference, query, answer)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=faithfulness_correlation(measured[:, 0], measured[:, 1]))

@@ -1,0 +1,64 @@
+"""Faithfulness estimate: do features with more attribution, each alone, move the output more?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import RankedDeletion
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def faithfulness_estimate(sums: Float[Array, " S"], drops: Float[Array, " S"]) -> Float[Array, ""]:
+    """Pearson's correlation of the groups' attributions with the drops of the output.
+
+    >>> import jax.numpy as jnp
+    >>> v = jnp.arange(4.0)
+    >>> round(float(faithfulness_estimate(v, -v)), 4)
+    -1.0
+    """
+    return ops.pearson(sums, drops)
+
+
+@pytree
+class FaithfulnessEstimate(Metric):
+    r"""Correlation, over groups of features in rank order, of their attribution with the drop.
+
+    .. math:: \operatorname{corr}_{s} \Big( \sum_{i \in G_s} a_i, \; f(x) - f(x_{G_s \to b}) \Big)
+
+    G_s holds the features with ranks m (s - 1) + 1 to m s, and goes alone. Higher is better,
+    within [-1, 1]. NaN where either side is constant.
+
+    Args:
+      features_in_step: m, features in a group; the last one may be smaller.
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+
+    Outcome: score [].
+    """
+
+    family = "faithfulness"
+    direction = "higher"
+    asks = frozenset({"output"})
+    reference = "Alvarez-Melis and Jaakkola 2018, Towards robust interpretability, NeurIPS"
+
+    features_in_step: int = static(1)
+    baseline: Any = "black"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "features_in_step")
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RankedDeletion:
+        return RankedDeletion(
+            features_in_step=self.features_in_step, alone=True, baseline=self.baseline
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.mass_and_drop(sample, reference, query, answer)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=faithfulness_estimate(measured[:, 0], measured[:, 1]))

@@ -1,0 +1,107 @@
+"""Infidelity: how far is the attribution from explaining what perturbations do to the output?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import EachPatch, Noise, Perturbation, RandomSquares
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+PERTURBATIONS = ("gaussian", "square", "patches")
+
+
+def infidelity(
+    products: Float[Array, " S"], drops: Float[Array, " S"], normalised: bool = False
+) -> Float[Array, ""]:
+    """The mean of (I . a - drop)^2; `normalised` first scales I . a by its best factor.
+
+    >>> import jax.numpy as jnp
+    >>> v = jnp.arange(4.0)
+    >>> float(infidelity(v, v)), float(infidelity(2 * v, v, normalised=True))
+    (0.0, 0.0)
+    """
+    if normalised:
+        power = (products**2).sum()
+        beta = (products * drops).sum() / jnp.where(power > 0, power, 1)
+        products = beta * products
+    return ((products - drops) ** 2).mean()
+
+
+@pytree
+class Infidelity(Metric):
+    r"""Expected squared difference of I . a from the drop that the perturbation I causes.
+
+    .. math:: \mathbb{E}_I \big[ (I^\top a - (f(x) - f(x - I)))^2 \big]
+
+    Lower is better, 0 at best (any exact linear model explained by its weights). With a pixel
+    map, I is summed over the channels. Maps are not normalised by default, and f is the logit.
+    Never NaN.
+
+    Args:
+      perturbation: "gaussian" (I normal with `std`), "square" (a square of `patch_size` at a
+        random place set to the baseline: I = x - x') or "patches" (each patch of the tiling in
+        turn set to the baseline).
+      n_samples: number of draws ("patches" has one per patch).
+      normalised: scale I . a by the factor beta that fits the drops best, so that the scale of
+        the map does not count.
+      draws: I itself, [S, *x] or [N, S, *x] for "gaussian"; first corners, int [S, axes] or
+        [N, S, axes] for "square".
+
+    Outcome: score [], in squared units of the output.
+    """
+
+    family = "faithfulness"
+    direction = "lower"
+    asks = frozenset({"output"})
+    reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
+
+    normalise: str | None = static(None)
+    output: Any = static("logit")
+    perturbation: str = static("gaussian")
+    n_samples: int = static(50)
+    std: Any = 0.2
+    patch_size: int = static(4)
+    baseline: Any = "black"
+    normalised: bool = static(False)
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.one_of(self, "perturbation", PERTURBATIONS)
+        check.integer(self, "n_samples")
+        check.integer(self, "patch_size")
+        check.real(self, "std", above=0)
+        check.one_of(self, "normalised", (True, False))
+        check.baseline(self, "baseline", ops.BASELINES)
+        if self.draws is not None and self.perturbation == "patches":
+            raise ValueError('Infidelity(draws=...): "patches" draws nothing')
+
+    def questions(self) -> Perturbation:
+        if self.perturbation == "gaussian":
+            return Noise(
+                kind="gaussian",
+                scale=self.std,
+                n_samples=self.n_samples,
+                subtract=True,
+                draws=self.draws,
+            )
+        if self.perturbation == "patches":
+            return EachPatch(patch_size=self.patch_size, baseline=self.baseline)
+        return RandomSquares(
+            patch_size=self.patch_size,
+            n_samples=self.n_samples,
+            baseline=self.baseline,
+            draws=self.draws,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        product = ((sample.x - query.x) * sample.to_input(sample.a)).sum()
+        return jnp.stack([product, self.drop(reference, answer, sample.y)])
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=infidelity(measured[:, 0], measured[:, 1], self.normalised))

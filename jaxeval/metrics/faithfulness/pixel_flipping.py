@@ -1,0 +1,72 @@
+"""Pixel flipping: how fast does the output fall as the top-ranked features go?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import DirectionBy, Metric
+from ...perturb.deletion import ORDERS, RankedDeletion, check_steps
+from ...types import Answer, Outcome, Sample, pytree, static
+
+
+def pixel_flipping(curve: Float[Array, " S"]) -> Float[Array, ""]:
+    """The trapezoid area under f(x_1), ..., f(x_S), spread evenly on [0, 1].
+
+    >>> import jax.numpy as jnp
+    >>> float(pixel_flipping(jnp.array([1.0, 0.5, 0.0])))
+    0.5
+    """
+    return ops.area(curve)
+
+
+@pytree
+class PixelFlipping(Metric):
+    r"""Area under the output as features are set to the baseline, the most relevant first.
+
+    .. math:: c_s = f(x_{\text{top } k_s \to b}), \quad k_s = \lfloor F s / S \rfloor,
+              \quad s = 1 \dots S
+
+    Lower is better for order "morf" (most relevant first), higher for "lerf" (least first);
+    "random" is the control, in an order that no explainer chose. f(x) itself is not part of the
+    curve. Never NaN.
+
+    Args:
+      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
+      features_in_step: m instead of n_steps: k_s = min(m s, F).
+      order: "morf", "lerf" or "random" (`draws`: the order, feature indices [F] or [N, F]).
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+
+    Outcome: score []; curve [S].
+    """
+
+    family = "faithfulness"
+    direction = DirectionBy("order", "lower", lerf="higher")
+    asks = frozenset({"output"})
+    reference = "Bach et al. 2015, On pixel-wise explanations, PLOS ONE"
+
+    n_steps: int | None = static(32)
+    features_in_step: int | None = static(None)
+    order: str = static("morf")
+    baseline: Any = "black"
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_steps(self)
+        check.one_of(self, "order", ORDERS)
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RankedDeletion:
+        return RankedDeletion(
+            order=self.order,
+            steps=self.n_steps,
+            features_in_step=self.features_in_step,
+            baseline=self.baseline,
+            draws=self.draws,
+        )
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=pixel_flipping(measured), curve=measured)

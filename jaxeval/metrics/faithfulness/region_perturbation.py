@@ -1,0 +1,66 @@
+"""Region perturbation: how far does the output fall as the top-ranked patches go?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import RankedPatches
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def region_perturbation(drops: Float[Array, " L"]) -> Float[Array, ""]:
+    """AOPC, the area over the perturbation curve: the drops f(x) - f(x_k) summed, over L + 1.
+
+    >>> import jax.numpy as jnp
+    >>> float(region_perturbation(jnp.array([1.0, 1.0, 1.0])))
+    0.75
+    """
+    return drops.sum() / (drops.size + 1)
+
+
+@pytree
+class RegionPerturbation(Metric):
+    r"""Mean drop of the output as patches are set to the baseline, the most relevant first.
+
+    .. math:: \text{AOPC} = \frac{1}{L + 1} \sum_{k=1}^{L} f(x) - f(x_k)
+
+    Patches tile the input from its first corner (what does not fill one is left alone) and are
+    ranked by their summed attribution. Higher is better. Never NaN.
+
+    Args:
+      patch_size: side of a patch, in pixels.
+      n_regions: L, cut to the number of patches; None: all of them.
+      baseline: see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+
+    Outcome: score []; curve [L], the drops.
+    """
+
+    family = "faithfulness"
+    direction = "higher"
+    asks = frozenset({"output"})
+    reference = "Samek et al. 2017, Evaluating the visualization of what a DNN has learned, TNNLS"
+
+    patch_size: int = static(8)
+    n_regions: int | None = static(100)
+    baseline: Any = "black"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "patch_size")
+        check.integer(self, "n_regions", optional=True)
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RankedPatches:
+        return RankedPatches(
+            patch_size=self.patch_size, n_regions=self.n_regions, baseline=self.baseline
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.drop(reference, answer, sample.y)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=region_perturbation(measured), curve=measured)

@@ -1,0 +1,86 @@
+"""Sensitivity-n: for subsets of each size, does the attribution tell the drop of the output?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import RandomSubsets
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def sensitivity_n(
+    sums: Float[Array, "K R"], drops: Float[Array, "K R"]
+) -> tuple[Float[Array, ""], Float[Array, " K"]]:
+    """(mean over sizes, Pearson's correlation per size [K]); sizes where it is NaN are left out.
+
+    >>> import jax.numpy as jnp
+    >>> v = jnp.arange(4.0)
+    >>> score, curve = sensitivity_n(jnp.stack([v, v]), jnp.stack([v, -v]))
+    >>> curve.round(4).tolist(), abs(round(float(score), 4))
+    ([1.0, -1.0], 0.0)
+    """
+    curve = jax.vmap(ops.pearson)(sums, drops)
+    return jnp.nanmean(curve), curve
+
+
+@pytree
+class SensitivityN(Metric):
+    r"""Correlation, over random subsets of n features, of attribution and drop; mean over n.
+
+    .. math:: \frac{1}{K} \sum_{n} \operatorname{corr}_{|S| = n}
+              \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
+
+    Higher is better, within [-1, 1]. A size at which either side is constant is left out of the
+    mean; NaN where all are.
+
+    Args:
+      n_runs: random subsets per size.
+      sizes: the sizes n [K]; None: `n_sizes` of them, spread evenly on a log scale from 1 to
+        floor(`n_max_percentage` F), without repeats.
+      n_max_percentage: the largest size as a share of the features, in (0, 1].
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every subset.
+
+    Outcome: score []; curve [K], the correlation per size.
+    """
+
+    family = "faithfulness"
+    direction = "higher"
+    asks = frozenset({"output"})
+    reference = "Ancona et al. 2018, Towards better understanding of gradient-based methods, ICLR"
+
+    n_runs: int = static(100)
+    sizes: Any = None
+    n_sizes: int = static(6)
+    n_max_percentage: Any = 0.8
+    baseline: Any = "black"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_runs", least=2)
+        check.integer(self, "n_sizes")
+        check.real(self, "n_max_percentage", above=0, most=1)
+        check.integers(self, "sizes", optional=True)
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RandomSubsets:
+        return RandomSubsets(
+            n_runs=self.n_runs,
+            sizes=None if self.sizes is None else jnp.asarray(self.sizes),
+            n_sizes=self.n_sizes,
+            largest=self.n_max_percentage,
+            baseline=self.baseline,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.mass_and_drop(sample, reference, query, answer)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        by_size = measured.reshape(-1, self.n_runs, 2)
+        score, curve = sensitivity_n(by_size[..., 0], by_size[..., 1])
+        return Outcome(score=score, curve=curve)

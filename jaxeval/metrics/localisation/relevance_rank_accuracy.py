@@ -1,0 +1,47 @@
+"""Relevance rank accuracy: are the top-ranked features on the object?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ... import ops
+from ...metric import Metric
+from ...types import Answer, Outcome, Sample, pytree
+
+
+def relevance_rank_accuracy(
+    a: Float[Array, "*features"], mask: Bool[Array, "*features"]
+) -> Float[Array, ""]:
+    """The share of the |mask| top-ranked features that lie in the mask; NaN for an empty one.
+
+    >>> import jax.numpy as jnp
+    >>> float(relevance_rank_accuracy(jnp.array([3.0, 2.0, 1.0]), jnp.array([True, False, True])))
+    0.5
+    """
+    inside = mask.ravel()
+    n = inside.sum()
+    top = ops.places(ops.descending(a)) < n
+    return jnp.where(n > 0, (top & inside).sum() / jnp.maximum(n, 1), jnp.nan)
+
+
+@pytree
+class RelevanceRankAccuracy(Metric):
+    r"""Share of the object's K features among the K features with the largest attribution.
+
+    .. math:: |\operatorname{top}_K(a) \cap M| / K, \quad K = |M|
+
+    Ties go to the lowest index. Higher is better, within [0, 1]. NaN for an empty mask.
+
+    Outcome: score [].
+    """
+
+    family = "localisation"
+    direction = "higher"
+    needs = frozenset({"mask"})
+    reference = "Arras et al. 2022, CLEVR-XAI, Information Fusion"
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=relevance_rank_accuracy(sample.a, sample.mask))

@@ -1,0 +1,98 @@
+"""Model parameter randomisation test: does the explanation change as the layers are randomised?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb.layers import ORDERS, WAYS, RandomiseLayers
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+SIMILARITIES = ("spearman", "pearson", "ssim")
+SCORES = ("mean", "last")
+
+
+def mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Array, ""]:
+    """The mean over seeds and layers, or over seeds at the last layer.
+
+    >>> import jax.numpy as jnp
+    >>> float(mprt(jnp.array([[1.0, 0.5]]))), float(mprt(jnp.array([[1.0, 0.5]]), "last"))
+    (0.75, 0.5)
+    """
+    return similarities.mean() if score == "mean" else similarities[:, -1].mean()
+
+
+@pytree
+class MPRT(Metric):
+    r"""Similarity of the explanation to those of models whose layers are randomised.
+
+    .. math:: \frac{1}{L} \sum_{l=1}^{L}
+              \operatorname{sim}\big(\phi(x; \theta), \phi(x; \theta^{(l)})\big)
+
+    Layers are found in the traced model, in the order in which it calls them. Lower is better:
+    an explanation that stays the same does not depend on the model. Magnitudes are compared by
+    default. NaN where a similarity is (a constant map).
+
+    Args:
+      order: "top_down" (from the output) or "bottom_up" randomise one layer after the other and
+        keep those before random; "independent" randomises one layer at a time.
+      randomise: "normal" (same mean and standard deviation), "permute" (the same values in
+        another order) or "reinit" (the model's own initialisation, where it has one).
+      n_seeds: independent randomisations, which are averaged.
+      similarity: "spearman", "pearson", "ssim" (of maps scaled to [0, 1]) or a function
+        (a, a') -> scalar.
+      score: "mean" over layers, or the "last" one of the order.
+      layers: names of layers to randomise; None: all.
+      draws: random parameters, a pytree as the model's with a leading axis [n_seeds].
+
+    Outcome: score []; curve [L], the similarity per layer in the order of randomisation.
+    """
+
+    family = "randomisation"
+    direction = "lower"
+    asks = frozenset({"attribution"})
+    reference = "Adebayo et al. 2018, Sanity checks for saliency maps, NeurIPS"
+
+    absolute: bool = static(True)
+    order: str = static("top_down")
+    randomise: str = static("normal")
+    n_seeds: int = static(1)
+    similarity: Any = static("spearman")
+    score: str = static("mean")
+    layers: tuple[str, ...] | None = static(None)
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.one_of(self, "order", ORDERS)
+        check.one_of(self, "randomise", WAYS)
+        check.integer(self, "n_seeds")
+        if not callable(self.similarity):
+            check.one_of(self, "similarity", SIMILARITIES)
+        check.one_of(self, "score", SCORES)
+
+    def questions(self) -> RandomiseLayers:
+        return RandomiseLayers(
+            order=self.order,
+            randomise=self.randomise,
+            n_seeds=self.n_seeds,
+            names=self.layers if self.layers is None else tuple(self.layers),
+            draws=self.draws,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        a, other = sample.a, answer.attribution
+        if callable(self.similarity):
+            return self.similarity(a, other)
+        if self.similarity == "ssim":
+            axis = sample.channel_axis if len(sample.features) == sample.x.ndim else None
+            return ops.ssim(ops.unit_range(a), ops.unit_range(other), channel_axis=axis)
+        return (ops.spearman if self.similarity == "spearman" else ops.pearson)(a, other)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        similarities = measured.reshape(self.n_seeds, -1)
+        return Outcome(score=mprt(similarities, self.score), curve=jnp.mean(similarities, 0))

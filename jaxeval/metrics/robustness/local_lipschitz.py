@@ -1,0 +1,66 @@
+"""Local Lipschitz estimate: how fast can the attribution change with the input?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import Noise
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def local_lipschitz(ratios: Float[Array, " S"]) -> Float[Array, ""]:
+    """The largest ||a - a'|| / ||x - x'|| over the draws.
+
+    >>> import jax.numpy as jnp
+    >>> float(local_lipschitz(jnp.array([0.5, 2.0])))
+    2.0
+    """
+    return ratios.max()
+
+
+@pytree
+class LocalLipschitz(Metric):
+    r"""Largest change of the attribution per change of the input, under Gaussian noise.
+
+    .. math:: \max_s \frac{\lVert \phi(x) - \phi(x_s) \rVert_2}{\lVert x - x_s \rVert_2},
+              \quad x_s \sim N(x, \sigma^2)
+
+    Lower is better, 0 for an explainer that does not look at the input. Never NaN.
+
+    Args:
+      std: sigma, in units of the input.
+      n_samples: number of draws.
+      draws: the noise x_s - x, [S, *x] or [N, S, *x].
+
+    Outcome: score [].
+    """
+
+    family = "robustness"
+    direction = "lower"
+    asks = frozenset({"attribution"})
+    reference = "Alvarez-Melis and Jaakkola 2018, On the robustness of interpretability methods"
+
+    std: Any = 0.1
+    n_samples: int = static(200)
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.real(self, "std", above=0)
+        check.integer(self, "n_samples")
+
+    def questions(self) -> Noise:
+        return Noise(kind="gaussian", scale=self.std, n_samples=self.n_samples, draws=self.draws)
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return ops.l2(sample.a, answer.attribution) / ops.l2(sample.x, query.x)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=local_lipschitz(measured))
+
+
+LocalLipschitzEstimate = LocalLipschitz

@@ -1,0 +1,111 @@
+"""Models from Flax: Linen modules with their variables, and NNX modules as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from .types import Model
+
+__all__ = ["from_flax"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Linen:
+    """One call of one Linen module. Equal modules are equal calls and share compiled programs."""
+
+    module: Any
+    kwargs: tuple[tuple[str, Any], ...]
+    call: str
+
+    def __call__(self, *args: Any) -> Any:
+        return getattr(self, self.call)(*args, **dict(self.kwargs))
+
+    def apply(self, variables: Any, x: Any, **kwargs: Any) -> Any:
+        return self.module.apply(variables, x, **kwargs)
+
+    def hidden(self, variables: Any, x: Any, **kwargs: Any) -> Any:
+        logits, state = self.module.apply(
+            variables, x, capture_intermediates=True, mutable=["intermediates"], **kwargs
+        )
+        return logits, _outputs(state["intermediates"])
+
+    def init(self, key: Any, x: Any, **kwargs: Any) -> Any:
+        return self.module.init(key, x, **kwargs)
+
+
+def _outputs(tree: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """{"Conv_0": output, ...} of captured intermediates; a layer called again is "Conv_0@2"."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name == "__call__":
+            for i, v in enumerate(value):
+                if path and hasattr(v, "shape"):
+                    found["/".join(path) + (f"@{i + 1}" if i else "")] = v
+        elif hasattr(value, "items"):
+            found.update(_outputs(value, (*path, name)))
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Nnx:
+    """The forward pass of one NNX graph; equal graphs share compiled programs."""
+
+    graph: Any
+
+    def __call__(self, state: Any, x: Any) -> Any:
+        from flax import nnx
+
+        module = nnx.merge(self.graph, state["params"], state["state"])
+        return module(x)
+
+
+def from_flax(
+    module: Any, variables: Any = None, *, channel_axis: int | None = -1, **kwargs: Any
+) -> Model:
+    """A `Model` from a Flax module.
+
+    Args:
+      module: a Linen module, with its `variables` (``{"params": ..., "batch_stats": ...}``),
+        or an NNX module, which carries its own. Dropout and batch statistics are switched to
+        inference for NNX (on a copy: your module keeps its mode); for Linen pass the flag that
+        your `__call__` takes, such as ``train=False``, as a keyword here.
+      channel_axis: Flax convolutions are channel-last, so -1; give 1 where your module
+        transposes channel-first input itself.
+
+    Hidden layers (Linen) carry their module paths, such as ``"Dense_0"``.
+
+    >>> import flax.linen as nn, jax, jax.numpy as jnp
+    >>> net = nn.Dense(3)
+    >>> model = from_flax(net, net.init(jax.random.key(0), jnp.ones((1, 4))))
+    >>> model(jnp.ones((2, 4))).shape
+    (2, 3)
+    """
+    try:
+        import flax.linen as nn
+        from flax import nnx
+    except ImportError as e:
+        raise ImportError('from_flax needs Flax: pip install "jaxeval[flax]"') from e
+
+    if isinstance(module, nn.Module):
+        if variables is None:
+            raise TypeError("from_flax(module, variables): a Linen module needs its variables")
+        if "params" not in variables:
+            raise ValueError(
+                'from_flax: variables must be what module.init returns, {"params": ...}, '
+                f"got the keys {sorted(variables)}"
+            )
+        apply, hidden, init = (
+            _Linen(module, tuple(sorted(kwargs.items())), call)
+            for call in ("apply", "hidden", "init")
+        )
+        return Model(apply, dict(variables), hidden=hidden, init=init, channel_axis=channel_axis)
+    if isinstance(module, nnx.Module):
+        if variables is not None or kwargs:
+            raise TypeError("from_flax(nnx_module): an NNX module carries its own variables")
+        copy = nnx.clone(module)
+        copy.eval()
+        # Random streams are state that no forward pass in inference mode reads.
+        graph, params, rest = nnx.split(copy, nnx.Param, ...)
+        return Model(_Nnx(graph), {"params": params, "state": rest}, channel_axis=channel_axis)
+    raise TypeError(f"from_flax takes a flax.linen or flax.nnx module, got {type(module).__name__}")

@@ -1,0 +1,14 @@
+"""Perturbations: the questions that metrics ask, each about one sample, in steps."""
+
+from .base import Perturbation as Perturbation
+from .base import RandomPerturbation as RandomPerturbation
+from .deletion import RankedDeletion as RankedDeletion
+from .layers import RandomiseLayers as RandomiseLayers
+from .noise import Noise as Noise
+from .other_class import OtherClass as OtherClass
+from .region import EachPatch as EachPatch
+from .region import RandomSquares as RandomSquares
+from .region import RankedPatches as RankedPatches
+from .single import Blank as Blank
+from .single import SingleFeature as SingleFeature
+from .subset import RandomSubsets as RandomSubsets

@@ -1,0 +1,128 @@
+"""What a perturbation is: a question about one sample, asked in steps."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from .. import ops
+from ..types import Answer, Query, Sample, pytree
+
+
+@pytree
+class Perturbation:
+    """One question: per sample it plans once and then asks `n_steps` queries.
+
+    Attributes:
+      reads: what it looks at beside x, y and the sample's key: a subset of {"a", "features"
+        (the attribution's shape only), "output" (the answer on the clean sample), "mask"} and
+        names of extras. The engine withholds everything else, which is what lets explainers
+        share the answers to a question that does not read the attribution.
+      changes_params: it changes the model's parameters (see `params`), not the input.
+    """
+
+    reads: ClassVar[Any] = frozenset()
+    changes_params: ClassVar[bool] = False
+
+    def bind(self, model: Any, sample: Sample) -> Perturbation:
+        """This question for one model and shape of sample, whose leaves are shapes and dtypes.
+
+        Here a perturbation checks that it fits (ValueError) and fills in what depends on them.
+        """
+        return self
+
+    def n_steps(self, sample: Sample) -> int:
+        """How many queries, from shapes and static fields alone."""
+        raise NotImplementedError(f"{type(self).__name__}.n_steps")
+
+    def plan(self, sample: Sample, reference: Answer) -> Any:
+        """What all steps of this sample share: a pytree kept on the device."""
+        return None
+
+    def count(self, sample: Sample, plan: Any) -> Any:
+        """How many of the `n_steps` this sample really has."""
+        return self.n_steps(sample)
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        """The query of one step."""
+        return Query(x=sample.x, y=sample.y)
+
+    def params(self, params: Any, key: Any, step: Any) -> Any:
+        """The parameters of one step, shared by all samples, where `changes_params`."""
+        return params
+
+
+@pytree
+class RandomPerturbation(Perturbation):
+    """A perturbation with random draws, which the caller may give instead: `draws=`.
+
+    Given draws have the shape [S, *draw] (shared by all samples) or [N, S, *draw], S the number
+    of steps; or [*draw] or [N, *draw] where one draw serves all steps (`draws_per` "sample").
+    The engine hands `plan` or `apply` the right one as `sample.draw`.
+    """
+
+    draws_per: ClassVar[str] = "step"
+    draws: Any = None
+
+    def draw_ndim(self, sample: Sample) -> int:
+        """The number of axes of one draw."""
+        raise NotImplementedError(f"{type(self).__name__}.draw_ndim")
+
+    def n_draws(self, sample: Sample) -> int:
+        """The number of steps where the draws are our own."""
+        raise NotImplementedError(f"{type(self).__name__}.n_draws")
+
+    def n_steps(self, sample: Sample) -> int:
+        if self.draws is None or self.draws_per == "sample":
+            return self.n_draws(sample)
+        return int(np.shape(self.draws)[-self.draw_ndim(sample) - 1])
+
+    def draws_lead(self, sample: Sample) -> bool:
+        """Whether given draws have a leading sample axis; checks their number of axes."""
+        shared = self.draw_ndim(sample) + (self.draws_per == "step")
+        ndim = np.ndim(self.draws)
+        if ndim not in (shared, shared + 1):
+            steps = "S, " if self.draws_per == "step" else ""
+            draw = ", ".join(["..."] * self.draw_ndim(sample))
+            raise ValueError(
+                f"draws of shape {np.shape(self.draws)} do not fit: wanted [{steps}{draw}] for all "
+                f"samples, or [N, {steps}{draw}]"
+            )
+        return ndim == shared + 1
+
+
+def step_key(sample: Sample, step: Any) -> Any:
+    """The random key of one step of one sample."""
+    return jax.random.fold_in(jax.random.fold_in(sample.key, 0), step)
+
+
+def plan_baseline(sample: Sample, baseline: Any) -> Any:
+    """What of a baseline all steps share: nothing where it is drawn anew in each."""
+    if isinstance(baseline, str) and baseline in ops.RANDOM_BASELINES:
+        return None
+    return ops.baseline(sample.x, baseline, sample.channel_axis, None)
+
+
+def step_baseline(sample: Sample, baseline: Any, planned: Any, step: Any) -> Any:
+    """The baseline of one step: the planned one, or a fresh draw."""
+    if planned is not None:
+        return planned
+    key = jax.random.fold_in(step_key(sample, step), 1)
+    return ops.baseline(sample.x, baseline, sample.channel_axis, key)
+
+
+def check_baseline(baseline: Any, sample: Sample) -> None:
+    """A baseline array broadcasts to one input."""
+    if isinstance(baseline, str):
+        return
+    shape, wanted = np.shape(baseline), tuple(sample.x.shape)
+    try:
+        fits = np.broadcast_shapes(shape, wanted) == wanted
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"baseline of shape {shape} does not broadcast to one input of shape {wanted}"
+        )

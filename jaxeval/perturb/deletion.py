@@ -1,0 +1,88 @@
+"""Removal of features in the order of their attribution."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import check, ops
+from ..types import Answer, Query, Sample, pytree, static
+from .base import RandomPerturbation, check_baseline
+
+ORDERS = ("morf", "lerf", "random")
+
+
+@pytree
+class RankedDeletion(RandomPerturbation):
+    """Step s sets the k_s first features in the order of `a` to the baseline, s = 1..S.
+
+    k_s = floor(F s / S) with `n_steps` = S (at most F), or min(m s, F) with
+    `features_in_step` = m. "morf": the most relevant first, "lerf": the least, "random": any
+    order (blind to `a`; `draws=` gives the order, [F] or [N, F] feature indices).
+    With `alone` each step sets its own group of k_s - k_{s-1} features only. With `insert`
+    step s = 0..S-1 starts from the baseline and puts the first k_s features of x back.
+    The clean x itself is never a step. A random baseline is drawn once per sample.
+    """
+
+    draws_per: ClassVar[str] = "sample"
+
+    order: str = static("morf")
+    steps: int | None = static(32)
+    features_in_step: int | None = static(None)
+    alone: bool = static(False)
+    insert: bool = static(False)
+    baseline: Any = "black"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"features" if self.order == "random" else "a"})
+
+    def bind(self, model: Any, sample: Sample) -> RankedDeletion:
+        check_baseline(self.baseline, sample)
+        return self
+
+    def sizes(self, sample: Sample) -> np.ndarray:
+        """k_0..k_S. On the host: F s overflows int32 on the device at F = S = 150,528."""
+        n, m = sample.n_features, self.features_in_step
+        s = np.arange((-(-n // m) if m else min(self.steps or n, n)) + 1)
+        return np.minimum(m * s, n) if m else n * s // s[-1]
+
+    def draw_ndim(self, sample: Sample) -> int:
+        return 1
+
+    def n_draws(self, sample: Sample) -> int:
+        return len(self.sizes(sample)) - 1
+
+    def plan(self, sample: Sample, reference: Answer) -> Any:
+        if self.order == "random":
+            order = sample.draw
+            if order is None:
+                order = jax.random.permutation(sample.key, sample.n_features)
+        else:
+            order = (ops.descending if self.order == "morf" else ops.ascending)(sample.a)
+        b = ops.baseline(
+            sample.x, self.baseline, sample.channel_axis, jax.random.fold_in(sample.key, 2)
+        )
+        return {"place": ops.places(order), "baseline": b}
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        k = jnp.asarray(self.sizes(sample), jnp.int32)
+        place = plan["place"]
+        if self.insert:
+            gone = place >= k[step]
+        else:
+            gone = place < k[step + 1]
+            if self.alone:
+                gone &= place >= k[step]
+        x = sample.replace_features(gone, plan["baseline"])
+        # A measurement of a cumulative step needs no mask; keep queries small.
+        return Query(x=x, y=sample.y, aux=gone if self.alone else None)
+
+
+def check_steps(owner: Any) -> None:
+    """Fields `n_steps` and `features_in_step` of a metric: one of them says how far a step goes."""
+    check.integer(owner, "n_steps", optional=True)
+    check.integer(owner, "features_in_step", optional=True)

@@ -1,0 +1,217 @@
+"""Randomisation of a model's layers."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from .. import check
+from ..types import Model, Sample, pytree, static
+from .base import Perturbation
+
+ORDERS = ("top_down", "bottom_up", "independent")
+WAYS = ("normal", "reinit", "permute")
+
+
+class Layer(NamedTuple):
+    """A layer's name and the paths of its parameters."""
+
+    name: str
+    leaves: tuple[str, ...]
+
+
+def paths(params: Any) -> list[str]:
+    """The path of every leaf, such as "params/Dense_0/kernel", in the tree's order."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+
+
+def layers(model: Model, x: Any) -> tuple[Layer, ...]:
+    """The model's layers in the order in which the forward pass first uses their parameters.
+
+    Found in the traced model: a parameter is used where it, or what was computed of it alone,
+    first meets something that depends on the input. Leaves that share all but the last part of
+    their path are one layer. Parameters that never meet the input are left out.
+
+    Args:
+      x: one sample's input, or its shape and dtype.
+    """
+    one = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
+    names = paths(model.params)
+    trained = [not _is_state(model.params, n) for n in names]
+    jaxpr = jax.make_jaxpr(model.apply)(model.params, one)
+    found: dict[str, list[str]] = {}
+    for i in _call_order(jaxpr, len(names)):
+        if trained[i]:
+            found.setdefault(_layer_of(names[i]), []).append(names[i])
+    return tuple(Layer(name, tuple(leaves)) for name, leaves in found.items())
+
+
+def _is_state(params: Any, path: str) -> bool:
+    return isinstance(params, dict) and "params" in params and path.split("/")[0] != "params"
+
+
+def _layer_of(path: str) -> str:
+    parts = path.split("/")
+    if parts[0] == "params" and len(parts) > 1:
+        parts = parts[1:]
+    if parts[-1] == "value" and len(parts) > 1:  # an NNX variable wraps its array
+        parts = parts[:-1]
+    return "/".join(parts[:-1] or parts)
+
+
+class _Value(NamedTuple):
+    """What is known of a traced value: does it depend on the input, on which parameters alone?"""
+
+    of_input: bool = False
+    leaves: tuple[int, ...] = ()
+
+
+def _call_order(closed: ClosedJaxpr, n_leaves: int) -> list[int]:
+    """Indices of the parameter leaves in order of their first use; each once."""
+    used: dict[int, None] = {}
+
+    def visit(jaxpr: Jaxpr, given: list[_Value]) -> list[_Value]:
+        env = dict(zip(jaxpr.invars, given, strict=True))
+
+        def read(v: Any) -> _Value:
+            return _Value() if isinstance(v, Literal) else env.get(v, _Value())
+
+        for eqn in jaxpr.eqns:
+            ins = [read(v) for v in eqn.invars]
+            inner = [visit(sub, [ins[i] for i in at]) for sub, at in _inner(eqn)]
+            of_input = any(v.of_input for v in ins)
+            leaves = tuple(dict.fromkeys(i for v in ins for i in v.leaves))
+            if inner:
+                of_input |= any(v.of_input for outs in inner for v in outs)
+                leaves = tuple(i for i in leaves if i not in used) if of_input else leaves
+            elif of_input:
+                used.update(dict.fromkeys(leaves))
+            out = _Value(True) if of_input else _Value(False, leaves)
+            exact = inner[0] if len(inner) == 1 and len(inner[0]) == len(eqn.outvars) else None
+            env.update(zip(eqn.outvars, exact or [out] * len(eqn.outvars), strict=True))
+        return [read(v) for v in jaxpr.outvars]
+
+    n_inputs = len(closed.jaxpr.invars) - n_leaves
+    given = [_Value(False, (i,)) for i in range(n_leaves)] + [_Value(True)] * n_inputs
+    visit(closed.jaxpr, given)
+    return list(used)
+
+
+def _inner(eqn: Any) -> Iterator[tuple[Jaxpr, list[int]]]:
+    """The jaxprs inside an equation, each with the positions of its inputs among the equation's."""
+    n = len(eqn.invars)
+    if eqn.primitive.name == "while":
+        c, b = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        yield eqn.params["cond_jaxpr"].jaxpr, [*range(c), *range(c + b, n)]
+        yield eqn.params["body_jaxpr"].jaxpr, list(range(c, n))
+        return
+    for value in eqn.params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            jaxpr = getattr(item, "jaxpr", item)
+            # A call takes the equation's inputs as they are; a branch all but the index.
+            if isinstance(jaxpr, Jaxpr) and len(jaxpr.invars) <= n:
+                yield jaxpr, list(range(n - len(jaxpr.invars), n))
+
+
+@pytree
+class RandomiseLayers(Perturbation):
+    """Each step randomises layers of the model; all layers for each of `n_seeds` seeds in turn.
+
+    "top_down" and "bottom_up" cascade from the output or the input: step s randomises the
+    first s + 1 layers in that order. "independent" randomises layer s alone, from the output.
+    New values: "normal" draws with the parameter's own mean and standard deviation, "permute"
+    permutes its entries, "reinit" runs the model's initialisation.
+    `draws`: random parameters, a pytree as the model's with a leading axis [n_seeds].
+    `names`: the layers to randomise (None: all), in any order.
+    """
+
+    changes_params: ClassVar[bool] = True
+
+    order: str = static("top_down")
+    randomise: str = static("normal")
+    n_seeds: int = static(1)
+    names: tuple[str, ...] | None = static(None)
+    draws: Any = None
+    # Filled in by bind:
+    layers: tuple[Layer, ...] = static(())
+    init: Callable[..., Any] | None = static(None)
+    input: tuple[Any, ...] = static(())
+
+    def bind(self, model: Model, sample: Sample) -> RandomiseLayers:
+        found = layers(model, sample.x)
+        known = [layer.name for layer in found]
+        for name in self.names or ():
+            if name not in known:
+                raise ValueError(
+                    f"layers={self.names!r}: the model has no layer {name!r}, only "
+                    f"{', '.join(known)}.{check.did_you_mean(name, known)}"
+                )
+        if self.names is not None:
+            found = tuple(layer for layer in found if layer.name in self.names)
+        if not found:
+            raise ValueError("the model has no parameters that its output depends on")
+        if self.randomise == "reinit" and model.init is None and self.draws is None:
+            raise ValueError(
+                'randomise="reinit" needs the model\'s own initialisation: give Model(init=...), '
+                'or use randomise="normal" or "permute"'
+            )
+        if self.draws is not None:
+            self._check_draws(model.params)
+        shape = (tuple(sample.x.shape), str(sample.x.dtype))
+        return dataclasses.replace(
+            self,
+            layers=found if self.order == "bottom_up" else found[::-1],
+            init=model.init if self.randomise == "reinit" else None,
+            input=shape if self.randomise == "reinit" else (),
+        )
+
+    def _check_draws(self, params: Any) -> None:
+        wanted = jax.tree.map(lambda p: (self.n_seeds, *np.shape(p)), params)
+        if jax.tree.structure(self.draws) != jax.tree.structure(params) or jax.tree.leaves(
+            jax.tree.map(np.shape, self.draws), is_leaf=lambda v: isinstance(v, tuple)
+        ) != jax.tree.leaves(wanted, is_leaf=lambda v: isinstance(v, tuple)):
+            raise ValueError(
+                "draws must be a pytree like the model's params, each leaf with a leading axis "
+                f"of n_seeds = {self.n_seeds}"
+            )
+
+    def n_steps(self, sample: Sample) -> int:
+        return self.n_seeds * len(self.layers)
+
+    def params(self, params: Any, key: Any, step: Any) -> Any:
+        seed, position = step // len(self.layers), step % len(self.layers)
+        key = jax.random.fold_in(key, seed)
+        rank = {path: i for i, layer in enumerate(self.layers) for path in layer.leaves}
+        leaves, treedef = jax.tree.flatten(params)
+        names = paths(params)
+        if self.draws is not None:
+            new = [d[seed] for d in jax.tree.leaves(self.draws)]
+        elif self.randomise == "reinit":
+            assert self.init is not None
+            new = jax.tree.leaves(self.init(key, jnp.zeros((1, *self.input[0]), self.input[1])))
+        else:
+            old = zip(names, leaves, strict=True)
+            new = [self._draw(key, n, p) if n in rank else p for n, p in old]
+
+        def leaf(name: str, old: Any, fresh: Any) -> Any:
+            if name not in rank:
+                return old
+            now = rank[name] == position if self.order == "independent" else rank[name] <= position
+            return jnp.where(now, fresh, old)
+
+        return jax.tree.unflatten(treedef, map(leaf, names, leaves, new))
+
+    def _draw(self, key: Any, name: str, p: Any) -> Any:
+        # Keyed by path: the order of leaves differs between a traced dict and a plain one.
+        key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        if self.randomise == "permute":
+            return jax.random.permutation(key, p.reshape(-1)).reshape(p.shape)
+        return p.mean() + p.std() * jax.random.normal(key, p.shape, p.dtype)

@@ -1,0 +1,43 @@
+"""Additive noise on the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from ..types import Query, Sample, pytree, static
+from .base import RandomPerturbation, step_key
+
+KINDS = ("uniform", "gaussian")
+
+
+@pytree
+class Noise(RandomPerturbation):
+    """Step s asks about x + n, n uniform in [-scale, scale] or Gaussian with std `scale`.
+
+    With `subtract`, about x - n. Equal noise is asked once, whatever metrics want it, so a
+    metric reads the noise off as ``query.x - sample.x``. `draws`: the noise itself,
+    [S, *x] or [N, S, *x].
+    """
+
+    kind: str = static("uniform")
+    scale: Any = 0.2
+    n_samples: int = static(200)
+    subtract: bool = static(False)
+
+    def draw_ndim(self, sample: Sample) -> int:
+        return sample.x.ndim
+
+    def n_draws(self, sample: Sample) -> int:
+        return self.n_samples
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        x, key = sample.x, step_key(sample, step)
+        if sample.draw is not None:
+            noise = sample.draw.astype(x.dtype)
+        elif self.kind == "uniform":
+            noise = self.scale * jax.random.uniform(key, x.shape, x.dtype, minval=-1)
+        else:
+            noise = self.scale * jax.random.normal(key, x.shape, x.dtype)
+        return Query(x=x - noise if self.subtract else x + noise, y=sample.y)

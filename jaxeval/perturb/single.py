@@ -1,0 +1,73 @@
+"""Removal of one feature at a time, and of all of them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from ..types import Answer, Query, Sample, pytree, static
+from .base import (
+    Perturbation,
+    RandomPerturbation,
+    check_baseline,
+    plan_baseline,
+    step_baseline,
+)
+
+
+@pytree
+class SingleFeature(RandomPerturbation):
+    """Step s replaces feature floor(s / n_samples), every feature `n_samples` times.
+
+    `draws`: the replacing values, [F n_samples] or [N, F n_samples], the same for all channels
+    of a pixel.
+    """
+
+    reads: ClassVar[Any] = frozenset({"features"})
+
+    n_samples: int = static(1)
+    baseline: Any = "uniform"
+
+    def bind(self, model: Any, sample: Sample) -> SingleFeature:
+        check_baseline(self.baseline, sample)
+        if self.draws is not None and self.n_steps(sample) != self.n_draws(sample):
+            raise ValueError(
+                f"draws give {self.n_steps(sample)} replacements, wanted n_samples x features = "
+                f"{self.n_samples} x {sample.n_features}"
+            )
+        return self
+
+    def draw_ndim(self, sample: Sample) -> int:
+        return 0
+
+    def n_draws(self, sample: Sample) -> int:
+        return sample.n_features * self.n_samples
+
+    def plan(self, sample: Sample, reference: Answer) -> Any:
+        return plan_baseline(sample, self.baseline)
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        gone = jnp.arange(sample.n_features) == step // self.n_samples
+        there = sample.draw
+        if there is None:
+            there = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=sample.replace_features(gone, there), y=sample.y)
+
+
+@pytree
+class Blank(Perturbation):
+    """One step: the baseline itself. A random baseline is drawn once."""
+
+    baseline: Any = "black"
+
+    def bind(self, model: Any, sample: Sample) -> Blank:
+        check_baseline(self.baseline, sample)
+        return self
+
+    def n_steps(self, sample: Sample) -> int:
+        return 1
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        there = step_baseline(sample, self.baseline, plan_baseline(sample, self.baseline), step)
+        return Query(x=jnp.broadcast_to(there, sample.x.shape), y=sample.y)

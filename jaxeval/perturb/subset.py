@@ -1,0 +1,75 @@
+"""Removal of random subsets of features."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import ops
+from ..types import Answer, Query, Sample, pytree, static
+from .base import RandomPerturbation, check_baseline, plan_baseline, step_baseline, step_key
+
+
+@pytree
+class RandomSubsets(RandomPerturbation):
+    """Each step sets a uniformly random subset of the features to the baseline.
+
+    `n_runs` subsets for each of the sizes [K] (a number, or K of them), in the order of the
+    sizes; sizes=None: `n_sizes` of them, spread evenly on a log scale from 1 to
+    floor(`largest` F), without repeats. `aux` is the subset, bool [F].
+    `draws`: feature indices [S, n] or [N, S, n]; they fix the sizes, too.
+    """
+
+    reads: ClassVar[Any] = frozenset({"features"})
+
+    n_runs: int = static(100)
+    sizes: Any = None
+    n_sizes: int = static(6)
+    largest: Any = 0.8
+    baseline: Any = "black"
+
+    def bind(self, model: Any, sample: Sample) -> RandomSubsets:
+        check_baseline(self.baseline, sample)
+        n = sample.n_features
+        if self.draws is not None:
+            draws = np.asarray(self.draws)
+            if draws.dtype.kind not in "iu" or draws.min() < 0 or draws.max() >= n:
+                raise ValueError(
+                    f"draws must be feature indices in 0..{n - 1} for attributions with "
+                    f"{n} features, got {draws.dtype} from {draws.min()} to {draws.max()}"
+                )
+            return self
+        sizes = self.sizes
+        if sizes is None:
+            top = max(1, int(np.floor(float(self.largest) * n)))
+            sizes = np.unique(np.round(np.geomspace(1, top, self.n_sizes)).astype(np.int32))
+        sizes = np.atleast_1d(np.asarray(sizes))
+        if sizes.max() > n:
+            raise ValueError(
+                f"a subset of {sizes.max()} features is larger than the {n} features of the "
+                f"attribution, shape {tuple(sample.features)}"
+            )
+        return dataclasses.replace(self, sizes=sizes)
+
+    def draw_ndim(self, sample: Sample) -> int:
+        return 1
+
+    def n_draws(self, sample: Sample) -> int:
+        return self.n_runs * len(self.sizes)
+
+    def plan(self, sample: Sample, reference: Answer) -> Any:
+        return plan_baseline(sample, self.baseline)
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        n = sample.n_features
+        if sample.draw is not None:
+            gone = jnp.zeros(n, bool).at[sample.draw].set(True)
+        else:
+            size = jnp.asarray(self.sizes)[step // self.n_runs]
+            gone = ops.smallest(jax.random.bits(step_key(sample, step), (n,), jnp.uint32), size)
+        there = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=sample.replace_features(gone, there), y=sample.y, aux=gone)

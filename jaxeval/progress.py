@@ -1,0 +1,46 @@
+"""The progress bar of a run: questions done and left, their rate and the time left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def start(self, total: int) -> None: ...
+    def advance(self, n: int) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Bar(NoProgress):
+    """A bar on the terminal (standard error), gone when the run is done."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("evaluating"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} questions"),
+            TextColumn("{task.fields[rate]}/s"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=4,
+        )
+        self._task: Any = None
+
+    def start(self, total: int) -> None:
+        self._task = self._bar.add_task("evaluating", total=total, rate="-")
+        self._bar.start()
+
+    def advance(self, n: int) -> None:
+        if self._task is not None:
+            speed = self._bar.tasks[0].speed
+            rate = f"{speed:,.0f}" if speed else "-"
+            self._bar.update(self._task, advance=n, rate=rate)
+
+    def stop(self) -> None:
+        self._bar.stop()

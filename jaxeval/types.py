@@ -1,0 +1,225 @@
+"""The nouns that metrics, perturbations, explainers and the engine hand to each other.
+
+Metric code sees ONE sample; the engine holds the same pytrees with a leading sample axis.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+T = TypeVar("T")
+
+
+def static(default: Any = dataclasses.MISSING) -> Any:
+    """A field that is structure: a change of its value makes new compiled programs."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@overload
+def pytree(cls: type[T]) -> type[T]: ...
+@overload
+def pytree(*, kw_only: bool) -> Callable[[type[T]], type[T]]: ...
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(static,))
+def pytree(cls: Any = None, *, kw_only: bool = True) -> Any:
+    """A frozen dataclass that JAX knows as a pytree.
+
+    What is structure and what is a leaf is decided by value: `static()` fields, strings and
+    booleans are structure, numbers and arrays are leaves. So one field may hold ``"black"``,
+    ``0.3`` or an array, and a change of a number never retraces. Instances compare by
+    identity, because ``==`` on arrays is ambiguous; `identity` compares by value.
+    """
+    if cls is None:
+        return lambda c: pytree(c, kw_only=kw_only)
+    cls = dataclasses.dataclass(frozen=True, eq=False, kw_only=kw_only)(cls)
+    fields = dataclasses.fields(cls)
+    forced = {f.name for f in fields if f.metadata.get("static")}
+
+    def flatten(node: Any) -> tuple[list[Any], Any]:
+        names, leaves, structure = [], [], []
+        for f in fields:
+            value = getattr(node, f.name)
+            if f.name in forced or isinstance(value, (str, bool)):
+                structure.append((f.name, tuple(value) if isinstance(value, list) else value))
+            else:
+                names.append(f.name)
+                leaves.append(value)
+        return leaves, (tuple(names), tuple(structure))
+
+    def unflatten(aux: Any, leaves: Any) -> Any:
+        # Past __init__ on purpose: leaves may be tracers, which validation must not see.
+        node = object.__new__(cls)
+        for name, value in (*zip(aux[0], leaves, strict=True), *aux[1]):
+            object.__setattr__(node, name, value)
+        return node
+
+    def flatten_with_keys(node: Any) -> Any:
+        leaves, aux = flatten(node)
+        keys = map(jax.tree_util.GetAttrKey, aux[0])
+        return list(zip(keys, leaves, strict=True)), aux
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
+
+
+def canonical(tree: T) -> T:
+    """The tree with every leaf an array: ``0.2`` and ``np.float32(0.2)`` share one trace."""
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, (int, float)):
+            return jnp.asarray(value, jnp.result_type(type(value)))
+        return jnp.asarray(value)
+
+    return jax.tree.map(leaf, tree)
+
+
+def identity(tree: Any) -> Any:
+    """A hashable host-side key of a pytree's value: structure, shapes, dtypes and digests."""
+    leaves, treedef = jax.tree.flatten(canonical(tree))
+
+    def digest(leaf: Any) -> tuple[Any, ...]:
+        value = np.ascontiguousarray(leaf)
+        return value.shape, str(value.dtype), hashlib.sha1(value.tobytes()).digest()
+
+    return treedef, tuple(map(digest, leaves))
+
+
+@pytree(kw_only=False)
+class Model:
+    """A classifier: ``apply(params, x[N, ...]) -> logits [N, K]``, pure and row by row.
+
+    Args:
+      apply: the forward pass. Two models with the same `apply` share compiled programs, so
+        build it once, outside loops.
+      params: any pytree of arrays. Where it is a dict with the key ``"params"``, only what is
+        under that key counts as trained (the rest is state, such as batch statistics).
+      hidden: ``(params, x) -> (logits, {layer: activations [N, ...]})``, for metrics that look
+        at hidden layers.
+      init: ``(key, x) -> params``, the model's own initialisation, for metrics that randomise.
+      channel_axis: the axis of x that holds channels: 1 for N C H W, -1 for channel-last,
+        None where every entry of x stands for itself. Tabular x [N, F] has none.
+      host: False for JAX functions. "numpy" (or True) for any Python callable: it is called
+        on the host, outside compiled programs, with NumPy arrays of a batch's real rows.
+        "jax" hands over `jax.Array`s instead (for dlpack). A callable that JAX cannot trace
+        is treated as "numpy" by the engine.
+    """
+
+    apply: Callable[..., Any] = static()
+    params: Any = None
+    hidden: Callable[..., Any] | None = static(None)
+    init: Callable[..., Any] | None = static(None)
+    channel_axis: int | None = static(1)
+    host: bool | str = static(False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.apply):
+            raise TypeError(
+                "Model(apply=...) must be callable as apply(params, x), got "
+                f"{type(self.apply).__name__}"
+            )
+        if self.host not in (False, True, "numpy", "jax"):
+            raise ValueError(f'Model(host=...) must be False, "numpy" or "jax", got {self.host!r}')
+
+    def __call__(self, x: Any) -> jax.Array:
+        """The logits [N, K] of a batch x [N, ...]."""
+        if not self.host:
+            return self.apply(self.params, x)
+        try:
+            given = jnp.asarray(x) if self.host == "jax" else np.asarray(x)
+        except jax.errors.TracerArrayConversionError as e:
+            raise TypeError(
+                "this model is a host callable: it can be asked for outputs, but it cannot be "
+                "traced, so it has no input gradients; use an explainer that asks for outputs "
+                "only (Occlusion), or one of your own that answers on the host"
+            ) from e
+        return jnp.asarray(np.asarray(self.apply(self.params, given)))
+
+    def sample_channel_axis(self, ndim: int) -> int | None:
+        """The channel axis of one sample with `ndim` axes, or None where there is none."""
+        if self.channel_axis is None or ndim < 2:
+            return None
+        axis = self.channel_axis + (ndim + 1 if self.channel_axis < 0 else 0)
+        if not 1 <= axis <= ndim:
+            raise ValueError(
+                f"channel_axis={self.channel_axis} does not name an axis of x with {ndim + 1} axes "
+                "(axis 0 is the samples)"
+            )
+        return axis - 1
+
+
+@pytree
+class Sample:
+    """One sample, as a metric or a perturbation sees it.
+
+    x [...] the input; y [] the explained class (int32); key its own random key;
+    position [] its row in the data set; a [features] the attribution, prepared for the metric;
+    mask [features] bool; draw the caller's draw for this step; extras {name: array};
+    features the shape that says what a feature is; channel_axis of x, or None.
+    """
+
+    x: Any
+    y: Any
+    key: Any
+    position: Any
+    a: Any = None
+    mask: Any = None
+    draw: Any = None
+    extras: Any = None
+    features: tuple[int, ...] = static(())
+    channel_axis: int | None = static(None)
+
+    @property
+    def n_features(self) -> int:
+        return int(np.prod(self.features))
+
+    def to_input(self, v: Any) -> Any:
+        """v [features] with the axes of x, ready to broadcast against it."""
+        v = v.reshape(self.features)
+        return v if v.ndim == self.x.ndim else jnp.expand_dims(v, self.channel_axis or 0)
+
+    def replace_features(self, gone: Any, there: Any) -> Any:
+        """x with the features marked in gone [F] (or [features]) set to `there`."""
+        return jnp.where(self.to_input(gone), there, self.x)
+
+
+@pytree
+class Query:
+    """One question: what do you say of (x, y)? `aux` is what `measure` needs of this draw."""
+
+    x: Any
+    y: Any
+    aux: Any = None
+
+
+@pytree
+class Answer:
+    """What came back: logits [K], attribution [features], hidden {layer: [...]}, as asked."""
+
+    logits: Any = None
+    attribution: Any = None
+    hidden: Any = None
+
+
+@pytree
+class Outcome:
+    """What a metric says: score [], curve [S] where it has one; from `score` with a leading [N].
+
+    `record` is what a data-set metric keeps of each sample until all are there.
+    """
+
+    score: Any
+    curve: Any = None
+    record: Any = None
+
+    @property
+    def n_undefined(self) -> int:
+        """The number of samples whose score is undefined (NaN)."""
+        return int(np.isnan(np.asarray(self.score)).sum())
