@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def did_you_mean(name: Any, options: Iterable[str]) -> str:
@@ -29,7 +29,7 @@ def one_of(owner: Any, name: str, options: Iterable[Any]) -> None:
 
 def _number(value: Any) -> np.ndarray | None:
     """The value as a NumPy number, None for a tracer, whose value nobody knows yet."""
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    return None if isinstance(value, Tracer) else np.asarray(value)
 
 
 def integer(owner: Any, name: str, least: int = 1, optional: bool = False) -> None:

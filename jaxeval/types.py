@@ -22,13 +22,14 @@ def static(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
 
 
+# `static` is no field specifier to a type checker, which would not see a positional default.
 @overload
 def pytree(cls: type[T]) -> type[T]: ...
 @overload
 def pytree(*, kw_only: bool) -> Callable[[type[T]], type[T]]: ...
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(static,))
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 def pytree(cls: Any = None, *, kw_only: bool = True) -> Any:
     """A frozen dataclass that JAX knows as a pytree.
 
@@ -38,7 +39,11 @@ def pytree(cls: Any = None, *, kw_only: bool = True) -> Any:
     identity, because ``==`` on arrays is ambiguous; `identity` compares by value.
     """
     if cls is None:
-        return lambda c: pytree(c, kw_only=kw_only)
+        return lambda c: _register(c, kw_only)
+    return _register(cls, kw_only)
+
+
+def _register(cls: Any, kw_only: bool) -> Any:
     cls = dataclasses.dataclass(frozen=True, eq=False, kw_only=kw_only)(cls)
     fields = dataclasses.fields(cls)
     forced = {f.name for f in fields if f.metadata.get("static")}

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import Mesh
 
 from ..check import did_you_mean
@@ -93,7 +94,7 @@ def _rows(name: str, v: Any, n: int) -> np.ndarray:
 
 
 def _array(name: str, v: Any) -> np.ndarray:
-    if isinstance(v, jax.core.Tracer):
+    if isinstance(v, Tracer):
         raise TypeError(
             f"{name} is a tracer: this function drives whole data sets from the host; inside jit, "
             "vmap or grad use jaxeval.as_function"
@@ -217,13 +218,13 @@ def check_pairs(metrics: Mapping[str, Metric], sources: Mapping[str, Source], mo
 
 def read_key(key: Any) -> Any:
     """A typed JAX key, from a seed or a key of either kind."""
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+    if isinstance(key, (int, np.integer)):
         return jax.random.key(int(key))
-    if hasattr(key, "dtype"):
+    if isinstance(key, (jax.Array, np.ndarray)):
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
             return key
         if key.dtype == jnp.uint32 and key.ndim == 1:
-            return jax.random.wrap_key_data(key)
+            return jax.random.wrap_key_data(jnp.asarray(key))
     raise TypeError(f"key must be an integer seed or one JAX random key, got {key!r}")
 
 
@@ -243,7 +244,7 @@ def read_batch_size(batch_size: Any) -> int | None:
 def read_mesh(mesh: Any) -> Mesh:
     """A mesh of one axis over the given one's devices; the default device where none is given."""
     if mesh is None:
-        default = jax.config.jax_default_device
+        default = getattr(jax.config, "jax_default_device", None)
         device = (
             default if isinstance(default, jax.Device) else jax.local_devices(backend=default)[0]
         )

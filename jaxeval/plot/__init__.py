@@ -1,0 +1,11 @@
+"""Figures of attributions and results: each function returns a `matplotlib.figure.Figure`.
+
+Nothing here touches pyplot: no window opens, no figure stays behind, and no display is needed.
+Save one with ``figure.savefig("name.pdf")``. Needs ``pip install "jaxeval[plot]"``.
+"""
+
+from jaxeval.plot.comparison import curves as curves
+from jaxeval.plot.comparison import radar as radar
+from jaxeval.plot.comparison import ranks as ranks
+from jaxeval.plot.maps import attributions as attributions
+from jaxeval.plot.style import colours as colours

@@ -1,0 +1,347 @@
+"""Explainers against each other: curves, radar, table of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxeval.plot.style import ARROWS, FAINT, breadth, clean, legend, line_style, new_figure, wrap
+from jaxeval.results import Results, average_ranks, mean_and_std
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+
+
+def curves(
+    results: Results,
+    metric: str,
+    x: ArrayLike | None = None,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+) -> Figure:
+    """The mean curve of each explainer under one metric, with a 95 % band.
+
+    The band is the mean over samples ± 1.96 standard errors. The legend is ordered by mean
+    score, the best first.
+
+    Args:
+      results: of an evaluation.
+      metric: the name of a metric that has curves.
+      x: where the S points of a curve lie. By default the fraction of features changed, where
+        ``results.settings["metrics"][metric]`` tells it, else the number of the step from 1.
+      xlabel: what `x` is.
+      ylabel: what the curve is.
+
+    Raises:
+      ValueError: a metric that is not there or has no curve, or an `x` that is not [S].
+
+    >>> from jaxeval.types import Outcome
+    >>> scores = {("A", "m"): Outcome(score=np.ones(3), curve=np.ones((3, 5)))}
+    >>> r = Results(scores, {"m": "lower"}, {"m": "f"}, np.arange(3), np.zeros(3, int))
+    >>> curves(r, "m", xlabel="layer").axes[0].get_xlabel()
+    'layer'
+    """
+    _known(results, [metric])
+    found = {e: c for (e, m), c in results.curves.items() if m == metric}
+    if not found:
+        having = sorted({m for _, m in results.curves})
+        raise ValueError(
+            f"metric {metric!r} has no curve; "
+            + (f"those that have one: {', '.join(map(repr, having))}" if having else "none has one")
+        )
+    direction = results.directions[metric]
+    means = {e: float(mean_and_std(results[e, metric].score)[0]) for e in found}
+    order = sorted(found, key=lambda e: _worst_last(means[e], direction))
+
+    figure = new_figure(6.4, max(3.3, 0.9 + 0.19 * len(order)))
+    axes = figure.add_subplot()
+    handles, n_samples = {}, 0
+    known_label = "step"
+    for place, explainer in enumerate(results.explainers):
+        if explainer not in found:
+            continue
+        curve = found[explainer]
+        steps = curve.shape[1]
+        if x is None:
+            at, known_label = _steps(results, metric, steps)
+        else:
+            at = np.asarray(x, float)
+        if at.shape != (steps,):
+            raise ValueError(f"x must have the shape [{steps}] of the curves, got {at.shape}")
+        mean, std, n = mean_and_std(curve)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            half = 1.96 * std / np.sqrt(n)
+        n_samples = max(n_samples, len(curve))
+        style = line_style(place)
+        axes.fill_between(
+            at, mean - half, mean + half, color=style["color"], alpha=0.18, linewidth=0
+        )
+        apart = max(1, steps // 8)
+        (handles[explainer],) = axes.plot(
+            at,
+            mean,
+            label=explainer,
+            # Staggered, so that markers of lines that run together do not hide each other.
+            markevery=(place * apart // max(1, len(results.explainers)), apart),
+            **style,
+        )
+    clean(axes)
+    axes.margins(x=0.02)
+    if x is None and known_label == "step":
+        axes.locator_params(axis="x", integer=True)
+    axes.set_xlabel(xlabel or known_label, parse_math=False)
+    axes.set_ylabel(ylabel or "mean curve, 95 % band", parse_math=False)
+    axes.set_title(
+        f"{metric} ({n_samples:,} samples)", fontsize="medium", loc="left", parse_math=False
+    )
+    legend(
+        figure,
+        [handles[e] for e in order],
+        [f"{wrap(e, 26)}  {means[e]:#.3g}" for e in order],
+        f"mean score, {direction} is better",
+    )
+    return figure
+
+
+def _steps(results: Results, metric: str, steps: int) -> tuple[np.ndarray, str]:
+    """Where the points of a curve lie, as far as the fields of the metric say."""
+    metrics = results.settings.get("metrics")
+    fields = metrics.get(metric) if isinstance(metrics, dict) else None
+    fields = fields if isinstance(fields, dict) else {}
+    label = "fraction of features changed"
+    if results.families[metric] == "faithfulness":
+        n_steps, percentages = fields.get("n_steps"), fields.get("percentages")
+        if isinstance(percentages, list) and len(percentages) == steps:
+            return np.asarray(percentages, float) / 100, label
+        if steps == n_steps:
+            return np.arange(1, steps + 1) / steps, label
+        if isinstance(n_steps, int) and steps == n_steps + 1:  # the clean sample comes first
+            return np.arange(steps) / n_steps, label
+    return np.arange(1.0, steps + 1), "step"
+
+
+def _worst_last(mean: float, direction: str) -> tuple[bool, float]:
+    return bool(np.isnan(mean)), -mean if direction == "higher" else mean
+
+
+def _known(results: Results, metrics: Sequence[str]) -> None:
+    if not results.outcomes:
+        raise ValueError("the results hold no scores yet, so there is nothing to draw")
+    if missing := [m for m in metrics if m not in results.metrics]:
+        raise ValueError(
+            f"no metric {missing[0]!r}; there are {', '.join(map(repr, results.metrics))}"
+        )
+
+
+def radar(
+    results: Results,
+    metrics: Sequence[str] | None = None,
+    scale: Literal["rank", "mean"] = "rank",
+    overlay: bool | None = None,
+) -> Figure:
+    """Explainers on one axis a metric; outward is better on every axis.
+
+    Args:
+      results: of an evaluation.
+      metrics: the axes, at least three, in this order; all of them by default.
+      scale: "rank" places an explainer by its rank among all (1 outermost, ties share), "mean"
+        by its mean score between the worst (innermost) and the best mean of the metric.
+      overlay: all explainers on one radar (True) or one radar each, by mean rank over the
+        metrics shown (False). By default one for up to four explainers, as more hide each other.
+
+    An undefined or infinite mean leaves a gap. Where all explainers are equal they lie halfway.
+
+    Raises:
+      ValueError: an unknown metric or scale, or fewer than three metrics.
+
+    >>> from jaxeval.types import Outcome
+    >>> scores = {("A", m): Outcome(score=np.ones(3)) for m in "xyz"}
+    >>> higher = dict.fromkeys("xyz", "higher")
+    >>> r = Results(scores, higher, higher, np.arange(3), np.zeros(3, int))
+    >>> [text.get_text() for text in radar(r).axes[0].texts]
+    ['x ↑', 'y ↑', 'z ↑']
+    """
+    metrics = list(results.metrics if metrics is None else metrics)
+    _known(results, metrics)
+    if len(metrics) < 3:
+        raise ValueError(f"a radar needs at least 3 metrics, got {len(metrics)}")
+    if scale not in ("rank", "mean"):
+        raise ValueError(f'scale must be "rank" or "mean", got {scale!r}')
+    explainers = results.explainers
+    values = results.means()[metrics].to_numpy()
+    directions = [results.directions[m] for m in metrics]
+    outward = _outward(values, directions, scale)
+    overall = mean_and_std(average_ranks(values, directions).T)[0]
+    order = sorted(range(len(explainers)), key=lambda i: _worst_last(overall[i], "lower"))
+    arrows = [ARROWS[d] for d in directions]
+    ranked = [f"{wrap(explainers[i], 26)}  {overall[i]:.2f}" for i in order]
+
+    if overlay is None:
+        overlay = len(explainers) <= 4
+    if overlay:
+        names = [f"{wrap(m, 18)} {arrow}" for m, arrow in zip(metrics, arrows, strict=True)]
+        title = "mean rank of these metrics"
+        figure = new_figure(4.2 + 2 * breadth(names) + breadth([*ranked, title]), 4.6)
+        axes = _spokes(figure.add_subplot(projection="polar"), names, "small")
+        lines = [_polygon(axes, outward[i], i, explainers[i]) for i in order]
+        legend(figure, lines, ranked, title)
+    else:
+        names = [f"{m} {arrow}" for m, arrow in zip(metrics, arrows, strict=True)]
+        columns = min(4, len(explainers))
+        rows = -(-len(explainers) // columns)
+        figure = new_figure(
+            2.2 * columns + breadth(names) + 0.5, max(2.4 * rows, 0.19 * len(names) + 0.6) + 0.3
+        )
+        figure.get_layout_engine().set(w_pad=0.12)  # pyright: ignore
+        grid = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "polar"})
+        for axes, i, title in zip(grid.flat, order, ranked, strict=False):
+            _spokes(axes, [str(k + 1) for k in range(len(names))], "x-small")
+            line = _polygon(axes, outward[i], i, explainers[i])
+            axes.fill(*line.get_data(), color=line.get_color(), alpha=0.25, linewidth=0)
+            axes.set_title(title, fontsize="small", pad=16, parse_math=False)
+        for axes in grid.flat[len(order) :]:
+            axes.remove()
+        numbered = [f"{k + 1}  {name}" for k, name in enumerate(names)]
+        unseen = [grid.flat[0].plot([], [], linestyle="none")[0] for _ in names]
+        legend(figure, unseen, numbered, "metrics", length=0)
+    figure.supxlabel(
+        "outward is better: "
+        + (
+            f"rank by mean score, from {len(explainers)} (innermost) to 1 (outermost)"
+            if scale == "rank"
+            else "mean score, from the worst explainer (innermost) to the best (outermost)"
+        )
+        + ("" if overlay else "; numbers above: mean rank"),
+        fontsize="small",
+    )
+    return figure
+
+
+def _spokes(axes: Any, names: Sequence[str], size: str) -> Any:
+    """Polar axes with a named spoke a metric, the first upwards, then clockwise."""
+    axes.set_theta_zero_location("N")
+    axes.set_theta_direction(-1)
+    axes.set_ylim(0, 1)
+    axes.set_rorigin(-0.18)  # the worst lie on a ring: in a point no one could tell them apart
+    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
+    axes.set_xticks(angles, [""] * len(names))
+    axes.set_yticks([0, 0.5, 1], [""] * 3)
+    axes.grid(color=FAINT, linewidth=0.7)
+    axes.spines[:].set(edgecolor=FAINT, linewidth=0.7)
+    for angle, name in zip(angles, names, strict=True):
+        side, up = np.sin(angle), np.cos(angle)
+        axes.text(
+            angle,
+            1.12,
+            name,
+            ha="center" if abs(side) < 0.1 else "left" if side > 0 else "right",
+            va="center" if abs(up) < 0.9 else "bottom" if up > 0 else "top",
+            fontsize=size,
+            parse_math=False,
+        )
+    return axes
+
+
+def _polygon(axes: Any, outward: np.ndarray, place: int, name: str) -> Any:
+    angles = np.linspace(0, 2 * np.pi, len(outward) + 1)
+    (line,) = axes.plot(angles, np.append(outward, outward[0]), label=name, **line_style(place))
+    line.set_clip_on(False)
+    return line
+
+
+def _outward(values: np.ndarray, directions: Sequence[str], scale: str) -> np.ndarray:
+    """Mean scores [E, M] as places from 0 (worst) to 1 (best); NaN where undefined."""
+    if scale == "rank":
+        last = max(len(values), 2)
+        return (last - average_ranks(values, directions)) / (last - 1)
+    good = values * [1 if d == "higher" else -1 for d in directions]
+    good = np.where(np.isfinite(good), good, np.nan)
+    worst, best = np.fmin.reduce(good), np.fmax.reduce(good)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(best > worst, (good - worst) / (best - worst), good - worst + 0.5)
+
+
+def ranks(results: Results) -> Figure:
+    """A table of ranks, explainers x metrics, 1 for the best, with the mean rank beside it.
+
+    Rows are sorted by mean rank, the best first; ties share their average rank; a dash stands
+    where a mean is undefined. The arrow of a metric says what is better.
+
+    Args:
+      results: of an evaluation.
+
+    Raises:
+      ValueError: there are no scores yet.
+
+    >>> from jaxeval.types import Outcome
+    >>> scores = {("A", "m"): Outcome(score=np.ones(3)), ("B", "m"): Outcome(score=np.zeros(3))}
+    >>> r = Results(scores, {"m": "lower"}, {"m": "f"}, np.arange(3), np.zeros(3, int))
+    >>> [label.get_text() for label in ranks(r).axes[0].get_yticklabels()]
+    ['B', 'A']
+    """
+    _known(results, results.metrics)
+    table = results.ranking()
+    n_rows, n_columns = len(table), len(results.metrics)
+    last = max(n_rows, 2)
+
+    names = [f"{m} {ARROWS[results.directions[m]]}" for m in results.metrics]
+    explainers = [wrap(str(e), 26) for e in table.index]
+    figure = new_figure(
+        breadth(explainers) + 0.46 * (n_columns + 2) + 0.7 * breadth(names[-1:]),
+        0.7 * breadth(names) + 0.34 * n_rows + 0.6,
+    )
+    axes = figure.add_subplot()
+    axes.set_facecolor("white")
+    places = [*range(n_columns), n_columns + 0.6]
+    for columns, left, right in (
+        (table[list(results.metrics)], -0.5, n_columns - 0.5),
+        (table[["mean rank"]], n_columns - 0.1, n_columns + 1.3),
+    ):
+        values = np.ma.masked_invalid(columns.to_numpy())
+        drawn = axes.imshow(
+            values,
+            cmap="Blues_r",
+            vmin=1,
+            vmax=1.35 * last,  # the palest stays darker than the page
+            aspect="auto",
+            extent=(left, right, n_rows - 0.5, -0.5),
+        )
+        mean = columns.shape[1] == 1 and left > 0
+        for (row, column), value in np.ndenumerate(columns.to_numpy()):
+            undefined = np.isnan(value)
+            shade = np.dot(drawn.to_rgba(value)[:3], LUMINANCE)  # pyright: ignore
+            axes.text(
+                places[-1] if mean else column,
+                row,
+                "–" if undefined else f"{value:.2f}" if mean else f"{value:g}",
+                ha="center",
+                va="center",
+                fontsize="small",
+                color="white" if not undefined and shade < 0.55 else "#222222",
+                fontweight="bold" if mean else "normal",
+            )
+    axes.set_xlim(-0.5, n_columns + 1.3)
+    axes.set_xticks(
+        places,
+        [*names, "mean rank"],
+        rotation=40,
+        ha="left",
+        rotation_mode="anchor",
+        fontsize="small",
+        parse_math=False,
+    )
+    axes.xaxis.tick_top()
+    axes.set_yticks(range(n_rows), explainers, parse_math=False)
+    axes.vlines(np.arange(n_columns + 1) - 0.5, -0.5, n_rows - 0.5, color="white", linewidth=2)
+    axes.hlines(np.arange(n_rows + 1) - 0.5, -0.5, n_columns + 1.3, color="white", linewidth=2)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.supxlabel(
+        f"rank by mean score over {len(results.index):,} samples, 1 is best", fontsize="small"
+    )
+    return figure

@@ -1,0 +1,195 @@
+"""Attribution maps beside the inputs that they explain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxeval.plot.style import new_figure, wrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = "RdBu_r"  # white is zero, red is positive
+REACH = 99.5  # percentile of a map's magnitude at which its colours end: one pixel must not win
+
+
+def attributions(
+    x: ArrayLike,
+    attributions: Mapping[str, ArrayLike],
+    titles: Sequence[Any] | None = None,
+    channel_axis: int | None = 1,
+    n: int = 6,
+) -> Figure:
+    """A grid of maps: one row a sample, the input in the first column, then one an explainer.
+
+    Colours of each map reach to its own 99.5th percentile of magnitude, as maps of different
+    explainers have different units. An explainer with negative values has a diverging scale,
+    symmetric around 0; the others have a sequential one that starts at 0.
+
+    Args:
+      x: inputs [N, C, H, W], [N, H, W, C], grey images [N, H, W], series [N, T] or with
+        channels [N, C, T]. Three axes are taken for grey images, unless the channel axis has at
+        most 4 entries or the attributions lack it. Values outside [0, 1] are rescaled for
+        display, each image by its own range (integers by 255).
+      attributions: explainer -> array [N, ...] of the shape of x, or without its channel axis,
+        or with size 1 there. Channels are summed.
+      titles: of the rows, one a sample (its class, for example).
+      channel_axis: the axis of x that holds channels, or None.
+      n: the number of samples shown, from the first.
+
+    Raises:
+      ValueError: shapes that do not fit, or no attributions, by name.
+
+    >>> maps = {"A": np.ones((2, 8, 8)), "B": np.ones((2, 3, 8, 8))}
+    >>> figure = attributions(np.zeros((2, 3, 8, 8)), maps)
+    >>> [axes.get_title() for axes in figure.axes[:3]]
+    ['input', 'A', 'B']
+    """
+    x = np.asarray(x)
+    maps = {name: np.asarray(a) for name, a in attributions.items()}
+    if not maps:
+        raise ValueError("attributions is empty: give at least one, by the explainer's name")
+    if n < 1 or len(x) < 1:
+        raise ValueError(f"there is no sample to show: n={n}, x has the shape {x.shape}")
+    if titles is not None and len(titles) < min(n, len(x)):
+        raise ValueError(f"titles must name {min(n, len(x))} samples, got {len(titles)}")
+    axis = _channels(x, maps, channel_axis)
+    maps = {name: _pixels(a, x, axis, channel_axis, name)[:n] for name, a in maps.items()}
+    x = (x[..., None] if axis is None else np.moveaxis(x, axis, -1))[:n]
+    image = x.ndim == 4
+
+    width, height = (1.25, 1.25) if image else (1.9, 1.1)
+    figure = new_figure(
+        width * (len(maps) + 1) + 0.3,
+        height * len(x) + 0.9,
+        "compressed" if image else "constrained",
+    )
+    grid = figure.subplots(len(x), len(maps) + 1, squeeze=False, sharex=True, sharey="row")
+    for row, sample in enumerate(x):
+        _input(grid[row, 0], sample)
+        if titles is not None:
+            grid[row, 0].set_ylabel(wrap(str(titles[row]), 16), fontsize="small", parse_math=False)
+    signed = {name: bool((a < 0).any()) for name, a in maps.items()}
+    drawn = None
+    for column, (name, a) in enumerate(maps.items(), start=1):
+        for row, sample in enumerate(x):
+            picture = _map(grid[row, column], a[row], sample, signed[name])
+            if drawn is None or signed[name]:
+                drawn = picture
+    for axes, name in zip(grid[0], ["input", *maps], strict=True):
+        axes.set_title(wrap(name, 15 if image else 22), fontsize="small", parse_math=False)
+    # The sequential scale is half of the diverging one, so that one bar explains both.
+    bar = figure.colorbar(
+        drawn,  # pyright: ignore[reportArgumentType]
+        ax=grid,
+        location="bottom",
+        aspect=30,
+        shrink=min(1.0, 3.0 / (width * (len(maps) + 1))),
+        extend="both" if any(signed.values()) else "max",
+        pad=0.02,
+    )
+    bar.set_ticks([-1, 0, 1] if any(signed.values()) else [0, 1])
+    bar.ax.tick_params(labelsize="x-small", length=2)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    bar.set_label(
+        f"attribution, 1 = {REACH:g}th percentile of the map's magnitude", fontsize="x-small"
+    )
+    return figure
+
+
+def _channels(x: np.ndarray, maps: Mapping[str, Any], channel_axis: int | None) -> int | None:
+    """The channel axis of x, or None where it has none."""
+    if x.ndim not in (2, 3, 4) or (x.ndim == 4 and channel_axis is None):
+        raise ValueError(
+            f"x must be images [N, C, H, W] or [N, H, W], or series [N, T] or [N, C, T], got the "
+            f"shape {x.shape} with channel_axis={channel_axis}"
+        )
+    if x.ndim == 2 or channel_axis is None:
+        return None
+    axis = channel_axis % x.ndim if -x.ndim <= channel_axis < x.ndim else 0
+    if axis == 0:
+        raise ValueError(
+            f"channel_axis={channel_axis} names no axis of x {x.shape} (axis 0 is the samples)"
+        )
+    if x.ndim == 3 and x.shape[axis] > 4 and any(a.ndim != 2 for a in maps.values()):
+        return None
+    return axis
+
+
+def _pixels(
+    a: np.ndarray, x: np.ndarray, axis: int | None, channel_axis: int | None, name: str
+) -> np.ndarray:
+    """The attribution with its channels summed: [N, H, W] or [N, T]."""
+    wanted = x.shape if axis is None else x.shape[:axis] + x.shape[axis + 1 :]
+    pixels = a
+    if a.ndim == len(wanted) + 1 and channel_axis is not None:
+        pixels = a.sum(axis=channel_axis if axis is None else axis)
+    if pixels.shape != wanted:
+        raise ValueError(
+            f"attributions[{name!r}] must have the shape of x {x.shape}, with or without its "
+            f"channels, got {a.shape}"
+        )
+    return pixels
+
+
+def _input(axes: Axes, sample: np.ndarray) -> None:
+    """Draw an image [H, W, C] or a series [T, C]."""
+    if sample.ndim == 2:
+        axes.plot(sample, color="#222222", linewidth=0.9)
+        axes.tick_params(labelsize="x-small", length=2)
+        return
+    image = sample / 255 if sample.dtype.kind in "iu" else sample.astype(float)
+    if image.min() < 0 or image.max() > 1:
+        image = image - image.min()
+        image = image / (image.max() or 1)
+    if image.shape[-1] == 3:
+        axes.imshow(image)
+    else:
+        axes.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    _bare(axes)
+
+
+def _map(axes: Axes, a: np.ndarray, sample: np.ndarray, signed: bool) -> Any:
+    """Draw a map [H, W], or a band [T] behind its series; returns what a colour bar needs."""
+    magnitude = np.abs(a[np.isfinite(a)])
+    # A map of few entries has none at its percentile, but it has a largest.
+    reach = (np.percentile(magnitude, REACH) or magnitude.max()) if magnitude.size else 1.0
+    scaled = a / (reach or 1.0)
+    style: Any = {"cmap": _colours(signed), "vmin": -1 if signed else 0, "vmax": 1}
+    if a.ndim == 2:
+        drawn = axes.imshow(scaled, interpolation="nearest", **style)
+        _bare(axes)
+        return drawn
+    low, high = float(np.nanmin(sample)), float(np.nanmax(sample))
+    margin = 0.05 * ((high - low) or 1.0)
+    drawn = axes.imshow(
+        scaled[None],
+        aspect="auto",
+        extent=(-0.5, len(a) - 0.5, low - margin, high + margin),
+        interpolation="nearest",
+        **style,
+    )
+    axes.plot(sample, color="#222222", linewidth=0.9)
+    axes.tick_params(labelsize="x-small", length=2)
+    return drawn
+
+
+def _colours(signed: bool) -> Any:
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    diverging = colormaps[COLOURS]
+    if signed:
+        return diverging
+    return ListedColormap(diverging(np.linspace(0.5, 1, 256)), name=f"{COLOURS}_positive")
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,235 @@
+"""One Parquet file of results: its schema, and how it is written so that it is never half."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxeval.types import Outcome
+
+if TYPE_CHECKING:
+    from jaxeval.results.table import Results
+
+KEY = b"jaxeval"
+VERSION = 1
+ROW_GROUP = 122_880
+
+
+def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
+    """The columns: `scores` (float32 or float64) is the precision of scores and curves.
+
+    >>> import numpy as np
+    >>> schema(np.dtype("int32"), np.dtype("float32")).names[-4:]
+    ['label', 'score', 'status', 'curve']
+    """
+    real = pa.from_numpy_dtype(scores)
+    text = pa.string()
+    return pa.schema(
+        [
+            pa.field("explainer", text, nullable=False),
+            pa.field("metric", text, nullable=False),
+            pa.field("family", text, nullable=False),
+            pa.field("direction", text, nullable=False),
+            pa.field("sample", _integer(ids) if ids.kind in "iu" else text, nullable=False),
+            pa.field("label", pa.int64(), nullable=False),
+            pa.field("score", real),
+            pa.field("status", text, nullable=False),
+            pa.field("curve", pa.list_(real)),
+        ]
+    )
+
+
+def _integer(dtype: np.dtype) -> pa.DataType:
+    return pa.uint64() if dtype == np.uint64 else pa.int64()
+
+
+def to_arrow(results: Results) -> pa.Table:
+    """The results as one table, a row a score; all that is no row is in its metadata."""
+    cells = [(e, m, results.outcomes[e, m]) for e, m in results.outcomes]
+    sizes = [len(outcome.score) for _, _, outcome in cells]
+    known = [a.dtype for _, _, o in cells for a in (o.score, o.curve) if a is not None]
+    dtype = np.result_type(np.float32, *known)
+    form = schema(results.index.dtype, dtype)
+
+    scored = max(sizes, default=0)
+    meta = {
+        "version": VERSION,
+        "explainers": list(results.explainers),
+        "directions": results.directions,
+        "families": results.families,
+        "cells": [
+            {
+                "explainer": e,
+                "metric": m,
+                "n": len(o.score),
+                "score": str(o.score.dtype),
+                "curve": None if o.curve is None else [o.curve.shape[1], str(o.curve.dtype)],
+            }
+            for e, m, o in cells
+        ],
+        "sample": results.index.dtype.str,
+        "label": results.y.dtype.str,
+        # No row of a partial result tells what these samples are.
+        "unscored": {
+            "sample": results.index[scored:].tolist(),
+            "label": results.y[scored:].tolist(),
+        },
+        "asked": results.asked,
+        "settings": results.settings,
+    }
+    form = form.with_metadata({KEY: json.dumps(meta, ensure_ascii=False, allow_nan=False).encode()})
+
+    if not cells:
+        return form.empty_table()
+    blocks = []
+    for e, m, outcome in cells:
+        for start in range(0, max(len(outcome.score), 1), ROW_GROUP):  # keeps offsets in int32
+            part = slice(start, min(start + ROW_GROUP, len(outcome.score)))
+            score = outcome.score[part]
+            undefined = np.isnan(score)
+            columns = {
+                "explainer": _repeat(e, len(score)),
+                "metric": _repeat(m, len(score)),
+                "family": _repeat(results.families[m], len(score)),
+                "direction": _repeat(results.directions[m], len(score)),
+                "sample": pa.array(results.index[part].tolist(), form.field("sample").type),
+                "label": pa.array(results.y[part].astype(np.int64)),
+                "score": pa.array(score.astype(dtype), mask=undefined),
+                "status": pa.array(np.where(undefined, "undefined", "ok")),
+                "curve": _lists(outcome.curve, part, dtype),
+            }
+            arrays = [columns[f.name].cast(f.type) for f in form]
+            blocks.append(pa.Table.from_arrays(arrays, schema=form))
+    return pa.concat_tables(blocks)
+
+
+def _repeat(text: str, n: int) -> pa.Array:
+    return pa.repeat(pa.scalar(text, pa.string()), n)
+
+
+def _lists(curve: np.ndarray | None, part: slice, dtype: np.dtype) -> pa.Array:
+    n = part.stop - part.start
+    if curve is None:
+        return pa.nulls(n, pa.list_(pa.from_numpy_dtype(dtype)))
+    flat = curve[part].astype(dtype).ravel()
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * curve.shape[1])
+    return pa.ListArray.from_arrays(offsets, pa.array(flat, mask=np.isnan(flat)))
+
+
+def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
+    """The arguments of `Results`, from a table that `to_arrow` made.
+
+    Raises:
+      ValueError: what `source` lacks to be one of ours.
+    """
+    found = (table.schema.metadata or {}).get(KEY)
+    if found is None:
+        raise ValueError(
+            f"{source} was not written by Results.save: its schema metadata has no key "
+            f"{KEY.decode()!r}"
+        )
+    meta = json.loads(found)
+    if meta["version"] > VERSION:
+        raise ValueError(
+            f"{source} has version {meta['version']} of the layout, and this jaxeval reads up to "
+            f"{VERSION}: a newer jaxeval reads it"
+        )
+    wanted = schema(np.dtype("int64"), np.dtype("float32")).names
+    if missing := [name for name in wanted if name not in table.schema.names]:
+        raise ValueError(f"{source} lacks the columns {', '.join(missing)}")
+    n_rows = sum(cell["n"] for cell in meta["cells"])
+    if table.num_rows != n_rows:
+        raise ValueError(f"{source} has {table.num_rows} rows, and its metadata names {n_rows}")
+
+    outcomes: dict[tuple[str, str], Outcome] = {}
+    longest = table.slice(0, 0)
+    start = 0
+    for cell in meta["cells"]:
+        e, m, n = cell["explainer"], cell["metric"], cell["n"]
+        rows = table.slice(start, n)
+        start += n
+        if any(
+            rows[name].unique().to_pylist() not in ([], [v])
+            for name, v in zip(("explainer", "metric"), (e, m), strict=True)
+        ):
+            raise ValueError(
+                f"{source}: the rows of explainer {e!r}, metric {m!r} are not where its metadata "
+                "says; the order of its rows has been changed"
+            )
+        curve = None
+        if cell["curve"] is not None:
+            steps, dtype = cell["curve"]
+            parts = [c.flatten().to_numpy(zero_copy_only=False) for c in rows["curve"].chunks]
+            curve = np.concatenate(parts or [np.zeros(0)]).astype(dtype).reshape(n, steps)
+        score = rows["score"].to_numpy().astype(cell["score"])
+        outcomes[e, m] = Outcome(score=score, curve=curve)
+        longest = max(longest, rows, key=len)
+
+    def whole(name: str) -> np.ndarray:
+        values = longest[name].to_pylist() + meta["unscored"][name]
+        return np.array(values, np.dtype(meta[name]))
+
+    return {
+        "outcomes": outcomes,
+        "directions": meta["directions"],
+        "families": meta["families"],
+        "index": whole("sample"),
+        "y": whole("label"),
+        "asked": meta["asked"],
+        "settings": meta["settings"],
+    }
+
+
+def write(results: Results, path: Path) -> None:
+    """Write the results to `path`, wholly or not at all."""
+    table = to_arrow(results)
+    replace_whole(
+        path,
+        lambda file: pq.write_table(table, file, row_group_size=ROW_GROUP, compression="zstd"),
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The arguments of `Results`, from the file at `path`."""
+    with open(path, "rb") as file:
+        try:
+            table = pq.read_table(file)
+        except pa.ArrowInvalid as e:
+            raise ValueError(f"{path} is not a Parquet file, or is broken: {e}") from e
+    return from_arrow(table, str(path))
+
+
+def replace_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Let `write` fill a new file, then put it in the place of `path` in one step.
+
+    Whoever reads `path`, whenever this process dies, finds what was there before or all that
+    was written now. Missing folders are made. What a killed process leaves is a hidden file
+    beside it, `.<name>.<random>.tmp`, which no reader of Parquet folders takes for data.
+    """
+    path = path.resolve()  # so that a link stays a link, and its target is replaced
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):  # the new name survives a loss of power, where folders sync
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,135 @@
+"""Statistics over samples and over explainers: NumPy arrays in, NumPy arrays out.
+
+NaN means "undefined" throughout: it is left out, and what nothing is left for is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+DIRECTIONS = ("higher", "lower")
+_CHUNK = 2**22  # entries of a block of resamples: 32 MiB in float64
+
+
+def mean_and_std(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, standard deviation (ddof 1) and number of the defined values along axis 0.
+
+    Args:
+      values: [n, ...] with NaN where undefined.
+
+    Returns:
+      (mean, std, n), each of shape [...], mean and std in float64 and the unit of `values`.
+      The mean of nothing and the deviation of fewer than two values are NaN.
+
+    >>> mean, std, n = mean_and_std([[1.0, np.nan], [3.0, np.nan]])
+    >>> mean.tolist(), std.round(3).tolist(), n.tolist()
+    ([2.0, nan], [1.414, nan], [2, 0])
+    """
+    values = np.asarray(values, np.float64)
+    defined = ~np.isnan(values)
+    n = defined.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(defined, values, 0.0).sum(axis=0) / n
+        squares = np.where(defined, values - mean, 0.0) ** 2
+        # Without the explicit NaN, a single value would have the deviation 0 / 0 = NaN but no
+        # value at all 0 / -1 = -0.
+        std = np.sqrt(squares.sum(axis=0) / np.where(n > 1, n - 1, np.nan))
+    return mean, std, n
+
+
+def bootstrap_mean_ci(
+    values: ArrayLike, confidence: float = 0.95, n_bootstrap: int = 1000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bootstrap interval of the mean along axis 0, over the defined values.
+
+    Columns that are defined on the same rows are resampled together (the same rows are drawn
+    for each of them), so that their intervals are paired.
+
+    Args:
+      values: [n, ...] with NaN where undefined.
+      confidence: coverage of the interval, between 0 and 1.
+      n_bootstrap: number of resamples.
+      seed: of the generator; equal arguments give equal intervals.
+
+    Returns:
+      (low, high), each of shape [...] in float64. NaN where fewer than two values are defined
+      (one value says nothing about its spread) or where one of them is infinite.
+
+    Raises:
+      ValueError: `confidence` outside (0, 1) or `n_bootstrap` below 1.
+
+    >>> low, high = bootstrap_mean_ci(np.arange(100.0))
+    >>> bool(40 < low < 49.5 < high < 60)
+    True
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
+    if n_bootstrap < 1:
+        raise ValueError(f"n_bootstrap must be at least 1, got {n_bootstrap!r}")
+    values = np.asarray(values, np.float64)
+    columns = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    interval = np.full((2, columns.shape[1]), np.nan)
+    edges = [(1 - confidence) / 2, (1 + confidence) / 2]
+
+    together: dict[bytes, list[int]] = {}
+    defined = ~np.isnan(columns)
+    for j in range(columns.shape[1]):
+        together.setdefault(defined[:, j].tobytes(), []).append(j)
+    for js in together.values():
+        x = columns[defined[:, js[0]]][:, js]
+        if len(x) < 2:
+            continue
+        with np.errstate(invalid="ignore"):
+            # Resampling the deviations keeps a constant column's interval at exactly its value.
+            mean = x.mean(axis=0)
+            blocks = [w @ (x - mean) / len(x) for w in _resamples(len(x), n_bootstrap, seed)]
+            interval[:, js] = mean + np.quantile(np.concatenate(blocks), edges, axis=0)
+    low, high = interval.reshape((2, *values.shape[1:]))
+    return low, high
+
+
+def _resamples(n: int, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:
+    """Blocks [b, n] of how often each of n rows occurs in a resample; b adds to n_bootstrap."""
+    rng = np.random.default_rng(seed)
+    block = max(1, _CHUNK // n)
+    for start in range(0, n_bootstrap, block):
+        b = min(block, n_bootstrap - start)
+        rows = rng.integers(n, size=(b, n)) + n * np.arange(b)[:, None]
+        # Counts make the resampled means of all columns one matrix product, without gathers.
+        yield np.bincount(rows.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
+
+
+def average_ranks(scores: ArrayLike, direction: str | Sequence[str] = "higher") -> np.ndarray:
+    """Ranks along axis 0, 1 for the best; ties share the average of their ranks.
+
+    Args:
+      scores: [E] or [E, M], one row an explainer; NaN where undefined.
+      direction: "higher" or "lower" is better; one for all, or one a column [M].
+
+    Returns:
+      Ranks of the shape of `scores`, in float64; NaN stays NaN and takes no rank.
+
+    Raises:
+      ValueError: a direction that is neither, or a number of them that does not fit.
+
+    >>> average_ranks([0.3, 0.1, 0.3, np.nan]).tolist()
+    [1.5, 3.0, 1.5, nan]
+    >>> average_ranks([0.3, 0.1, 0.2], "lower").tolist()
+    [3.0, 1.0, 2.0]
+    """
+    scores = np.asarray(scores, np.float64)
+    given = [direction] if isinstance(direction, str) else list(direction)
+    if unknown := sorted(set(given) - set(DIRECTIONS)):
+        raise ValueError(f'direction must be "higher" or "lower", got {unknown[0]!r}')
+    if not isinstance(direction, str) and scores.shape[1:] != (len(given),):
+        raise ValueError(
+            f"direction names {len(given)} columns, but scores has the shape {scores.shape}"
+        )
+    sign = np.array([-1.0 if d == "higher" else 1.0 for d in given])
+    cost = scores * (sign[0] if isinstance(direction, str) else sign)
+    better = (cost[None] < cost[:, None]).sum(axis=1)
+    equal = (cost[None] == cost[:, None]).sum(axis=1)
+    return np.where(np.isnan(scores), np.nan, better + (equal + 1) / 2)

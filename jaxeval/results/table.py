@@ -1,0 +1,329 @@
+"""The scores of every explainer under every metric, sample by sample."""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxeval.results import parquet
+from jaxeval.results.stats import DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
+from jaxeval.types import Outcome
+
+_ARROWS = {"higher": "↑", "lower": "↓"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Results:
+    """Per-sample scores of explainers under metrics, and the summaries of them.
+
+    A result may be partial: a cell then holds the first n of the N samples, or is not there.
+
+    Args:
+      outcomes: (explainer, metric) -> `Outcome` with score [n] and curve [n, S] or None.
+      directions: metric -> "higher" or "lower", what is better; its order is that of `metrics`.
+      families: metric -> family.
+      index: ids of the samples [N], integers or what `str` tells apart.
+      y: the classes explained [N], integers.
+      asked: how much the model was asked, in samples x steps: "output", "attribution",
+        "hidden", and "naive" for what one run a metric and explainer would have asked.
+      settings: how it was computed. What JSON has no word for is kept as text.
+
+    Raises:
+      ValueError, TypeError: parts that do not fit together, by name.
+
+    >>> outcomes = {("A", "m"): Outcome(score=np.float32([1, 3])),
+    ...             ("B", "m"): Outcome(score=np.float32([0, np.nan]))}
+    >>> r = Results(outcomes, {"m": "lower"}, {"m": "complexity"}, np.arange(2), np.array([7, 7]))
+    >>> print(r)
+    Results: 2 explainers x 1 metric, 2 samples, 1 of 4 scores undefined
+    >>> r.ranking()["mean rank"].to_dict()
+    {'B': 1.0, 'A': 2.0}
+    """
+
+    outcomes: Mapping[tuple[str, str], Outcome]
+    directions: Mapping[str, str]
+    families: Mapping[str, str]
+    index: np.ndarray
+    y: np.ndarray
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        index, y = _ids(self.index), np.asarray(self.y)
+        if y.dtype.kind not in "iu" or y.shape != index.shape:
+            raise ValueError(
+                f"y must be integers with the shape of index {index.shape}, "
+                f"got {y.dtype} with shape {y.shape}"
+            )
+        for metric, direction in self.directions.items():
+            if direction not in DIRECTIONS:
+                raise ValueError(
+                    f'directions[{metric!r}] must be "higher" or "lower", got {direction!r}'
+                )
+            if metric not in self.families:
+                raise ValueError(f"families lacks the metric {metric!r}")
+        outcomes = {}
+        for (explainer, metric), outcome in self.outcomes.items():
+            if metric not in self.directions:
+                raise ValueError(f"directions lacks the metric {metric!r}")
+            outcomes[explainer, metric] = _checked(
+                outcome, len(index), f"outcomes[{explainer!r}, {metric!r}]"
+            )
+        put = object.__setattr__
+        put(self, "outcomes", outcomes)
+        put(self, "directions", dict(self.directions))
+        put(self, "families", {m: self.families[m] for m in self.directions})
+        put(self, "index", index)
+        put(self, "y", y)
+        put(self, "asked", _plain(self.asked))
+        put(self, "settings", _plain(self.settings))
+
+    @property
+    def explainers(self) -> tuple[str, ...]:
+        """The names of the explainers, in the order of the outcomes."""
+        return tuple(dict.fromkeys(e for e, _ in self.outcomes))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics, in the order of `directions`."""
+        return tuple(self.directions)
+
+    @property
+    def scores(self) -> dict[tuple[str, str], np.ndarray]:
+        """(explainer, metric) -> scores [n], NaN where undefined."""
+        return {cell: outcome.score for cell, outcome in self.outcomes.items()}
+
+    @property
+    def curves(self) -> dict[tuple[str, str], np.ndarray]:
+        """(explainer, metric) -> curves [n, S], for the metrics that have one."""
+        return {c: o.curve for c, o in self.outcomes.items() if o.curve is not None}
+
+    def __getitem__(self, cell: tuple[str, str]) -> Outcome:
+        """The outcome of one (explainer, metric).
+
+        Raises:
+          KeyError: a name that is not there, with those that are.
+        """
+        if cell in self.outcomes:
+            return self.outcomes[cell]
+        if not (isinstance(cell, tuple) and len(cell) == 2):
+            raise KeyError(f"results[explainer, metric] takes two names, got {cell!r}")
+        for what, name, known in (
+            ("explainer", cell[0], self.explainers),
+            ("metric", cell[1], self.metrics),
+        ):
+            if name not in known:
+                raise KeyError(f"no {what} {name!r}; there are {', '.join(map(repr, known))}")
+        raise KeyError(f"no scores of explainer {cell[0]!r} under metric {cell[1]!r} yet")
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a score: explainer, metric, sample (its id), score (float64, NaN undefined)."""
+        outcomes = self.outcomes
+        n = [len(o.score) for o in outcomes.values()]
+        names = np.array(list(outcomes), dtype=object).reshape(-1, 2)
+        empty = [np.zeros(0)]
+        return pd.DataFrame(
+            {
+                "explainer": pd.Series(np.repeat(names[:, 0], n), dtype="str"),
+                "metric": pd.Series(np.repeat(names[:, 1], n), dtype="str"),
+                "sample": np.concatenate([self.index[:k] for k in n] or [self.index[:0]]),
+                "score": np.concatenate([o.score for o in outcomes.values()] or empty).astype(
+                    np.float64
+                ),
+            }
+        )
+
+    def _matrix(self) -> np.ndarray:
+        """Scores [N, cells] in float64, NaN where undefined or not there."""
+        matrix = np.full((len(self.index), len(self.outcomes)), np.nan)
+        for column, outcome in enumerate(self.outcomes.values()):
+            matrix[: len(outcome.score), column] = outcome.score
+        return matrix
+
+    def summary(
+        self, confidence: float = 0.95, n_bootstrap: int = 1000, seed: int = 0
+    ) -> pd.DataFrame:
+        """One row an (explainer, metric), over its defined samples.
+
+        Columns: explainer, metric, mean, std (ddof 1), ci_low and ci_high (percentile bootstrap
+        of the mean; cells that are defined on the same samples share the resampled rows, so
+        explainers compare in pairs), n (defined), n_undefined, direction. Units are those of
+        the metric.
+
+        Args:
+          confidence: coverage of the interval, between 0 and 1.
+          n_bootstrap: number of resamples.
+          seed: of the resampling; the same seed gives the same intervals.
+        """
+        matrix = self._matrix()
+        mean, std, n = mean_and_std(matrix)
+        low, high = bootstrap_mean_ci(matrix, confidence, n_bootstrap, seed)
+        cells = list(self.outcomes)
+        return pd.DataFrame(
+            {
+                "explainer": pd.Series([e for e, _ in cells], dtype="str"),
+                "metric": pd.Series([m for _, m in cells], dtype="str"),
+                "mean": mean,
+                "std": std,
+                "ci_low": low,
+                "ci_high": high,
+                "n": n,
+                "n_undefined": [o.n_undefined for o in self.outcomes.values()],
+                "direction": pd.Series([self.directions[m] for _, m in cells], dtype="str"),
+            }
+        )
+
+    def means(self) -> pd.DataFrame:
+        """Mean score over the defined samples, explainers x metrics; NaN where there is none."""
+        table = pd.DataFrame(
+            np.nan,
+            index=pd.Index(self.explainers, dtype="str", name="explainer"),
+            columns=pd.Index(self.metrics, dtype="str", name="metric"),
+        )
+        for (explainer, metric), mean in zip(
+            self.outcomes, mean_and_std(self._matrix())[0], strict=True
+        ):
+            table.loc[explainer, metric] = mean
+        return table
+
+    def ranking(self) -> pd.DataFrame:
+        """Ranks of the explainers, 1 for the best: explainers x metrics, and "mean rank".
+
+        Explainers are ranked by mean score, "lower is better" metrics the other way round; ties
+        share their average rank. An undefined mean has the rank NaN, and the mean rank is over
+        the metrics that do rank the explainer. Rows are sorted by it, the best first.
+        """
+        means = self.means()
+        ranks = means.copy()
+        ranks[:] = average_ranks(means.to_numpy(), [self.directions[m] for m in self.metrics])
+        ranks["mean rank"] = mean_and_std(ranks.to_numpy().T)[0]
+        return ranks.sort_values("mean rank", kind="stable", na_position="last")
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything to one Parquet file, and return its path.
+
+        One row a score; undefined scores are null with the status "undefined"; all that is no
+        row is JSON under the key ``jaxeval`` of the schema metadata. Missing folders are made.
+        A file that is there is replaced in one step once the new one is complete, so that an
+        interruption leaves the old file or the new one.
+
+        Raises:
+          IsADirectoryError: `path` is a folder.
+        """
+        path = Path(path)
+        parquet.write(self, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Results:
+        """The results in a file that `save` wrote, bit for bit.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: it is no Parquet file, or not one of ours; says what it lacks.
+        """
+        return cls(**parquet.read(Path(path)))
+
+    def __str__(self) -> str:
+        n_scores = sum(len(o.score) for o in self.outcomes.values())
+        undefined = sum(o.n_undefined for o in self.outcomes.values())
+        complete = len(self.index) * len(self.explainers) * len(self.metrics)
+        parts = [
+            f"{_count(len(self.explainers), 'explainer')} x {_count(len(self.metrics), 'metric')}",
+            _count(len(self.index), "sample"),
+        ]
+        if n_scores < complete:
+            parts.append(f"partial: {n_scores:,} of {complete:,} scores")
+        if undefined:
+            parts.append(f"{undefined:,} of {n_scores:,} scores undefined")
+        return f"Results: {', '.join(parts)}"
+
+    def __repr__(self) -> str:
+        if not self.outcomes:
+            return str(self)
+        text = self._mean_table(
+            lambda name: name, lambda best: best + "*", lambda other: other + " "
+        )
+        return f"{self}\nmean scores (* best)\n{text.to_string()}"
+
+    def _repr_html_(self) -> str:
+        table = self._mean_table(html.escape, lambda best: f"<b>{best}</b>", lambda other: other)
+        return (
+            f"<p>{html.escape(str(self))}<br>mean scores, the best in bold</p>"
+            f"{table.to_html(escape=False)}"
+        )
+
+    def _mean_table(self, name: Any, best: Any, other: Any) -> pd.DataFrame:
+        """Mean scores as text, metrics x explainers: names of metrics are long."""
+        means = self.means()
+        ranks = average_ranks(means.to_numpy(), [self.directions[m] for m in self.metrics])
+        first = ranks == np.nanmin(ranks, axis=0, initial=np.inf)
+        cells = [
+            [
+                (best if first[i, j] else other)(f"{means.iat[i, j]:.4g}")
+                for i in range(len(self.explainers))
+            ]
+            for j in range(len(self.metrics))
+        ]
+        rows = [f"{name(m)} {_ARROWS[self.directions[m]]}" for m in self.metrics]
+        return pd.DataFrame(cells, index=rows, columns=[name(e) for e in self.explainers])
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _ids(index: Any) -> np.ndarray:
+    index = np.asarray(index)
+    if index.ndim != 1:
+        raise ValueError(f"index must have the shape [N], got {index.shape}")
+    if index.dtype.kind in "iu":
+        return index
+    if index.dtype.kind == "O" and all(isinstance(i, (int, np.integer)) for i in index):
+        return index.astype(np.int64)
+    return np.array([str(i) for i in index.tolist()], dtype=np.str_)
+
+
+def _checked(outcome: Outcome, n: int, name: str) -> Outcome:
+    """The outcome as float32 or float64 NumPy arrays that fit n samples."""
+
+    def real(value: Any) -> np.ndarray:
+        value = np.asarray(value)
+        return value if value.dtype == np.float64 else value.astype(np.float32, copy=False)
+
+    score = real(outcome.score)
+    if score.ndim != 1 or len(score) > n:
+        raise ValueError(f"{name}.score must have a shape [n] with n <= {n}, got {score.shape}")
+    curve = None if outcome.curve is None else real(outcome.curve)
+    if curve is not None and (curve.ndim != 2 or len(curve) != len(score)):
+        raise ValueError(
+            f"{name}.curve must have a shape [{len(score)}, S] like its score, got {curve.shape}"
+        )
+    return Outcome(score=score, curve=curve)
+
+
+def _plain(value: Any) -> Any:
+    """The value in the words of JSON, so that what is in memory is what a file gives back."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    if isinstance(value, np.generic) or (hasattr(value, "tolist") and hasattr(value, "dtype")):
+        return _plain(value.tolist())
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if hasattr(value, "__qualname__"):  # the text of a function would hold its address
+        return f"{value.__module__}.{value.__qualname__}"  # pyright: ignore
+    return str(value)
