@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .engine import inputs
-from .engine.ask import EvaluationError
 from .engine.run import Record, Run
 from .metric import Metric
 from .progress import Bar, NoProgress
@@ -125,8 +124,8 @@ def evaluate(
 
     Raises:
       ValueError, TypeError: for what does not fit, before anything is compiled.
-      EvaluationError: where an explainer or a host model failed; `partial` has the results
-        until then. `KeyboardInterrupt` carries `partial`, too.
+      EvaluationError: where an explainer or a host model failed. Any exception that stops a run
+        on its way, `KeyboardInterrupt` included, has the `Results` until then as `partial`.
 
     >>> import jax.numpy as jnp, jaxeval as je
     >>> model = je.Model(lambda w, x: x @ w, jnp.eye(4))
@@ -242,9 +241,9 @@ def _run(
 
     try:
         return results(run())
-    except (EvaluationError, KeyboardInterrupt) as e:
+    except (Exception, KeyboardInterrupt) as e:
         if isinstance(partial := getattr(e, "partial", None), Record):
-            e.partial = results(partial)  # type: ignore[union-attr]
+            e.partial = results(partial)  # type: ignore[attr-defined]
         raise
     finally:
         run.progress.stop()

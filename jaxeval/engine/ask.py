@@ -185,22 +185,32 @@ class Asker:
         """Arrays with a leading sample axis, sharded over the mesh."""
         return jax.device_put(tree, self.rows)
 
-    def output(self, model: Model, x: Any, hidden: bool, real: np.ndarray) -> Answer:
-        """The logits, and the hidden layers if wanted; `real` [rows] marks the real rows."""
+    def output(self, model: Model, x: Any, hidden: bool, real: np.ndarray, where: str) -> Answer:
+        """The logits, and the hidden layers if wanted.
+
+        Args:
+          real: which rows are real, [rows].
+          where: the name of the batch, for errors.
+        """
         self.asked["output"] += (n := int(real.sum()))
         self.asked["hidden"] += n if hidden else 0
         if not model.host:
             return kernels.forward(self.mesh, (hidden, self.precision), model, x)
         if hidden:
             raise ValueError("a host model has no hidden layers to look at")
-        logits = self._on_host("the model", lambda: model(np.asarray(x)[real]))
-        check_logits(logits, n)
-        return Answer(logits=self._fill(np.asarray(logits, np.float32), real))
+
+        def ask() -> Any:
+            logits = model(np.asarray(x)[real])
+            check_logits(logits, n)
+            return np.asarray(logits)
+
+        logits = self._on_host(f"the model on {where}", ask)
+        return Answer(logits=self._fill(logits.astype(np.float32), real))
 
     def attribution(
         self, source: Source, model: Model, x: Any, y: Any, keys: Any, real: np.ndarray, where: str
     ) -> Any:
-        """The maps of one explainer; `where` names the batch in errors."""
+        """The maps of one explainer; see `output`."""
         self.asked["attribution"] += (n := int(real.sum()))
         if not source.eager:
             return kernels.explain(self.mesh, self.precision, source.explainer, model, x, y, keys)

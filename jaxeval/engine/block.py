@@ -100,7 +100,8 @@ class Block:
     def _clean_output(self, s: Sample) -> Sample:
         run, width = self.run, self.run.forward_width()
         x = s.x if width == run.local else self._resized(s.x, width)
-        answer = run.asker.output(run.model, x, run.hidden, self._real(width))
+        real = self._real(width)
+        answer = run.asker.output(run.model, x, run.hidden, real, self.where)
         self.reference = answer if width == run.local else self._resized(answer, run.local)
         k = self.reference.logits.shape[-1]
         run.progress.advance(self.count)
@@ -230,6 +231,7 @@ class _Asking:
     ):
         self.block, self.q, self.pert, self.s, self.plans = block, q, pert, s, plans
         self.draws = draws
+        self.where = f"{block.where}, perturbed"
         self.buffers: dict[str, tuple[Any, ...]] = {}
         self.scored = {e: block._scored(e, [v.metric for v in subs]) for e, subs in q.by.items()}
 
@@ -252,13 +254,13 @@ class _Asking:
         )  # fmt: skip
         output = Answer()
         if q.asks & {"output", "hidden"}:
-            output = run.asker.output(model, query.x, "hidden" in q.asks, real)
+            output = run.asker.output(model, query.x, "hidden" in q.asks, real, self.where)
             self.block.wait(output)
         for e in q.by:
             answer = output
             if e in q.explained(run.metrics):
-                source, where = run.sources[e], f"{self.block.where}, perturbed"
-                a = run.asker.attribution(source, model, query.x, query.y, keys, real, where)
+                args = (model, query.x, query.y, keys, real, self.where)
+                a = run.asker.attribution(run.sources[e], *args)
                 answer = dataclasses.replace(output, attribution=a)
                 self.block.wait(a)
             self._measure(e, query, answer, i, step, ok)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..metric import Metric
 from ..types import Model, Outcome, Sample, canonical
-from .ask import Asker, EvaluationError, Source
+from .ask import Asker, Source
 from .batch import automatic
 from .block import Block
 from .fit import check_features, fit_mask
@@ -130,7 +131,7 @@ class Run:
             yield Block(self, start)
 
     def __call__(self) -> Record:
-        """Ask everything. An `EvaluationError` or an interrupt carries the `Record` until then."""
+        """Ask everything. An exception on the way carries the `Record` until then as `partial`."""
         block = None
         try:
             for block in self._blocks():
@@ -139,10 +140,12 @@ class Run:
                     block.ask(question)
                 self._keep(block)
                 block = None
-        except (EvaluationError, KeyboardInterrupt) as e:
+        except (Exception, KeyboardInterrupt) as e:
             if block is not None:
-                self._keep(block)
-            e.partial = self.record()  # type: ignore[union-attr]
+                # What stopped the run (memory, say) may stop this, too; it must not hide it.
+                with contextlib.suppress(Exception):
+                    self._keep(block)
+            e.partial = self.record()  # type: ignore[attr-defined]
             raise
         return self.record()
 

@@ -1,0 +1,34 @@
+"""Array -> array functions of one sample: pure, and at home in `jit`, `vmap` and `grad`.
+
+Everything that more than one metric or perturbation needs, and nothing that knows of either.
+"""
+
+from .baseline import BASELINES as BASELINES
+from .baseline import RANDOM_BASELINES as RANDOM_BASELINES
+from .baseline import baseline as baseline
+from .correlate import cosine as cosine
+from .correlate import pearson as pearson
+from .correlate import spearman as spearman
+from .curve import area as area
+from .distance import l1 as l1
+from .distance import l2 as l2
+from .distance import linf as linf
+from .distance import mse as mse
+from .distance import relative_change as relative_change
+from .distance import squared as squared
+from .norm import norm as norm
+from .normalise import NORMALISE as NORMALISE
+from .normalise import prepare as prepare
+from .normalise import unit_range as unit_range
+from .output import OUTPUTS as OUTPUTS
+from .output import difference as difference
+from .output import log_probability as log_probability
+from .output import value as value
+from .rank import ascending as ascending
+from .rank import average_ranks as average_ranks
+from .rank import descending as descending
+from .rank import places as places
+from .rank import smallest as smallest
+from .segment import patch_ids as patch_ids
+from .segment import segment_sum as segment_sum
+from .ssim import ssim as ssim

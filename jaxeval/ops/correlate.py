@@ -1,0 +1,83 @@
+"""Correlations and cosine similarity of two maps, flattened."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
+
+from ._common import as_float, largest, power_of_two
+from .rank import average_ranks
+
+
+def _rescaled(v: Array) -> Array:
+    return v / power_of_two(largest(v))
+
+
+def _cosine(u: Array, v: Array, undefined: Array) -> Array:
+    """u . v / (||u|| ||v||) of rescaled vectors, whose squares neither over- nor underflow."""
+    size = jnp.sqrt(jnp.sum(u * u)) * jnp.sqrt(jnp.sum(v * v))
+    similarity = jnp.clip(jnp.sum(u * v) / size, -1, 1)
+    return jnp.where(undefined, jnp.nan, similarity)
+
+
+def pearson(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """Pearson correlation: the cosine of u - mean(u) and v - mean(v).
+
+    The magnitude of the entries does not matter: drops of 1e-30 correlate as drops of 1 do.
+
+    Args:
+      u: an array of any shape.
+      v: an array of the same shape.
+
+    Returns:
+      The correlation [], in [-1, 1]. NaN where u or v is constant (all its entries equal) or
+      holds NaN.
+
+    >>> print(pearson(jnp.array([1.0, 2.0, 3.0]), jnp.array([2e-30, 4e-30, 6e-30])))
+    1.0
+    """
+    u, v = jnp.ravel(as_float(u)), jnp.ravel(as_float(v))
+    undefined = (u.max() == u.min()) | (v.max() == v.min())
+
+    def centred(w: Array) -> Array:
+        w = _rescaled(w)
+        # Twice, because the first mean is rounded, and what it leaves may be all there is.
+        w = _rescaled(w - w.mean())
+        return w - w.mean()
+
+    return _cosine(centred(u), centred(v), undefined)
+
+
+def spearman(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """Spearman rank correlation: Pearson correlation of average ranks (ties share a rank).
+
+    Args:
+      u: an array of any shape.
+      v: an array of the same shape.
+
+    Returns:
+      The correlation [], in [-1, 1]. NaN where u or v is constant or holds NaN.
+
+    >>> print(spearman(jnp.array([1.0, 2.0, 9.0]), jnp.array([3.0, 2.0, 1.0])))
+    -1.0
+    """
+    return pearson(average_ranks(u), average_ranks(v))
+
+
+def cosine(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """Cosine similarity: u . v / (||u||_2 ||v||_2).
+
+    Args:
+      u: an array of any shape.
+      v: an array of the same shape.
+
+    Returns:
+      The similarity [], in [-1, 1]. NaN where u or v is all zeros or holds NaN.
+
+    >>> print(cosine(jnp.array([1.0, 0.0]), jnp.array([3.0, 4.0])))
+    0.6
+    """
+    u, v = jnp.ravel(as_float(u)), jnp.ravel(as_float(v))
+    return _cosine(_rescaled(u), _rescaled(v), (largest(u) == 0) | (largest(v) == 0))

@@ -1,0 +1,79 @@
+"""Distances between two maps, over all entries."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
+
+from ._common import as_float, largest
+from .norm import norm
+
+
+def l1(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """||u - v||_1 = sum |u - v|, of arrays of one shape.
+
+    >>> print(l1(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
+    7.0
+    """
+    return jnp.sum(jnp.abs(as_float(u) - as_float(v)))
+
+
+def l2(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """||u - v||_2 = sqrt(sum (u - v)^2), of arrays of one shape. Its gradient at u = v is 0.
+
+    >>> print(l2(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
+    5.0
+    """
+    return norm(as_float(u) - as_float(v))
+
+
+def linf(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """||u - v||_inf = max |u - v|, of arrays of one shape.
+
+    >>> print(linf(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
+    4.0
+    """
+    return largest(as_float(u) - as_float(v))
+
+
+def squared(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """sum (u - v)^2, of arrays of one shape.
+
+    >>> print(squared(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
+    25.0
+    """
+    return jnp.sum(jnp.square(as_float(u) - as_float(v)))
+
+
+def mse(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """mean (u - v)^2, of arrays of one shape.
+
+    >>> print(mse(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
+    12.5
+    """
+    return jnp.mean(jnp.square(as_float(u) - as_float(v)))
+
+
+def relative_change(
+    u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"], eps: Real[ArrayLike, ""]
+) -> Float[Array, ""]:
+    """||(u - v) / u'||_2, where u' is u with its zeros replaced by eps.
+
+    The numerators and denominators of relative stability (Agarwal et al. 2022,
+    "Rethinking Stability for Attribution-based Explanations").
+
+    Args:
+      u: the reference, of any shape.
+      v: what became of it, of the same shape.
+      eps: a small positive number.
+
+    Returns:
+      The change [].
+
+    >>> print(relative_change(jnp.array([2.0, 0.0]), jnp.array([1.0, 0.0]), 1e-6))
+    0.5
+    """
+    u, v = as_float(u), as_float(v)
+    return norm((u - v) / jnp.where(u == 0, eps, u))

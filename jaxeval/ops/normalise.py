@@ -1,0 +1,66 @@
+"""What is done to an attribution before a metric looks at it."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
+
+from ._common import as_float, known, largest
+from .norm import norm
+
+NORMALISE = ("max", "negative", "second_moment")
+
+
+def _over(a: Array, size: Array) -> Array:
+    return a / jnp.where(size > 0, size, 1)
+
+
+def prepare(
+    a: Real[ArrayLike, "*shape"], normalise: str | None, absolute: bool
+) -> Float[Array, "*shape"]:
+    """Normalises a map, then takes absolute values.
+
+    Args:
+      a: the map [...] of one sample.
+      normalise: "max" divides by max |a|; "negative" divides positive entries by max a and
+        negative ones by |min a|; "second_moment" divides by sqrt(mean(a^2)); None does nothing.
+      absolute: whether to return |a| in the end.
+
+    Returns:
+      The prepared map [...]. A map of zeros stays one. NaN where a is NaN.
+
+    Raises:
+      ValueError: for an unknown name.
+
+    >>> prepare(jnp.array([1.0, -4.0]), "max", absolute=True).tolist()
+    [0.25, 1.0]
+    """
+    a = as_float(a)
+    if normalise is not None:
+        known("normalise", normalise, NORMALISE)
+    if normalise == "max":
+        a = _over(a, largest(a))
+    elif normalise == "negative":
+        a = jnp.where(a > 0, _over(a, a.max()), _over(a, -a.min()))
+    elif normalise == "second_moment":
+        a = _over(a, norm(a) / jnp.sqrt(a.size))
+    return jnp.abs(a) if absolute else a
+
+
+def unit_range(a: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """(a - min a) / (max a - min a): the map scaled to [0, 1].
+
+    Args:
+      a: the map [...] of one sample.
+
+    Returns:
+      The scaled map [...]. A constant map becomes 0.
+
+    >>> unit_range(jnp.array([-1.0, 0.0, 3.0])).tolist()
+    [0.0, 0.25, 1.0]
+    """
+    a = as_float(a)
+    low = a.min()
+    return _over(a - low, a.max() - low)

@@ -1,0 +1,186 @@
+"""Orders, ranks and selections.
+
+XLA sorts a lone array of unsigned integers several times faster on CPUs than floats, and than
+pairs of keys and indices. So floats are sorted as the integers that order alike.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int32, Integer, Real, UInt32
+
+from ._common import as_float
+
+
+def _sortable(v: Array) -> Array:
+    """uint32 integers that order as v (of at most 32 bits) does, with -0 = 0 and NaN last."""
+    if jnp.issubdtype(v.dtype, jnp.unsignedinteger):
+        return v.astype(jnp.uint32)
+    if jnp.issubdtype(v.dtype, jnp.integer):
+        return lax.bitcast_convert_type(v.astype(jnp.int32), jnp.uint32) ^ jnp.uint32(1 << 31)
+    bits = lax.bitcast_convert_type(as_float(v), jnp.uint32)
+    sign = jnp.uint32(1 << 31)
+    bits = jnp.where(bits == sign, 0, bits)
+    bits = jnp.where(bits & ~sign > 0x7F800000, 0x7FC00000, bits)
+    return jnp.where(bits & sign, ~bits, bits | sign)
+
+
+def _order(v: ArrayLike, descending: bool) -> Array:
+    """The stable order of v: a radix sort whose digits leave room for the index beside them."""
+    v = jnp.ravel(jnp.asarray(v))
+    size = v.size
+    if v.dtype.itemsize > 4 or size >= 1 << 24:
+        return jnp.argsort(v, stable=True, descending=descending).astype(jnp.int32)
+    keys = ~_sortable(v) if descending else _sortable(v)
+    index_bits = max(size - 1, 1).bit_length()
+    digit_bits = 32 - index_bits
+    order = jnp.arange(size, dtype=jnp.int32)
+    for shift in range(0, 32, digit_bits):
+        digits = (keys[order] >> shift) << index_bits
+        at = jnp.sort(digits | jnp.arange(size, dtype=jnp.uint32)) & ((1 << index_bits) - 1)
+        order = order[at.astype(jnp.int32)]
+    return order
+
+
+def descending(v: Real[ArrayLike, " ..."]) -> Int32[Array, " F"]:
+    """Flat indices of v from the largest entry to the smallest, ties to the lowest index.
+
+    Args:
+      v: an array with F entries, of any shape.
+
+    Returns:
+      The order [F]. NaN counts as larger than all else.
+
+    >>> descending(jnp.array([0.0, 2.0, 0.0, 2.0])).tolist()
+    [1, 3, 0, 2]
+    """
+    return _order(v, descending=True)
+
+
+def ascending(v: Real[ArrayLike, " ..."]) -> Int32[Array, " F"]:
+    """Flat indices of v from the smallest entry to the largest, ties to the lowest index.
+
+    With ties this is not `descending` reversed.
+
+    Args:
+      v: an array with F entries, of any shape.
+
+    Returns:
+      The order [F]. NaN counts as larger than all else.
+
+    >>> ascending(jnp.array([0.0, 2.0, 0.0, 2.0])).tolist()
+    [0, 2, 1, 3]
+    """
+    return _order(v, descending=False)
+
+
+def places(order: Integer[ArrayLike, " F"]) -> Int32[Array, " F"]:
+    """The place of each entry in an order: places[order[i]] = i.
+
+    Args:
+      order: a permutation [F] of 0..F-1, such as `descending` gives.
+
+    Returns:
+      The inverse permutation [F].
+
+    >>> places(jnp.array([2, 0, 1])).tolist()
+    [1, 2, 0]
+    """
+    order = jnp.asarray(order)
+    at = jnp.arange(order.size, dtype=jnp.int32)
+    return jnp.zeros(order.size, jnp.int32).at[order].set(at, unique_indices=True)
+
+
+def average_ranks(v: Real[ArrayLike, " ..."]) -> Float[Array, " F"]:
+    """Ranks 1..F from the smallest entry up, equal entries sharing the mean of their ranks.
+
+    As scipy.stats.rankdata. Piecewise constant, so its gradient is 0.
+
+    Args:
+      v: an array with F entries, of any shape.
+
+    Returns:
+      The ranks [F] of the flattened array. All NaN if v holds NaN.
+
+    >>> average_ranks(jnp.array([0.0, 2.0, 0.0])).tolist()
+    [1.5, 3.0, 1.5]
+    """
+    v = jnp.ravel(jnp.asarray(v))
+    keys = v if v.dtype.itemsize > 4 else _sortable(v)
+    run = jnp.sort(keys)
+    at = jnp.arange(v.size, dtype=jnp.int32)
+    ends_here = jnp.append(run[1:] != run[:-1], True)
+    last = lax.cummin(jnp.where(ends_here, at, v.size), reverse=True)
+    first = jnp.searchsorted(run, keys)
+    ranks = 1 + (first + last[first]) / 2
+    return jnp.where(jnp.isnan(v).any(), jnp.nan, ranks)
+
+
+def smallest(keys: UInt32[Array, " F"], n: Integer[ArrayLike, ""]) -> Bool[Array, " F"]:
+    """Marks the n smallest keys, ties to the lowest index.
+
+    With random bits as keys this is a uniformly random subset of size n. No sort: the threshold
+    with n keys below it is searched by counting, which for random keys takes about 5 rounds
+    (steps of interpolation; every fourth is a bisection, which bounds their number for any keys).
+
+    Args:
+      keys: unsigned integers [F].
+      n: how many to mark; it may be traced. Cut to 0..F.
+
+    Returns:
+      The mask [F], with exactly n entries True.
+
+    >>> smallest(jnp.array([7, 3, 3, 9], jnp.uint32), 1).tolist()
+    [False, True, False, False]
+    """
+    size = keys.size
+    n = jnp.clip(jnp.asarray(n, jnp.int32), 0, size)
+
+    def count(mask):
+        return jnp.sum(mask, dtype=jnp.int32)
+
+    # The largest t with count(keys < t) <= n is in low..high; at_high is count(keys <= high).
+    def searching(state):
+        low, at_low, high, _, _ = state
+        return (at_low != n) & (low < high)
+
+    def narrow(state):
+        low, at_low, high, at_high, step = state
+        width = high - low
+        share = (n - at_low + 0.5) / (at_high - at_low + 1)
+        share = jnp.where(step % 4 == 3, 0.5, share).astype(jnp.float32)
+        # 2^32 - 2^8 is the largest float32 that a uint32 holds.
+        ahead = jnp.minimum(width.astype(jnp.float32) * share, 2.0**32 - 2.0**8)
+        t = low + jnp.clip(ahead.astype(jnp.uint32), 1, width)
+        at_t = count(keys < t)
+        fits = at_t <= n
+        return (
+            jnp.where(fits, t, low),
+            jnp.where(fits, at_t, at_low),
+            jnp.where(fits, high, t - 1),
+            jnp.where(fits, at_high, at_t),
+            step + 1,
+        )
+
+    zero, full = jnp.int32(0), jnp.int32(size)
+    start = (jnp.uint32(0), zero, jnp.uint32(2**32 - 1), full, zero)
+    t, below, _, _, _ = lax.while_loop(searching, narrow, start)
+
+    # Of the keys equal to t, those before `cut` make up the number. Mostly there is nothing to
+    # search: all of them are wanted, or none.
+    tied = keys == t
+    wanted = n - below
+    at = jnp.arange(size, dtype=jnp.int32)
+
+    def narrow_cut(state):
+        low, high = state
+        middle = (low + high) // 2
+        enough = count(tied & (at < middle)) >= wanted
+        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
+
+    low = jnp.where(wanted == count(tied), full, zero)
+    high = jnp.where(wanted == 0, low, full)
+    cut, _ = lax.while_loop(lambda s: s[0] < s[1], narrow_cut, (low, high))
+    return (keys < t) | (tied & (at < cut))

@@ -1,0 +1,69 @@
+"""Features in groups: patches of a grid, and sums over segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Int32, Integer, Real
+
+
+def patch_ids(shape: Sequence[int], patch: int | Sequence[int]) -> Int32[np.ndarray, " ..."]:
+    """Which patch of a grid each entry belongs to, on the host.
+
+    The grid tiles from the first corner. Where a patch does not divide a side, the entries of
+    the partial last row or column belong to none.
+
+    Args:
+      shape: the shape of the map.
+      patch: the side of a patch, or one per axis.
+
+    Returns:
+      NumPy ids [shape]: 0..n-1 in row-major order of the patches, -1 for entries of none.
+
+    Raises:
+      ValueError: unless there is one side per axis, from 1 to the length of the axis.
+
+    >>> patch_ids((2, 5), 2).tolist()
+    [[0, 0, 1, 1, -1], [0, 0, 1, 1, -1]]
+    """
+    shape = tuple(shape)
+    sides = (patch,) * len(shape) if isinstance(patch, (int, np.integer)) else tuple(patch)
+    if len(sides) != len(shape) or any(not 1 <= p <= n for p, n in zip(sides, shape, strict=True)):
+        raise ValueError(
+            f"patch must fit into the map: an int or one per axis, from 1 to its length; "
+            f"got patch={patch} for shape {shape}"
+        )
+    ids, inside = np.zeros(shape, np.int32), np.ones(shape, bool)
+    for axis, (n, p) in enumerate(zip(shape, sides, strict=True)):
+        cell = np.expand_dims(
+            np.arange(n, dtype=np.int32) // p, [i for i in range(len(shape)) if i != axis]
+        )
+        ids = ids * (n // p) + cell
+        inside &= cell < n // p
+    return np.where(inside, ids, -1).astype(np.int32)
+
+
+def segment_sum(
+    v: Real[ArrayLike, "*shape"], ids: Integer[ArrayLike, "*shape"], n: int
+) -> Real[Array, " {n}"]:
+    """The sum of v over each segment.
+
+    Args:
+      v: an array of any shape.
+      ids: the segment of each entry, of the same shape; entries outside 0..n-1 are left out.
+      n: the number of segments, static.
+
+    Returns:
+      The sums [n]; 0 for a segment without entries.
+
+    >>> segment_sum(jnp.array([1.0, 2.0, 4.0]), jnp.array([1, 1, -1]), 2).tolist()
+    [0.0, 3.0]
+    """
+    ids = jnp.ravel(jnp.asarray(ids))
+    inside = (ids >= 0) & (ids < n)
+    return jax.ops.segment_sum(jnp.ravel(jnp.asarray(v)), jnp.where(inside, ids, n), n)
