@@ -1,0 +1,129 @@
+"""Models from Flax: Linen and NNX, their state, their hidden layers and their initialisation."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxeval as je
+from jaxeval.engine import TRACES
+
+X = np.random.default_rng(0).uniform(size=(5, 8, 8, 1)).astype(np.float32)
+
+
+class Net(nn.Module):
+    """Convolution, batch normalisation, dropout, two dense layers."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.softplus(nn.Conv(4, (3, 3), strides=2)(x))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        x = nn.softplus(nn.Dense(8)(x.reshape(len(x), -1)))
+        return nn.Dense(3)(x)
+
+
+class NnxNet(nnx.Module):
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.out = nnx.Linear(256, 3, rngs=rngs)
+
+    def __call__(self, x):
+        x = self.drop(self.norm(nnx.softplus(self.conv(x))))
+        return self.out(x.reshape(len(x), -1))
+
+
+@pytest.fixture(scope="module")
+def linen():
+    variables = Net().init(jax.random.key(0), X)
+    return je.from_flax(Net(), variables, train=False), variables
+
+
+def test_linen_is_the_module(linen):
+    model, variables = linen
+    np.testing.assert_allclose(model(X), Net().apply(variables, X), rtol=1e-6)
+    assert model.channel_axis == -1
+
+
+def test_equal_linen_modules_share_compiled_programs(linen):
+    _, variables = linen
+    score = lambda: je.Deletion(n_steps=4)(  # noqa: E731
+        je.from_flax(Net(), variables, train=False), X, a=X, batch_size=5
+    )
+    first = score()
+    before = dict(TRACES)
+    np.testing.assert_array_equal(score(), first)
+    assert dict(TRACES) == before
+
+
+def test_linen_hidden_layers_are_named_by_module_path(linen):
+    model, variables = linen
+    logits, hidden = model.hidden(model.params, X)
+    np.testing.assert_allclose(logits, Net().apply(variables, X), rtol=1e-6)
+    assert list(hidden) == ["Conv_0", "BatchNorm_0", "Dropout_0", "Dense_0", "Dense_1"]
+    assert hidden["Conv_0"].shape == (5, 4, 4, 4)
+
+
+def test_nnx_runs_in_inference_mode_and_keeps_the_module_as_it_was():
+    module = NnxNet(nnx.Rngs(0))
+    module.train()
+    model = je.from_flax(module)
+    assert not module.drop.deterministic
+    module.eval()
+    np.testing.assert_allclose(model(X), module(X), rtol=1e-5)
+    np.testing.assert_array_equal(model(X), model(X))
+    out = je.Deletion(n_steps=4)(model, X, a=X, batch_size=5)
+    assert np.isfinite(out).all()
+
+
+def test_mprt_knows_flax_layers_and_leaves_the_state_alone(linen):
+    model, variables = linen
+    layers = ["Conv_0", "BatchNorm_0", "Dense_0", "Dense_1"]
+    for way in ("normal", "permute", "reinit"):
+        metric = je.MPRT(randomise=way, order="bottom_up")
+        question = metric.questions().bind(
+            model, je.Sample(x=X[0], y=0, key=None, position=0, features=(8, 8, 1))
+        )
+        assert [layer.name for layer in question.layers] == layers
+        new = question.params(model.params, jax.random.key(1), 0)
+        jax.tree.map(np.testing.assert_array_equal, new["batch_stats"], variables["batch_stats"])
+        kernel = lambda p: np.asarray(p["params"]["Conv_0"]["kernel"])  # noqa: E731
+        assert (kernel(new) != kernel(variables)).any()
+        if way == "permute":
+            np.testing.assert_array_equal(
+                np.sort(kernel(new).ravel()), np.sort(kernel(variables).ravel())
+            )
+    out = je.score(je.MPRT(), model, X, explainer=je.explain.Gradient())
+    assert out.curve.shape == (5, 4)
+
+
+def test_nnx_layers_are_named_without_the_variable():
+    model = je.from_flax(NnxNet(nnx.Rngs(0)))
+    out = je.score(je.MPRT(layers=["out", "conv"]), model, X, explainer=je.explain.Gradient())
+    assert out.curve.shape == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: je.from_flax(Net()), TypeError, "needs its variables"),
+        (lambda: je.from_flax(Net(), {"w": 1}), ValueError, "what module.init returns"),
+        (lambda: je.from_flax(lambda x: x), TypeError, "flax.linen or flax.nnx module"),
+        (lambda: je.from_flax(NnxNet(nnx.Rngs(0)), {}), TypeError, "carries its own variables"),
+        (lambda: je.Model(3), TypeError, "apply"),
+        (lambda: je.Model(jnp.sum, host="torch"), ValueError, "host"),
+    ],
+)
+def test_wrong_models_are_refused(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
+
+
+def test_channel_axis_must_name_an_axis():
+    model = je.Model(lambda p, x: x.reshape(len(x), -1)[:, :3], {}, channel_axis=5)
+    with pytest.raises(ValueError, match="channel_axis=5"):
+        je.Sparseness()(model, X, a=X)
