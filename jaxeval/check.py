@@ -1,4 +1,8 @@
-"""Checks of what a caller gives: each error names the argument, what was given, what is wanted."""
+"""Checks of fields: an error names the field, what was given and what is wanted.
+
+A wrong kind of thing is a TypeError, a wrong value a ValueError. Tracers pass: their values are
+not known.
+"""
 
 from __future__ import annotations
 
@@ -10,61 +14,36 @@ import numpy as np
 from jax.core import Tracer
 
 
-def did_you_mean(name: Any, options: Iterable[str]) -> str:
-    """ " Did you mean 'mean'?", or nothing where no option is close."""
-    close = difflib.get_close_matches(str(name), list(options), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def did_you_mean(name: Any, options: Iterable[Any]) -> str:
+    """The end of a message about an unknown name: the nearest that is known, if one is near."""
+    plain = {o.replace("_", "").casefold(): o for o in options if isinstance(o, str)}
+    near = difflib.get_close_matches(str(name).replace("_", "").casefold(), plain, 1, 0.5)
+    return f". Did you mean {plain[near[0]]!r}?" if near else ""
 
 
 def one_of(owner: Any, name: str, options: Iterable[Any]) -> None:
-    """The field is one of the options."""
+    """The field is one of the options: names, True, False or None."""
     value, options = getattr(owner, name), list(options)
     if not any(value is o or (isinstance(value, str) and value == o) for o in options):
-        hint = did_you_mean(value, [o for o in options if isinstance(o, str)])
-        raise ValueError(
-            f"{type(owner).__name__}({name}={value!r}): {name} must be one of "
-            f"{', '.join(map(repr, options))}.{hint}"
-        )
-
-
-def _number(value: Any) -> np.ndarray | None:
-    """The value as a NumPy number, None for a tracer, whose value nobody knows yet."""
-    return None if isinstance(value, Tracer) else np.asarray(value)
+        kind = ValueError if isinstance(value, str) else TypeError
+        wanted = f"one of {', '.join(map(repr, options))}"
+        raise kind(_message(owner, name, wanted) + did_you_mean(value, options))
 
 
 def integer(owner: Any, name: str, least: int = 1, optional: bool = False) -> None:
-    """The field is one integer, at least `least` (or None where it is optional)."""
+    """The field is a whole number, at least `least` (or None where it is optional)."""
     value = getattr(owner, name)
-    if value is None and optional:
+    if isinstance(value, Tracer) or (optional and value is None):
         return
-    number = None if value is None else _number(value)
-    if value is not None and number is None:
-        return
-    if number is None or number.ndim or number.dtype.kind not in "iu" or number < least:
-        raise ValueError(
-            f"{type(owner).__name__}({name}={value!r}): {name} must be an integer of at least "
-            f"{least}"
-        )
+    _numbers(owner, name, value, f"a whole number, at least {least}", "iu", 0, least)
 
 
 def integers(owner: Any, name: str, least: int = 1, optional: bool = False) -> None:
-    """The field is a sequence of integers, each at least `least` (or None where it is optional)."""
+    """The field is a sequence of whole numbers, each at least `least` (or None, likewise)."""
     value = getattr(owner, name)
-    if value is None and optional:
+    if isinstance(value, Tracer) or (optional and value is None):
         return
-    numbers = _number(value)
-    if numbers is None:
-        return
-    if (
-        numbers.ndim != 1
-        or not numbers.size
-        or numbers.dtype.kind not in "iu"
-        or (numbers < least).any()
-    ):
-        raise ValueError(
-            f"{type(owner).__name__}({name}={value!r}): {name} must be a list of integers of at "
-            f"least {least}"
-        )
+    _numbers(owner, name, value, f"a list of whole numbers, each at least {least}", "iu", 1, least)
 
 
 def real(
@@ -76,33 +55,51 @@ def real(
 ) -> None:
     """The field is one finite number within its bounds."""
     value = getattr(owner, name)
-    number = _number(value) if value is not None else np.asarray(None)
-    if number is None:
+    if isinstance(value, Tracer):
         return
-    wanted = "a finite number"
-    wanted += f" above {above:g}" if above is not None else ""
-    wanted += f" of at least {least:g}" if least is not None else ""
-    wanted += f" and at most {most:g}" if most is not None else ""
-    good = number.ndim == 0 and number.dtype.kind in "iuf" and np.isfinite(number)
-    if (
-        not good
-        or (above is not None and number <= above)
-        or (least is not None and number < least)
-        or (most is not None and number > most)
-    ):
-        raise ValueError(f"{type(owner).__name__}({name}={value!r}): {name} must be {wanted}")
+    bounds = {"above": above, "at least": least, "at most": most}
+    limits = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+    wanted = "a finite number" + (" " + " and ".join(limits) if limits else "")
+    _numbers(owner, name, value, wanted, "iuf", 0, least, above, most)
 
 
 def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
-    """The field is a baseline: one of the names, a number, or an array of finite numbers."""
+    """The field is the name of a baseline, a finite number, or an array of them."""
     value = getattr(owner, name)
     if isinstance(value, str):
         one_of(owner, name, options)
-        return
-    number = _number(value)
-    if number is not None and (number.dtype.kind not in "iuf" or not np.isfinite(number).all()):
-        raise ValueError(
-            f"{type(owner).__name__}({name}={value!r}): {name} must be one of "
-            f"{', '.join(map(repr, options))}, a finite number, or an array that broadcasts to "
-            "one input"
-        )
+    elif not isinstance(value, Tracer):
+        wanted = f"one of {', '.join(map(repr, options))}, a finite number, or an array of them"
+        if isinstance(value, (list, tuple)):
+            raise TypeError(_message(owner, name, wanted))
+        _numbers(owner, name, value, wanted, "iuf", None)
+
+
+def _numbers(
+    owner: Any,
+    name: str,
+    value: Any,
+    wanted: str,
+    kinds: str,
+    ndim: int | None,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+) -> None:
+    numbers = np.asarray(value)
+    kind = "f" if numbers.dtype.name == "bfloat16" else numbers.dtype.kind
+    if kind not in kinds or (ndim is not None and numbers.ndim != ndim):
+        raise TypeError(_message(owner, name, wanted))
+    good = np.isfinite(numbers) & (numbers.size > 0)
+    if least is not None:
+        good &= numbers >= least
+    if above is not None:
+        good &= numbers > above
+    if most is not None:
+        good &= numbers <= most
+    if not np.all(good):
+        raise ValueError(_message(owner, name, wanted))
+
+
+def _message(owner: Any, name: str, wanted: str) -> str:
+    return f"{type(owner).__name__}({name}={getattr(owner, name)!r}): {name} must be {wanted}"

@@ -15,7 +15,6 @@ from jax.sharding import PartitionSpec as P
 
 from ..types import Answer, Model, canonical, pytree, static
 from . import kernels
-from .view import explainer_key
 
 # What tracing raises in a function that wants to see its inputs' values.
 UNTRACEABLE = (
@@ -213,6 +212,9 @@ class Asker:
         """The maps of one explainer; see `output`."""
         self.asked["attribution"] += (n := int(real.sum()))
         if not source.eager:
+            if getattr(source.explainer, "compiles_itself", False):
+                with kernels.precise(self.precision):
+                    return source.explainer(model, x, y, kernels.explainer_keys(keys))
             return kernels.explain(self.mesh, self.precision, source.explainer, model, x, y, keys)
         at = np.flatnonzero(real)
         x, y, keys = (jax.device_get(v)[at] if v is not keys else v[at] for v in (x, y, keys))
@@ -220,7 +222,7 @@ class Asker:
 
         def explain() -> Any:
             with kernels.precise(self.precision):
-                own = jax.vmap(explainer_key)(keys)
+                own = kernels.explainer_keys(keys)
                 return source.explainer(model, jnp.asarray(x), jnp.asarray(y), own)
 
         name = f"explainer {source.name!r} on {where}"

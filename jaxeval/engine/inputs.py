@@ -122,7 +122,7 @@ def read_metrics(metrics: Any, output: Any, masked: bool) -> dict[str, Metric]:
     if not callable(output) and output not in OUTPUTS:
         raise ValueError(
             f"output={output!r}: must be one of {', '.join(map(repr, OUTPUTS))} or a function "
-            f"(logits, y) -> value.{did_you_mean(output, OUTPUTS)}"
+            f"(logits, y) -> value{did_you_mean(output, OUTPUTS)}"
         )
     out = {}
     for name, metric in _named("metrics", metrics).items():
@@ -259,7 +259,7 @@ def read_mesh(mesh: Any) -> Mesh:
 def read_precision(precision: str) -> str:
     if precision not in PRECISIONS:
         raise ValueError(
-            f"precision={precision!r}: must be one of {', '.join(map(repr, PRECISIONS))}."
+            f"precision={precision!r}: must be one of {', '.join(map(repr, PRECISIONS))}"
             f"{did_you_mean(precision, PRECISIONS)}"
         )
     return precision

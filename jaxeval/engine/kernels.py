@@ -83,7 +83,7 @@ def forward_rows(fixed: tuple[bool, str], model: Model, x: Any) -> Answer:
 def explain_rows(precision: str, explainer: Any, model: Model, x: Any, y: Any, keys: Any) -> Any:
     """The attributions of a batch; keys are the samples' own."""
     with precise(precision):
-        return explainer(model, x, y, jax.vmap(explainer_key)(keys))
+        return explainer(model, x, y, explainer_keys(keys))
 
 
 @spread(1)
@@ -228,6 +228,12 @@ def predicted(fixed: None, logits: Any) -> Any:
 def keys_of(key: Any, index: Any) -> Any:
     """The samples' keys [n]."""
     return jax.vmap(lambda i: sample_key(key, i))(index)
+
+
+@jax.jit
+def explainer_keys(keys: Any) -> Any:
+    """The keys [n] that an explainer gets, of the samples' keys [n]."""
+    return jax.vmap(explainer_key)(keys)
 
 
 @jax.jit

@@ -78,9 +78,8 @@ class Run:
             position=jax.ShapeDtypeStruct((), jnp.int32),
             channel_axis=model.sample_channel_axis(data.x.ndim - 1),
         )
-        self.questions: list[Question] | None = None
-        if all(source.features is not None for source in sources.values()):
-            self._collect()
+        known = all(source.features is not None for source in sources.values())
+        self.questions: list[Question] | None = self._collect() if known else None
         per_device = -(-self.n // self.devices)
         if batch_size is None:
             most = MOST
@@ -100,7 +99,8 @@ class Run:
 
     def prepare(self) -> None:
         """What has to wait until host explainers have shown the shapes of their maps."""
-        self._set_width(self._collect())
+        self.questions = self._collect()
+        self._set_width(self.questions)
 
     def _collect(self) -> list[Question]:
         specs = {}
@@ -109,8 +109,7 @@ class Run:
             specs[e] = dataclasses.replace(self.spec, features=source.features)
             check_features(e, source.features, self.spec)
             fit_mask(self.data.mask, specs[e], e)
-        self.questions = collect(self.runs, self.model, specs, self.n)
-        return self.questions
+        return collect(self.runs, self.model, specs, self.n)
 
     def _set_width(self, questions: list[Question]) -> None:
         self.width = chunk_width(questions, self.local, self.batch_size)

@@ -152,7 +152,7 @@ class RandomiseLayers(Perturbation):
             if name not in known:
                 raise ValueError(
                     f"layers={self.names!r}: the model has no layer {name!r}, only "
-                    f"{', '.join(known)}.{check.did_you_mean(name, known)}"
+                    f"{', '.join(known)}{check.did_you_mean(name, known)}"
                 )
         if self.names is not None:
             found = tuple(layer for layer in found if layer.name in self.names)

@@ -1,0 +1,226 @@
+"""What every attribution method is made of."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int, Key
+
+from .. import check, ops
+from ..types import Model, canonical, pytree, static
+
+REDUCTIONS: dict[str, Callable[..., jax.Array]] = {
+    "sum": jnp.sum,
+    "mean": jnp.mean,
+    "max": jnp.max,
+}
+
+
+@pytree
+class Explainer(ABC):
+    """An attribution method: ``explainer(model, x, y, keys) -> a`` on a batch.
+
+    x [N, ...] inputs, y [N] int32 the classes to explain, keys [N] one JAX random key per sample.
+    a has the shape of x: one attribution for each entry. A row of a depends on its own x, y and
+    key only. A method is a frozen pytree and pure: it goes through `jax.jit` and `jax.vmap`, and
+    a change of a number in it never retraces. Outside of them it compiles itself, once.
+
+    A subclass writes `attribute`, and reaches the model through `scores` and `input_gradient`.
+
+    Args:
+      output: the score of a class that is explained: "logit", "probability", "log_probability",
+        or a function ``(logits [K], y []) -> value []``.
+      reduce_channels: "sum", "mean" or "max" over the channels makes a pixel map (the channel
+        axis stays, with size 1); None leaves one attribution per entry.
+    """
+
+    compiles_itself: ClassVar[bool] = False
+    """Outside `jax.jit` it makes compiled programs of its own, which are faster there."""
+
+    output: str | Callable[..., Any] = static(default="logit")
+    reduce_channels: str | None = static(default=None)
+
+    def __post_init__(self) -> None:
+        if not callable(self.output):
+            check.one_of(self, "output", ops.OUTPUTS)
+        check.one_of(self, "reduce_channels", (*REDUCTIONS, None))
+
+    @abstractmethod
+    def attribute(
+        self,
+        model: Model,
+        x: Float[Array, "n ..."],
+        y: Int[Array, " n"],
+        keys: Key[Array, " n"] | None,
+    ) -> Float[Array, "n ..."]:
+        """The attributions of x, in the shape of x: what a subclass writes."""
+
+    @final
+    def __call__(self, model: Model, x: Any, y: Any, keys: Any = None) -> Float[Array, "n ..."]:
+        """The attributions a [N, ...] of x [N, ...] for the classes y [N].
+
+        `keys` [N] may be left out where nothing is random.
+        """
+        name = type(self).__name__
+        x, y = jnp.asarray(x), jnp.asarray(y)
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(f"{name}: x must hold floating-point numbers, got {x.dtype}")
+        if not jnp.issubdtype(y.dtype, jnp.integer):
+            raise TypeError(f"{name}: y must hold class numbers (integers), got {y.dtype}")
+        if x.ndim < 2 or y.shape != x.shape[:1]:
+            raise ValueError(
+                f"{name}: wanted x [N, ...] and y [N], got the shapes {x.shape} and {y.shape}"
+            )
+        if keys is not None:
+            dtype, shape = getattr(keys, "dtype", type(keys)), np.shape(keys)
+            if not jnp.issubdtype(dtype, jax.dtypes.prng_key) or shape != y.shape:
+                raise TypeError(
+                    f"{name}: keys must be {len(y)} typed random keys, one per sample, such as "
+                    f"jax.random.split(jax.random.key(0), {len(y)}); got {dtype}{list(shape)}"
+                )
+        a = self._run(model, x, y, keys)
+        return a if self.reduce_channels is None else self._pixels(model, a)
+
+    def _run(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        if model.host or _is_traced(self, model, x, y, keys):
+            return self.attribute(model, x, y, keys)
+        return _compiled(type(self).attribute, self, model, x, y, keys)
+
+    def _pixels(self, model: Model, a: jax.Array) -> jax.Array:
+        axis = model.sample_channel_axis(a.ndim - 1)
+        if axis is None:
+            raise ValueError(
+                f"{type(self).__name__}(reduce_channels={self.reduce_channels!r}): this model's "
+                f"input [N, {', '.join(map(str, a.shape[1:]))}] has no channel axis"
+            )
+        return REDUCTIONS[str(self.reduce_channels)](a, axis=axis + 1, keepdims=True)
+
+    def scores(
+        self, model: Model, x: Float[Array, "n ..."], y: Int[Array, " n"]
+    ) -> Float[Array, " n"]:
+        """The explained score of every row."""
+        return jax.vmap(lambda z, c: ops.value(z, c, self.output))(model(x), y)
+
+    def input_gradient(
+        self, model: Model, x: Float[Array, "n ..."], y: Int[Array, " n"]
+    ) -> Float[Array, "n ..."]:
+        """The gradient of every row's score with respect to that row."""
+        if model.host:
+            raise TypeError(
+                f"{type(self).__name__} needs input gradients, and this model is a host callable, "
+                "which has none; use an explainer that asks for outputs only (Occlusion), or one "
+                "of your own that answers on the host"
+            )
+        # Rows do not see each other, so the gradient of the sum is the gradient of each.
+        return jax.grad(lambda v: self.scores(model, v, y).sum())(x)
+
+    def baselines(
+        self, model: Model, x: Float[Array, "n ..."], b: Any, keys: Key[Array, " n"] | None
+    ) -> Float[Array, "n ..."]:
+        """The baseline `b` of every sample, in the shape of x."""
+        if keys is None and isinstance(b, str) and b in ops.RANDOM_BASELINES:
+            raise TypeError(needs_keys(self, f"with baseline={b!r}", len(x)))
+        axis = model.sample_channel_axis(x.ndim - 1)
+
+        def one(v: jax.Array, key: Any) -> jax.Array:
+            return jnp.broadcast_to(ops.baseline(v, b, axis, key), v.shape)
+
+        return jax.vmap(one)(x, keys)
+
+
+@pytree
+class SteppedExplainer(Explainer):
+    """A method that asks the model in many steps and sums what it learns.
+
+    ``a = finish(state, Σ_i step(state, i))`` over i = 0 .. steps - 1, with
+    ``state = prepare()``, any pytree. Every step asks about N rows, whatever the number of steps,
+    so memory is that of one step. Sums are kept in float32 at least.
+
+    Inside `jax.jit` or `jax.vmap` the steps are a compiled loop. Outside they are one compiled
+    program, called from Python, and that is the way to go on a CPU: there XLA gives fast
+    convolutions to the top level of a program only, and a convolution inside a compiled loop can
+    be tens of times slower.
+    """
+
+    compiles_itself: ClassVar[bool] = True
+
+    @abstractmethod
+    def steps(self, model: Model, x: jax.Array) -> int:
+        """How many steps there are; depends on static fields and on shapes."""
+
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        """What all steps need and is worth computing once."""
+        return None
+
+    @abstractmethod
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        """What step i adds to the sum, in the shape of x."""
+
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
+    ) -> jax.Array:
+        """The attributions, from the sum of all steps."""
+        return total
+
+    @final
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        state = self.prepare(model, x, y, keys)
+
+        def add(i: Any, total: jax.Array) -> jax.Array:
+            return _add(total, self, model, x, y, keys, state, i)
+
+        total, n = _zero(x), self.steps(model, x)
+        if model.host:  # called on the host, outside compiled programs
+            for i in range(n):
+                total = add(i, total)
+        else:
+            total = jax.lax.fori_loop(0, n, add, total)
+        return self.finish(model, x, y, keys, state, total.astype(x.dtype))
+
+    def _run(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        if model.host or _is_traced(self, model, x, y, keys):
+            return self.attribute(model, x, y, keys)
+        # Arrays of the host go to the device once, not once a step.
+        given = (*canonical((self, model)), x, y, keys)
+        state = _compiled(type(self).prepare, *given)
+        total = _zero(x)
+        for i in range(self.steps(model, x)):
+            total = _compiled_add(total, *given, state, i)
+        return _compiled(type(self).finish, *given, state, total.astype(x.dtype))
+
+
+def _is_traced(*given: Any) -> bool:
+    # Inside jit even a fresh constant is a tracer; inside vmap only what is mapped.
+    return any(isinstance(v, Tracer) for v in (*jax.tree.leaves(given), jnp.zeros(())))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(part: Callable[..., Any], *given: Any) -> Any:
+    return part(*given)
+
+
+def _zero(x: jax.Array) -> jax.Array:
+    return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _add(total: jax.Array, explainer: SteppedExplainer, *given: Any) -> jax.Array:
+    return total + explainer.step(*given)
+
+
+_compiled_add = jax.jit(_add, donate_argnums=0)
+
+
+def needs_keys(owner: Explainer, why: str, n: int) -> str:
+    return (
+        f"{type(owner).__name__} {why} is random: give it keys, one per sample, such as "
+        f"jax.random.split(jax.random.key(0), {n})"
+    )

@@ -1,0 +1,149 @@
+"""Attribution by covering up parts of the input."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import check, ops
+from ..types import Model, pytree, static
+from .base import SteppedExplainer
+
+
+def _check_sizes(owner: Any, field: str) -> None:
+    value = getattr(owner, field)
+    sizes = value if isinstance(value, (tuple, list)) else (value,)
+    where = f"{type(owner).__name__}({field}=...)"
+    for size in sizes:
+        if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)):
+            raise TypeError(
+                f"{where} must be a whole number or a tuple of whole numbers, got {value!r}"
+            )
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"{where} must be at least 1 in every axis, got {value!r}")
+
+
+# Compiled here, because around a host model nothing else is.
+@jax.jit
+def _hide(x: jax.Array, b: jax.Array, cover: list[jax.Array], i: Any) -> Any:
+    at = jnp.unravel_index(i, tuple(map(len, cover)))
+    inside = functools.reduce(operator.and_, (c[j] for c, j in zip(cover, at, strict=True)))
+    return inside, jnp.where(inside, b, x)
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _fall(z: jax.Array, z2: jax.Array, y: jax.Array, inside: jax.Array, output: Any) -> jax.Array:
+    d = jax.vmap(lambda u, v, c: ops.difference(u, v, c, output))(z, z2, y)
+    return jnp.where(inside, jnp.expand_dims(d, list(range(1, inside.ndim + 1))), 0)
+
+
+@pytree
+class Occlusion(SteppedExplainer):
+    """The fall of the score when a sliding window is set to the baseline.
+
+    For windows W at every stride, ``d_W = f_y(x) - f_y(x with x_W = b_W)``, and
+    ``a_i = mean of d_W over the windows W that cover i``; signed, in the shape of x. The last
+    window of an axis may reach over the border, where it is cut off. It asks for outputs only,
+    so it serves host models too. Equal to captum's `Occlusion`.
+
+    Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks".
+
+    Args:
+      window: the window's shape within one sample, channels included (captum's
+        `sliding_window_shapes`); a number means a window of this size along every axis but the
+        channels, of which it covers all.
+      stride: its step along each axis, or one number for all. No larger than the window, so
+        that every entry is covered.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
+        a number, or an array that broadcasts to one sample. Drawn once per sample where random.
+
+    The score is computed once for every window: ``ceil((size - window) / stride) + 1`` windows
+    along each axis.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxeval.types import Model
+    >>> total = Model(lambda p, x: jnp.sum(x, axis=1, keepdims=True), channel_axis=None)
+    >>> Occlusion(window=2, stride=2)(total, jnp.array([[1.0, 2.0, 4.0]]), jnp.array([0]))
+    Array([[3., 3., 4.]], dtype=float32)
+    """
+
+    window: int | tuple[int, ...] = static(default=4)
+    stride: int | tuple[int, ...] = static(default=1)
+    baseline: Any = "zero"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sizes(self, "window")
+        _check_sizes(self, "stride")
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def grid(
+        self, shape: tuple[int, ...], channel_axis: int | None
+    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Per axis of a sample: the size of the window, its stride, and how many places it has."""
+
+        def per_axis(field: str) -> tuple[int, ...]:
+            value = getattr(self, field)
+            sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(shape)
+            if len(sizes) != len(shape):
+                raise ValueError(
+                    f"Occlusion({field}={value!r}) must have one number for each axis of a "
+                    f"sample of the shape {shape}"
+                )
+            return sizes
+
+        window, stride = per_axis("window"), per_axis("stride")
+        if channel_axis is not None and not isinstance(self.window, (tuple, list)):
+            window = (*window[:channel_axis], shape[channel_axis], *window[channel_axis + 1 :])
+        for n, w, s in zip(shape, window, stride, strict=True):
+            if w > n:
+                raise ValueError(
+                    f"Occlusion(window={self.window!r}) is larger than a sample of the shape "
+                    f"{shape}"
+                )
+            if w < n and s > w:
+                raise ValueError(
+                    f"Occlusion(stride={self.stride!r}) leaves entries uncovered by "
+                    f"window={self.window!r} on a sample of the shape {shape}: the stride may not "
+                    "be larger than the window"
+                )
+        places = tuple(
+            math.ceil((n - w) / s) + 1 for n, w, s in zip(shape, window, stride, strict=True)
+        )
+        return window, stride, places
+
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return math.prod(self.grid(x.shape[1:], model.sample_channel_axis(x.ndim - 1))[2])
+
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        shape = x.shape[1:]
+        grid = self.grid(shape, model.sample_channel_axis(len(shape)))
+        # cover[axis] [places, ...]: what the window covers of one axis in each of its places
+        # along it, with the axes of a sample. Where it stands is one row of each.
+        cover = []
+        for axis, (window, stride, places) in enumerate(zip(*grid, strict=True)):
+            start = np.arange(places)[:, None] * stride
+            entry = np.arange(shape[axis])
+            row = (start <= entry) & (entry < start + window)
+            others = [1 + k for k in range(len(shape)) if k != axis]
+            cover.append(jnp.asarray(np.expand_dims(row, others)))
+        return self.baselines(model, x, self.baseline, keys), model(x), cover
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        b, clean, cover = state
+        inside, hidden = _hide(x, b, cover, i)
+        return _fall(clean, model(hidden), y, inside, self.output)
+
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
+    ) -> jax.Array:
+        times = functools.reduce(operator.mul, (c.sum(0) for c in state[2]))
+        return total / times.astype(x.dtype)

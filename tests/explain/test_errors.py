@@ -1,0 +1,130 @@
+"""Bad input is refused by name, with what was given and what was wanted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxeval import explain
+
+from .helpers import keys, linear
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: explain.get("integrated_gradient"), ValueError, "Did you mean 'IntegratedGrad"),
+        (lambda: explain.get("qqq"), ValueError, "no explainer 'qqq', only Gradient"),
+        (lambda: explain.get(3), TypeError, "got int"),
+        (lambda: explain.get("SmoothGrad", n_sample=3), TypeError, "Did you mean 'n_samples'"),
+        (lambda: explain.Saliency(output="logits"), ValueError, "output.*Did you mean 'logit'"),
+        (lambda: explain.Saliency(output=3), TypeError, "output=3.*one of"),
+        (lambda: explain.Saliency(reduce_channels="median"), ValueError, "'sum', 'mean', 'max'"),
+        (lambda: explain.IntegratedGradients(n_steps=0), ValueError, "n_steps=0.*at least 1"),
+        (lambda: explain.IntegratedGradients(n_steps=2.5), TypeError, "n_steps=2.5.*whole number"),
+        (
+            lambda: explain.IntegratedGradients(n_steps=True),
+            TypeError,
+            "n_steps=True.*whole",
+        ),
+        (
+            lambda: explain.IntegratedGradients(n_steps=1, method="riemann_trapezoid"),
+            ValueError,
+            "at least 2",
+        ),
+        (
+            lambda: explain.IntegratedGradients(method="trapezoid"),
+            ValueError,
+            "Did you mean 'riemann_trapezoid'",
+        ),
+        (lambda: explain.IntegratedGradients(baseline="blak"), ValueError, "Did you mean 'black'"),
+        (lambda: explain.IntegratedGradients(baseline=None), TypeError, "baseline=None"),
+        (lambda: explain.IntegratedGradients(baseline=[0.0]), TypeError, "baseline.*array"),
+        (lambda: explain.Occlusion(baseline=float("nan")), ValueError, "baseline.*finite"),
+        (lambda: explain.SmoothGrad(noise_level=-0.1), ValueError, "noise_level.*at least 0"),
+        (lambda: explain.SmoothGrad(noise_level="big"), TypeError, "noise_level.*number"),
+        (lambda: explain.SmoothGrad(n_samples=0), ValueError, "n_samples.*at least 1"),
+        (lambda: explain.SmoothGrad(draws=np.ones(3)), ValueError, r"draws.*\(3,\)"),
+        (lambda: explain.Occlusion(window=0), ValueError, "window.*at least 1.*got 0"),
+        (lambda: explain.Occlusion(window=(3, 1.5)), TypeError, "window.*whole numbers"),
+        (lambda: explain.Occlusion(stride=()), ValueError, "stride"),
+        (lambda: explain.Constant(value=float("inf")), ValueError, "value=inf.*finite"),
+        (lambda: explain.Constant(value=np.ones(2)), TypeError, "value.*number"),
+    ],
+)
+def test_fields(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("explainer", "changes", "error", "message"),
+    [
+        ("Saliency", {"x": np.zeros((2, 3, 5, 4), int)}, TypeError, "x must hold floating"),
+        ("Saliency", {"y": np.zeros(2)}, TypeError, "y must hold class numbers"),
+        ("Saliency", {"y": np.zeros(3, int)}, ValueError, r"\(2, 3, 5, 4\) and \(3,\)"),
+        ("Saliency", {"x": np.zeros(2)}, ValueError, r"x \[N, ...\]"),
+        ("Random", {"k": None}, TypeError, r"Random noise is random: give it keys"),
+        ("SmoothGrad", {"k": None}, TypeError, "give it keys"),
+        ("SmoothGrad", {"k": keys(3)}, TypeError, "2 typed random keys"),
+        ("SmoothGrad", {"k": np.zeros(2)}, TypeError, "2 typed random keys.*got float64"),
+        ("SmoothGrad", {"k": 0}, TypeError, "2 typed random keys.*got.*int"),
+    ],
+)
+def test_calls(explainer, changes, error, message):
+    given = {"x": np.ones((2, 3, 5, 4), np.float32), "y": np.zeros(2, int), "k": keys(2)} | changes
+    with pytest.raises(error, match=message):
+        explain.get(explainer)(linear(), *given.values())
+
+
+@pytest.mark.parametrize(
+    ("e", "message"),
+    [
+        (explain.SmoothGrad(draws=np.ones((2, 5, 4))), r"draws.*\[S, 3, 5, 4\].*got \(2, 5, 4\)"),
+        (
+            explain.IntegratedGradients(baseline=np.ones((1, 3, 5, 4))),
+            r"baseline.*got shape \(1, 3, 5, 4\)",
+        ),
+        (explain.IntegratedGradients(baseline=np.ones(7)), r"baseline.*\(3, 5, 4\).*\(7,\)"),
+        (explain.Occlusion(window=5), "window=5.*larger than a sample"),
+        (explain.Occlusion(window=(2, 2)), "one number for each axis"),
+        (explain.Occlusion(window=2, stride=3), "stride=3.*leaves entries uncovered"),
+    ],
+)
+def test_shapes(e, message):
+    with pytest.raises(ValueError, match=message):
+        e(linear(), np.ones((2, 3, 5, 4), np.float32), np.zeros(2, int), keys(2))
+
+
+def test_random_baselines_need_keys():
+    e = explain.IntegratedGradients(baseline="uniform")
+    with pytest.raises(TypeError, match="with baseline='uniform' is random: give it keys"):
+        e(linear(), np.ones((2, 3, 5, 4), np.float32), np.zeros(2, int))
+
+
+def test_no_channels_to_reduce():
+    e = explain.Gradient(reduce_channels="sum")
+    with pytest.raises(ValueError, match=r"reduce_channels='sum'.*\[N, 6\] has no channel axis"):
+        e(linear(shape=(6,)), np.ones((2, 6), np.float32), np.zeros(2, int), keys(2))
+
+
+def test_traced_fields_are_not_checked():
+    @jax.jit
+    def make(v):
+        explain.IntegratedGradients(baseline=v)
+        explain.Constant(value=v)
+        return explain.SmoothGrad(noise_level=v).noise_level
+
+    assert make(jnp.float32(-1)) == -1
+
+
+def test_get():
+    assert set(explain.EXPLAINERS) == {cls.__name__ for cls in explain.EXPLAINERS.values()}
+    e = explain.get("Occlusion", window=3, baseline="mean")
+    assert isinstance(e, explain.Occlusion)
+    assert (e.window, e.baseline) == (3, "mean")
+
+
+def test_the_base_is_abstract():
+    with pytest.raises(TypeError, match="abstract"):
+        explain.Explainer()  # type: ignore[abstract]

@@ -1,0 +1,196 @@
+"""What holds for every explainer: rows on their own, one trace, jit, vmap, bounded memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxeval import explain
+from jaxeval.types import Model, canonical, identity
+
+from .helpers import assert_close, jitted, keys, linear, make, run
+
+EVERY = {
+    "Gradient": explain.Gradient(),
+    "Saliency": explain.Saliency(output="probability"),
+    "InputXGradient": explain.InputXGradient(),
+    "IntegratedGradients": explain.IntegratedGradients(n_steps=4, baseline="uniform"),
+    "SmoothGrad": explain.SmoothGrad(n_samples=4),
+    "Occlusion": explain.Occlusion(window=5, stride=5, baseline="gaussian"),
+    "Random": explain.Random(),
+    "Constant": explain.Constant(),
+    "Sobel": explain.Sobel(),
+}
+
+
+def test_every_explainer_is_here():
+    assert set(EVERY) == set(explain.EXPLAINERS)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_rows_do_not_see_each_other(name):
+    network = "rgb" if name in ("Occlusion", "IntegratedGradients") else "tabular"
+    case, e = make(network, n=4), EVERY[name]
+    k = keys(4)
+    full = jitted(e, case.model, case.x, case.y, k)
+    assert full.shape == case.x.shape
+    assert full.dtype == jnp.float32
+    one = slice(2, 3)
+    assert_close(jitted(e, case.model, case.x[one], case.y[one], k[one]), full[one], 1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_eager_and_vmap_agree_with_jit(name):
+    case, e = make("tabular"), EVERY[name]
+    k = keys(3)
+    full = jitted(e, case.model, case.x, case.y, k)
+    assert_close(run(e, case.model, case.x, case.y, k), full, 1e-5)
+    assert_close(jax.jit(lambda x: e(case.model, x, case.y, k))(case.x), full, 1e-5)
+    alone = jax.vmap(lambda x, y, k: e(case.model, x[None], y[None], k[None])[0])
+    assert_close(alone(case.x, case.y, k), full, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["IntegratedGradients", "SmoothGrad", "Random", "Occlusion"])
+def test_randomness_comes_from_the_key(name):
+    case, e = make("tabular"), EVERY[name]
+    a, again, other = (
+        np.asarray(jitted(e, case.model, case.x, case.y, keys(3, seed))) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(a, again)
+    assert (np.abs(a - other) > 0).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (explain.IntegratedGradients(n_steps=3, baseline=b) for b in (0.1, np.float32(0.5))),
+        (explain.SmoothGrad(n_samples=3, noise_level=v) for v in (0.1, 0)),
+        (explain.SmoothGrad(draws=np.full((3, 12), v)) for v in (0.0, 1.0)),
+        (explain.Occlusion(window=5, stride=5, baseline=b) for b in (0.1, 2)),
+        (explain.Constant(value=v) for v in (1, 2.5)),
+    ],
+    ids=["baseline", "noise_level", "draws", "occlusion", "constant"],
+)
+def test_a_number_never_retraces(pair):
+    traces = []
+
+    @jax.jit
+    def call(e, model, x, y, k):
+        traces.append(e)
+        return e(model, x, y, k)
+
+    case = make("tabular")
+    float32 = [jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), e) for e in pair]
+    maps = [call(e, case.model, case.x, case.y, keys(3)) for e in float32]
+    assert len(traces) == 1
+    assert np.abs(maps[0] - maps[1]).max() > 1e-4
+
+
+def test_numbers_of_one_dtype_share_a_trace_after_canonical():
+    e = [explain.SmoothGrad(noise_level=v) for v in (0.2, np.float32(0.2))]
+    assert identity(e[0]) == identity(e[1])
+    assert jax.tree.structure(canonical(e[0])) == jax.tree.structure(canonical(e[1]))
+
+
+def test_vmap_over_a_field():
+    case = make("tabular")
+
+    def at(b):
+        e = explain.IntegratedGradients(n_steps=3, baseline=b)
+        return e(case.model, case.x, case.y)
+
+    levels = jnp.array([0.0, 0.5])
+    assert_close(jax.vmap(at)(levels), jnp.stack([at(0.0), at(0.5)]), 1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_model_sees_one_batch_at_a_time(name):
+    case, sizes = make("tabular"), []
+
+    def apply(params, x):
+        sizes.append(len(x))
+        return case.model.apply(params, x)
+
+    spy = Model(apply, case.model.params, channel_axis=None)
+    e, k = EVERY[name], keys(3)
+    jax.make_jaxpr(run)(e, spy, case.x, case.y, k)
+    assert set(sizes) <= {3}
+    # A loop is traced, not unrolled; also where all that is given is constant.
+    assert len(sizes) <= 3
+    sizes.clear()
+    jax.make_jaxpr(lambda: e(spy, case.x, case.y, k))()
+    assert len(sizes) <= 3
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_outside_jit_an_explainer_compiles_itself_once(name):
+    case, traces = make("tabular"), []
+
+    def apply(params, x):
+        traces.append(x)
+        return case.model.apply(params, x)
+
+    spy = Model(apply, case.model.params, channel_axis=None)
+    first = EVERY[name](spy, case.x, case.y, keys(3))
+    n = len(traces)
+    assert n <= 2
+    assert all(isinstance(x, jax.core.Tracer) for x in traces)
+    other = Model(apply, jax.tree.map(lambda w: 2 * w, spy.params), channel_axis=None)
+    EVERY[name](other, case.x, case.y, keys(3, 1))
+    np.testing.assert_array_equal(EVERY[name](spy, case.x, case.y, keys(3)), first)
+    assert len(traces) == n
+
+
+def test_parameters_are_arguments():
+    """A compiled explainer serves any weights of the network."""
+    case = make("tabular")
+    e = explain.IntegratedGradients(n_steps=3)
+    twice = jax.tree.map(lambda w: w * 1.5, case.model.params)
+    other = Model(case.model.apply, twice, hidden=case.model.hidden, channel_axis=None)
+    n = jitted._cache_size()
+    first = jitted(e, case.model, case.x, case.y, None)
+    second = jitted(e, other, case.x, case.y, None)
+    assert jitted._cache_size() <= n + 1
+    assert np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize("host", ["numpy", "jax"])
+def test_host_models(host):
+    model = linear(shape=(3, 5, 4))
+    w, c = np.asarray(model.params["w"]).reshape(60, -1), np.asarray(model.params["c"])
+    kind = np.ndarray if host == "numpy" else jax.Array
+
+    def answer(params, x):
+        assert isinstance(x, kind)
+        return np.asarray(x).reshape(len(x), -1) @ w + c
+
+    outside = Model(answer, host=host)
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
+    y, k = np.array([1, 2]), keys(2)
+    for e in (
+        explain.Occlusion(window=2, stride=2),
+        explain.Occlusion(
+            window=(1, 5, 2), stride=(1, 1, 2), baseline="uniform", output="probability"
+        ),
+        explain.Random(),
+        explain.Sobel(),
+    ):
+        assert_close(e(outside, x, y, k), jitted(e, model, x, y, k), 1e-4)
+    for e in (explain.Saliency(), explain.IntegratedGradients(), explain.SmoothGrad()):
+        with pytest.raises(TypeError, match=f"{type(e).__name__} needs.*host.*Occlusion"):
+            e(outside, x, y, k)
+
+
+def test_low_precision_sums_in_float32():
+    model = Model(lambda p, x: x.sum(1, keepdims=True), channel_axis=None)
+    x = jnp.ones((1, 4), jnp.bfloat16)
+    a = explain.SmoothGrad(n_samples=2000)(model, x, jnp.array([0]), keys(1))
+    assert a.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(a, np.float32), 1.0, rtol=0.01)
+
+
+def test_arguments_stay_as_they_were():
+    case = make("tabular")
+    x = case.x.copy()
+    explain.Occlusion(window=3)(case.model, x, case.y)
+    np.testing.assert_array_equal(x, case.x)
