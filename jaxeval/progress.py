@@ -14,19 +14,21 @@ class NoProgress:
 
 
 class Bar(NoProgress):
-    """A bar on the terminal (standard error), gone when the run is done."""
+    """A bar on the terminal (standard error) or in a notebook, gone when the run is done."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        screen = Console(stderr=True)
         self._bar = Progress(
             TextColumn("evaluating"),
             BarColumn(),
             TextColumn("{task.completed:,.0f} of {task.total:,.0f} questions"),
             TextColumn("{task.fields[rate]}/s"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=screen,
+            disable=not (screen.is_terminal or screen.is_jupyter),
             transient=True,
             refresh_per_second=4,
         )
@@ -38,7 +40,7 @@ class Bar(NoProgress):
 
     def advance(self, n: int) -> None:
         if self._task is not None:
-            speed = self._bar.tasks[0].speed
+            speed = self._bar.tasks[0].speed if self._bar.tasks else None
             rate = f"{speed:,.0f}" if speed else "-"
             self._bar.update(self._task, advance=n, rate=rate)
 

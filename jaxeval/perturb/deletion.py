@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -42,7 +43,12 @@ class RankedDeletion(RandomPerturbation):
 
     def bind(self, model: Any, sample: Sample) -> RankedDeletion:
         check_baseline(self.baseline, sample)
-        return self
+        n, m = sample.n_features, self.features_in_step
+        if m and n % m:
+            return self
+        # Two ways to say one thing are one question.
+        steps = n // m if m else min(self.steps or n, n)
+        return dataclasses.replace(self, steps=steps, features_in_step=None)
 
     def sizes(self, sample: Sample) -> np.ndarray:
         """k_0..k_S. On the host: F s overflows int32 on the device at F = S = 150,528."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -58,7 +59,7 @@ class RankedPatches(Perturbation):
     def bind(self, model: Any, sample: Sample) -> RankedPatches:
         check_baseline(self.baseline, sample)
         check_patch(sample, self.patch_size)
-        return self
+        return dataclasses.replace(self, n_regions=self.n_steps(sample))
 
     def ids(self, sample: Sample) -> np.ndarray:
         """The patch of every place of the input, [space]; -1 for none."""
