@@ -69,6 +69,10 @@ class Metric:
         if not callable(self.output):
             check.one_of(self, "output", (*ops.OUTPUTS, None))
 
+    def explainer(self, explainer: Any) -> Any:
+        """The explainer whose maps are scored, made of the given one; as a rule that itself."""
+        return explainer
+
     def questions(self) -> Perturbation | tuple[Perturbation, ...] | None:
         """What to ask the model: None, one perturbation, or a tuple of them."""
         return None

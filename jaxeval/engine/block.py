@@ -20,6 +20,7 @@ from ..types import Answer, Model, Outcome, Query, Sample, canonical
 from . import kernels
 from .ask import Source
 from .fit import check_features, fit_mask
+from .host import once_per_image
 from .plan import Question
 from .view import measure_one
 
@@ -51,6 +52,7 @@ class Block:
         self.samples: dict[str, Sample] = {}
         self.reference = Answer()
         self.maps: dict[Any, Any] = {}
+        self.derived: dict[Any, Any] = {}
         self.done: dict[tuple[str, str], dict[int, tuple[Any, Any]]] = {}
         self.steps: dict[tuple[str, str], list[int]] = {}
         self.pending: collections.deque[Any] = collections.deque()
@@ -153,7 +155,8 @@ class Block:
         pert, draws = self._draws(q.pert)
         s = self.samples[q.reader]
         a = self._map(q.reader, q.prepared) if q.prepared is not None else None
-        s = dataclasses.replace(s, a=a, mask=s.mask if "mask" in q.pert.reads else None)
+        mask = s.mask if "mask" in q.pert.reads else None
+        s = dataclasses.replace(s, a=a, mask=mask, extras=self._extras(q.pert, s))
         plans, counts = self._plan(q, pert, s, draws)
         if isinstance(pert, RandomPerturbation) and pert.draws_per == "sample":
             draws = Draws()
@@ -162,8 +165,8 @@ class Block:
             # One set of parameters at a time, which all samples of the block share.
             once = np.minimum(counts, 1)
             for step in range(q.n_steps):
-                params = kernels.new_params(pert, self.run.model.params, self.run.key, step)
-                asking(dataclasses.replace(self.run.model, params=params), once, first=step)
+                model = kernels.new_model(pert, self.run.model, self.run.key, step)
+                asking(model, once, first=step)
         else:
             asking(self.run.model, counts)
         valid = self.run.asker.put(np.arange(q.n_steps)[None] < counts[:, None])
@@ -172,6 +175,19 @@ class Block:
                 run = e, subscription.metric
                 self.done.setdefault(run, {})[subscription.slot] = (buffer, valid)
                 self.steps.setdefault(run, []).append(int(counts.sum()))
+
+    def _extras(self, pert: Perturbation, s: Sample) -> dict[str, Any]:
+        """The sample's extras, with those that the host computes for this question."""
+        extras = dict(s.extras)
+        for name, make in pert.host_extras().items():
+            if name not in extras:
+                key = (name, make)
+                if key not in self.derived:
+                    x = self._padded(self.run.data.x)
+                    rows = [once_per_image(make, row, s.channel_axis) for row in x]
+                    self.derived[key] = self.run.asker.put(np.stack(rows))
+                extras[name] = self.derived[key]
+        return extras
 
     def _draws(self, pert: Perturbation) -> tuple[Perturbation, Draws]:
         """The perturbation without the caller's draws, and the draws of this block."""
@@ -219,6 +235,8 @@ class Block:
         return found
 
     def _complete(self, explainer: str, metric: str) -> bool:
+        if (explainer, metric) not in self.run.runs:
+            return False
         asked = self.done.get((explainer, metric), {})
         return len(asked) == len(asks_of(self.run.metrics[metric]))
 

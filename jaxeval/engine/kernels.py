@@ -237,6 +237,6 @@ def explainer_keys(keys: Any) -> Any:
 
 
 @jax.jit
-def new_params(pert: Perturbation, params: Any, key: Any, step: Any) -> Any:
-    """The parameters of one step."""
-    return pert.params(params, params_key(key), step)
+def new_model(pert: Perturbation, model: Model, key: Any, step: Any) -> Model:
+    """The model of one step."""
+    return pert.model(model, params_key(key), step)

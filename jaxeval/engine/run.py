@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..metric import Metric
-from ..types import Model, Outcome, Sample, canonical
+from ..types import Model, Outcome, Sample, canonical, identity
 from .ask import Asker, Source
 from .batch import automatic
 from .block import Block
@@ -44,6 +44,32 @@ class Record:
     y: np.ndarray
 
 
+def derived(
+    sources: Mapping[str, Source], metrics: Mapping[str, Metric]
+) -> tuple[dict[str, Source], dict[tuple[str, str], tuple[str, str]]]:
+    """(all sources, which of them each cell of the result is scored on).
+
+    A metric may score another explainer than the given one, made of it (its maps smoothed, say):
+    that is a source of its own, which equal wishes share.
+    """
+    found, made, names = dict(sources), {}, {}
+    for e, source in sources.items():
+        for m, metric in metrics.items():
+            name = e
+            if source.explainer is not None:
+                explainer = metric.explainer(source.explainer)
+                if explainer is not source.explainer:
+                    explainer = canonical(explainer)
+                    name = made.setdefault((e, identity(explainer)), f"{e} (for {m})")
+                    found.setdefault(
+                        name,
+                        dataclasses.replace(source, name=name, stored=None, explainer=explainer),
+                    )
+            names[name, m] = (e, m)
+    used = {name for name, _ in names} if metrics else set(found)
+    return {name: source for name, source in found.items() if name in used}, names
+
+
 class Run:
     """The samples go by in blocks; `batch_size` bounds the evaluations in flight a device."""
 
@@ -60,15 +86,16 @@ class Run:
         precision: str,
         progress: Any,
     ):
-        self.data, self.sources, self.key = data, dict(sources), key
+        self.data, self.key = data, key
         self.n = len(data.x)
         self.mesh, self.devices, self.progress = mesh, mesh.devices.size, progress
         self.asker = Asker(model, mesh, precision)
         self.model = self.asker.model
         self.metrics_given = dict(metrics)
         self.metrics = {m: canonical(metric) for m, metric in metrics.items()}
+        self.sources, self.names = derived(sources, metrics)
         # Questions are collected from the metrics as given: bind looks at concrete values.
-        self.runs = {(e, m): metric for e in sources for m, metric in metrics.items()}
+        self.runs = {run: metrics[run[1]] for run in self.names}
         self.hidden = any("hidden" in m.asks for m in metrics.values())
         self.clean_output = data.y is None or any(map(needs_output, metrics.values()))
         self.spec = Sample(
@@ -78,7 +105,7 @@ class Run:
             position=jax.ShapeDtypeStruct((), jnp.int32),
             channel_axis=model.sample_channel_axis(data.x.ndim - 1),
         )
-        known = all(source.features is not None for source in sources.values())
+        known = all(source.features is not None for source in self.sources.values())
         self.questions: list[Question] | None = self._collect() if known else None
         per_device = -(-self.n // self.devices)
         if batch_size is None:
@@ -165,7 +192,7 @@ class Run:
                 outcome = jax.tree.map(lambda *v: np.concatenate(v), *parts)
                 if len(outcome.score) == self.n:
                     outcome = self.runs[run].aggregate(outcome)
-                outcomes[run] = jax.tree.map(np.asarray, outcome)
+                outcomes[self.names[run]] = jax.tree.map(np.asarray, outcome)
         explained = {e: s.explainer is not None for e, s in self.sources.items()}
         naive = naive_cost(self.runs, self.steps, self.n, explained)
         y = np.concatenate(self.labels) if self.labels else np.zeros(0, np.int32)

@@ -98,6 +98,13 @@ def as_function(
             features=tuple(jnp.shape(a)),
             channel_axis=model.sample_channel_axis(x.ndim),
         )
+        for pert in asks_of(metric):
+            missing = sorted(set(pert.host_extras()) - set(sample.extras))
+            if missing:
+                raise TypeError(
+                    f"as_function: {type(metric).__name__} needs extras={{{missing[0]!r}: ...}}, "
+                    "which the host computes elsewhere and a traced function cannot"
+                )
         got = [
             _ask_all(
                 metric, model, pert.bind(model, sample), sample, reference, key, ask, batch_size
@@ -131,8 +138,7 @@ def _ask_all(
     def step(t: Any) -> Any:
         asked = model
         if pert.changes_params:
-            params = pert.params(model.params, params_key(key), t)
-            asked = dataclasses.replace(model, params=params)
+            asked = pert.model(model, params_key(key), t)
         row = seen
         if draw is not None and not once:
             row = dataclasses.replace(seen, draw=draw[t])

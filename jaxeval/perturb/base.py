@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from .. import ops
-from ..types import Answer, Query, Sample, pytree
+from ..types import Answer, Model, Query, Sample, pytree
+
+HostExtra = Callable[[np.ndarray, "int | None"], np.ndarray]
 
 
 @pytree
@@ -20,11 +24,20 @@ class Perturbation:
         (the attribution's shape only), "output" (the answer on the clean sample), "mask"} and
         names of extras. The engine withholds everything else, which is what lets explainers
         share the answers to a question that does not read the attribution.
-      changes_params: it changes the model's parameters (see `params`), not the input.
+      changes_params: it changes the model's parameters (see `params`), or the model as a whole
+        (see `model`), beside or instead of the input.
     """
 
     reads: ClassVar[Any] = frozenset()
     changes_params: ClassVar[bool] = False
+
+    def host_extras(self) -> dict[str, HostExtra]:
+        """Extras that are computed on the host, once per image, unless the caller gives them.
+
+        {name: a hashable function (x [...], channel_axis) -> array of one shape for all images};
+        a perturbation also names them in `reads`.
+        """
+        return {}
 
     def bind(self, model: Any, sample: Sample) -> Perturbation:
         """This question for one model and shape of sample, whose leaves are shapes and dtypes.
@@ -52,6 +65,10 @@ class Perturbation:
     def params(self, params: Any, key: Any, step: Any) -> Any:
         """The parameters of one step, shared by all samples, where `changes_params`."""
         return params
+
+    def model(self, model: Model, key: Any, step: Any) -> Model:
+        """The model of one step, where `changes_params`; a new `apply` is a new program."""
+        return dataclasses.replace(model, params=self.params(model.params, key, step))
 
 
 @pytree

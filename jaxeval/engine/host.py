@@ -1,0 +1,34 @@
+"""What the host computes of an image, kept for whoever asks again."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+REMEMBERED = 2**28
+"""Bytes of results that one process keeps; the oldest go first."""
+
+_known: collections.OrderedDict[Any, np.ndarray] = collections.OrderedDict()
+_size = 0
+
+
+def once_per_image(
+    make: Callable[[np.ndarray, int | None], np.ndarray], x: np.ndarray, channel_axis: int | None
+) -> np.ndarray:
+    """``make(x, channel_axis)``, computed once per image and (hashable) function."""
+    global _size
+    x = np.ascontiguousarray(x)
+    key = (make, hashlib.sha1(x.tobytes()).digest(), x.shape, str(x.dtype), channel_axis)
+    if key in _known:
+        _known.move_to_end(key)
+        return _known[key]
+    result = np.asarray(make(x, channel_axis))
+    _known[key] = result
+    _size += result.nbytes
+    while _size > REMEMBERED and len(_known) > 1:
+        _size -= _known.popitem(last=False)[1].nbytes
+    return result
