@@ -4,8 +4,10 @@ Every established evaluation metric for attribution maps, batched in JAX; each d
 is put to the model once, for all metrics and explainers together.
 """
 
+from . import data as data
 from . import explain as explain
 from . import functional as functional
+from . import plot as plot
 from .api import attribute as attribute
 from .api import evaluate as evaluate
 from .api import score as score

@@ -1,0 +1,213 @@
+"""The command ``jaxeval``: run the demonstration, list what there is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .check import did_you_mean
+from .data.digit_images import N_HELD_OUT
+from .explain import EXPLAINERS, Explainer
+from .metrics import METRICS
+from .version import __version__
+
+OPTIONS = ("--batch-size", "--help", "--out", "--samples", "--seed", "--version")
+ARROWS = {"higher": "↑", "lower": "↓"}
+PIPED_WIDTH = 100
+"""Columns of what goes to a file or a pipe, which have no width of their own."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors name the nearest thing that there is."""
+
+    def error(self, message: str) -> NoReturn:
+        if word := re.search(r"invalid choice: '(.*?)'", message):
+            message += did_you_mean(word[1], ("demo", "list", *LISTS))
+        elif word := re.search(r"unrecognized arguments: (\S+)", message):
+            message += did_you_mean(word[1], OPTIONS)
+        super().error(message)
+
+
+def parser() -> Parser:
+    main = Parser(
+        prog="jaxeval",
+        description="Evaluation metrics for explanations of neural networks, in JAX.",
+        allow_abbrev=False,
+    )
+    main.add_argument("--version", action="version", version=f"jaxeval {__version__}")
+    commands = main.add_subparsers(dest="command", required=True, title="commands")
+
+    what = "Compare seven explainers of a digit classifier under fourteen metrics; draw and save."
+    demo = commands.add_parser("demo", help=what, description=what, allow_abbrev=False)
+    add = demo.add_argument
+    add("--out", type=Path, default=Path("demo"), help="folder to write to (default: %(default)s)")
+    add(
+        "--samples",
+        type=integer(2, N_HELD_OUT),
+        default=500,
+        metavar="N",
+        help=f"held-out digits, at most {N_HELD_OUT} (default: %(default)s)",
+    )
+    add(
+        "--batch-size",
+        type=integer(1, 2**20),
+        metavar="N",
+        help="most model evaluations in flight (default: as many as samples)",
+    )
+    add(
+        "--seed",
+        type=integer(0, 2**31 - 1),
+        default=0,
+        metavar="N",
+        help="of all randomness (default: %(default)s)",
+    )
+
+    what = "List the metrics, or the explainers for JAX models."
+    listing = commands.add_parser("list", help=what, description=what, allow_abbrev=False)
+    listing.add_argument("what", choices=list(LISTS))
+    return main
+
+
+def integer(least: int, most: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number within bounds."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number in {least}..{most}, got {text!r}"
+            )
+        return value
+
+    return read
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit code; wrong arguments exit with 2."""
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser().print_help(sys.stderr)
+        return 2
+    given = parser().parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
+    try:
+        if given.command == "list":
+            console.print(LISTS[given.what](), highlight=False)
+        else:
+            _demo(given, console)
+    except KeyboardInterrupt:
+        print("jaxeval: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ImportError as e:
+        print(f"jaxeval: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _demo(given: argparse.Namespace, console: Console) -> None:
+    try:  # now, not after all the work
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        parser().error(f"argument --out: cannot write to {given.out}: {e.strerror}")
+    use_compilation_cache()
+    from . import demo
+
+    demo.run(given.out, given.samples, given.batch_size, given.seed, console)
+
+
+def use_compilation_cache() -> Path | None:
+    """Keep compiled programs in the user's cache folder, and return it.
+
+    None where the user has chosen a folder already (``JAX_COMPILATION_CACHE_DIR``), or where
+    there is no place to write to.
+    """
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+        return None
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "jaxeval"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # The programs of a small model take less than JAX's limit of a second, but are many.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return folder
+
+
+def metrics_table() -> Table:
+    """Every metric: its name, which way is better, what it asks for, its paper."""
+    table = _table("metric", "", "asks for", "paper")
+    family = None
+    for name, metric in METRICS.items():
+        if metric.family != family:
+            if family is not None:
+                table.add_row()
+            family = metric.family
+            table.add_row(Text(family, style="bold italic"))
+        asks = ", ".join([*sorted(metric.asks), *sorted(metric.needs)]) or "–"
+        table.add_row(name, ARROWS[metric.direction], asks, metric.reference)
+    table.caption = (
+        "\n↑ higher is better, ↓ lower is better. A metric asks for the model's output, its hidden "
+        "layers, or attributions of changed inputs or models (it then needs the explainer itself); "
+        "a mask says where the object is."
+    )
+    return table
+
+
+def explainers_table() -> Table:
+    """Every explainer: its name, its options, what it is."""
+    table = _table("explainer", "options", "what it is")
+    shared = {f.name for f in dataclasses.fields(Explainer)}
+    for name, explainer in EXPLAINERS.items():
+        options = [
+            f"{f.name}={f.default!r}"
+            for f in dataclasses.fields(explainer)
+            if f.name not in shared and f.name != "draws"
+        ]
+        table.add_row(name, "\n".join(options), _summary(explainer))
+    table.caption = (
+        '\nAll of them take output="logit" (what is explained) and reduce_channels=None ("sum", '
+        '"mean" or "max" make a pixel map).'
+    )
+    return table
+
+
+def _summary(cls: type) -> Text:
+    """The first sentence of a class's docstring."""
+    paragraph = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+    return Text(paragraph.replace("`", "").split(". ")[0].removesuffix("."))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), header_style="bold", caption_justify="left",
+        caption_style="dim",
+    )  # fmt: skip
+    for i, column in enumerate(columns):
+        table.add_column(column, no_wrap=i == 0)
+    return table
+
+
+LISTS: dict[str, Callable[[], Any]] = {"metrics": metrics_table, "explainers": explainers_table}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,405 @@
+"""The demonstration: seven explainers of a network that reads digits, under fourteen metrics.
+
+``jaxeval demo`` runs it; ``run(Path("demo"))`` does the same from Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from . import explain, metrics, plot
+from .api import attribute, evaluate
+from .data import digits, digits_cnn
+from .metric import Metric
+from .plot.style import new_figure
+from .results import Results
+from .types import Model
+from .version import __version__
+
+BACKGROUND = 0.0
+RADIUS = 0.1  # of noise; the pixels of the digits have 17 grey levels, 1/16 apart
+FILES = ("scores.parquet", "attributions.png", "curves.png", "radar.png", "ranks.png")
+ARROWS = {"higher": "↑", "lower": "↓"}
+SHOWN = 6
+
+
+def explainers() -> dict[str, explain.Explainer]:
+    """Five that ask the model, and two controls that do not."""
+    return {
+        "Saliency": explain.Saliency(),
+        "InputXGradient": explain.InputXGradient(),
+        "IntegratedGradients": explain.IntegratedGradients(n_steps=16, baseline=BACKGROUND),
+        "SmoothGrad": explain.SmoothGrad(n_samples=16),
+        "Occlusion": explain.Occlusion(window=3, baseline=BACKGROUND),
+        "Sobel": explain.Sobel(),
+        "Random": explain.Random(),
+    }
+
+
+def chosen_metrics() -> dict[str, Metric]:
+    """Metrics of five families, with settings for images of 64 pixels in [0, 1].
+
+    A pixel is removed by turning it into background, which is what the explainers with a
+    baseline compare with, too. Turned white, strokes would stay as they are, and a metric would
+    rank maps of the strokes behind noise. None is of localisation: the digit fills its image.
+    """
+    m: Any = metrics.METRICS
+    gone = {"baseline": BACKGROUND}
+    chosen = (
+        m["PixelFlipping"](n_steps=32, **gone),
+        m["Insertion"](n_steps=32, **gone),
+        m["RegionPerturbation"](patch_size=2, **gone),
+        m["FaithfulnessCorrelation"](n_runs=100, subset_size=16, **gone),
+        m["FaithfulnessEstimate"](**gone),
+        m["SensitivityN"](n_runs=50, **gone),
+        # Not normalised it compares units as well: a faint map of anything beats a good one that
+        # is ten times too large.
+        m["Infidelity"](n_samples=50, std=0.2, normalised=True),
+        m["MaxSensitivity"](radius=RADIUS, n_samples=10),
+        m["AvgSensitivity"](radius=RADIUS, n_samples=10),
+        m["Sparseness"](),
+        m["Complexity"](),
+        m["MPRT"](),
+        m["RandomLogit"](),
+        m["Completeness"](**gone),
+    )
+    return {type(metric).__name__: metric for metric in chosen}
+
+
+def run(
+    out: Path,
+    samples: int = 500,
+    batch_size: int | None = None,
+    seed: int = 0,
+    console: Console | None = None,
+    progress: bool = True,
+) -> Results:
+    """Evaluate, print what came out, and write `FILES` into the folder `out`.
+
+    Args:
+      out: made where it is missing; files of these names in it are replaced.
+      samples: how many of the held-out digits, from the first.
+      batch_size: most model evaluations in flight; None: one for each sample.
+      seed: of all randomness.
+      console: where to print; standard output by default.
+      progress: show a progress bar on standard error.
+
+    Raises:
+      ValueError: more samples than there are, or fewer than 2.
+      ImportError: what the demo needs is not installed; says how to get it.
+    """
+    console = console or Console()
+    clock = Clock()
+    with clock("data and model"):
+        new_figure(1, 1)  # fails now where matplotlib is missing, not after all the work
+        data, model = digits(), digits_cnn()
+        if not 2 <= samples <= len(data.x_test):
+            raise ValueError(f"samples must lie in 2..{len(data.x_test)}, got {samples}")
+        logits = np.asarray(model(data.x_test))
+        accuracy = float((logits.argmax(-1) == data.y_test).mean())
+        x, y = data.x_test[:samples], data.y_test[:samples]
+    methods, asked = explainers(), chosen_metrics()
+    _announce(console, samples, accuracy, len(data.x_test), methods, asked)
+
+    with clock("evaluation"):
+        results = evaluate(
+            model,
+            x,
+            explainers=methods,
+            metrics=asked,
+            key=seed,
+            batch_size=batch_size or samples,
+            progress=progress,
+        )
+    print_table(results, console)
+    _remarks(results, console)
+
+    with clock("files"):
+        out.mkdir(parents=True, exist_ok=True)
+        results.save(out / FILES[0])
+        rows = _one_of_each(results.y)
+        figures = (
+            plot.attributions(
+                x[rows],
+                _shown_maps(results, model, x, methods, rows, seed),
+                titles=[_title(results.y[i], y[i]) for i in rows],
+                channel_axis=-1,
+                n=len(rows),
+            ),
+            plot.curves(
+                results,
+                "PixelFlipping",
+                xlabel="fraction of pixels removed, highest attribution first",
+                ylabel="probability of the class, 95 % band",
+            ),
+            plot.radar(results),
+            plot.ranks(results),
+        )
+        for name, figure in zip(FILES[1:], figures, strict=True):
+            figure.savefig(out / name, dpi=160, bbox_inches="tight")
+    _costs(results, clock, console)
+    _where(out, console)
+    return results
+
+
+# -- what is computed beside the scores ------------------------------------------------------------
+
+
+def _one_of_each(y: np.ndarray) -> np.ndarray:
+    """The first sample of each of up to `SHOWN` classes."""
+    return np.sort(np.unique(y, return_index=True)[1])[:SHOWN]
+
+
+def _title(predicted: Any, label: Any) -> str:
+    return f"{predicted}" if predicted == label else f"{predicted} (is a {label})"
+
+
+def _shown_maps(
+    results: Results, model: Model, x: Any, methods: Any, rows: np.ndarray, seed: int
+) -> dict[str, np.ndarray]:
+    """The maps of some rows as they were scored, by the programs that are compiled already."""
+    width = results.settings["chunk_width"]
+    i = np.resize(rows, width)
+    return {
+        name: np.asarray(
+            attribute(method, model, x[i], results.y[i], index=i, key=seed, batch_size=width)
+        )[: len(rows)]
+        for name, method in methods.items()
+    }
+
+
+class Clock:
+    """How long the parts of the job took, and how much of each was compiling."""
+
+    _compiling = 0.0
+    _listening = False
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, tuple[float, float]] = {}
+        if not Clock._listening:  # JAX keeps listeners for good: one a process
+            jax.monitoring.register_event_duration_secs_listener(Clock._heard)
+            Clock._listening = True
+
+    @staticmethod
+    def _heard(event: str, duration_secs: float, **_: Any) -> None:
+        if event.endswith("/backend_compile_duration"):
+            Clock._compiling += duration_secs
+
+    @contextlib.contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        began, compiled = time.perf_counter(), Clock._compiling
+        yield
+        self.seconds[part] = time.perf_counter() - began, Clock._compiling - compiled
+
+
+# -- what is printed -------------------------------------------------------------------------------
+
+
+def _announce(
+    console: Console,
+    samples: int,
+    accuracy: float,
+    held_out: int,
+    methods: dict[str, Any],
+    asked: dict[str, Metric],
+) -> None:
+    families = list(dict.fromkeys(m.family for m in asked.values()))
+    device = jax.devices()[0].device_kind
+    console.print(
+        f"[bold]jaxeval {__version__}[/]: which explanations of a digit classifier can you trust?",
+        highlight=False,
+    )
+    grid = _grid()
+    grid.add_row("data", f"{samples} digits of 8x8 pixels that the model was not trained on")
+    grid.add_row(
+        "model",
+        f"a small convolutional network (Flax), right about {accuracy:.1%} of all {held_out} "
+        "held-out digits; its predicted class is explained",
+    )
+    grid.add_row(
+        "explainers", f"{len(methods)}; Sobel and Random are controls that never ask the model"
+    )
+    grid.add_row("metrics", f"{len(asked)}, of {len(families)} families: {', '.join(families)}")
+    grid.add_row(
+        "removal",
+        "removed pixels turn into background (0), the baseline of IntegratedGradients and "
+        "Occlusion, too",
+    )
+    grid.add_row("device", f"{device}, JAX {jax.__version__}")
+    console.print(grid, highlight=False)
+    console.print()
+
+
+def _grid() -> Table:
+    """Rows of a name and what there is to say of it."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True, min_width=10)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def print_table(results: Results, console: Console) -> None:
+    """Mean scores and ranks, metrics x explainers, the best explainer first.
+
+    What does not fit side by side goes into tables below each other.
+    """
+    title = f"Mean score (rank) over {len(results.index)} samples, the best in bold"
+    rows = _rows(results)
+    label = max(len(row[0].plain) for row in rows) + 1
+    room, parts = 0, [[]]
+    for column in range(1, len(rows[0])):
+        width = 1 + max(len(line) for row in rows for line in row[column].plain.split("\n"))
+        if parts[-1] and room < width:
+            parts.append([])
+        room = (room if parts[-1] else console.width - label) - width
+        parts[-1].append(column)
+    for columns in parts:
+        table = Table(
+            box=None, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left",
+            title_style="bold", header_style="bold",
+        )  # fmt: skip
+        table.add_column("", no_wrap=True)
+        for column in columns:
+            table.add_column(rows[0][column], justify="right", vertical="bottom", no_wrap=True)
+        for row in rows[1:]:
+            table.add_row(row[0], *(row[column] for column in columns))
+        console.print(table, highlight=False)
+        console.print()
+        title = None
+
+
+def _rows(results: Results) -> list[list[Text]]:
+    """The cells of the table: its header, then the metrics by family, then the mean ranks."""
+    ranking, means = results.ranking(), results.means()
+    names = list(ranking.index)
+    blank = [Text("")] * len(names)
+    rows = [[Text(""), *(Text(_broken(name)) for name in names)]]
+    family = None
+    for metric in results.metrics:
+        if results.families[metric] != family:
+            family = results.families[metric]
+            rows.append([Text(family, style="dim italic"), *blank])
+        ranks = ranking[metric].to_numpy(float)
+        first = np.nanmin(ranks, initial=np.inf)
+        cells = [
+            Text(f"{_number(mean)} ({_rank(rank)})", style="bold green" if rank == first else "")
+            for mean, rank in zip(means[metric].reindex(names).to_numpy(float), ranks, strict=True)
+        ]
+        rows.append([Text(f"{metric} {ARROWS[results.directions[metric]]}"), *cells])
+    rows.append([Text(""), *blank])
+    faithful = [m for m in results.metrics if results.families[m] == "faithfulness"]
+    for what, ranks in (
+        ("mean rank, faithfulness", ranking[faithful].mean(axis=1).to_numpy(float)),
+        ("mean rank, all", ranking["mean rank"].to_numpy(float)),
+    ):
+        first = np.nanmin(ranks, initial=np.inf)
+        cells = [
+            Text(f"{rank:.2f}", style="bold green" if rank == first else "bold") for rank in ranks
+        ]
+        rows.append([Text(what, style="bold"), *cells])
+    return rows
+
+
+def _broken(name: str) -> str:
+    """IntegratedGradients over two lines, so that fourteen numbers fit below each other."""
+    cut = next((i for i in range(len(name) - 1, 5, -1) if name[i].isupper()), len(name))
+    return f"{name[:cut]}\n{name[cut:]}" if len(name) > 10 and cut < len(name) else name
+
+
+def _number(v: float) -> str:
+    """Five characters."""
+    if np.isnan(v):
+        return "–"
+    if 0 < abs(v) < 0.0005:
+        return f"{v:.0e}"
+    places = 3 if 0 <= v < 0.9995 else 2 if abs(v) < 9.995 else 1 if abs(v) < 99.95 else 0
+    return f"{v:.{places}f}"
+
+
+def _rank(v: float) -> str:
+    return "–" if np.isnan(v) else f"{v:g}"
+
+
+def beaten_by_random(results: Results) -> dict[str, list[str]]:
+    """Of each faithfulness metric that does not rank Random last, what it ranks behind it."""
+    ranking = results.ranking()
+    found = {}
+    for metric in results.metrics:
+        if results.families[metric] == "faithfulness":
+            ranks = ranking[metric].to_dict()
+            behind = [str(name) for name, rank in ranks.items() if rank > ranks["Random"]]
+            if behind:
+                found[metric] = behind
+    return found
+
+
+def _remarks(results: Results, console: Console) -> None:
+    """What the table says of the controls, and what it does not say."""
+    n = sum(f == "faithfulness" for f in results.families.values())
+    behind = beaten_by_random(results)
+    if not behind:
+        console.print(f"Random is last under all {n} faithfulness metrics, as it should be.")
+    else:
+        what = "; ".join(f"{m} (worse: {', '.join(names)})" for m, names in behind.items())
+        console.print(
+            f"[yellow]Random is not last under {len(behind)} of {n} faithfulness metrics[/]: "
+            f"{escape(what)}."
+            + (" Means of few samples are noisy." if len(results.index) < 100 else ""),
+            highlight=False,
+        )
+    ranks = results.ranking().loc["Random"].to_dict()
+    if all(ranks[m] == 1 for m, family in results.families.items() if family == "robustness"):
+        console.print(
+            "Random is first in robustness: a map that ignores the input cannot change with it. "
+            "No family of metrics tells the whole story.",
+            highlight=False,
+        )
+    undefined = {cell: o.n_undefined for cell, o in results.outcomes.items() if o.n_undefined}
+    total = sum(len(o.score) for o in results.outcomes.values())
+    if undefined:
+        console.print(f"Undefined, and left out of the means, of {total:,} scores:")
+        for (explainer, metric), count in undefined.items():
+            console.print(f"  {metric} of {explainer}: {count}", highlight=False)
+    else:
+        console.print(f"None of the {total:,} scores is undefined.", highlight=False)
+    console.print()
+
+
+def _costs(results: Results, clock: Clock, console: Console) -> None:
+    asked, naive = results.asked, results.asked["naive"]
+    times = [
+        f"{asked[kind]:,} {word} instead of {naive[kind]:,} ({naive[kind] / asked[kind]:.1f} x)"
+        for kind, word in (("output", "outputs"), ("attribution", "explanations"))
+    ]
+    total = sum(seconds for seconds, _ in clock.seconds.values())
+    parts = [
+        f"{part} {seconds:.1f} s" + (f" ({compiling:.1f} s compiling)" if compiling > 0.1 else "")
+        for part, (seconds, compiling) in clock.seconds.items()
+    ]
+    grid = _grid()
+    grid.add_row("asked", ", ".join(times))
+    grid.add_row("", "(instead of: each metric of each explainer in a run of its own)")
+    grid.add_row("time", f"{total:.1f} s: {', '.join(parts)}")
+    console.print(grid, highlight=False)
+
+
+def _where(out: Path, console: Console) -> None:
+    grid = _grid()
+    for i, name in enumerate(FILES):
+        grid.add_row("" if i else "written", str(out / name))
+    console.print(grid, highlight=False)
+    # One line however long, to be copied.
+    call = f"print(repr(jaxeval.Results.load({str(out / FILES[0])!r})))"
+    line = Text.assemble(("load", "dim"), " " * 8, f'python -c "import jaxeval; {call}"')
+    console.print(line, soft_wrap=True)
