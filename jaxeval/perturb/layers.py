@@ -197,9 +197,11 @@ class RandomiseLayers(Perturbation):
         elif self.randomise == "reinit":
             assert self.init is not None
             new = jax.tree.leaves(self.init(key, jnp.zeros((1, *self.input[0]), self.input[1])))
-        else:
+        elif self.randomise == "permute":
             old = zip(names, leaves, strict=True)
-            new = [self._draw(key, n, p) if n in rank else p for n, p in old]
+            new = [_permuted(key, n, p) if n in rank else p for n, p in old]
+        else:
+            new = _redrawn(key, dict(zip(names, leaves, strict=True)), rank)
 
         def leaf(name: str, old: Any, fresh: Any) -> Any:
             if name not in rank:
@@ -209,9 +211,27 @@ class RandomiseLayers(Perturbation):
 
         return jax.tree.unflatten(treedef, map(leaf, names, leaves, new))
 
-    def _draw(self, key: Any, name: str, p: Any) -> Any:
-        # Keyed by path: the order of leaves differs between a traced dict and a plain one.
-        key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        if self.randomise == "permute":
-            return jax.random.permutation(key, p.reshape(-1)).reshape(p.shape)
-        return p.mean() + p.std() * jax.random.normal(key, p.shape, p.dtype)
+
+def _permuted(key: Any, name: str, p: Any) -> Any:
+    # Keyed by path: the order of leaves differs between a traced dict and a plain one.
+    key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+    return jax.random.permutation(key, p.reshape(-1)).reshape(p.shape)
+
+
+def _redrawn(key: Any, params: dict[str, Any], chosen: dict[str, int]) -> list[Any]:
+    """Normal draws with each parameter's own mean and standard deviation.
+
+    All are cut from one long draw, in the order of their paths: a draw for each parameter would
+    take seconds to compile for a small network.
+    """
+    names = sorted(name for name in params if name in chosen)
+    draw = jax.random.normal(key, (sum(params[n].size for n in names),))
+    ends = np.cumsum([params[n].size for n in names])
+    noise = dict(zip(names, jnp.split(draw, ends[:-1]), strict=True))
+
+    def leaf(name: str, p: Any) -> Any:
+        if name not in noise:
+            return p
+        return (p.mean() + p.std() * noise[name].reshape(p.shape)).astype(p.dtype)
+
+    return [leaf(name, p) for name, p in params.items()]

@@ -102,12 +102,16 @@ def _resamples(n: int, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(rows.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
 
 
-def average_ranks(scores: ArrayLike, direction: str | Sequence[str] = "higher") -> np.ndarray:
+def average_ranks(
+    scores: ArrayLike, direction: str | Sequence[str] = "higher", tolerance: float = 0.0
+) -> np.ndarray:
     """Ranks along axis 0, 1 for the best; ties share the average of their ranks.
 
     Args:
       scores: [E] or [E, M], one row an explainer; NaN where undefined.
       direction: "higher" or "lower" is better; one for all, or one a column [M].
+      tolerance: scores tie that differ by no more than this share of the largest magnitude (of
+        their column).
 
     Returns:
       Ranks of the shape of `scores`, in float64; NaN stays NaN and takes no rank.
@@ -119,6 +123,8 @@ def average_ranks(scores: ArrayLike, direction: str | Sequence[str] = "higher") 
     [1.5, 3.0, 1.5, nan]
     >>> average_ranks([0.3, 0.1, 0.2], "lower").tolist()
     [3.0, 1.0, 2.0]
+    >>> average_ranks([1.0, 0.9999999, 0.5], tolerance=1e-6).tolist()
+    [1.5, 1.5, 3.0]
     """
     scores = np.asarray(scores, np.float64)
     given = [direction] if isinstance(direction, str) else list(direction)
@@ -130,6 +136,10 @@ def average_ranks(scores: ArrayLike, direction: str | Sequence[str] = "higher") 
         )
     sign = np.array([-1.0 if d == "higher" else 1.0 for d in given])
     cost = scores * (sign[0] if isinstance(direction, str) else sign)
-    better = (cost[None] < cost[:, None]).sum(axis=1)
-    equal = (cost[None] == cost[:, None]).sum(axis=1)
+    size = np.abs(np.where(np.isfinite(cost), cost, 0)).max(axis=0, initial=0)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        gap = cost[:, None] - cost[None]
+    equal = (np.abs(gap) <= tolerance * size) | (cost[None] == cost[:, None])
+    better = ((gap > 0) & ~equal).sum(axis=1)
+    equal = equal.sum(axis=1)
     return np.where(np.isnan(scores), np.nan, better + (equal + 1) / 2)

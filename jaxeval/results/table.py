@@ -17,6 +17,9 @@ from jaxeval.results import parquet
 from jaxeval.results.stats import DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
 from jaxeval.types import Outcome
 
+ROUNDING = 1e-6
+"""What float32 scores, of the largest magnitude among them, cannot be told apart by."""
+
 _ARROWS = {"higher": "↑", "lower": "↓"}
 
 
@@ -197,13 +200,16 @@ class Results:
     def ranking(self) -> pd.DataFrame:
         """Ranks of the explainers, 1 for the best: explainers x metrics, and "mean rank".
 
-        Explainers are ranked by mean score, "lower is better" metrics the other way round; ties
-        share their average rank. An undefined mean has the rank NaN, and the mean rank is over
-        the metrics that do rank the explainer. Rows are sorted by it, the best first.
+        Explainers are ranked by mean score, "lower is better" metrics the other way round. Means
+        that differ by no more than float32 rounding tie and share their average rank. An undefined
+        mean has the rank NaN, and the mean rank is over the metrics that do rank the explainer.
+        Rows are sorted by it, the best first.
         """
         means = self.means()
         ranks = means.copy()
-        ranks[:] = average_ranks(means.to_numpy(), [self.directions[m] for m in self.metrics])
+        ranks[:] = average_ranks(
+            means.to_numpy(), [self.directions[m] for m in self.metrics], ROUNDING
+        )
         ranks["mean rank"] = mean_and_std(ranks.to_numpy().T)[0]
         return ranks.sort_values("mean rank", kind="stable", na_position="last")
 
@@ -264,7 +270,9 @@ class Results:
     def _mean_table(self, name: Any, best: Any, other: Any) -> pd.DataFrame:
         """Mean scores as text, metrics x explainers: names of metrics are long."""
         means = self.means()
-        ranks = average_ranks(means.to_numpy(), [self.directions[m] for m in self.metrics])
+        ranks = average_ranks(
+            means.to_numpy(), [self.directions[m] for m in self.metrics], ROUNDING
+        )
         first = ranks == np.nanmin(ranks, axis=0, initial=np.inf)
         cells = [
             [
