@@ -73,7 +73,9 @@ def attributions(
     for row, sample in enumerate(x):
         _input(grid[row, 0], sample)
         if titles is not None:
-            grid[row, 0].set_ylabel(wrap(str(titles[row]), 16), fontsize="small", parse_math=False)
+            label = wrap(str(titles[row]), 16)
+            upright = {"rotation": 0, "ha": "right", "va": "center"} if len(label) < 4 else {}
+            grid[row, 0].set_ylabel(label, fontsize="small", parse_math=False, **upright)
     signed = {name: bool((a < 0).any()) for name, a in maps.items()}
     drawn = None
     for column, (name, a) in enumerate(maps.items(), start=1):
