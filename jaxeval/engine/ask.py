@@ -89,13 +89,35 @@ def as_model(model: Any, x: Any) -> Model:
     if model.host:
         return model
     try:
-        out = jax.eval_shape(
-            model.apply, model.params, jax.ShapeDtypeStruct((2, *x.shape), x.dtype)
-        )
+        out = traced_output(model, x)
     except UNTRACEABLE:
         return dataclasses.replace(model, host="numpy")
-    check_logits(out, 2)
+    check_logits(out, TRACED_ROWS)
     return model
+
+
+TRACED_ROWS = 2
+"""Rows of the batch on which a function is traced to learn the shape of what it gives."""
+
+
+def traced_output(model: Model, x: Any) -> jax.ShapeDtypeStruct:
+    """The shape and type of the logits of a few samples like x; each model is traced once."""
+    shape, dtype = (TRACED_ROWS, *x.shape), jnp.dtype(x.dtype)
+    return _traced_output(model.apply, shapes_of(model.params), shape, dtype)
+
+
+def shapes_of(tree: Any) -> Any:
+    """A hashable description of a pytree: its structure, and its leaves' shapes and types."""
+    leaves, treedef = jax.tree.flatten(tree)
+    types = [v.dtype if hasattr(v, "dtype") else jnp.result_type(v) for v in leaves]
+    return treedef, tuple(zip(map(jnp.shape, leaves), types, strict=True))
+
+
+@functools.lru_cache(maxsize=64)
+def _traced_output(apply: Any, params: Any, shape: Any, dtype: Any) -> Any:
+    treedef, leaves = params
+    given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
+    return jax.eval_shape(apply, given, jax.ShapeDtypeStruct(shape, dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +160,7 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     explainer = Traced(fn=given) if plain else canonical(given)
     if model.host:
         return Source(name, explainer, eager=True)
-    rows = 2
+    rows = TRACED_ROWS
     spec = jax.ShapeDtypeStruct((rows, *x.shape), x.dtype)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
     labels = jax.ShapeDtypeStruct((rows,), jnp.int32)
@@ -173,12 +195,20 @@ class Asker:
         self.mesh, self.precision = mesh, precision
         self.rows = NamedSharding(mesh, P("data"))
         self.everywhere = NamedSharding(mesh, P())
-        self.model = model if model.host else jax.device_put(model, self.everywhere)
-        # A host explainer calls the model eagerly, where a compiled forward pass is faster.
-        self.outside = (
-            model if model.host else dataclasses.replace(self.model, apply=_compiled(model.apply))
-        )
+        self.given = model
         self.asked = {"output": 0, "attribution": 0, "hidden": 0}
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The model, its parameters on every device of the mesh from the first question on."""
+        return self.given if self.given.host else jax.device_put(self.given, self.everywhere)
+
+    @functools.cached_property
+    def outside(self) -> Model:
+        """The model for host explainers, which call it eagerly: its forward pass is compiled."""
+        if self.given.host:
+            return self.given
+        return dataclasses.replace(self.model, apply=_compiled(self.given.apply))
 
     def put(self, tree: Any) -> Any:
         """Arrays with a leading sample axis, sharded over the mesh."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..types import Model
 from . import kernels
+from .ask import shapes_of
 
 SIZES = (32, 128, 512, 2048)
 HOST_SIZE = 128
@@ -39,11 +40,10 @@ def automatic(model: Model, x: np.ndarray, most: int, mesh: Any, precision: str)
     """
     if model.host:
         return min(HOST_SIZE, most)
-    shapes = tuple((jnp.shape(p), str(jnp.result_type(p))) for p in jax.tree.leaves(model.params))
-    cap = fitting(model, x, mesh)
-    key = (model.apply, shapes, x.shape[1:], str(x.dtype), mesh, precision, min(cap, most))
+    key = (model.apply, shapes_of(model.params), x.shape[1:], str(x.dtype), mesh, precision, most)
     if key not in _known:
-        _known[key] = _fastest(model, x, min(cap, most), mesh, precision)
+        most = min(most, fitting(model, x, mesh))
+        _known[key] = _fastest(model, x, most, mesh, precision)
     return _known[key]
 
 

@@ -62,15 +62,15 @@ class Block:
     def answer_clean(self) -> None:
         """Load the samples and ask the model and every explainer about them as they are."""
         run, data = self.run, self.run.data
-        position = np.arange(run.n, dtype=np.int32)
         s = Sample(
-            x=self._load(data.x),
-            y=self._load(np.zeros(run.n, np.int32) if data.y is None else data.y),
-            key=run.asker.put(kernels.keys_of(run.key, self._padded(data.index))),
-            position=self._load(position),
-            extras={k: self._load(v) for k, v in data.extras.items()},
+            x=self._padded(data.x),
+            y=self._padded(np.zeros(run.n, np.int32) if data.y is None else data.y),
+            key=kernels.keys_of(run.key, self._padded(data.index)),
+            position=self._padded(np.arange(run.n, dtype=np.int32)),
+            extras={k: self._padded(v) for k, v in data.extras.items()},
             channel_axis=run.spec.channel_axis,
         )
+        s = run.asker.put(s)
         if run.clean_output:
             s = self._clean_output(s)
         self.labels = np.asarray(s.y)[self.rows]
@@ -85,6 +85,8 @@ class Block:
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
         mine = rows[self.start : self.start + len(self.rows)]
+        if len(mine) == len(self.rows):
+            return mine
         return np.concatenate([mine, np.repeat(mine[:1], len(self.rows) - len(mine), 0)])
 
     def _load(self, rows: np.ndarray) -> Any:
@@ -103,7 +105,7 @@ class Block:
         run, width = self.run, self.run.forward_width()
         x = s.x if width == run.local else self._resized(s.x, width)
         real = self._real(width)
-        answer = run.asker.output(run.model, x, run.hidden, real, self.where)
+        answer = run.asker.output(run.asker.model, x, run.hidden, real, self.where)
         self.reference = answer if width == run.local else self._resized(answer, run.local)
         k = self.reference.logits.shape[-1]
         run.progress.advance(self.count)
@@ -124,7 +126,9 @@ class Block:
         x, y, keys = s.x, s.y, s.key
         if width != run.local:
             x, y, keys = self._resized((x, y, keys), width)
-        a = run.asker.attribution(source, run.model, x, y, keys, self._real(width), self.where)
+        a = run.asker.attribution(
+            source, run.asker.model, x, y, keys, self._real(width), self.where
+        )
         if source.features is None:
             source.features = tuple(a.shape[1:])
             check_features(source.name, source.features, run.spec)
@@ -165,10 +169,10 @@ class Block:
             # One set of parameters at a time, which all samples of the block share.
             once = np.minimum(counts, 1)
             for step in range(q.n_steps):
-                model = kernels.new_model(pert, self.run.model, self.run.key, step)
+                model = kernels.new_model(pert, self.run.asker.model, self.run.key, step)
                 asking(model, once, first=step)
         else:
-            asking(self.run.model, counts)
+            asking(self.run.asker.model, counts)
         valid = self.run.asker.put(np.arange(q.n_steps)[None] < counts[:, None])
         for e, subscriptions in q.by.items():
             for subscription, buffer in zip(subscriptions, asking.buffers[e], strict=True):

@@ -16,7 +16,7 @@ from ..check import did_you_mean
 from ..metric import Metric, bind
 from ..ops import OUTPUTS
 from ..types import Model
-from .ask import Source, as_model, as_source
+from .ask import Source, as_model, as_source, traced_output
 from .run import Data
 
 PRECISIONS = ("highest", "fast")
@@ -267,10 +267,10 @@ def read_precision(precision: str) -> str:
 
 def read_model(model: Any, x: np.ndarray, y: np.ndarray | None) -> Model:
     """The model; its number of classes covers y, where tracing tells it."""
-    model = as_model(model, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+    spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    model = as_model(model, spec)
     if not model.host and y is not None:
-        spec = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
-        check_classes(y, jax.eval_shape(model.apply, model.params, spec).shape[-1])
+        check_classes(y, traced_output(model, spec).shape[-1])
     return model
 
 

@@ -20,6 +20,8 @@ from .fit import check_features, fit_mask
 from .plan import Question, chunk_width, collect, naive_cost
 from .view import needs_output
 
+UNASKED = 1024
+"""Samples of a block where the model is not asked anything."""
 MOST = 65_536
 """Evaluations in flight beyond which no device gets faster."""
 
@@ -90,7 +92,6 @@ class Run:
         self.n = len(data.x)
         self.mesh, self.devices, self.progress = mesh, mesh.devices.size, progress
         self.asker = Asker(model, mesh, precision)
-        self.model = self.asker.model
         self.metrics_given = dict(metrics)
         self.metrics = {m: canonical(metric) for m, metric in metrics.items()}
         self.sources, self.names = derived(sources, metrics)
@@ -108,6 +109,9 @@ class Run:
         known = all(source.features is not None for source in self.sources.values())
         self.questions: list[Question] | None = self._collect() if known else None
         per_device = -(-self.n // self.devices)
+        asks = self.clean_output or any(s.stored is None for s in self.sources.values())
+        if batch_size is None and not asks and not self.questions:
+            batch_size = UNASKED
         if batch_size is None:
             most = MOST
             if self.questions is not None:
@@ -136,7 +140,7 @@ class Run:
             specs[e] = dataclasses.replace(self.spec, features=source.features)
             check_features(e, source.features, self.spec)
             fit_mask(self.data.mask, specs[e], e)
-        return collect(self.runs, self.model, specs, self.n)
+        return collect(self.runs, self.asker.given, specs, self.n)
 
     def _set_width(self, questions: list[Question]) -> None:
         self.width = chunk_width(questions, self.local, self.batch_size)

@@ -29,6 +29,7 @@ from .rank import average_ranks as average_ranks
 from .rank import descending as descending
 from .rank import places as places
 from .rank import smallest as smallest
+from .rank import sort as sort
 from .segment import patch_ids as patch_ids
 from .segment import segment_sum as segment_sum
 from .ssim import ssim as ssim

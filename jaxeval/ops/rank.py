@@ -6,6 +6,9 @@ pairs of keys and indices. So floats are sorted as the integers that order alike
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -25,6 +28,29 @@ def _sortable(v: Array) -> Array:
     bits = jnp.where(bits == sign, 0, bits)
     bits = jnp.where(bits & ~sign > 0x7F800000, 0x7FC00000, bits)
     return jnp.where(bits & sign, ~bits, bits | sign)
+
+
+def sort(v: Real[ArrayLike, " ..."]) -> Real[Array, " F"]:
+    """The entries of v [F], flattened, in ascending order; NaN last.
+
+    >>> sort(jnp.array([0.5, -2.0, 0.0])).tolist()
+    [-2.0, 0.0, 0.5]
+    """
+    v = jnp.ravel(jnp.asarray(v))
+    if v.dtype != jnp.float32:
+        return jnp.sort(v)
+    return _sort(v)
+
+
+@jax.custom_jvp
+def _sort(v: Array) -> Array:
+    bits, sign = jnp.sort(_sortable(v)), jnp.uint32(1 << 31)
+    return lax.bitcast_convert_type(jnp.where(bits & sign, bits ^ sign, ~bits), jnp.float32)
+
+
+@_sort.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return _sort(*primals), tangents[0][ascending(primals[0])]
 
 
 def _order(v: ArrayLike, descending: bool) -> Array:

@@ -170,3 +170,20 @@ def test_random_subsets_are_uniform():
     keys = jax.random.bits(jax.random.key(1), (4000, 8), jnp.uint32)
     share = jax.jit(jax.vmap(lambda k: ops.smallest(k, 3)))(keys).mean(0)
     np.testing.assert_allclose(share, 3 / 8, atol=0.035)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.float16])
+def test_sort_is_numpys(dtype):
+    v = (10 * np.random.default_rng(0).normal(size=(5, 8))).astype(dtype)
+    v[0, 0] = v[1, 1] = 0
+    np.testing.assert_array_equal(ops.sort(v), np.sort(v.ravel()))
+
+
+def test_sort_puts_infinities_at_the_ends_and_nan_last():
+    got = np.asarray(ops.sort(jnp.array([np.nan, 1.0, -np.inf, np.inf])))
+    np.testing.assert_array_equal(got, [-np.inf, 1, np.inf, np.nan])
+
+
+def test_sort_can_be_differentiated():
+    slope = jax.grad(lambda v: (ops.sort(v) * jnp.arange(3.0)).sum())(jnp.array([2.0, 3.0, 1.0]))
+    np.testing.assert_array_equal(slope, [1, 2, 0])

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ... import ops
 from ...metric import Metric
 from ...types import Answer, Outcome, Sample, pytree
 
@@ -18,7 +19,7 @@ def sparseness(a: Float[Array, "*features"]) -> Float[Array, ""]:
     >>> float(sparseness(jnp.array([0.0, 0.0, 0.0, -1.0])))
     0.75
     """
-    v = jnp.sort(jnp.abs(a).ravel())
+    v = ops.sort(jnp.abs(a))
     n = v.size
     v = v / jnp.where(v[-1] > 0, v[-1], 1)
     total = v.sum()
