@@ -143,7 +143,7 @@ def check_logits(out: Any, n: int) -> None:
 def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     """How the explainer `given` is answered; traces it once to learn the shape of its maps."""
     if hasattr(given, "shape"):
-        return Source(name, stored=np.asarray(given))
+        return Source(name, stored=given)
     if not callable(given):
         raise TypeError(
             f"explainer {name!r} must be an array of attributions or a callable "

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..metric import asks_of
+from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Outcome, Query, Sample, canonical
 from . import kernels
@@ -22,7 +22,6 @@ from .ask import Source
 from .fit import check_features, fit_mask
 from .host import once_per_image
 from .plan import Question
-from .view import measure_one
 
 if TYPE_CHECKING:
     from .run import Run
@@ -37,6 +36,16 @@ class Draws:
 
     shared: Any = None
     own: Any = None
+
+
+@dataclasses.dataclass
+class Scored:
+    """Metrics of one explainer, the kinds of maps that they score, and which one scores which."""
+
+    metrics: tuple[Metric, ...]
+    kinds: tuple[tuple[str | None, bool], ...]
+    which: tuple[int, ...]
+    maps: tuple[Any, ...]
 
 
 class Block:
@@ -139,18 +148,20 @@ class Block:
         """An explainer's maps, prepared as a metric scores them; made once a block."""
         key = (explainer, prepared)
         if key not in self.maps:
-            a = self.samples[explainer].a
-            trivial = prepared == (None, False)
-            self.maps[key] = a if trivial else kernels.prepare(self.run.mesh, prepared, a)
+            self.maps[key] = self.prepare(prepared, self.samples[explainer].a)
         return self.maps[key]
 
-    def _scored(self, explainer: str, names: list[str]) -> tuple[Any, tuple[int, ...], Any]:
-        """(metrics, which map each scores, the distinct maps) of some metrics of an explainer."""
+    def prepare(self, prepared: tuple[str | None, bool], a: Any) -> Any:
+        trivial = a is None or prepared == (None, False)
+        return a if trivial else kernels.prepare(self.run.mesh, prepared, a)
+
+    def scored(self, explainer: str, names: list[str]) -> Scored:
+        """Some metrics of an explainer, with the maps that they score."""
         metrics = tuple(self.run.metrics[m] for m in names)
-        kinds = [(m.normalise, m.absolute) for m in metrics]
-        distinct = list(dict.fromkeys(kinds))
-        maps = tuple(self._map(explainer, kind) for kind in distinct)
-        return metrics, tuple(distinct.index(kind) for kind in kinds), maps
+        wanted = [(m.normalise, m.absolute) for m in metrics]
+        kinds = tuple(dict.fromkeys(wanted))
+        maps = tuple(self._map(explainer, kind) for kind in kinds)
+        return Scored(metrics, kinds, tuple(kinds.index(kind) for kind in wanted), maps)
 
     # -- one question --------------------------------------------------------------------------
 
@@ -230,10 +241,10 @@ class Block:
             slots = [self.done.get((e, m), {}) for m in names]
             measured = tuple(tuple(got[k][0] for k in sorted(got)) for got in slots)
             valid = tuple(tuple(got[k][1] for k in sorted(got)) for got in slots)
-            metrics, which, maps = self._scored(e, names)
+            scored = self.scored(e, names)
             s = dataclasses.replace(s, a=None)
-            args = (metrics, s, maps, self.reference, measured, valid)
-            outcomes = jax.device_get(kernels.reduce(self.run.mesh, which, *args))
+            args = (scored.metrics, s, scored.maps, self.reference, measured, valid)
+            outcomes = jax.device_get(kernels.reduce(self.run.mesh, scored.which, *args))
             for m, outcome in zip(names, outcomes, strict=True):
                 found[e, m] = jax.tree.map(lambda v: v[self.rows], outcome)
         return found
@@ -255,7 +266,7 @@ class _Asking:
         self.draws = draws
         self.where = f"{block.where}, perturbed"
         self.buffers: dict[str, tuple[Any, ...]] = {}
-        self.scored = {e: block._scored(e, [v.metric for v in subs]) for e, subs in q.by.items()}
+        self.scored = {e: block.scored(e, [v.metric for v in subs]) for e, subs in q.by.items()}
 
     def __call__(self, model: Model, counts: np.ndarray, first: int = 0) -> None:
         """Ask `counts` [rows] steps of each sample, from step `first` on."""
@@ -288,33 +299,36 @@ class _Asking:
             self._measure(e, query, answer, i, step, ok)
 
     def _measure(self, e: str, query: Query, answer: Answer, *at: Any) -> None:
-        run, s, ref = self.block.run, self.block.samples[e], self.block.reference
-        metrics, which, maps = self.scored[e]
-        s = dataclasses.replace(s, a=None)
+        run, ref, scored = self.block.run, self.block.reference, self.scored[e]
+        s = dataclasses.replace(self.block.samples[e], a=None)
+        answered = tuple(self.block.prepare(kind, answer.attribution) for kind in scored.kinds)
+        answer = dataclasses.replace(answer, attribution=None)
+        given = (s, scored.maps, ref, query, answer, answered)
         if e not in self.buffers:
-            self.buffers[e] = self._buffers(s, query, answer, metrics, which, maps)
-        args = (metrics, s, maps, ref, query, answer, *at, self.buffers[e])
-        self.buffers[e] = kernels.measure(run.mesh, which, *args)
+            self.buffers[e] = self._buffers(scored, *given)
+        args = (scored.metrics, *given, *at, self.buffers[e])
+        self.buffers[e] = kernels.measure(run.mesh, scored.which, *args)
 
-    def _buffers(self, s: Any, query: Any, answer: Any, metrics: Any, which: Any, maps: Any) -> Any:
+    def _buffers(self, scored: Scored, *given: Any) -> tuple[Any, ...]:
         """NaN for every measurement to come, in the shapes that the metrics measure."""
 
-        def shapes(s: Any, maps: Any, ref: Any, query: Any, answer: Any) -> Any:
+        def measured(
+            s: Sample, maps: Any, ref: Answer, query: Query, answer: Answer, answered: Any
+        ) -> Any:
             return tuple(
-                measure_one(m, dataclasses.replace(s, a=maps[k]), ref, query, answer)
-                for m, k in zip(metrics, which, strict=True)
+                metric.measure(
+                    dataclasses.replace(s, a=maps[k]),
+                    ref,
+                    query,
+                    dataclasses.replace(answer, attribution=answered[k]),
+                )
+                for metric, k in zip(scored.metrics, scored.which, strict=True)
             )
 
-        one = jax.tree.map(
-            lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype),
-            (s, maps, self.block.reference, query, answer),
-        )
-        run, rows = self.block.run, len(self.block.rows)
-        return tuple(
-            run.asker.put(
-                np.full(
-                    (rows, self.q.n_steps, *v.shape), np.nan, jnp.promote_types(v.dtype, "float32")
-                )
-            )
-            for v in jax.eval_shape(shapes, *one)
-        )
+        one = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), given)
+        rows = (len(self.block.rows), self.q.n_steps)
+        shapes = jax.eval_shape(measured, *one)
+        nan = [
+            np.full(rows + v.shape, np.nan, jnp.promote_types(v.dtype, "float32")) for v in shapes
+        ]
+        return self.block.run.asker.put(tuple(nan))

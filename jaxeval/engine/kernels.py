@@ -23,7 +23,6 @@ from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Sample
 from .view import (
     explainer_key,
-    measure_one,
     params_key,
     reduce_one,
     sample_key,
@@ -109,7 +108,11 @@ def resize(size: int, tree: Any) -> Any:
 
 @spread(0)
 def prepare(fixed: tuple[str | None, bool], a: Any) -> Any:
-    """Maps as a metric with these settings scores them: fixed = (normalise, absolute)."""
+    """Maps as a metric with these settings scores them: fixed = (normalise, absolute).
+
+    A program of its own, for clean samples and for queries, so that equal maps are prepared to
+    equal bits: fused with what is computed of a map, its rounding would differ.
+    """
     from .. import ops
 
     return jax.vmap(lambda v: ops.prepare(v, *fixed))(a)
@@ -171,7 +174,7 @@ def probe(
     return jax.vmap(one)(i, step), s.key[i], i, step, real
 
 
-@spread(1, donate=(10,))
+@spread(1, donate=(11,))
 def measure(
     fixed: tuple[int, ...],
     metrics: tuple[Metric, ...],
@@ -180,6 +183,7 @@ def measure(
     ref: Answer,
     query: Any,
     answer: Answer,
+    answered: tuple[Any, ...],
     i: Any,
     step: Any,
     real: Any,
@@ -187,14 +191,16 @@ def measure(
 ) -> tuple[Any, ...]:
     """Each metric's measurements of one chunk, written into its buffer [n, S, ...].
 
-    `maps` are the differently prepared attributions; `fixed` says which one each metric scores.
+    `maps` are the differently prepared attributions and `answered` those of the queries, prepared
+    alike; `fixed` says which one each metric scores.
     """
     s, ref = take(s, i), take(ref, i)
     prepared = take(maps, i)
     out = []
     for metric, which, buffer in zip(metrics, fixed, buffers, strict=True):
         rows = dataclasses.replace(s, a=prepared[which])
-        got = jax.vmap(functools.partial(measure_one, metric))(rows, ref, query, answer)
+        reply = dataclasses.replace(answer, attribution=answered[which])
+        got = jax.vmap(metric.measure)(rows, ref, query, reply)
         at = jnp.where(real, i, len(buffer))  # what is out of range is dropped
         out.append(buffer.at[at, step].set(got.astype(buffer.dtype), mode="drop"))
     return tuple(out)

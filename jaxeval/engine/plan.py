@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Model, Sample, identity
@@ -66,10 +64,11 @@ def collect(
         spec = specs[explainer]
         for slot, asked in enumerate(asks_of(metric)):
             try:
+                if isinstance(asked, RandomPerturbation):
+                    asked.check_draws(spec, n)
                 pert = asked.bind(model, spec)
-                _check_draws(pert, spec, n)
-            except ValueError as e:
-                raise ValueError(f"metric {name!r} for explainer {explainer!r}: {e}") from e
+            except (TypeError, ValueError) as e:
+                raise type(e)(f"metric {name!r} for explainer {explainer!r}: {e}") from e
             prepared = (metric.normalise, metric.absolute) if "a" in pert.reads else None
             key = (
                 identity(pert),
@@ -82,19 +81,6 @@ def collect(
             question.by.setdefault(explainer, []).append(Subscription(name, slot))
             question.asks |= metric.asks
     return list(found.values())
-
-
-def _check_draws(pert: Perturbation, spec: Sample, n: int) -> None:
-    if not isinstance(pert, RandomPerturbation) or pert.draws is None:
-        return
-    shape = np.shape(pert.draws)
-    if pert.draws_lead(spec) and shape[0] != n:
-        raise ValueError(f"draws of shape {shape} have {shape[0]} rows for {n} samples")
-    own = shape[len(shape) - pert.draw_ndim(spec) :]
-    if pert.draw_ndim(spec) == len(spec.x.shape) and own != tuple(spec.x.shape):
-        raise ValueError(
-            f"draws of shape {shape} do not fit an input of shape {tuple(spec.x.shape)}"
-        )
 
 
 def chunk_width(questions: list[Question], local: int, batch_size: int) -> int:

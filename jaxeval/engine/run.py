@@ -93,7 +93,6 @@ class Run:
         self.mesh, self.devices, self.progress = mesh, mesh.devices.size, progress
         self.asker = Asker(model, mesh, precision)
         self.metrics_given = dict(metrics)
-        self.metrics = {m: canonical(metric) for m, metric in metrics.items()}
         self.sources, self.names = derived(sources, metrics)
         # Questions are collected from the metrics as given: bind looks at concrete values.
         self.runs = {run: metrics[run[1]] for run in self.names}
@@ -108,6 +107,7 @@ class Run:
         )
         known = all(source.features is not None for source in self.sources.values())
         self.questions: list[Question] | None = self._collect() if known else None
+        self.metrics = {m: canonical(metric) for m, metric in metrics.items()}
         per_device = -(-self.n // self.devices)
         asks = self.clean_output or any(s.stored is None for s in self.sources.values())
         if batch_size is None and not asks and not self.questions:

@@ -17,7 +17,6 @@ from . import kernels
 from .ask import Host, Traced
 from .inputs import read_precision
 from .view import (
-    measure_one,
     needs_output,
     params_key,
     reduce_one,
@@ -145,7 +144,8 @@ def _ask_all(
         query = pert.apply(row, plan, t)
         attribution = "attribution" in metric.asks
         answer = ask(asked, query.x, query.y, sample.key, output, attribution)
-        return measure_one(metric, sample, reference, query, answer)
+        answer = dataclasses.replace(answer, attribution=metric.prepare(answer.attribution))
+        return metric.measure(sample, reference, query, answer)
 
     size = 1 if pert.changes_params else min(batch_size, n_steps)
     measured = jax.lax.map(step, jnp.arange(n_steps), batch_size=size if size > 1 else None)

@@ -9,7 +9,7 @@ import jax
 
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation
-from ..types import Answer, Outcome, Query, Sample
+from ..types import Answer, Outcome, Sample
 
 
 class Withheld:
@@ -53,15 +53,6 @@ def view(sample: Sample, pert: Perturbation) -> Sample:
 def view_reference(reference: Answer, pert: Perturbation) -> Any:
     """The answer on the clean sample, for a perturbation that reads it."""
     return reference if "output" in pert.reads else Withheld("the clean answer", "output")
-
-
-def measure_one(
-    metric: Metric, sample: Sample, reference: Answer, query: Query, answer: Answer
-) -> Any:
-    """One measurement; the sample's map is prepared already, the answer's is not."""
-    if answer.attribution is not None:
-        answer = dataclasses.replace(answer, attribution=metric.prepare(answer.attribution))
-    return metric.measure(sample, reference, query, answer)
 
 
 def reduce_one(

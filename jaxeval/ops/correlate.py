@@ -10,6 +10,9 @@ from jaxtyping import Float, Real
 from ._common import as_float, largest, power_of_two
 from .rank import average_ranks
 
+ROUNDING = 16
+"""Units in the last place within which sums of the same numbers may differ."""
+
 
 def _rescaled(v: Array) -> Array:
     return v / power_of_two(largest(v))
@@ -32,14 +35,18 @@ def pearson(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float
       v: an array of the same shape.
 
     Returns:
-      The correlation [], in [-1, 1]. NaN where u or v is constant (all its entries equal) or
-      holds NaN.
+      The correlation [], in [-1, 1]. NaN where u or v is constant (its entries equal but for what
+      rounding makes of equal sums) or holds NaN.
 
     >>> print(pearson(jnp.array([1.0, 2.0, 3.0]), jnp.array([2e-30, 4e-30, 6e-30])))
     1.0
     """
     u, v = jnp.ravel(as_float(u)), jnp.ravel(as_float(v))
-    undefined = (u.max() == u.min()) | (v.max() == v.min())
+
+    def constant(w: Array) -> Array:
+        return w.max() - w.min() <= ROUNDING * jnp.finfo(w.dtype).eps * largest(w)
+
+    undefined = constant(u) | constant(v)
 
     def centred(w: Array) -> Array:
         w = _rescaled(w)

@@ -14,7 +14,9 @@ NORMALISE = ("max", "negative", "second_moment")
 
 
 def _over(a: Array, size: Array) -> Array:
-    return a / jnp.where(size > 0, size, 1)
+    # The product, not the quotient: XLA makes one of the other in some programs and not in
+    # others, and equal maps must be prepared to equal bits in all.
+    return a * (1 / jnp.where(size > 0, size, 1))
 
 
 def prepare(

@@ -83,9 +83,13 @@ class RandomPerturbation(Perturbation):
     draws_per: ClassVar[str] = "step"
     draws: Any = None
 
-    def draw_ndim(self, sample: Sample) -> int:
-        """The number of axes of one draw."""
-        raise NotImplementedError(f"{type(self).__name__}.draw_ndim")
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        """The shape of one draw; None where any length will do."""
+        raise NotImplementedError(f"{type(self).__name__}.draw_shape")
+
+    def draw_range(self, sample: Sample) -> tuple[Any, Any] | None:
+        """(least, most) of draws that are whole numbers; None for real numbers."""
+        return None
 
     def n_draws(self, sample: Sample) -> int:
         """The number of steps where the draws are our own."""
@@ -94,20 +98,45 @@ class RandomPerturbation(Perturbation):
     def n_steps(self, sample: Sample) -> int:
         if self.draws is None or self.draws_per == "sample":
             return self.n_draws(sample)
-        return int(np.shape(self.draws)[-self.draw_ndim(sample) - 1])
+        return int(np.shape(self.draws)[-len(self.draw_shape(sample)) - 1])
 
     def draws_lead(self, sample: Sample) -> bool:
-        """Whether given draws have a leading sample axis; checks their number of axes."""
-        shared = self.draw_ndim(sample) + (self.draws_per == "step")
-        ndim = np.ndim(self.draws)
-        if ndim not in (shared, shared + 1):
-            steps = "S, " if self.draws_per == "step" else ""
-            draw = ", ".join(["..."] * self.draw_ndim(sample))
+        """Whether given draws have a leading sample axis."""
+        return np.ndim(self.draws) > len(self.draw_shape(sample)) + (self.draws_per == "step")
+
+    def check_draws(self, sample: Sample, n: int) -> None:
+        """Given draws are numbers of the right shape and range, for all or for each of n samples.
+
+        Raises:
+          TypeError, ValueError: with what was given and what is wanted.
+        """
+        if self.draws is None:
+            return
+        draws, own = np.asarray(self.draws), self.draw_shape(sample)
+        axes = [*("S" * (self.draws_per == "step")), *("n" if k is None else str(k) for k in own)]
+        wanted = f"[{', '.join(axes)}] for all samples, or [{', '.join([str(n), *axes])}]"
+        given = f"draws of shape {list(draws.shape)}"
+        if draws.dtype.kind not in "biufV":
+            raise TypeError(f"draws must be numbers, got {draws.dtype}")
+        tail = draws.shape[draws.ndim - len(own) :]
+        if draws.ndim - len(axes) not in (0, 1) or any(
+            k is not None and k != m for k, m in zip(own, tail, strict=False)
+        ):
+            raise ValueError(f"{given} do not fit: wanted {wanted}")
+        if draws.ndim > len(axes) and len(draws) != n:
+            raise ValueError(f"{given} have {len(draws)} rows for {n} samples: wanted {wanted}")
+        if self.draws_per == "step" and 0 in draws.shape:
+            raise ValueError(f"{given} hold nothing: wanted {wanted}")
+        bounds = self.draw_range(sample)
+        if bounds is None:
+            if not np.isfinite(draws.astype(np.float64)).all():
+                raise ValueError("draws hold NaN or infinite values")
+        elif draws.dtype.kind not in "iu":
+            raise ValueError(f"draws must be whole numbers, got {draws.dtype}")
+        elif (draws < bounds[0]).any() or (draws > bounds[1]).any():
             raise ValueError(
-                f"draws of shape {np.shape(self.draws)} do not fit: wanted [{steps}{draw}] for all "
-                f"samples, or [N, {steps}{draw}]"
+                f"draws must lie in {bounds[0]} to {bounds[1]}, got {draws.min()} to {draws.max()}"
             )
-        return ndim == shared + 1
 
 
 def step_key(sample: Sample, step: Any) -> Any:

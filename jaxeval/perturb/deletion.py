@@ -56,8 +56,22 @@ class RankedDeletion(RandomPerturbation):
         s = np.arange((-(-n // m) if m else min(self.steps or n, n)) + 1)
         return np.minimum(m * s, n) if m else n * s // s[-1]
 
-    def draw_ndim(self, sample: Sample) -> int:
-        return 1
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return (sample.n_features,)
+
+    def draw_range(self, sample: Sample) -> tuple[Any, Any]:
+        return 0, sample.n_features - 1
+
+    def check_draws(self, sample: Sample, n: int) -> None:
+        if self.draws is not None and self.order != "random":
+            raise ValueError(
+                f'draws= give the order of removal, which needs order="random", not {self.order!r}'
+            )
+        super().check_draws(sample, n)
+        if self.draws is not None and (np.diff(np.sort(self.draws, -1)) == 0).any():
+            raise ValueError(
+                "draws must be an order of all features, but one names a feature twice"
+            )
 
     def n_draws(self, sample: Sample) -> int:
         return len(self.sizes(sample)) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -26,8 +27,14 @@ class Noise(RandomPerturbation):
     n_samples: int = static(200)
     subtract: bool = static(False)
 
-    def draw_ndim(self, sample: Sample) -> int:
-        return sample.x.ndim
+    def bind(self, model: Any, sample: Sample) -> Noise:
+        if self.draws is None:
+            return self
+        # They say it all: equal draws are one question, whatever they stand in for.
+        return dataclasses.replace(self, kind="uniform", scale=0.0, n_samples=0)
+
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return tuple(sample.x.shape)
 
     def n_draws(self, sample: Sample) -> int:
         return self.n_samples

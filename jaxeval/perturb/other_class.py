@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ..types import Answer, Query, Sample, pytree
+from ..types import Answer, Model, Query, Sample, pytree
 from .base import RandomPerturbation, step_key
 
 
@@ -21,8 +22,22 @@ class OtherClass(RandomPerturbation):
     reads: ClassVar[Any] = frozenset({"output"})
     draws_per: ClassVar[str] = "sample"
 
-    def draw_ndim(self, sample: Sample) -> int:
-        return 0
+    def bind(self, model: Model, sample: Sample) -> OtherClass:
+        if self.draws is None or model.host:
+            return self
+        one = jax.ShapeDtypeStruct((1, *sample.x.shape), sample.x.dtype)
+        n = jax.eval_shape(model.apply, model.params, one).shape[-1]
+        if np.max(self.draws) >= n:
+            raise ValueError(
+                f"draws hold the class {np.max(self.draws)}, but the model has {n} outputs"
+            )
+        return self
+
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return ()
+
+    def draw_range(self, sample: Sample) -> tuple[Any, Any]:
+        return 0, np.iinfo(np.int32).max
 
     def n_draws(self, sample: Sample) -> int:
         return 1

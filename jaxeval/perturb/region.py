@@ -126,8 +126,11 @@ class RandomSquares(RandomPerturbation):
         check_patch(sample, self.patch_size)
         return self
 
-    def draw_ndim(self, sample: Sample) -> int:
-        return 1
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return (len(spatial_shape(sample)),)
+
+    def draw_range(self, sample: Sample) -> tuple[Any, Any]:
+        return 0, np.asarray(spatial_shape(sample)) - self.patch_size
 
     def n_draws(self, sample: Sample) -> int:
         return self.n_samples

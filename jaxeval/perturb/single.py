@@ -38,8 +38,8 @@ class SingleFeature(RandomPerturbation):
             )
         return self
 
-    def draw_ndim(self, sample: Sample) -> int:
-        return 0
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return ()
 
     def n_draws(self, sample: Sample) -> int:
         return sample.n_features * self.n_samples

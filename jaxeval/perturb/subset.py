@@ -21,7 +21,7 @@ class RandomSubsets(RandomPerturbation):
     `n_runs` subsets for each of the sizes [K] (a number, or K of them), in the order of the
     sizes; sizes=None: `n_sizes` of them, spread evenly on a log scale from 1 to
     floor(`largest` F), without repeats. `aux` is the subset, bool [F].
-    `draws`: feature indices [S, n] or [N, S, n]; they fix the sizes, too.
+    `draws`: feature indices [S, n] or [N, S, n], -1 for none, so that sizes may differ.
     """
 
     reads: ClassVar[Any] = frozenset({"features"})
@@ -35,14 +35,9 @@ class RandomSubsets(RandomPerturbation):
     def bind(self, model: Any, sample: Sample) -> RandomSubsets:
         check_baseline(self.baseline, sample)
         n = sample.n_features
-        if self.draws is not None:
-            draws = np.asarray(self.draws)
-            if draws.dtype.kind not in "iu" or draws.min() < 0 or draws.max() >= n:
-                raise ValueError(
-                    f"draws must be feature indices in 0..{n - 1} for attributions with "
-                    f"{n} features, got {draws.dtype} from {draws.min()} to {draws.max()}"
-                )
-            return self
+        if self.draws is not None:  # they say it all
+            steps, unused = self.n_steps(sample), np.zeros(1, np.int32)
+            return dataclasses.replace(self, n_runs=steps, sizes=unused, n_sizes=1, largest=0.0)
         sizes = self.sizes
         if sizes is None:
             top = max(1, int(np.floor(float(self.largest) * n)))
@@ -55,8 +50,11 @@ class RandomSubsets(RandomPerturbation):
             )
         return dataclasses.replace(self, sizes=sizes)
 
-    def draw_ndim(self, sample: Sample) -> int:
-        return 1
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return (None,)
+
+    def draw_range(self, sample: Sample) -> tuple[Any, Any]:
+        return -1, sample.n_features - 1
 
     def n_draws(self, sample: Sample) -> int:
         return self.n_runs * len(self.sizes)
@@ -67,7 +65,8 @@ class RandomSubsets(RandomPerturbation):
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         n = sample.n_features
         if sample.draw is not None:
-            gone = jnp.zeros(n, bool).at[sample.draw].set(True)
+            at = jnp.where(sample.draw < 0, n, sample.draw)  # beyond the features: dropped
+            gone = jnp.zeros(n, bool).at[at].set(True, mode="drop")
         else:
             size = jnp.asarray(self.sizes)[step // self.n_runs]
             gone = ops.smallest(jax.random.bits(step_key(sample, step), (n,), jnp.uint32), size)

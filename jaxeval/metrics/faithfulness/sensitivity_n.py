@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ... import check, ops
@@ -19,11 +20,12 @@ def sensitivity_n(
 ) -> tuple[Float[Array, ""], Float[Array, " K"]]:
     """(mean over sizes, Pearson's correlation per size [K]); sizes where it is NaN are left out.
 
-    >>> import jax.numpy as jnp
-    >>> v = jnp.arange(4.0)
-    >>> score, curve = sensitivity_n(jnp.stack([v, v]), jnp.stack([v, -v]))
-    >>> curve.round(4).tolist(), abs(round(float(score), 4))
-    ([1.0, -1.0], 0.0)
+        >>> import jax.numpy as jnp
+    import numpy as np
+        >>> v = jnp.arange(4.0)
+        >>> score, curve = sensitivity_n(jnp.stack([v, v]), jnp.stack([v, -v]))
+        >>> curve.round(4).tolist(), abs(round(float(score), 4))
+        ([1.0, -1.0], 0.0)
     """
     curve = jax.vmap(ops.pearson)(sums, drops)
     return jnp.nanmean(curve), curve
@@ -45,6 +47,8 @@ class SensitivityN(Metric):
         floor(`n_max_percentage` F), without repeats.
       n_max_percentage: the largest size as a share of the features, in (0, 1].
       baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every subset.
+      draws: the subsets, feature indices [K n_runs, n] or [N, K n_runs, n], size by size; -1 for
+        none, so that one array holds subsets of all sizes.
 
     Outcome: score []; curve [K], the correlation per size.
     """
@@ -59,6 +63,7 @@ class SensitivityN(Metric):
     n_sizes: int = static(6)
     n_max_percentage: Any = 0.8
     baseline: Any = "black"
+    draws: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +72,12 @@ class SensitivityN(Metric):
         check.real(self, "n_max_percentage", above=0, most=1)
         check.integers(self, "sizes", optional=True)
         check.baseline(self, "baseline", ops.BASELINES)
+        n_subsets = np.shape(self.draws)[-2] if np.ndim(self.draws) > 1 else 0
+        if n_subsets % self.n_runs:
+            raise ValueError(
+                f"SensitivityN(draws=...): {n_subsets} subsets are not n_runs = {self.n_runs} for "
+                "each size"
+            )
 
     def questions(self) -> RandomSubsets:
         return RandomSubsets(
@@ -75,6 +86,7 @@ class SensitivityN(Metric):
             n_sizes=self.n_sizes,
             largest=self.n_max_percentage,
             baseline=self.baseline,
+            draws=self.draws,
         )
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:

@@ -1,0 +1,41 @@
+"""Two simulated devices for every test, and how tests are spread over workers."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+FLAG = "--xla_force_host_platform_device_count"
+if FLAG not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}=2".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from jax.sharding import Mesh  # noqa: E402
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests with one "@group" in their ids share an expensive run, so they share a worker, too."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            found = re.search(r"@\w+", nodeid)
+            return found.group() if found else nodeid
+
+    return ByGroup(config, log)
+
+
+@pytest.fixture(scope="session")
+def two_devices() -> Mesh:
+    """A mesh of two devices."""
+    devices = jax.devices()
+    if len(devices) < 2:
+        pytest.skip("needs two devices")
+    return Mesh(np.array(devices[:2]), ("data",))

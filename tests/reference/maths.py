@@ -1,0 +1,134 @@
+"""What the definitions are made of."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.special import softmax
+from scipy.stats import pearsonr, spearmanr
+from skimage.metrics import structural_similarity
+
+from .sample import Sample
+
+
+def prepare(a: np.ndarray, m: Any) -> np.ndarray:
+    """The map as metric m scores it: normalised per sample, then absolute."""
+    a = np.asarray(a, np.float64)
+    top = np.abs(a).max()
+    if m.normalise == "max" and top > 0:
+        a = a / top
+    elif m.normalise == "negative":
+        positive, negative = max(a.max(), 0), max(-a.min(), 0)
+        a = np.array([v / positive if v > 0 else v / (negative or 1) for v in a.flat]).reshape(
+            a.shape
+        )
+    elif m.normalise == "second_moment" and top > 0:
+        a = a / np.sqrt((a**2).mean())
+    return np.abs(a) if m.absolute else a
+
+
+def value(z: np.ndarray, y: int, output: Any) -> float:
+    """The score of class y."""
+    if callable(output):
+        return float(output(z, y))
+    if output == "logit":
+        return float(z[y])
+    p = softmax(z)[y]
+    return float(p if output == "probability" else np.log(p))
+
+
+def f(m: Any, s: Sample, x: np.ndarray) -> float:
+    """The scalar output for the explained class: the metric's output, else the run's."""
+    return value(s.net.logits(x), s.y, s.output if m.output is None else m.output)
+
+
+def baseline(s: Sample, b: Any) -> np.ndarray:
+    """The replacement values, of the clean sample."""
+    x, axes = s.x, tuple(i for i in range(s.x.ndim) if i != s.channel_axis)
+    if not isinstance(b, str):
+        return np.broadcast_to(np.asarray(b, np.float64), x.shape)
+    if b == "blur":
+        sigma = [5.0 if i in axes else 0.0 for i in range(x.ndim)]
+        return gaussian_filter(x, sigma, truncate=3.0, mode="nearest")
+    values = {
+        "black": x.min,
+        "white": x.max,
+        "mean": x.mean,
+        "zero": lambda: 0.0,
+        "channel_mean": lambda: x.mean(axes, keepdims=True),
+    }
+    return np.broadcast_to(values[b](), x.shape)
+
+
+def descending(a: np.ndarray) -> list[int]:
+    """Flat indices, the largest first, ties to the lowest index."""
+    flat = a.ravel()
+    return sorted(range(flat.size), key=lambda i: (-flat[i], i))
+
+
+def ascending(a: np.ndarray) -> list[int]:
+    """Flat indices, the smallest first, ties to the lowest index."""
+    flat = a.ravel()
+    return sorted(range(flat.size), key=lambda i: (flat[i], i))
+
+
+def sizes(n: int, m: Any) -> list[int]:
+    """How many features are gone in each step."""
+    if m.features_in_step is not None:
+        out = [0]
+        while out[-1] < n:
+            out.append(min(out[-1] + m.features_in_step, n))
+        return out[1:]
+    steps = min(n if m.n_steps is None else m.n_steps, n)
+    return [n * k // steps for k in range(1, steps + 1)]
+
+
+def area(curve: Any) -> float:
+    """Trapezoids under points spread evenly on [0, 1]."""
+    curve = [float(v) for v in curve]
+    if len(curve) == 1:
+        return curve[0]
+    width = 1 / (len(curve) - 1)
+    return sum(width * (u + v) / 2 for u, v in pairwise(curve))
+
+
+def pearson(u: Any, v: Any) -> float:
+    u, v = np.ravel(u), np.ravel(v)
+    return float(pearsonr(u, v)[0]) if np.ptp(u) > 0 and np.ptp(v) > 0 else np.nan
+
+
+def spearman(u: Any, v: Any) -> float:
+    u, v = np.ravel(u), np.ravel(v)
+    return float(spearmanr(u, v)[0]) if np.ptp(u) > 0 and np.ptp(v) > 0 else np.nan
+
+
+def ssim(u: np.ndarray, v: np.ndarray, channel_axis: int | None) -> float:
+    """Structural similarity, 7x7 windows, with the range over both maps."""
+    span = max(u.max(), v.max()) - min(u.min(), v.min())
+    if span == 0:
+        return np.nan
+    return float(
+        structural_similarity(u, v, win_size=7, data_range=span, channel_axis=channel_axis)
+    )
+
+
+def unit_range(a: np.ndarray) -> np.ndarray:
+    return (a - a.min()) / (np.ptp(a) or 1)
+
+
+def patches(shape: tuple[int, ...], side: int) -> list[np.ndarray]:
+    """Masks [shape] of the patches that tile it from the first corner."""
+    out = []
+    for at in np.ndindex(*(n // side for n in shape)):
+        where = np.zeros(shape, bool)
+        where[tuple(slice(side * i, side * i + side) for i in at)] = True
+        out.append(where)
+    return out
+
+
+def relative_change(u: np.ndarray, v: np.ndarray, eps: float) -> float:
+    """||(u - v) / u||, zeros in the denominator replaced by eps."""
+    return float(np.linalg.norm(((u - v) / np.where(u == 0, eps, u)).ravel()))

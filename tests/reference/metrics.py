@@ -1,0 +1,291 @@
+"""Each metric of one sample: ``name(metric, sample) -> score`` or ``(score, curve)``.
+
+`metric` holds the settings, nothing else of it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .maths import (
+    area,
+    ascending,
+    baseline,
+    descending,
+    f,
+    patches,
+    pearson,
+    prepare,
+    relative_change,
+    sizes,
+    spearman,
+    ssim,
+    unit_range,
+)
+from .sample import Net, Sample
+
+Answer = float | tuple[float, Any]
+
+
+# -- faithfulness ------------------------------------------------------------------------------
+
+
+def pixel_flipping(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    order = s.draws if m.order == "random" else {"morf": descending, "lerf": ascending}[m.order](a)
+    curve = [f(m, s, s.without(order[:k], b)) for k in sizes(a.size, m)]
+    return area(curve), curve
+
+
+def deletion(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    order = descending(a)
+    curve = [f(m, s, s.without(order[:k], b)) for k in (0, *sizes(a.size, m))]
+    return area(curve), curve
+
+
+def insertion(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    order = descending(a)
+    curve = [f(m, s, s.without(order[k:], b)) for k in (0, *sizes(a.size, m))]
+    return area(curve), curve
+
+
+def region_perturbation(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    tiles = patches(s.spatial(), m.patch_size)
+    channels = s.channel_axis is not None and s.features_with_channels()
+    by_place = a.sum(s.channel_axis) if channels else a
+    order = descending(np.array([by_place[t].sum() for t in tiles]))[: m.n_regions]
+    x, curve = s.x, []
+    for k in order:
+        x = np.where(s.over_space(tiles[k]), b, x)
+        curve.append(f(m, s, s.x) - f(m, s, x))
+    return sum(curve) / (len(curve) + 1), curve
+
+
+def faithfulness_correlation(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    sums = [a.flat[np.asarray(subset)].sum() for subset in s.draws]
+    drops = [f(m, s, s.x) - f(m, s, s.without(subset, b)) for subset in s.draws]
+    return pearson(sums, drops)
+
+
+def faithfulness_estimate(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    order, n = descending(a), m.features_in_step
+    groups = [order[k : k + n] for k in range(0, a.size, n)]
+    drops = [f(m, s, s.x) - f(m, s, s.without(g, b)) for g in groups]
+    return pearson([a.flat[g].sum() for g in groups], drops)
+
+
+def sensitivity_n(m: Any, s: Sample) -> Answer:
+    """From the inputs that were asked about, which must show the sizes that were promised."""
+    a = prepare(s.a, m)
+    wanted = m.sizes
+    if wanted is None:
+        top = max(1, int(m.n_max_percentage * a.size))
+        wanted = np.unique(np.round(np.geomspace(1, top, m.n_sizes)))
+    curve = []
+    for k, n in enumerate(np.ravel(wanted)):
+        sums, drops = [], []
+        for q in s.queries[k * m.n_runs : (k + 1) * m.n_runs]:
+            gone = q != s.x
+            if not s.features_with_channels():
+                gone = gone.any(s.channel_axis)
+            elif s.a.shape != s.x.shape:
+                gone = gone.any(s.channel_axis, keepdims=True)
+            assert gone.sum() == n, f"a subset of {gone.sum()} where {n} was promised"
+            subset = np.flatnonzero(gone)
+            np.testing.assert_allclose(q, s.without(subset, baseline(s, m.baseline)), rtol=1e-6)
+            sums.append(a.flat[subset].sum())
+            drops.append(f(m, s, s.x) - f(m, s, q))
+        curve.append(pearson(sums, drops))
+    defined = [v for v in curve if not np.isnan(v)]
+    return (float(np.mean(defined)) if defined else np.nan), curve
+
+
+def infidelity(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    if m.perturbation == "gaussian":
+        changes = list(s.draws)
+    else:
+        if m.perturbation == "patches":
+            squares = patches(s.spatial(), m.patch_size)
+        else:
+            squares = []
+            for corner in s.draws:
+                where = np.zeros(s.spatial(), bool)
+                where[tuple(slice(c, c + m.patch_size) for c in corner)] = True
+                squares.append(where)
+        changes = [s.x - np.where(s.over_space(where), b, s.x) for where in squares]
+    products = np.array([(i * s.spread(a)).sum() for i in changes])
+    drops = np.array([f(m, s, s.x) - f(m, s, s.x - i) for i in changes])
+    if m.normalised and (products**2).sum() > 0:
+        products = products * (products * drops).sum() / (products**2).sum()
+    return ((products - drops) ** 2).mean()
+
+
+# -- robustness --------------------------------------------------------------------------------
+
+
+def _changes(m: Any, s: Sample) -> list[float]:
+    a = prepare(s.a, m)
+    size = np.linalg.norm(a.ravel())
+    if size == 0:
+        return [np.nan for _ in s.draws]
+    moved = [prepare(s.explain(s.x + n), m) for n in s.draws]
+    return [np.linalg.norm((a - v).ravel()) / size for v in moved]
+
+
+def max_sensitivity(m: Any, s: Sample) -> Answer:
+    return max(_changes(m, s))
+
+
+def avg_sensitivity(m: Any, s: Sample) -> Answer:
+    return float(np.mean(_changes(m, s)))
+
+
+def local_lipschitz(m: Any, s: Sample) -> Answer:
+    a = prepare(s.a, m)
+    return max(
+        np.linalg.norm((a - prepare(s.explain(s.x + n), m)).ravel()) / np.linalg.norm(n.ravel())
+        for n in s.draws
+    )
+
+
+def _stability(m: Any, s: Sample, distance: Any) -> float:
+    a, z = prepare(s.a, m), s.net.logits(s.x)
+    ratios = []
+    for n in s.draws:
+        there = s.net.logits(s.x + n)
+        if there.argmax() == z.argmax():
+            change = relative_change(a, prepare(s.explain(s.x + n), m), m.eps)
+            ratios.append(change / max(distance(s.x + n, z, there), m.eps))
+    return max(ratios, default=np.nan)
+
+
+def ris(m: Any, s: Sample) -> Answer:
+    return _stability(m, s, lambda x, z, there: relative_change(s.x, x, m.eps))
+
+
+def ros(m: Any, s: Sample) -> Answer:
+    return _stability(m, s, lambda x, z, there: np.linalg.norm(z - there))
+
+
+# -- localisation ------------------------------------------------------------------------------
+
+
+def pointing_game(m: Any, s: Sample) -> Answer:
+    a = prepare(s.a, m)
+    if not s.mask.any():
+        return np.nan
+    axes = [
+        i for i in range(a.ndim) if not (i == s.channel_axis and s.features_with_channels())
+    ]  # distances are in pixels
+    top = np.array(np.unravel_index(descending(a)[0], a.shape))[axes]
+    distance = min(np.linalg.norm(at[axes] - top) for at in np.argwhere(s.mask))
+    hit = float(distance <= m.tolerance)
+    return hit * (1 - s.mask.sum() / a.size) if m.weighted else hit
+
+
+def relevance_mass_accuracy(m: Any, s: Sample) -> Answer:
+    a = prepare(s.a, m)
+    mass = np.abs(a) if m.signed else np.clip(a, 0, None)
+    if not s.mask.any() or mass.sum() == 0:
+        return np.nan
+    return mass[s.mask].sum() / mass.sum()
+
+
+def relevance_rank_accuracy(m: Any, s: Sample) -> Answer:
+    a, k = prepare(s.a, m), int(s.mask.sum())
+    return np.nan if k == 0 else s.mask.ravel()[descending(a)[:k]].sum() / k
+
+
+def auc(m: Any, s: Sample) -> Answer:
+    a = prepare(s.a, m)
+    inside, outside = a[s.mask], a[~s.mask]
+    if not inside.size or not outside.size:
+        return np.nan
+    wins = sum(np.sum(u > outside) + np.sum(u == outside) / 2 for u in inside)
+    return wins / (inside.size * outside.size)
+
+
+# -- complexity --------------------------------------------------------------------------------
+
+
+def sparseness(m: Any, s: Sample) -> Answer:
+    """Gini, as the mean absolute difference of all pairs over twice the mean."""
+    v = np.abs(prepare(s.a, m)).ravel()
+    if v.sum() == 0:
+        return np.nan
+    return np.abs(v[:, None] - v[None]).mean() / (2 * v.mean())
+
+
+def complexity(m: Any, s: Sample) -> Answer:
+    v = np.abs(prepare(s.a, m)).ravel()
+    if v.sum() == 0:
+        return np.nan
+    p = v[v > 0] / v.sum()
+    return -(p * np.log(p)).sum()
+
+
+def effective_complexity(m: Any, s: Sample) -> Answer:
+    return float(sum(abs(v) > m.eps for v in prepare(s.a, m).flat))
+
+
+# -- randomisation -----------------------------------------------------------------------------
+
+
+def _similarity(kind: Any, u: np.ndarray, v: np.ndarray, s: Sample) -> float:
+    if callable(kind):
+        return float(kind(u, v))
+    if kind == "ssim":
+        axis = s.channel_axis if s.features_with_channels() else None
+        return ssim(unit_range(u), unit_range(v), axis)
+    return {"spearman": spearman, "pearson": pearson}[kind](u, v)
+
+
+def mprt(m: Any, s: Sample) -> Answer:
+    a = prepare(s.a, m)
+    names = [n for n in ("hidden", "out") if m.layers is None or n in m.layers]
+    if m.order != "bottom_up":
+        names = names[::-1]
+    similarities = np.zeros((m.n_seeds, len(names)))
+    for seed in range(m.n_seeds):
+        fresh = {n: {k: v[seed] for k, v in layer.items()} for n, layer in s.draws.items()}
+        for i, name in enumerate(names):
+            random = {name} if m.order == "independent" else set(names[: i + 1])
+            net = Net({n: (fresh if n in random else s.net.params)[n] for n in s.net.params})
+            other = prepare(s.explain(s.x, net=net), m)
+            similarities[seed, i] = _similarity(m.similarity, a, other, s)
+    curve = similarities.mean(0)
+    return (curve.mean() if m.score == "mean" else curve[-1]), curve
+
+
+def random_logit(m: Any, s: Sample) -> Answer:
+    a, other = prepare(s.a, m), prepare(s.explain(s.x, int(s.draws)), m)
+    return ssim(a, other, s.channel_axis if s.features_with_channels() else None)
+
+
+# -- axiomatic ---------------------------------------------------------------------------------
+
+
+def completeness(m: Any, s: Sample) -> Answer:
+    gain = f(m, s, s.x) - f(m, s, baseline(s, m.baseline))
+    gap = abs(prepare(s.a, m).sum() - gain)
+    if m.relative:
+        gap = gap / abs(gain) if gain != 0 else np.nan
+    return float(gap <= m.tolerance) if m.satisfied else gap
+
+
+def non_sensitivity(m: Any, s: Sample) -> Answer:
+    a = prepare(s.a, m).ravel()
+    draws = np.reshape(s.draws, (a.size, m.n_samples))
+    disagree = 0
+    for i in range(a.size):
+        change = max(abs(f(m, s, s.x) - f(m, s, s.without([i], u))) for u in draws[i])
+        disagree += (abs(a[i]) < m.eps) != (change < m.eps)
+    return disagree / a.size

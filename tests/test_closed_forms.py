@@ -1,0 +1,353 @@
+"""Scores that are known without computing them: linear models, counting models, simple maps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxeval as je
+from tests.cases import KEY, N, world
+
+W = world()
+F = W.x[0].size
+SHAPE = W.x.shape
+
+
+# -- models --------------------------------------------------------------------------------------
+
+
+def linear(w: Any, x: Any) -> Any:
+    return x.reshape(len(x), -1) @ w
+
+
+def counting(params: Any, x: Any) -> Any:
+    """Logit 0 counts the entries that are not 0."""
+    n = (x != 0).reshape(len(x), -1).sum(1).astype(jnp.float32)
+    return jnp.stack([n, jnp.zeros_like(n)], 1)
+
+
+WEIGHTS = np.random.default_rng(3).normal(size=(F, 5)).astype(np.float32)
+LINEAR = je.Model(linear, WEIGHTS)
+COUNTING = je.Model(counting, {})
+ONES = np.ones(SHAPE, np.float32)
+ZEROS = np.zeros(N, np.int32)
+OF_Y = WEIGHTS[:, W.y].T.reshape(SHAPE)  # the weights of the explained class
+
+
+ROBUST = {
+    "max": je.MaxSensitivity(n_samples=4),
+    "avg": je.AvgSensitivity(n_samples=4),
+    "lipschitz": je.LocalLipschitz(n_samples=4),
+    "ris": je.RIS(n_samples=4),
+    "ros": je.ROS(n_samples=4),
+}
+
+
+def black() -> np.ndarray:
+    return W.x.min((1, 2, 3), keepdims=True)
+
+
+def score(metric: Any, model: Any, x: Any = W.x, y: Any = W.y, a: Any = None, **given: Any) -> Any:
+    return je.score(metric, model, x, y, a, **({"key": KEY, "batch_size": 64} | given))
+
+
+def fixed(model: Any, x: Any, y: Any, keys: Any) -> Any:
+    """An explainer that looks at nothing."""
+    pattern = jnp.sin(jnp.arange(x[0].size, dtype=x.dtype)).reshape(x[0].shape)
+    return jnp.broadcast_to(pattern, x.shape)
+
+
+def the_input(model: Any, x: Any, y: Any, keys: Any) -> Any:
+    return x
+
+
+# -- linear models, explained exactly ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pixelwise", [False, True])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        je.FaithfulnessCorrelation(n_runs=12, subset_size=9, output="logit"),
+        je.FaithfulnessEstimate(features_in_step=4, output="logit"),
+        je.SensitivityN(n_runs=9, n_sizes=3, output="logit"),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_weights_times_input_are_perfectly_faithful(metric, pixelwise):
+    """f(x) - f(x_S) is the sum of w (x - b) over S, so every correlation is 1."""
+    a = OF_Y * (W.x - black())
+    out = score(metric, LINEAR, a=a.sum(1) if pixelwise else a)
+    np.testing.assert_allclose(out.score, 1, atol=1e-4)
+    if out.curve is not None:
+        np.testing.assert_allclose(out.curve, 1, atol=1e-4)
+    upside_down = score(metric, LINEAR, a=-a.sum(1) if pixelwise else -a)
+    np.testing.assert_allclose(upside_down.score, -1, atol=1e-4)
+
+
+@pytest.mark.parametrize("perturbation", ["gaussian", "square", "patches"])
+def test_the_weights_have_no_infidelity(perturbation):
+    metric = je.Infidelity(perturbation=perturbation, n_samples=8)
+    np.testing.assert_allclose(score(metric, LINEAR, a=OF_Y).score, 0, atol=1e-8)
+    scaled = dataclasses.replace(metric, normalised=True)
+    np.testing.assert_allclose(score(scaled, LINEAR, a=-3 * OF_Y).score, 0, atol=1e-8)
+    # Twice the weights miss by I . w: a squared gap of its own size.
+    off = score(metric, LINEAR, a=2 * OF_Y).score
+    zero = score(metric, LINEAR, a=0 * OF_Y).score
+    np.testing.assert_allclose(off, zero, rtol=1e-4)
+
+
+def test_the_expected_infidelity_of_a_zero_map():
+    """E (I . w)^2 = std^2 ||w||^2, from 4000 draws to 10 %."""
+    metric = je.Infidelity(n_samples=4000, std=0.3)
+    got = score(metric, LINEAR, x=W.x[:2], y=W.y[:2], a=0 * OF_Y[:2], batch_size=4000).score
+    np.testing.assert_allclose(got, 0.09 * (OF_Y[:2] ** 2).sum((1, 2, 3)), rtol=0.1)
+
+
+def test_a_linear_model_is_completely_explained():
+    a = OF_Y * (W.x - black())
+    np.testing.assert_allclose(score(je.Completeness(), LINEAR, a=a).score, 0, atol=1e-4)
+    relative = je.Completeness(relative=True)
+    np.testing.assert_allclose(score(relative, LINEAR, a=2 * a).score, 1, rtol=1e-3)
+    satisfied = je.Completeness(satisfied=True)
+    assert (np.asarray(score(satisfied, LINEAR, a=a).score) == 1).all()
+    assert (np.asarray(score(satisfied, LINEAR, a=a + 1).score) == 0).all()
+
+
+@pytest.mark.parametrize("baseline", ["black", "zero"])
+def test_integrated_gradients_are_complete(baseline):
+    explainer = je.explain.IntegratedGradients(n_steps=24, baseline=baseline)
+    metric = je.Completeness(baseline=baseline)
+    np.testing.assert_allclose(score(metric, W.model, explainer=explainer).score, 0, atol=1e-4)
+
+
+def test_a_linear_model_has_the_same_gradient_everywhere():
+    results = je.evaluate(
+        LINEAR,
+        W.x,
+        W.y,
+        explainers={"gradient": je.explain.Gradient()},
+        metrics=ROBUST,
+        key=KEY,
+        batch_size=64,
+        progress=False,
+    )
+    for m in ROBUST:
+        np.testing.assert_allclose(results["gradient", m].score, 0, atol=1e-5, err_msg=m)
+
+
+# -- explainers that look at nothing, or at the input only ---------------------------------------
+
+
+@pytest.mark.parametrize("explainer", [fixed, je.explain.Constant()], ids=["fixed", "even"])
+def test_a_constant_explainer_is_robust(explainer):
+    """Also under a model that says the same of everything, where little divides."""
+    silent = dataclasses.replace(W.model, params=jax.tree.map(np.zeros_like, W.model.params))
+    for model in (W.model, silent):
+        results = je.evaluate(
+            model,
+            W.x,
+            W.y,
+            explainers={"e": explainer},
+            metrics=ROBUST,
+            key=KEY,
+            batch_size=64,
+            progress=False,
+        )
+        for m in ROBUST:
+            np.testing.assert_allclose(results["e", m].score, 0, atol=1e-5, err_msg=m)
+
+
+def test_a_constant_explainer_fails_the_sanity_checks():
+    """It says the same of every class and every model."""
+    np.testing.assert_allclose(score(je.RandomLogit(), W.model, explainer=fixed).score, 1)
+    for similarity in ("spearman", "pearson", "ssim"):
+        out = score(je.MPRT(similarity=similarity), W.model, explainer=fixed)
+        np.testing.assert_allclose(out.score, 1, rtol=1e-6)
+        np.testing.assert_allclose(out.curve, np.ones((N, 2)), rtol=1e-6)
+    nothing = je.explain.Constant()
+    for metric in (je.RandomLogit(), je.MPRT()):
+        assert score(metric, W.model, explainer=nothing).n_undefined == N
+
+
+def test_the_input_as_explanation():
+    """||a - a'|| = ||x - x'||: a Lipschitz constant of 1, and a relative stability of 1."""
+    lipschitz = je.LocalLipschitz(n_samples=4, normalise=None)
+    got = score(lipschitz, W.model, explainer=the_input).score
+    np.testing.assert_allclose(got, 1, rtol=1e-6)
+    stability = je.RIS(n_samples=4, normalise=None)
+    got = score(stability, W.model, explainer=the_input).score
+    np.testing.assert_allclose(got, 1, rtol=1e-6)
+    noise = np.random.default_rng(0).uniform(-0.2, 0.2, (4, *SHAPE[1:])).astype(np.float32)
+    ratios = np.linalg.norm(noise.reshape(4, -1), axis=1)[None]
+    ratios = ratios / np.linalg.norm(W.x.reshape(N, -1), axis=1)[:, None]
+    for metric, want in (
+        (je.MaxSensitivity(draws=noise), ratios.max(1)),
+        (je.AvgSensitivity(draws=noise), ratios.mean(1)),
+    ):
+        got = score(metric, W.model, explainer=the_input).score
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+# -- counting models -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["smooth", "ties", "edge"])
+@pytest.mark.parametrize("order", ["morf", "lerf", "random"])
+@pytest.mark.parametrize("steps", [1, 5, 8, 128])
+def test_flipping_counts_down(steps, order, kind):
+    """Whatever the order, F - floor(F s / S) features are left after s steps."""
+    metric = je.PixelFlipping(n_steps=steps, order=order, baseline=0.0, output="logit")
+    got = score(metric, COUNTING, ONES, ZEROS, W.maps[kind])
+    curve = F - F * np.arange(1, steps + 1) // steps
+    np.testing.assert_array_equal(got.curve, np.tile(curve, (N, 1)))
+    area = (curve.sum() - (curve[0] + curve[-1]) / 2) / (steps - 1) if steps > 1 else curve[0]
+    np.testing.assert_allclose(got.score, area, rtol=1e-6)
+
+
+def test_areas_on_a_counting_model():
+    """Straight lines from F to 0: half of F under them, also for pixels with two channels."""
+    given = {"baseline": 0.0, "output": "logit"}
+    a, y = W.maps["ties"], ZEROS
+    for maps in (a, a.sum(1), a.sum(1, keepdims=True)):
+        for metric in (je.Deletion(n_steps=8, **given), je.Insertion(n_steps=8, **given)):
+            out = score(metric, COUNTING, ONES, y, maps)
+            np.testing.assert_allclose(out.score, F / 2, rtol=1e-6)
+            line = np.linspace(0, F, 9)
+            want = line if isinstance(metric, je.Insertion) else line[::-1]
+            np.testing.assert_array_equal(out.curve, np.tile(want, (N, 1)))
+    by_group = je.PixelFlipping(features_in_step=50, **given)
+    got = score(by_group, COUNTING, ONES, y, a)
+    np.testing.assert_array_equal(got.curve, np.tile([78, 28, 0], (N, 1)))
+    patches = je.RegionPerturbation(patch_size=3, **given)  # 4 of 18 entries each
+    got = score(patches, COUNTING, ONES, y, a)
+    np.testing.assert_array_equal(got.curve, np.tile([18, 36, 54, 72], (N, 1)))
+    np.testing.assert_allclose(got.score, 180 / 5, rtol=1e-6)
+
+
+def test_a_model_of_a_few_features():
+    """f = x_0: in order of relevance it is gone at once, in reverse it stays to the end."""
+    model = je.Model(lambda p, x: jnp.stack([x[:, 0], 0 * x[:, 0]], 1), {})
+    x, y, a = np.ones((3, 10), np.float32), np.zeros(3, int), np.eye(10, dtype=np.float32)[[0] * 3]
+    given = {"n_steps": 10, "baseline": 0.0, "output": "logit"}
+    for metric, want in (
+        (je.PixelFlipping(**given), 0),
+        (je.PixelFlipping(order="lerf", **given), 1 - 1 / 18),
+        (je.Deletion(**given), 1 / 20),
+        (je.Insertion(**given), 1 - 1 / 20),
+    ):
+        np.testing.assert_allclose(score(metric, model, x, y, a).score, want, atol=1e-6)
+    wrong = np.eye(10, dtype=np.float32)[[9] * 3]  # ties to the lowest index: 9, 0, 1, ...
+    for metric, want in (
+        (je.PixelFlipping(**given), 1 / 18),
+        (je.PixelFlipping(order="lerf", **given), 0),
+    ):
+        np.testing.assert_allclose(score(metric, model, x, y, wrong).score, want, atol=1e-6)
+
+
+def test_a_map_that_is_zero_where_the_model_does_not_look():
+    model = je.Model(lambda p, x: jnp.stack([x[:, :6].sum(1), 0 * x[:, 0]], 1), {})
+    x, y = np.full((3, 12), -1, np.float32), np.zeros(3, int)
+    metric = je.NonSensitivity(n_samples=3, output="logit")
+    a = np.repeat([[1.0, 0.0]], 6, 1).repeat(3, 0)
+    for maps, want in ((a, 0), (1 - a, 1), (0 * a, 0.5), (1 + a, 0.5)):
+        np.testing.assert_allclose(score(metric, model, x, y, maps).score, want, atol=1e-6)
+
+
+# -- simple maps ---------------------------------------------------------------------------------
+
+
+def test_complexity_of_simple_maps():
+    even, one = np.full(SHAPE, -0.3, np.float32), np.zeros(SHAPE, np.float32)
+    one[:, 1, 4, 4] = -7
+    for metric, of_even, of_one in (
+        (je.Sparseness(), 0, 1 - 1 / F),
+        (je.Complexity(), np.log(F), 0),
+        (je.EffectiveComplexity(), F, 1),
+    ):
+        results = je.evaluate(
+            W.model,
+            W.x,
+            explainers={"even": even, "one": one, "zero": 0 * one},
+            metrics={"m": metric},
+            batch_size=64,
+            progress=False,
+        )
+        np.testing.assert_allclose(results["even", "m"].score, of_even, atol=1e-5)
+        np.testing.assert_allclose(results["one", "m"].score, of_one, atol=1e-6)
+        undefined = 0 if isinstance(metric, je.EffectiveComplexity) else N
+        assert results["zero", "m"].n_undefined == undefined
+
+
+LOCAL = {
+    "rank": je.RelevanceRankAccuracy(),
+    "mass": je.RelevanceMassAccuracy(),
+    "signed": je.RelevanceMassAccuracy(signed=True),
+    "auc": je.AUC(),
+    "pointing": je.PointingGame(),
+    "weighted": je.PointingGame(weighted=True),
+}
+
+
+def test_localisation_of_simple_maps():
+    """The mask as a map is right, its complement wrong, and an even one is chance."""
+    inside = W.mask.astype(np.float32)
+    results = je.evaluate(
+        W.model,
+        W.x,
+        explainers={"mask": inside, "rest": 1 - inside, "minus": -inside, "even": 0 * inside + 1},
+        metrics=LOCAL,
+        mask=W.mask,
+        batch_size=64,
+        progress=False,
+    )
+    share = inside.mean((1, 2))
+    for m in LOCAL:
+        want = 1 - share if m == "weighted" else 1
+        np.testing.assert_allclose(results["mask", m].score, want, rtol=1e-6)
+        np.testing.assert_allclose(results["rest", m].score, 0, atol=1e-6)
+    np.testing.assert_allclose(results["even", "auc"].score, 0.5)
+    np.testing.assert_allclose(results["even", "mass"].score, share, rtol=1e-6)
+    assert results["minus", "mass"].n_undefined == N  # nothing positive to share
+    np.testing.assert_allclose(results["minus", "signed"].score, 1)
+    np.testing.assert_allclose(results["minus", "auc"].score, 0)
+    assert not W.mask[:, 0, 0].any()
+    np.testing.assert_array_equal(results["even", "pointing"].score, 0)  # the lowest index
+
+
+def test_pointing_within_a_tolerance():
+    """The maximum at (1, 1), the object at (4, 5): five pixels away."""
+    a, mask = np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), bool)
+    a[0, 1, 1], mask[0, 4, 5] = 1, True
+    for tolerance, want in ((0, 0), (4.99, 0), (5, 1), (5.01, 1)):
+        metric = je.PointingGame(tolerance=tolerance)
+        got = score(metric, W.model, W.x[:1], W.y[:1], a, mask=mask).score
+        np.testing.assert_array_equal(got, want)
+    # In another channel of the same pixel there is no distance.
+    entries, both = np.zeros((1, 2, 8, 8), np.float32), np.zeros((1, 2, 8, 8), bool)
+    entries[0, 0, 1, 1], both[0, 1, 4, 5] = 1, True
+    metric = je.PointingGame(tolerance=5)
+    assert score(metric, W.model, W.x[:1], W.y[:1], entries, mask=both).score == 1
+
+
+def test_undefined_masks():
+    """Nothing to point at; and for the ROC curve also nothing to point away from."""
+    empty, full = np.zeros_like(W.mask), np.ones_like(W.mask)
+    a = W.maps["smooth"]
+    for mask, undefined in ((empty, set(LOCAL)), (full, {"auc"})):
+        results = je.evaluate(
+            W.model,
+            W.x,
+            explainers={"a": a},
+            metrics=LOCAL,
+            mask=mask,
+            batch_size=64,
+            progress=False,
+        )
+        for m in LOCAL:
+            assert results["a", m].n_undefined == (N if m in undefined else 0), m
