@@ -87,19 +87,20 @@ def chunk_width(questions: list[Question], local: int, batch_size: int) -> int:
     """Slots of a chunk, at most `batch_size`: what wastes the fewest on padding.
 
     Clean samples and parameter steps come `local` at a time, other questions as many as there
-    are. A chunk's fixed cost counts as an eighth of a full one.
+    are; each is padded to whole chunks. A chunk's fixed cost counts as a sixteenth of a full one.
     """
     loads = []
     for q in questions:
         whole = q.n_steps * local
         loads.append((q.n_steps, local) if q.pert.changes_params else (1, whole))
     most = max((load for _, load in loads), default=local)
-    even = -(-most // max(1, -(-most // batch_size)))  # the largest question in equal chunks
-    candidates = sorted({local, min(batch_size, most), max(local, even)}, reverse=True)
+    fewest = -(-most // batch_size)
+    equal = (-(-most // chunks) for chunks in range(fewest, fewest + 32))
+    candidates = sorted({max(local, width) for width in equal} | {local}, reverse=True)
 
     def slots(width: int) -> float:
         chunks = 1 + sum(times * -(-load // width) for times, load in loads)
-        return chunks * (width + batch_size / 8)
+        return chunks * (width + batch_size / 16)
 
     return min(candidates, key=slots)
 

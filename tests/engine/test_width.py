@@ -22,7 +22,7 @@ def question(n_steps, params=False):
     [
         ([], 7, 512, 7),  # clean samples only: no padding
         ([question(5, params=True)], 124, 512, 124),  # 124 at a time is all there ever is
-        ([question(20)], 124, 512, 496),  # 2,480 slots in five equal chunks
+        ([question(20)], 124, 512, 310),  # 2,480 slots in eight equal chunks, 124 clean ones
         ([question(3)], 5, 512, 15),  # fewer slots than the batch size
         ([question(1000)], 512, 512, 512),
     ],
