@@ -213,6 +213,16 @@ def subsets(w: World, m: Any, rng: np.random.Generator) -> Any:
     return np.stack([rng.choice(n, m.subset_size, replace=False) for _ in range(m.n_runs)])
 
 
+def sized_subsets(w: World, m: Any, rng: np.random.Generator) -> Any:
+    """n_runs subsets of each size, size by size, filled up with -1."""
+    n = int(np.prod(w.features))
+    sizes = ref.subset_sizes(m, n)
+    out = np.full((len(sizes) * m.n_runs, max(sizes)), -1)
+    for row, size in zip(out, np.repeat(sizes, m.n_runs), strict=True):
+        row[:size] = rng.choice(n, size, replace=False)
+    return out
+
+
 def noise(w: World, m: Any, rng: np.random.Generator) -> Any:
     scale = getattr(m, "radius", None) or m.std
     return rng.uniform(-scale, scale, (m.n_samples, *w.x.shape[1:])).astype(np.float32)
@@ -258,7 +268,11 @@ def gone(w: World, x: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def recover_subsets(w: World, x: Any, y: Any, q: Any) -> Any:
-    return np.array([[np.flatnonzero(step) for step in row] for row in gone(w, x, q)])
+    """Feature indices [N, S, n], filled up with -1."""
+    steps = gone(w, x, q)
+    most = steps.sum(-1).max()
+    features = np.where(steps, np.arange(steps.shape[-1]), -1)
+    return np.sort(features, -1)[..., ::-1][..., :most]
 
 
 def recover_noise(w: World, x: Any, y: Any, q: Any) -> Any:
@@ -306,7 +320,7 @@ class Row:
       per_sample_draws: draws may have a leading sample axis.
       recover: own draws from the questions asked.
       random: another key gives other scores.
-      asked: it takes no draws though it is random: the reference sees what was asked.
+      asked: the reference can judge questions as they were asked, without draws.
       numbers: fields whose change must not retrace, beside those that hold a number: (from, to).
       in_world: fields that differ in a world.
       skip: worlds for which it is not defined.
@@ -418,6 +432,8 @@ ROWS: dict[str, Row] = {
             "given sizes": {"sizes": (1, 3, 12)},
             "to half": {"n_max_percentage": 0.5, "n_sizes": 4},
         },
+        draws=sized_subsets,
+        recover=recover_subsets,
         random=True,
         asked=True,
         numbers={"sizes": ((2, 5, 9), (1, 4, 12))},

@@ -81,28 +81,36 @@ def faithfulness_estimate(m: Any, s: Sample) -> Answer:
     return pearson([a.flat[g].sum() for g in groups], drops)
 
 
+def subset_sizes(m: Any, n: int) -> list[int]:
+    """The sizes of subsets of n features: those given, or evenly on a log scale."""
+    if m.sizes is not None:
+        return [int(size) for size in m.sizes]
+    top = max(1, int(m.n_max_percentage * n))
+    return sorted({round(top ** (i / (m.n_sizes - 1))) for i in range(m.n_sizes)})
+
+
+def _subset_of(m: Any, s: Sample, query: np.ndarray) -> np.ndarray:
+    """Which features a query removed; nothing else may have changed."""
+    gone = query != s.x
+    if s.a.shape != s.x.shape:
+        gone = gone.any(s.channel_axis, keepdims=s.features_with_channels())
+    subset = np.flatnonzero(gone)
+    np.testing.assert_allclose(query, s.without(subset, baseline(s, m.baseline)), rtol=1e-6)
+    return subset
+
+
 def sensitivity_n(m: Any, s: Sample) -> Answer:
-    """From the inputs that were asked about, which must show the sizes that were promised."""
-    a = prepare(s.a, m)
-    wanted = m.sizes
-    if wanted is None:
-        top = max(1, int(m.n_max_percentage * a.size))
-        wanted = np.unique(np.round(np.geomspace(1, top, m.n_sizes)))
-    curve = []
-    for k, n in enumerate(np.ravel(wanted)):
-        sums, drops = [], []
-        for q in s.queries[k * m.n_runs : (k + 1) * m.n_runs]:
-            gone = q != s.x
-            if not s.features_with_channels():
-                gone = gone.any(s.channel_axis)
-            elif s.a.shape != s.x.shape:
-                gone = gone.any(s.channel_axis, keepdims=True)
-            assert gone.sum() == n, f"a subset of {gone.sum()} where {n} was promised"
-            subset = np.flatnonzero(gone)
-            np.testing.assert_allclose(q, s.without(subset, baseline(s, m.baseline)), rtol=1e-6)
-            sums.append(a.flat[subset].sum())
-            drops.append(f(m, s, s.x) - f(m, s, q))
-        curve.append(pearson(sums, drops))
+    """Of the draws, or of what was asked, which must show the sizes that were promised."""
+    a, b, sizes = prepare(s.a, m), baseline(s, m.baseline), subset_sizes(m, s.a.size)
+    if s.draws is not None:
+        subsets = [row[row >= 0] for row in s.draws]
+    else:
+        subsets = [_subset_of(m, s, q) for q in s.queries]
+    assert [len(v) for v in subsets] == list(np.repeat(sizes, m.n_runs))
+    sums = np.array([a.flat[v].sum() for v in subsets])
+    drops = np.array([f(m, s, s.x) - f(m, s, s.without(v, b)) for v in subsets])
+    by_size = zip(sums.reshape(-1, m.n_runs), drops.reshape(-1, m.n_runs), strict=True)
+    curve = [pearson(u, v) for u, v in by_size]
     defined = [v for v in curve if not np.isnan(v)]
     return (float(np.mean(defined)) if defined else np.nan), curve
 
