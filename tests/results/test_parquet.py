@@ -216,7 +216,8 @@ def test_an_error_while_saving_leaves_the_old_file_and_nothing_else(
 
 
 CHILD = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 import numpy as np
 from jaxeval.results import Results
 from jaxeval.types import Outcome
@@ -269,7 +270,10 @@ def test_a_process_that_dies_while_saving_leaves_a_whole_file(tmp_path, signal_a
     if signal_at == "any time":
         time.sleep(np.random.default_rng().uniform(0.05, 0.3))
         child.send_signal(number)
-    child.communicate(timeout=60)
+    try:
+        child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert child.returncode != 0
 
     loaded = Results.load(path)
