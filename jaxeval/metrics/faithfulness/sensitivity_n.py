@@ -20,12 +20,11 @@ def sensitivity_n(
 ) -> tuple[Float[Array, ""], Float[Array, " K"]]:
     """(mean over sizes, Pearson's correlation per size [K]); sizes where it is NaN are left out.
 
-        >>> import jax.numpy as jnp
-    import numpy as np
-        >>> v = jnp.arange(4.0)
-        >>> score, curve = sensitivity_n(jnp.stack([v, v]), jnp.stack([v, -v]))
-        >>> curve.round(4).tolist(), abs(round(float(score), 4))
-        ([1.0, -1.0], 0.0)
+    >>> import jax.numpy as jnp
+    >>> v = jnp.arange(4.0)
+    >>> score, curve = sensitivity_n(jnp.stack([v, v]), jnp.stack([v, -v]))
+    >>> curve.round(4).tolist(), abs(round(float(score), 4))
+    ([1.0, -1.0], 0.0)
     """
     curve = jax.vmap(ops.pearson)(sums, drops)
     return jnp.nanmean(curve), curve
