@@ -97,6 +97,13 @@ def identity(tree: Any) -> Any:
     return treedef, tuple(map(digest, leaves))
 
 
+def shapes_of(tree: Any) -> Any:
+    """A hashable description of a pytree: its structure, and its leaves' shapes and types."""
+    leaves, treedef = jax.tree.flatten(tree)
+    types = [v.dtype if hasattr(v, "dtype") else jnp.result_type(v) for v in leaves]
+    return treedef, tuple(zip(map(jnp.shape, leaves), types, strict=True))
+
+
 @pytree(kw_only=False)
 class Model:
     """A classifier: ``apply(params, x[N, ...]) -> logits [N, K]``, pure and row by row.

@@ -13,8 +13,9 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ..types import Answer, Model, canonical, pytree, static
+from ..types import Answer, Model, canonical, pytree, shapes_of, static
 from . import kernels
+from .cpu import suited
 
 # What tracing raises in a function that wants to see its inputs' values.
 UNTRACEABLE = (
@@ -106,13 +107,6 @@ def traced_output(model: Model, x: Any) -> jax.ShapeDtypeStruct:
     return _traced_output(model.apply, shapes_of(model.params), shape, dtype)
 
 
-def shapes_of(tree: Any) -> Any:
-    """A hashable description of a pytree: its structure, and its leaves' shapes and types."""
-    leaves, treedef = jax.tree.flatten(tree)
-    types = [v.dtype if hasattr(v, "dtype") else jnp.result_type(v) for v in leaves]
-    return treedef, tuple(zip(map(jnp.shape, leaves), types, strict=True))
-
-
 @functools.lru_cache(maxsize=64)
 def _traced_output(apply: Any, params: Any, shape: Any, dtype: Any) -> Any:
     treedef, leaves = params
@@ -140,6 +134,16 @@ def check_logits(out: Any, n: int) -> None:
         )
 
 
+def _explained(explainer: Any, *given: Any) -> Any:
+    # One function for all explainers: what JAX has traced of it before, it does not trace again.
+    return explainer(*given)
+
+
+@functools.lru_cache
+def _keys(rows: int) -> Any:
+    return jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
+
+
 def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     """How the explainer `given` is answered; traces it once to learn the shape of its maps."""
     if hasattr(given, "shape"):
@@ -162,10 +166,10 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
         return Source(name, explainer, eager=True)
     rows = TRACED_ROWS
     spec = jax.ShapeDtypeStruct((rows, *x.shape), x.dtype)
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
+    keys = _keys(rows)
     labels = jax.ShapeDtypeStruct((rows,), jnp.int32)
     try:
-        out = jax.eval_shape(explainer, model, spec, labels, keys)
+        out = jax.eval_shape(_explained, explainer, model, spec, labels, keys)
     except UNTRACEABLE:
         return Source(name, Host(given), eager=True)
     except Exception as e:
@@ -191,24 +195,26 @@ def _compiled(apply: Callable[..., Any]) -> Callable[..., Any]:
 class Asker:
     """Answers a run's batches and counts what was asked, in samples x steps."""
 
-    def __init__(self, model: Model, mesh: Any, precision: str):
+    def __init__(self, model: Model, x: Any, mesh: Any, precision: str):
+        """x: one sample, or its shape and dtype."""
         self.mesh, self.precision = mesh, precision
         self.rows = NamedSharding(mesh, P("data"))
         self.everywhere = NamedSharding(mesh, P())
         self.given = model
+        self.suited = suited(model, x, mesh.devices.flat[0].platform)
         self.asked = {"output": 0, "attribution": 0, "hidden": 0}
 
     @functools.cached_property
     def model(self) -> Model:
         """The model, its parameters on every device of the mesh from the first question on."""
-        return self.given if self.given.host else jax.device_put(self.given, self.everywhere)
+        return self.given if self.given.host else jax.device_put(self.suited, self.everywhere)
 
     @functools.cached_property
     def outside(self) -> Model:
         """The model for host explainers, which call it eagerly: its forward pass is compiled."""
         if self.given.host:
             return self.given
-        return dataclasses.replace(self.model, apply=_compiled(self.given.apply))
+        return dataclasses.replace(self.model, apply=_compiled(self.model.apply))
 
     def put(self, tree: Any) -> Any:
         """Arrays with a leading sample axis, sharded over the mesh."""

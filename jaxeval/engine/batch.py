@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..types import Model
+from ..types import Model, shapes_of
 from . import kernels
-from .ask import shapes_of
 
 SIZES = (32, 128, 512, 2048)
 HOST_SIZE = 128

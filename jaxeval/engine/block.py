@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -256,6 +257,29 @@ class Block:
         return len(asked) == len(asks_of(self.run.metrics[metric]))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _measured(
+    which: tuple[int, ...],
+    metrics: Any,
+    s: Any,
+    maps: Any,
+    ref: Any,
+    query: Any,
+    answer: Any,
+    answered: Any,
+) -> Any:
+    """What the metrics measure of one answer; never run, traced once for its shapes."""
+    return tuple(
+        metric.measure(
+            dataclasses.replace(s, a=maps[k]),
+            ref,
+            query,
+            dataclasses.replace(answer, attribution=answered[k]),
+        )
+        for metric, k in zip(metrics, which, strict=True)
+    )
+
+
 class _Asking:
     """One question about one block, with the buffers [rows, S, ...] of every subscriber."""
 
@@ -265,6 +289,7 @@ class _Asking:
         self.block, self.q, self.pert, self.s, self.plans = block, q, pert, s, plans
         self.draws = draws
         self.where = f"{block.where}, perturbed"
+        self.width = block.run.question_width(q)
         self.buffers: dict[str, tuple[Any, ...]] = {}
         self.scored = {e: block.scored(e, [v.metric for v in subs]) for e, subs in q.by.items()}
 
@@ -273,16 +298,16 @@ class _Asking:
         run = self.block.run
         totals = counts.reshape(run.devices, -1).sum(1)
         on_device = run.asker.put(counts.astype(np.int32))
-        for chunk in range(-(-int(totals.max()) // run.width)):
-            slots = np.clip(totals - chunk * run.width, 0, run.width)
-            real = (np.arange(run.width)[None] < slots[:, None]).reshape(-1)
+        for chunk in range(-(-int(totals.max()) // self.width)):
+            slots = np.clip(totals - chunk * self.width, 0, self.width)
+            real = (np.arange(self.width)[None] < slots[:, None]).reshape(-1)
             self._chunk(model, np.int32(chunk), np.int32(first), on_device, real)
             run.progress.advance(int(slots.sum()) * self.q.cost(run.metrics))
 
     def _chunk(self, model: Model, chunk: Any, first: Any, counts: Any, real: np.ndarray) -> None:
         run, q = self.block.run, self.q
         query, keys, i, step, ok = kernels.probe(
-            run.mesh, run.width, self.pert, self.draws.shared, chunk, first,
+            run.mesh, self.width, self.pert, self.draws.shared, chunk, first,
             self.s, self.plans, counts, self.draws.own,
         )  # fmt: skip
         output = Answer()
@@ -312,22 +337,9 @@ class _Asking:
     def _buffers(self, scored: Scored, *given: Any) -> tuple[Any, ...]:
         """NaN for every measurement to come, in the shapes that the metrics measure."""
 
-        def measured(
-            s: Sample, maps: Any, ref: Answer, query: Query, answer: Answer, answered: Any
-        ) -> Any:
-            return tuple(
-                metric.measure(
-                    dataclasses.replace(s, a=maps[k]),
-                    ref,
-                    query,
-                    dataclasses.replace(answer, attribution=answered[k]),
-                )
-                for metric, k in zip(scored.metrics, scored.which, strict=True)
-            )
-
         one = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), given)
         rows = (len(self.block.rows), self.q.n_steps)
-        shapes = jax.eval_shape(measured, *one)
+        shapes = _measured.eval_shape(scored.which, scored.metrics, *one)
         nan = [
             np.full(rows + v.shape, np.nan, jnp.promote_types(v.dtype, "float32")) for v in shapes
         ]

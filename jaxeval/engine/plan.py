@@ -83,7 +83,9 @@ def collect(
     return list(found.values())
 
 
-def chunk_width(questions: list[Question], local: int, batch_size: int) -> int:
+def chunk_width(
+    questions: list[Question], local: int, batch_size: int, fixed: float = 1 / 16
+) -> int:
     """Slots of a chunk, at most `batch_size`: what wastes the fewest on padding.
 
     Clean samples and parameter steps come `local` at a time, other questions as many as there
@@ -100,7 +102,7 @@ def chunk_width(questions: list[Question], local: int, batch_size: int) -> int:
 
     def slots(width: int) -> float:
         chunks = 1 + sum(times * -(-load // width) for times, load in loads)
-        return chunks * (width + batch_size / 16)
+        return chunks * (width + batch_size * fixed)
 
     return min(candidates, key=slots)
 

@@ -91,7 +91,6 @@ class Run:
         self.data, self.key = data, key
         self.n = len(data.x)
         self.mesh, self.devices, self.progress = mesh, mesh.devices.size, progress
-        self.asker = Asker(model, mesh, precision)
         self.metrics_given = dict(metrics)
         self.sources, self.names = derived(sources, metrics)
         # Questions are collected from the metrics as given: bind looks at concrete values.
@@ -105,6 +104,7 @@ class Run:
             position=jax.ShapeDtypeStruct((), jnp.int32),
             channel_axis=model.sample_channel_axis(data.x.ndim - 1),
         )
+        self.asker = Asker(model, self.spec.x, mesh, precision)
         known = all(source.features is not None for source in self.sources.values())
         self.questions: list[Question] | None = self._collect() if known else None
         self.metrics = {m: canonical(metric) for m, metric in metrics.items()}
@@ -116,12 +116,13 @@ class Run:
             most = MOST
             if self.questions is not None:
                 most = per_device * max([q.n_steps for q in self.questions], default=1)
-            batch_size = automatic(model, data.x, most, mesh, precision)
+            batch_size = automatic(self.asker.suited, data.x, most, mesh, precision)
         self.batch_size = batch_size
         self.local = min(per_device, batch_size)
         """Samples of a block on each device."""
         self.width = batch_size
-        """Slots of a chunk on each device."""
+        """Slots of a chunk on each device, and of one whose answers are attributions."""
+        self.rows = batch_size
         self.parts: dict[tuple[str, str], list[Outcome]] = {run: [] for run in self.runs}
         self.labels: list[np.ndarray] = []
         self.steps: dict[tuple[str, str], list[int]] = {run: [] for run in self.runs}
@@ -143,7 +144,14 @@ class Run:
         return collect(self.runs, self.asker.given, specs, self.n)
 
     def _set_width(self, questions: list[Question]) -> None:
-        self.width = chunk_width(questions, self.local, self.batch_size)
+        explained = [q for q in questions if q.explained(self.metrics)]
+        plain = [q for q in questions if not q.explained(self.metrics)]
+        if any(q.asks & {"output", "hidden"} for q in explained):
+            # One forward program for all.
+            self.width = self.rows = chunk_width(questions, self.local, self.batch_size)
+        else:
+            self.width = chunk_width(plain, self.local, self.batch_size)
+            self.rows = chunk_width(explained, self.local, self.batch_size, fixed=1 / 32)
         clean = self.clean_output + sum(s.stored is None for s in self.sources.values())
         steps = sum(q.cost(self.metrics) * q.n_steps for q in questions)
         self.progress.start(self.n * (clean + steps))
@@ -212,4 +220,7 @@ class Run:
     def explain_width(self, explainer: str) -> int:
         """Rows of one explainer's program on each device."""
         asked = any(explainer in q.explained(self.metrics) for q in self.questions or ())
-        return self.width if asked else self.local
+        return self.rows if asked else self.local
+
+    def question_width(self, q: Question) -> int:
+        return self.rows if q.explained(self.metrics) else self.width

@@ -15,6 +15,7 @@ from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Outcome, Sample, canonical
 from . import kernels
 from .ask import Host, Traced
+from .cpu import suited
 from .inputs import read_precision
 from .view import (
     needs_output,
@@ -58,7 +59,7 @@ def as_function(
     if "attribution" in metric.asks and explainer is None:
         raise TypeError(f"as_function: {type(metric).__name__} explains anew: give explainer=")
     read_precision(precision)
-    metric = bind(metric, output)
+    metric, given = bind(metric, output), model
     if explainer is not None and jax.tree_util.treedef_is_leaf(jax.tree.structure(explainer)):
         explainer = Traced(fn=explainer)
     hidden = "hidden" in metric.asks
@@ -81,6 +82,7 @@ def as_function(
         x, y = jnp.asarray(x), jnp.asarray(y, jnp.int32)
         key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
         own = sample_key(key, index)
+        model = suited(given, x, jax.default_backend())
         reference = ask(model, x, y, own, needs_output(metric), False)
         if a is None:
             if explainer is None:
@@ -106,7 +108,7 @@ def as_function(
                 )
         got = [
             _ask_all(
-                metric, model, pert.bind(model, sample), sample, reference, key, ask, batch_size
+                metric, model, pert.bind(given, sample), sample, reference, key, ask, batch_size
             )
             for pert in asks_of(metric)
         ]

@@ -1,0 +1,197 @@
+"""Rewritten models compute the same as XLA's own operations, values and gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxeval as je
+from jaxeval.engine.cpu import Rewritten, suited
+
+LAYOUTS = {2: {"first": ("NCHW", "OIHW"), "last": ("NHWC", "HWIO")},
+           1: {"first": ("NCW", "OIW"), "last": ("NWC", "WIO")}}  # fmt: skip
+
+
+def operations(fn: Any, *args: Any) -> set[str]:
+    """Names of the primitives in a function, nested ones included."""
+
+    def names(jaxpr: Any) -> set[str]:
+        found = set()
+        for eqn in jaxpr.eqns:
+            found.add(eqn.primitive.name)
+            for v in eqn.params.values():
+                if hasattr(v, "jaxpr"):
+                    found |= names(v.jaxpr)
+        return found
+
+    return names(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def same(fn: Any, *args: Any, gone: str | None = None, tolerance: float = 1e-5) -> None:
+    """Rewritten and original agree in value and in every gradient; `gone` was replaced."""
+    rewritten = Rewritten(fn)
+    if gone is not None:
+        assert gone in operations(fn, *args)
+        assert gone not in operations(rewritten, *args)
+    shape = jax.eval_shape(fn, *args)
+    direction = jnp.asarray(np.random.default_rng(0).normal(size=shape.shape), shape.dtype)
+
+    @jax.jit
+    def values_and_gradients(*args: Any) -> Any:
+        both = [jax.vjp(f, *args) for f in (rewritten, fn)]
+        return [(out, *pull(direction)) for out, pull in both]
+
+    got, wanted = values_and_gradients(*args)
+    assert got[0].dtype == wanted[0].dtype
+    for a, b in zip(got, wanted, strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+
+CONVOLUTIONS = {
+    # channels, outputs, groups, window, strides, padding, dilation
+    "first layer": (1, 6, 1, (5, 5), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    "small": (6, 16, 1, (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1)),
+    "strided": (3, 32, 1, (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
+    "strides wider than the window": (3, 40, 1, (1, 2), (1, 3), ((0, 1), (0, 0)), (1, 1)),
+    "wide window": (1, 100, 1, (2, 11), (2, 1), ((0, 0), (5, 5)), (1, 1)),
+    "dilated": (2, 7, 1, (3, 2), (2, 1), ((0, 3), (2, 0)), (2, 3)),
+    "uneven": (3, 5, 1, (2, 3), (3, 2), ((1, 0), (0, 2)), (1, 2)),
+    "depthwise": (8, 8, 8, (3, 3), (2, 1), ((1, 1), (0, 2)), (1, 2)),
+    "depthwise, three each": (4, 12, 4, (3, 5), (1, 1), ((1, 1), (2, 2)), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+@pytest.mark.parametrize("spatial", [2, 1])
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_convolution(case: str, spatial: int, layout: str) -> None:
+    c, o, groups, window, strides, padding, dilation = CONVOLUTIONS[case]
+    x_spec, kernel_spec = LAYOUTS[spatial][layout]
+    sizes = {"N": 2, "C": c, "H": 13, "W": 17}
+    kernel_sizes = {"I": c // groups, "O": o, "H": window[0], "W": window[1]}
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=[sizes[k] for k in x_spec]), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=[kernel_sizes[k] for k in kernel_spec]), jnp.float32)
+
+    def convolve(x: Any, kernel: Any) -> Any:
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            strides[-spatial:],
+            padding[-spatial:],
+            rhs_dilation=dilation[-spatial:],
+            dimension_numbers=(x_spec, kernel_spec, x_spec),
+            feature_group_count=groups,
+        )
+
+    same(convolve, x, kernel, gone="conv_general_dilated")
+
+
+@pytest.mark.parametrize("channels", [16, 64])
+def test_a_convolution_that_xla_runs_well_is_kept(channels: int) -> None:
+    def convolve(x: Any, kernel: Any) -> Any:
+        return lax.conv(x, kernel, (1, 1), "SAME")
+
+    x, kernel = jnp.ones((1, channels, 8, 8)), jnp.ones((8, channels, 3, 3))
+    assert "conv_general_dilated" in operations(Rewritten(convolve), x, kernel)
+
+
+def test_transposed_convolutions_are_kept() -> None:
+    def convolve(x: Any, kernel: Any) -> Any:
+        return lax.conv_transpose(x, kernel, (2, 2), "SAME")
+
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=s)) for s in ((2, 5, 5, 3), (3, 3, 3, 4)))
+    same(convolve, x, kernel)
+    assert "conv_general_dilated" in operations(Rewritten(convolve), x, kernel)
+
+
+@pytest.mark.parametrize("window", [(2, 2), (3, 3), (3, 1)])
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+def test_max_pooling(window: tuple[int, int], padding: str) -> None:
+    # Rectified values: most windows hold ties, whose gradient goes to the first entry.
+    x = jax.nn.relu(jnp.asarray(np.random.default_rng(0).normal(size=(3, 9, 8, 2)), jnp.float32))
+    x = jnp.round(x)
+    same(lambda x: nn.max_pool(x, window, (2, 2), padding), x, gone="reduce_window_max")
+
+
+def test_max_pooling_passes_nan_on() -> None:
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1).at[0, 0, 1, 0].set(jnp.nan)
+
+    def pool(x: Any) -> Any:
+        return nn.max_pool(x, (2, 2), (2, 2))
+
+    np.testing.assert_array_equal(Rewritten(pool)(x), pool(x))
+
+
+class Network(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = nn.max_pool(nn.relu(nn.Conv(4, (3, 3))(x)), (2, 2), (2, 2))
+        x = nn.relu(nn.Conv(4, (3, 3), feature_group_count=4)(x))
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+@pytest.fixture(scope="module")
+def network() -> tuple[je.Model, Any]:
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 1)), jnp.float32)
+    module = Network()
+    return je.from_flax(module, module.init(jax.random.key(0), x)), x
+
+
+def test_a_network(network: tuple[je.Model, Any]) -> None:
+    model, x = network
+    fast = suited(model, x[0], "cpu")
+    same(lambda x: model(x), x)
+    np.testing.assert_allclose(jax.jit(fast)(x), model(x), atol=1e-5)
+    assert "conv_general_dilated" not in operations(fast.apply, fast.params, x)
+    # Under vmap, and in another precision.
+    one = jax.vmap(lambda v: fast(v[None])[0])(x)
+    np.testing.assert_allclose(one, model(x), atol=1e-5)
+    half = jax.tree.map(lambda v: v.astype(jnp.bfloat16), (fast.params, x))
+    assert fast.apply(*half).dtype == model.apply(*half).dtype == jnp.bfloat16
+
+
+def test_the_rectifier_keeps_its_own_gradient() -> None:
+    def fn(x: Any) -> Any:
+        return jax.nn.relu(nn.max_pool(x, (2, 2), (2, 2)))
+
+    slope = jax.grad(lambda x: Rewritten(fn)(x).sum())(jnp.zeros((1, 2, 2, 1)))
+    assert not slope.any()  # that of maximum(x, 0) would be a half
+
+
+def test_other_models_and_platforms_are_left_alone(network: tuple[je.Model, Any]) -> None:
+    model, x = network
+    assert suited(model, x[0], "gpu") is model
+    dense = je.Model(lambda w, x: x.reshape(len(x), -1) @ w, jnp.ones((64, 3)))
+    assert suited(dense, x[0], "cpu") is dense
+    host = je.Model(lambda _, x: np.asarray(x), host=True)
+    assert suited(host, x[0], "cpu") is host
+
+
+def test_equal_models_share_programs(network: tuple[je.Model, Any]) -> None:
+    model, x = network
+    assert suited(model, x[0], "cpu").apply == suited(model, x[0], "cpu").apply
+
+
+def test_hidden_layers_are_those_of_the_model() -> None:
+    def hidden(w: Any, x: Any) -> Any:
+        h = lax.conv(x, w, (1, 1), "SAME")
+        return h.mean((2, 3)), {"conv": h}
+
+    w = jnp.asarray(np.random.default_rng(0).normal(size=(4, 1, 3, 3)), jnp.float32)
+    model = je.Model(lambda w, x: hidden(w, x)[0], w, hidden=hidden)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 1, 6, 6)), jnp.float32)
+    fast = suited(model, x[0], "cpu")
+    assert fast.hidden is not None
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        fast.hidden(w, x), hidden(w, x),
+    )  # fmt: skip
