@@ -515,6 +515,28 @@ ROWS: dict[str, Row] = {
     ),
     "RelevanceRankAccuracy": Row(je.RelevanceRankAccuracy(), ref.relevance_rank_accuracy),
     "AUC": Row(je.AUC(), ref.auc),
+    "AttributionLocalisation": Row(
+        je.AttributionLocalisation(),
+        ref.attribution_localisation,
+        variants={"weighted": {"weighted": True}},
+    ),
+    "TopKIntersection": Row(
+        je.TopKIntersection(k=5),
+        ref.top_k_intersection,
+        variants={
+            "a tenth": {"k": None},
+            "all": {"k": 128},
+            "concept influence": {"k": 20, "concept_influence": True},
+        },
+    ),
+    "AveragePrecision": Row(je.AveragePrecision(), ref.average_precision),
+    "IoU": Row(
+        je.IoU(),
+        ref.iou,
+        variants={"threshold": {"threshold": 0.3}, "below zero": {"threshold": -0.5}},
+        numbers={"threshold": (0.25, 0.5)},
+    ),
+    "Focus": Row(je.Focus(), ref.focus),
     # complexity
     "Sparseness": Row(je.Sparseness(), ref.sparseness),
     "Complexity": Row(je.Complexity(), ref.complexity),

@@ -291,6 +291,11 @@ LOCAL = {
     "auc": je.AUC(),
     "pointing": je.PointingGame(),
     "weighted": je.PointingGame(weighted=True),
+    "localisation": je.AttributionLocalisation(),
+    "top": je.TopKIntersection(k=1),
+    "precision": je.AveragePrecision(),
+    "iou": je.IoU(),
+    "focus": je.Focus(),
 }
 
 
@@ -310,14 +315,51 @@ def test_localisation_of_simple_maps():
     for m in LOCAL:
         want = 1 - share if m == "weighted" else 1
         np.testing.assert_allclose(results["mask", m].score, want, rtol=1e-6)
-        np.testing.assert_allclose(results["rest", m].score, 0, atol=1e-6)
+        none = share if m == "precision" else 0  # that of retrieving everything
+        np.testing.assert_allclose(results["rest", m].score, none, atol=1e-6)
     np.testing.assert_allclose(results["even", "auc"].score, 0.5)
-    np.testing.assert_allclose(results["even", "mass"].score, share, rtol=1e-6)
+    for m in ("mass", "localisation", "focus", "precision"):
+        np.testing.assert_allclose(results["even", m].score, share, rtol=1e-6)
     assert results["minus", "mass"].n_undefined == N  # nothing positive to share
     np.testing.assert_allclose(results["minus", "signed"].score, 1)
     np.testing.assert_allclose(results["minus", "auc"].score, 0)
     assert not W.mask[:, 0, 0].any()
     np.testing.assert_array_equal(results["even", "pointing"].score, 0)  # the lowest index
+
+
+def test_over_the_share_of_the_object():
+    """An even map has what the object's size gives it: 1, whatever the size."""
+    even = np.ones_like(W.mask, np.float32)
+    metrics = {
+        "weighted": je.AttributionLocalisation(weighted=True),
+        "influence": je.TopKIntersection(k=64, concept_influence=True),
+    }
+    for metric in metrics.values():
+        got = score(metric, W.model, a=even, mask=W.mask).score
+        np.testing.assert_allclose(got, 1, rtol=1e-6)
+
+
+def test_average_precision_is_scikit_learns():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    mask = np.repeat(W.mask[:, None], 2, 1)
+    for kind in ("smooth", "ties"):
+        a = W.maps[kind]
+        want = [
+            sklearn.average_precision_score(m.ravel(), v.ravel())
+            for m, v in zip(mask, a, strict=True)
+        ]
+        got = score(je.AveragePrecision(), W.model, a=a, mask=mask).score
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_overlap_with_the_object():
+    """The object and as much again: an IoU of one half over the threshold, 1 of as many."""
+    a = np.zeros((1, 8, 8), np.float32)
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, :2], a[0, :2], a[0, 4:6] = True, 1, 0.5
+    for threshold, want in ((None, 1), (0.4, 0.5), (0.5, 1), (0.99, 1), (1, 0)):
+        got = score(je.IoU(threshold=threshold), W.model, W.x[:1], W.y[:1], a, mask=mask).score
+        np.testing.assert_allclose(got, want)
 
 
 def test_pointing_within_a_tolerance():

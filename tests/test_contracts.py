@@ -815,6 +815,8 @@ def test_a_model_that_says_the_same_of_everything():
         "MPRT",
         "RandomLogit",
         "RelevanceMassAccuracy",
+        "AttributionLocalisation",
+        "Focus",
     } & set(ROWS)
     for (_, row), outcome in got.outcomes.items():
         nans = int(np.isnan(outcome.score).sum())
@@ -1080,6 +1082,11 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: score(je.FaithfulnessCorrelation(), None, SMOOTH),
         ValueError,
         "224 features is larger than the 128",
+    ),
+    "more top features than features": (
+        lambda: score(je.TopKIntersection(k=65), cases.pixels),
+        ValueError,
+        r"'TopKIntersection' for explainer .*k=65 is larger than the 64 features.*\(8, 8\)",
     ),
     "a size larger than the features": (
         lambda: score(je.SensitivityN(sizes=(3, 65)), cases.pixels),

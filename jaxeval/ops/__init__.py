@@ -16,6 +16,7 @@ from .distance import linf as linf
 from .distance import mse as mse
 from .distance import relative_change as relative_change
 from .distance import squared as squared
+from .mass import mass_inside as mass_inside
 from .norm import norm as norm
 from .normalise import NORMALISE as NORMALISE
 from .normalise import prepare as prepare
@@ -30,6 +31,7 @@ from .rank import descending as descending
 from .rank import places as places
 from .rank import smallest as smallest
 from .rank import sort as sort
+from .rank import top as top
 from .segment import patch_ids as patch_ids
 from .segment import segment_sum as segment_sum
 from .ssim import ssim as ssim

@@ -221,6 +221,53 @@ def auc(m: Any, s: Sample) -> Answer:
     return wins / (inside.size * outside.size)
 
 
+def attribution_localisation(m: Any, s: Sample) -> Answer:
+    inside = total = 0.0
+    for v, on in zip(prepare(s.a, m).flat, s.mask.flat, strict=True):
+        total += max(v, 0)
+        inside += max(v, 0) if on else 0
+    if not s.mask.any() or total == 0:
+        return np.nan
+    return inside / total * (s.mask.size / s.mask.sum() if m.weighted else 1)
+
+
+def focus(m: Any, s: Sample) -> Answer:
+    positive = np.clip(prepare(s.a, m), 0, None)
+    if not s.mask.any() or not positive.any():
+        return np.nan
+    return positive[s.mask].sum() / positive.sum()
+
+
+def top_k_intersection(m: Any, s: Sample) -> Answer:
+    a, mask = prepare(s.a, m), s.mask.ravel()
+    if not mask.any():
+        return np.nan
+    k = max(a.size // 10, 1) if m.k is None else m.k
+    hits = sum(mask[i] for i in descending(a)[:k])
+    return hits / k * (mask.size / mask.sum() if m.concept_influence else 1)
+
+
+def average_precision(m: Any, s: Sample) -> Answer:
+    """Each recalled feature at the precision of its threshold."""
+    a = prepare(s.a, m)
+    inside = a[s.mask]
+    if not inside.size:
+        return np.nan
+    return float(np.mean([(inside >= t).sum() / (a >= t).sum() for t in inside]))
+
+
+def iou(m: Any, s: Sample) -> Answer:
+    a, mask = prepare(s.a, m).ravel(), s.mask.ravel()
+    if not mask.any():
+        return np.nan
+    if m.threshold is None:
+        chosen = set(descending(a)[: mask.sum()])
+    else:
+        chosen = {i for i, v in enumerate(a) if v > m.threshold}
+    wanted = set(np.flatnonzero(mask).tolist())
+    return len(chosen & wanted) / len(chosen | wanted)
+
+
 # -- complexity --------------------------------------------------------------------------------
 
 
