@@ -16,6 +16,7 @@ from .distance import linf as linf
 from .distance import mse as mse
 from .distance import relative_change as relative_change
 from .distance import squared as squared
+from .fingerprint import fingerprint as fingerprint
 from .mass import mass_inside as mass_inside
 from .norm import norm as norm
 from .normalise import NORMALISE as NORMALISE

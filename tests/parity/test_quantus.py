@@ -239,6 +239,39 @@ def test_relative_stability(case, name, metric):
     assert_close(ours(metric, case, explainer=lifted).score, scores)
 
 
+def test_relative_representation_stability(case):
+    """Of a layer without zeros; where no draw changes the prediction."""
+    noise = Recorded("batch_uniform_noise")
+    scores = theirs(
+        case,
+        "RelativeRepresentationStability",
+        explain=lambda **kwargs: quantus.explain(**kwargs) + 0.6,
+        perturb_func=noise,
+        perturb_func_kwargs={"lower_bound": 0.05, "upper_bound": None},
+        nr_samples=6,
+        layer_names=["fc_3"],
+        return_nan_when_prediction_changes=True,
+    )
+    model = dataclasses.replace(case.model, hidden=logits_as_layer)
+    case = dataclasses.replace(case, model=model)
+    metric = je.RRS(draws=noise.drawn("noise"), layers=("fc_3",))
+    # The smallest logit divides, and torch and JAX round it differently.
+    assert_close(ours(metric, case, explainer=lifted).score, scores, 1e-4)
+
+
+def logits_as_layer(params, x):
+    logits, hidden = networks.lenet_hidden(params, x)
+    return logits, {**hidden, "fc_3": logits}
+
+
+@explainers
+def test_continuity(case, method):
+    """Quantus's shifts by every second pixel, from -26 to 28, are ours of 29 steps."""
+    scores = theirs(case, "Continuity", method=method, abs=True)
+    got = ours(je.Continuity(n_steps=29), case, explainer=EXPLAINERS[method]).score
+    assert_close(got, scores)
+
+
 # Localisation and complexity: of maps alone.
 
 
