@@ -39,8 +39,9 @@ def as_function(
 
     It scores ONE sample, x [...], y [], a [features], to an `Outcome`, and may be jitted, vmapped
     over samples and differentiated in what the metric depends on smoothly. `a` may be None where
-    there is an `explainer`. Given the same key, index and a, it gives what `score` gives for the
-    sample with that index.
+    there is an `explainer`; where the metric scores another explainer made of it (`SmoothMPRT`),
+    `a` is not used. Given the same key, index and a, it gives what `score` gives for the sample
+    with that index.
 
     Args:
       batch_size: steps that are evaluated together.
@@ -59,8 +60,10 @@ def as_function(
         raise TypeError(f"as_function: {type(metric).__name__} explains anew: give explainer=")
     read_precision(precision)
     metric = bind(metric, output)
-    if explainer is not None and jax.tree_util.treedef_is_leaf(jax.tree.structure(explainer)):
+    if explainer is not None and jax.tree_util.all_leaves((explainer,)):
         explainer = Traced(fn=explainer)
+    made = None if explainer is None else metric.explainer(explainer)
+    given, explainer = made is explainer, made
     hidden = "hidden" in metric.asks
 
     def explain(model: Model, x: Any, y: Any, key: Any) -> Any:
@@ -82,7 +85,7 @@ def as_function(
         key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
         own = sample_key(key, index)
         reference = ask(model, x, y, own, needs_output(metric), False)
-        if a is None:
+        if a is None or not given:
             if explainer is None:
                 raise TypeError("a is None: give the attribution, or as_function an explainer")
             a = explain(model, x, y, own)
