@@ -24,6 +24,7 @@ from .metrics.randomisation import *  # noqa: F403
 from .metrics.robustness import *  # noqa: F403
 from .models import from_flax as from_flax
 from .perturb import Perturbation as Perturbation
+from .perturb import layer_names as layer_names
 from .results import Results as Results
 from .types import Answer as Answer
 from .types import Model as Model

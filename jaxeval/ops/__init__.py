@@ -16,6 +16,12 @@ from .distance import linf as linf
 from .distance import mse as mse
 from .distance import relative_change as relative_change
 from .distance import squared as squared
+from .histogram import BIN_RULES as BIN_RULES
+from .histogram import FEWEST_BINS as FEWEST_BINS
+from .histogram import MOST_BINS as MOST_BINS
+from .histogram import entropy as entropy
+from .histogram import histogram as histogram
+from .histogram import n_bins as n_bins
 from .norm import norm as norm
 from .normalise import NORMALISE as NORMALISE
 from .normalise import prepare as prepare
@@ -32,4 +38,6 @@ from .rank import smallest as smallest
 from .rank import sort as sort
 from .segment import patch_ids as patch_ids
 from .segment import segment_sum as segment_sum
+from .similarity import SIMILARITIES as SIMILARITIES
+from .similarity import similarity as similarity
 from .ssim import ssim as ssim
