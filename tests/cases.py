@@ -245,6 +245,11 @@ def replacements(w: World, m: Any, rng: np.random.Generator) -> Any:
     return rng.uniform(size=int(np.prod(w.features)) * m.n_samples).astype(np.float32)
 
 
+def group_replacements(w: World, m: Any, rng: np.random.Generator) -> Any:
+    groups = -(-int(np.prod(w.features)) // m.features_in_step)
+    return rng.uniform(size=(groups * m.n_samples, *w.x.shape[1:])).astype(np.float32)
+
+
 def other_class(w: World, m: Any, rng: np.random.Generator) -> Any:
     return np.int32(rng.integers(K))
 
@@ -299,6 +304,10 @@ def recover_replacements(w: World, x: Any, y: Any, q: Any) -> Any:
     n, s = changed.shape[:2]
     flat, values = changed.reshape(n, s, -1), q.reshape(n, s, -1)
     return np.take_along_axis(values, flat.argmax(2)[..., None], 2)[..., 0]
+
+
+def recover_inputs(w: World, x: Any, y: Any, q: Any) -> Any:
+    return q
 
 
 def recover_class(w: World, x: Any, y: Any, q: Any) -> Any:
@@ -406,6 +415,45 @@ ROWS: dict[str, Row] = {
             "all regions": {"patch_size": 1, "n_regions": None},
             "channel means": {"baseline": "channel_mean"},
         },
+    ),
+    "Selectivity": Row(
+        je.Selectivity(patch_size=4),
+        ref.selectivity,
+        variants={
+            "patches that do not fit": {"patch_size": 3},
+            "patches of one": {"patch_size": 1},
+            "channel means": {"baseline": "channel_mean"},
+        },
+    ),
+    "SRG": Row(
+        je.SRG(n_steps=6),
+        ref.srg,
+        variants={
+            "in steps of 30": {"features_in_step": 30},
+            "one step": {"n_steps": 1},
+            **WHITE,
+        },
+    ),
+    "Monotonicity": Row(
+        je.Monotonicity(n_steps=12),
+        ref.monotonicity,
+        variants={
+            "in steps of 30": {"features_in_step": 30},
+            "strict": {"strict": True, "n_steps": 2},
+            **WHITE,
+        },
+    ),
+    "MonotonicityCorrelation": Row(
+        je.MonotonicityCorrelation(features_in_step=16, n_samples=2),
+        ref.monotonicity_correlation,
+        variants={
+            "last group smaller": {"features_in_step": 25},
+            "one at a time, once": {"features_in_step": 1, "n_samples": 1},
+        },
+        draws=group_replacements,
+        recover=recover_inputs,
+        random=True,
+        in_world={"tabular": {"features_in_step": 5}},
     ),
     "FaithfulnessCorrelation": Row(
         je.FaithfulnessCorrelation(n_runs=8, subset_size=5, baseline=-2.0),

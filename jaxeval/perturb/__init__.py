@@ -3,6 +3,7 @@
 from .base import Perturbation as Perturbation
 from .base import RandomPerturbation as RandomPerturbation
 from .deletion import RankedDeletion as RankedDeletion
+from .groups import RankedGroups as RankedGroups
 from .layers import RandomiseLayers as RandomiseLayers
 from .noise import Noise as Noise
 from .other_class import OtherClass as OtherClass

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,17 +54,39 @@ def insertion(m: Any, s: Sample) -> Answer:
     return area(curve), curve
 
 
-def region_perturbation(m: Any, s: Sample) -> Answer:
+def srg(m: Any, s: Sample) -> Answer:
     a, b = prepare(s.a, m), baseline(s, m.baseline)
-    tiles = patches(s.spatial(), m.patch_size)
+    morf, lerf = (
+        np.array([f(m, s, s.without(order[:k], b)) for k in sizes(a.size, m)])
+        for order in (descending(a), ascending(a))
+    )
+    return area(lerf) - area(morf), lerf - morf
+
+
+def _by_place(s: Sample, a: np.ndarray) -> np.ndarray:
+    """The map [space], summed over the channels where it has them."""
     channels = s.channel_axis is not None and s.features_with_channels()
-    by_place = a.sum(s.channel_axis) if channels else a
-    order = descending(np.array([by_place[t].sum() for t in tiles]))[: m.n_regions]
-    x, curve = s.x, []
-    for k in order:
+    return a.sum(s.channel_axis) if channels else a
+
+
+def _patches_gone(m: Any, s: Sample, n: int | None) -> list[np.ndarray]:
+    """x with the first 1, 2, ... n patches in the order of their summed map at the baseline."""
+    a, x, b = _by_place(s, prepare(s.a, m)), s.x, baseline(s, m.baseline)
+    tiles, out = patches(s.spatial(), m.patch_size), []
+    for k in descending(np.array([a[t].sum() for t in tiles]))[:n]:
         x = np.where(s.over_space(tiles[k]), b, x)
-        curve.append(f(m, s, s.x) - f(m, s, x))
+        out.append(x)
+    return out
+
+
+def region_perturbation(m: Any, s: Sample) -> Answer:
+    curve = [f(m, s, s.x) - f(m, s, x) for x in _patches_gone(m, s, m.n_regions)]
     return sum(curve) / (len(curve) + 1), curve
+
+
+def selectivity(m: Any, s: Sample) -> Answer:
+    curve = [f(m, s, x) for x in _patches_gone(m, s, None)]
+    return area(curve), curve
 
 
 def faithfulness_correlation(m: Any, s: Sample) -> Answer:
@@ -79,6 +102,26 @@ def faithfulness_estimate(m: Any, s: Sample) -> Answer:
     groups = [order[k : k + n] for k in range(0, a.size, n)]
     drops = [f(m, s, s.x) - f(m, s, s.without(g, b)) for g in groups]
     return pearson([a.flat[g].sum() for g in groups], drops)
+
+
+def monotonicity_correlation(m: Any, s: Sample) -> Answer:
+    a, n = prepare(s.a, m), m.features_in_step
+    order = ascending(a)
+    groups = [order[k : k + n] for k in range(0, a.size, n)]
+    there = np.reshape(s.draws, (len(groups), m.n_samples, *s.x.shape))
+    effects = [
+        np.mean([(f(m, s, s.x) - f(m, s, s.without(g, u))) ** 2 for u in draws])
+        for g, draws in zip(groups, there, strict=True)
+    ]
+    return spearman([a.flat[g].sum() for g in groups], effects)
+
+
+def monotonicity(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    order = ascending(a)
+    curve = [f(m, s, s.without(order[k:], b)) for k in (0, *sizes(a.size, m))]
+    kept = [after >= before for before, after in pairwise(curve)]
+    return float(all(kept)) if m.strict else sum(kept) / len(kept)
 
 
 def subset_sizes(m: Any, n: int) -> list[int]:
