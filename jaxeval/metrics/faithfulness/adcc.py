@@ -25,8 +25,9 @@ def adcc(
     0.6
     """
     parts = jnp.stack([coherency, 1 - complexity, 1 - drop])
-    bad = (parts <= 0).any()
-    return jnp.where(bad, 0.0, 3 / (1 / jnp.where(bad, 1, parts)).sum()) + 0 * parts.sum()
+    zero = parts <= 0
+    mean = 3 / (1 / jnp.where(zero, 1, parts)).sum()
+    return jnp.where(zero.any(), 0 * parts.sum(), mean)
 
 
 @pytree
@@ -38,7 +39,7 @@ class ADCC(Metric):
 
     coh: Pearson's correlation of the map with that of x m, from [-1, 1] to [0, 1]; com: the mean
     of m; drop: as `AverageDrop`. Higher is better, within [0, 1]; 0 where one part is 0. NaN
-    where the correlation is (a constant map).
+    where the correlation is (a constant map) and where f(x) is not above 0.
 
     Outcome: score [].
     """
@@ -53,9 +54,9 @@ class ADCC(Metric):
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         coherency = (1 + ops.pearson(sample.a, answer.attribution)) / 2
-        return jnp.stack([coherency, self.drop(reference, answer, sample.y)])
+        drop = ops.relative_drop(reference.logits, answer.logits, sample.y, self.output)
+        return jnp.stack([coherency, jnp.maximum(drop, 0)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         coherency, drop = measured[0]
-        drop = jnp.maximum(drop, 0) / self.value(reference, sample.y)
         return Outcome(score=adcc(coherency, ops.unit_range(sample.a).mean(), drop))

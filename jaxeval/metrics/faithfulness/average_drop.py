@@ -7,19 +7,20 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ... import ops
 from ...metric import Metric
 from ...perturb import SoftMask
 from ...types import Answer, Outcome, Query, Sample, pytree
 
 
-def average_drop(drop: Float[Array, ""], value: Float[Array, ""]) -> Float[Array, ""]:
-    """max(0, drop) / value, for drop = f(x) - f(x m) and value = f(x); NaN where f(x) is 0.
+def average_drop(drop: Float[Array, ""]) -> Float[Array, ""]:
+    """max(0, drop), for the relative drop (f(x) - f(x m)) / f(x).
 
     >>> import jax.numpy as jnp
-    >>> float(average_drop(jnp.array(0.2), jnp.array(0.8)))
-    0.25
+    >>> float(average_drop(jnp.array(0.25))), float(average_drop(jnp.array(-0.25)))
+    (0.25, 0.0)
     """
-    return jnp.where(value == 0, jnp.nan, jnp.maximum(drop, 0) / jnp.where(value == 0, 1, value))
+    return jnp.maximum(drop, 0)
 
 
 @pytree
@@ -29,8 +30,9 @@ class AverageDrop(Metric):
     .. math:: \frac{\max(0, \; f(x) - f(x \odot m))}{f(x)}, \quad
               m = \frac{a - \min a}{\max a - \min a}
 
-    Lower is better, within [0, 1] for probabilities. NaN where f(x) = 0. Meant for outputs that
-    are not negative. Shares its question with `IncreaseInConfidence` and `ADCC`.
+    Lower is better, within [0, 1] for probabilities. NaN where f(x) is not above 0 (a logit may
+    be). The mean over the samples is the paper's number. Shares its question with
+    `IncreaseInConfidence` and `ADCC`.
 
     Outcome: score [].
     """
@@ -44,7 +46,7 @@ class AverageDrop(Metric):
         return SoftMask()
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        return self.drop(reference, answer, sample.y)
+        return ops.relative_drop(reference.logits, answer.logits, sample.y, self.output)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=average_drop(measured[0], self.value(reference, sample.y)))
+        return Outcome(score=average_drop(measured[0]))

@@ -13,7 +13,6 @@ from ...perturb import RankedDeletion
 from ...perturb.deletion import check_steps
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
-
 ROUNDING = 16
 """Units in the last place by which equal outputs may differ."""
 

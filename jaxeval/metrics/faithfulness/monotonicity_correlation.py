@@ -19,7 +19,7 @@ def monotonicity_correlation(
     """Spearman's correlation of the groups' attributions with the effects of replacing them.
 
     >>> import jax
-    >>> v = jnp.arange(1.0, 5.0)
+    >>> v = jax.numpy.arange(1.0, 5.0)
     >>> round(float(monotonicity_correlation(v, v**3)), 4)
     1.0
     """

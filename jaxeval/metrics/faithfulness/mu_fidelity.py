@@ -36,9 +36,9 @@ class MuFidelity(Metric):
     Args:
       n_runs: number of sets.
       grid_size: cells along each spatial axis (at most its length).
-      subset_percent: share of the cells in a set, in (0, 1); at least one cell.
+      subset_percent: share of the cells in a set, in (0, 1], rounded; at least one cell.
       baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every set.
-      draws: the cells of each set, indices [n_runs, n] or [N, n_runs, n].
+      draws: the cells of each set, row-major indices [n_runs, n] or [N, n_runs, n], -1 for none.
 
     Outcome: score [].
     """
@@ -71,7 +71,7 @@ class MuFidelity(Metric):
         )
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        mass = jnp.where(query.aux, sample.spatial(sample.a), 0).sum()
+        mass = jnp.where(query.aux, sample.to_input(sample.a), 0).sum()
         return jnp.stack([mass, self.drop(reference, answer, sample.y)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:

@@ -25,12 +25,13 @@ def pgi(drops: Float[Array, " S"]) -> Float[Array, ""]:
 
 @pytree
 class PGI(Metric):
-    r"""Mean change of the output under noise on the most relevant features (prediction gap, important).
+    r"""Prediction gap on important features: mean change under noise on the most relevant ones.
 
     .. math:: \mathbb{E}_u \, \big| f(x) - f(x + u \odot 1[i \in T]) \big|,
               \quad u \sim N(0, \sigma^2)
 
-    T holds the top features by |a|. Higher is better. Never NaN.
+    T holds the top features by |a|; `PGU` takes the others, with the same noise. Higher is better.
+    Never NaN.
 
     Args:
       top_fraction: share of the features in T, rounded up, in (0, 1].
@@ -61,8 +62,8 @@ class PGI(Metric):
     def questions(self) -> RankedNoise:
         return RankedNoise(
             top=True,
-            fraction=self.top_fraction,
-            std=self.std,
+            share=self.top_fraction,
+            scale=self.std,
             n_samples=self.n_samples,
             draws=self.draws,
         )

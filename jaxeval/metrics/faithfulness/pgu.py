@@ -25,12 +25,13 @@ def pgu(drops: Float[Array, " S"]) -> Float[Array, ""]:
 
 @pytree
 class PGU(Metric):
-    r"""Mean change of the output under noise on all but the most relevant features (prediction gap, unimportant).
+    r"""Prediction gap on unimportant features: mean change under noise on all but the top ones.
 
     .. math:: \mathbb{E}_u \, \big| f(x) - f(x + u \odot 1[i \notin T]) \big|,
               \quad u \sim N(0, \sigma^2)
 
-    T holds the top features by |a|. Lower is better. Never NaN.
+    T holds the top features by |a|; `PGI` takes them, with the same noise. Lower is better.
+    Never NaN.
 
     Args:
       top_fraction: share of the features in T, rounded up, in (0, 1].
@@ -61,8 +62,8 @@ class PGU(Metric):
     def questions(self) -> RankedNoise:
         return RankedNoise(
             top=False,
-            fraction=self.top_fraction,
-            std=self.std,
+            share=self.top_fraction,
+            scale=self.std,
             n_samples=self.n_samples,
             draws=self.draws,
         )
