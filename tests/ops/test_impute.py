@@ -43,8 +43,8 @@ def test_as_a_sparse_solver(rng, shape, axis, share):
 
 
 def test_a_photo_with_wide_holes(rng):
-    """As many unknowns as a 224 x 224 image has; the matrix then has a condition near 1e5."""
-    x = gaussian_filter(rng.normal(size=(224, 224)), 3).astype(np.float32)
+    """Holes as wide as the image: in float32, differences of sums would be off by 1e-3."""
+    x = gaussian_filter(rng.normal(size=(112, 112)), 3).astype(np.float32)
     x = x / np.ptp(x)
     for name, gone in holes(x.shape, 0.99):
         if name in ("corner", "dots"):
