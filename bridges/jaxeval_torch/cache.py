@@ -25,7 +25,7 @@ def folder(cache: bool | str | os.PathLike[str]) -> Path | None:
     return Path(base) / "jaxeval" / "torch"
 
 
-def fingerprint(module: Any, inputs: dict[str, Any]) -> str:
+def fingerprint(module: Any, inputs: dict[str, Any], *settings: Any) -> str:
     """A digest of a module's architecture: its code, its settings, the shapes of its tensors.
 
     The values of the weights are no part of it: a kept graph holds none. What the digest cannot
@@ -39,7 +39,7 @@ def fingerprint(module: Any, inputs: dict[str, Any]) -> str:
     def add(*parts: Any) -> None:
         digest.update(repr(parts).encode())
 
-    add(FORMAT, torch.__version__, onnxscript.__version__)
+    add(FORMAT, torch.__version__, onnxscript.__version__, *settings)
     for name, tensor in inputs.items():
         add(name, str(tensor.dtype), tuple(tensor.shape[1:]))
     sources: dict[type, str] = {}

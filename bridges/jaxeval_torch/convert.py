@@ -128,9 +128,8 @@ def from_torch(
         raise TypeError(f"from_torch takes a torch.nn.Module, got {type(module).__name__}")
     inputs, names = named_inputs(example)
     # Compared on another number of rows than it is exported with.
-    inputs = {
-        k: t if len(t) > ROWS else torch.cat([t, t, t])[: ROWS + 1] for k, t in inputs.items()
-    }
+    if len(next(iter(inputs.values()))) <= ROWS:
+        inputs = {k: torch.cat([t, t, t])[: ROWS + 1] for k, t in inputs.items()}
     folder = cached.folder(cache)
     with in_evaluation(module), torch.no_grad():
         picked = Logits(module, names, output)
@@ -138,8 +137,7 @@ def from_torch(
         expected = picked(*on_device).detach().cpu().double().numpy()
         file = None
         if folder is not None:
-            of = {k: t for k, t in inputs.items()} | {"output": torch.zeros(1, *expected.shape[1:])}
-            file = folder / f"{cached.fingerprint(module, of)}.onnx"
+            file = folder / f"{cached.fingerprint(module, inputs, output)}.onnx"
             kept = cached.read(file)
             if kept is not None:
                 with contextlib.suppress(Exception):
@@ -318,6 +316,8 @@ def from_onnx(
             f"{type(model).__name__}"
         )
     if model.functions:
+        import onnx.inliner
+
         model = onnx.inliner.inline_local_functions(model)
     state = {
         name for n in model.graph.node if n.op_type == "BatchNormalization" for name in n.input[3:5]

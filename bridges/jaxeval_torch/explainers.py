@@ -323,7 +323,7 @@ class Zennit:
 
     def __call__(self, module: Any, inputs: Any, targets: Any) -> Any:
         import torch
-        from zennit.attribution import Gradient
+        from zennit.attribution import Gradient  # pyright: ignore[reportMissingImports]
 
         if hasattr(self.composite, "register"):
             attributor = Gradient(Logits(module, None, self.output), self.composite)
@@ -358,7 +358,7 @@ def shap_explainer(
       per_sample: see `torch_explainer`; None: for all but "DeepExplainer".
       settings: for ``shap_values``, such as ``nsamples``.
     """
-    import shap
+    import shap  # pyright: ignore[reportMissingImports]
     import torch
 
     in_torch = ("DeepExplainer", "GradientExplainer")

@@ -63,9 +63,9 @@ def _calls(picked: Logits, inputs: dict[str, Any]) -> list[tuple[str, np.ndarray
     def watch(name: str) -> Any:
         def hook(module: Any, given: Any, output: Any) -> None:
             first = output[0] if isinstance(output, tuple) and output else output
-            if isinstance(first, torch.Tensor) and first.dtype.is_floating_point:
-                if first.ndim and len(first) == n:
-                    seen.append((name, first.detach().cpu().numpy().copy()))
+            floating = isinstance(first, torch.Tensor) and first.dtype.is_floating_point
+            if floating and first.ndim and len(first) == n:
+                seen.append((name, first.detach().cpu().numpy().copy()))
 
         return hook
 

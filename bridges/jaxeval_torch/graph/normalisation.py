@@ -29,8 +29,8 @@ def batch_norm(node: Node, x: Any, scale: Any, shift: Any, mean: Any, var: Any) 
 
 def conv_batch_norm(conv_node: Node, node: Node, *given: Any) -> Any:
     """A convolution and the batch normalisation after it, as one convolution."""
-    *inputs, scale, shift, mean, var = given
-    x, w, b = (*inputs, None)[:3]
+    x, w, *bias, scale, shift, mean, var = given
+    b = bias[0] if bias else None
     scale = scale * lax.rsqrt(var + node.get("epsilon", 1e-5))
     w = w * scale.reshape(-1, *[1] * (w.ndim - 1))
     b = shift - mean * scale if b is None else shift + (b - mean) * scale

@@ -166,7 +166,10 @@ def pad(node: Node, x: Any, pads: Any = None, value: Any = None, axes: Any = Non
         widths[axis] = (low, high)
     mode = node.get("mode", "constant")
     # A negative amount takes entries away.
-    cut = tuple(slice(max(-low, 0), d - max(-high, 0)) for (low, high), d in zip(widths, x.shape))
+    cut = tuple(
+        slice(max(-low, 0), n - max(-high, 0))
+        for (low, high), n in zip(widths, x.shape, strict=True)
+    )
     x, widths = x[cut], [(max(low, 0), max(high, 0)) for low, high in widths]
     m = module(x, value)
     if mode == "constant":
