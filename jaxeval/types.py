@@ -120,8 +120,9 @@ class Model:
         None where every entry of x stands for itself. Tabular x [N, F] has none.
       host: False for JAX functions. "numpy" (or True) for any Python callable: it is called
         on the host, outside compiled programs, with NumPy arrays of a batch's real rows.
-        "jax" hands over `jax.Array`s instead (for dlpack). A callable that JAX cannot trace
-        is treated as "numpy" by the engine.
+        "jax" hands over `jax.Array`s instead (for dlpack); where it is a `jax.custom_vjp` that
+        answers in Python, it has input gradients, too, outside of `jax.jit`. A callable that JAX
+        cannot trace is treated as "numpy" by the engine.
     """
 
     apply: Callable[..., Any] = static()
@@ -146,13 +147,16 @@ class Model:
             return self.apply(self.params, x)
         try:
             given = jnp.asarray(x) if self.host == "jax" else np.asarray(x)
+            logits = self.apply(self.params, given)
+            # A "jax" callable with a gradient of its own may be differentiated: then this is one
+            # step of `jax.grad`, not yet an array with a value.
+            return logits if isinstance(logits, jax.Array) else jnp.asarray(np.asarray(logits))
         except jax.errors.TracerArrayConversionError as e:
             raise TypeError(
                 "this model is a host callable: it can be asked for outputs, but it cannot be "
                 "traced, so it has no input gradients; use an explainer that asks for outputs "
                 "only (Occlusion), or one of your own that answers on the host"
             ) from e
-        return jnp.asarray(np.asarray(self.apply(self.params, given)))
 
     def sample_channel_axis(self, ndim: int) -> int | None:
         """The channel axis of one sample with `ndim` axes, or None where there is none."""

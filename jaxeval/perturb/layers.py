@@ -87,6 +87,8 @@ def _layer_of(path: str) -> str:
         parts = parts[1:]
     if parts[-1] == "value" and len(parts) > 1:  # an NNX variable wraps its array
         parts = parts[:-1]
+    if len(parts) == 1 and "." in parts[0]:  # a flat name of torch's, such as "layer1.0.weight"
+        return parts[0].rpartition(".")[0]
     return "/".join(parts[:-1] or parts)
 
 

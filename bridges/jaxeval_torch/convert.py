@@ -1,0 +1,341 @@
+"""torch modules and ONNX files as JAX models."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxeval as je
+
+from . import cache as cached
+from .graph import ConversionError, Graph
+from .layers import find_layers
+from .logits import Logits, named_inputs
+from .tensors import device_of, in_evaluation, to_jax
+
+OPSET = 20
+TOLERANCE = 1e-4
+"""The largest difference from torch's logits, relative to the largest logit, that passes."""
+
+
+ROWS = 2
+"""Rows to export with: of one alone the exporter would take the batch for an axis of size 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Forward:
+    """The forward pass of a graph. Equal graphs share compiled programs.
+
+    params: {"params": {name: trained}, "state": {name: the rest}}.
+    """
+
+    graph: Graph
+    names: tuple[str, ...] | None = None
+    """The names of the inputs, where x is a dict."""
+    output: str = ""
+    layers: tuple[tuple[str, str], ...] | None = None
+    """(layer, the graph's name of its output): answers (logits, {layer: activations})."""
+    fold: bool = True
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        given = {**params["params"], **params["state"], **self.inputs(x)}
+        wanted = [self.output, *(value for _, value in self.layers or ())]
+        values = self.graph.run(given, wanted, fold=self.fold)
+        logits = jnp.asarray(values[self.output])
+        if self.layers is None:
+            return logits
+        return logits, {name: jnp.asarray(values[value]) for name, value in self.layers}
+
+    def inputs(self, x: Any) -> dict[str, Any]:
+        if self.names is not None:
+            if not isinstance(x, Mapping) or set(x) != set(self.names):
+                raise TypeError(
+                    f"this model takes a dict with the keys {', '.join(self.names)}, got "
+                    + (f"the keys {', '.join(map(str, x))}" if isinstance(x, Mapping) else _kind(x))
+                )
+            x = [x[name] for name in self.names]
+        elif not isinstance(x, (tuple, list)):
+            x = (x,)
+        if len(x) != len(self.graph.inputs):
+            raise TypeError(f"this model takes {len(self.graph.inputs)} inputs, got {len(x)}")
+        # Data is never known beforehand, even where the caller gives NumPy arrays.
+        return dict(zip(self.graph.inputs, map(jnp.asarray, x), strict=True))
+
+
+def _kind(x: Any) -> str:
+    return f"an array of shape {list(x.shape)}" if hasattr(x, "shape") else type(x).__name__
+
+
+def from_torch(
+    module: Any,
+    example: Any,
+    *,
+    output: str | int | None = None,
+    exact_layers: bool = False,
+    cache: bool | str | os.PathLike[str] = True,
+    channel_axis: int | None = 1,
+) -> je.Model:
+    """A torch module as a JAX model: a pure function, for `jax.jit`, `vmap` and `grad`.
+
+    The module is exported to ONNX in evaluation mode, with a batch of any size, and the graph is
+    run by JAX. Its logits on `example` are compared with torch's. The module is as before
+    afterwards, its training mode and ``requires_grad`` included; later changes of its weights do
+    not reach the model.
+
+    Args:
+      module: an `nn.Module` on any device; it may answer with a tensor, a tuple, a dict or a
+        dataclass.
+      example: inputs as the module takes them, with a leading sample axis: a tensor or array, a
+        tuple of them (positional), or a dict (by keyword). Token numbers and attention masks
+        may be integers. The model then takes x in the same form.
+      output: which part of the module's answer holds the logits [N, K]: a key, attribute or
+        position. None: the tensor itself, ``logits`` where there is one, else the first part
+        that fits.
+      exact_layers: give `Model.hidden` the output of every module inside, by its name (a module
+        called again is "name@2"), and keep every batch normalisation apart from its convolution.
+        Otherwise the two are computed as one, which is quicker and differs by rounding.
+      cache: keep the exported graph (without weights), in a folder of the user's or in the one
+        given here, for the next conversion of the same architecture.
+      channel_axis: as in `jaxeval.Model`.
+
+    The parameters are ``{"params": {name: array}, "state": {...}}`` under torch's own names;
+    "state" holds buffers, such as running statistics.
+
+    Raises:
+      ConversionError: the module cannot be exported (it branches on data), uses an operator that
+        is not known here, or gave other logits. `wrap_torch` runs any module, in torch.
+
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 3))
+    >>> model = from_torch(net, torch.zeros(2, 4))
+    >>> model(jnp.ones((5, 4))).shape, sorted(model.params["params"])
+    ((5, 3), ['0.bias', '0.weight', '2.bias', '2.weight'])
+    """
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"from_torch takes a torch.nn.Module, got {type(module).__name__}")
+    inputs, names = named_inputs(example)
+    # Compared on another number of rows than it is exported with.
+    if len(next(iter(inputs.values()))) <= ROWS:
+        inputs = {k: torch.cat([t, t, t])[: ROWS + 1] for k, t in inputs.items()}
+    folder = cached.folder(cache)
+    with in_evaluation(module), torch.no_grad():
+        picked = Logits(module, names, output)
+        on_device = [t.to(device_of(module)) for t in inputs.values()]
+        expected = picked(*on_device).detach().cpu().double().numpy()
+        file = None
+        if folder is not None:
+            file = folder / f"{cached.fingerprint(module, inputs, output)}.onnx"
+            kept = cached.read(file)
+            if kept is not None:
+                with contextlib.suppress(Exception):
+                    return _model(kept, picked, inputs, expected, exact_layers, channel_axis)
+        exported = _export(picked, on_device)
+        model = _model(exported, picked, inputs, expected, exact_layers, channel_axis)
+        if file is not None:
+            cached.write(file, exported)
+    return model
+
+
+def _export(picked: Logits, inputs: list[Any]) -> bytes:
+    """The ONNX graph of the module, without the values of its parameters and buffers."""
+    import torch
+
+    rows = [t[:ROWS] for t in inputs]
+    batch = torch.export.Dim("batch")
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                picked,
+                tuple(rows),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes={"given": tuple({0: batch} for _ in rows)},
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as e:
+        raise ConversionError(
+            f"torch could not export {type(picked.module).__name__} to ONNX: "
+            f"{_first_lines(e)}\nA forward pass that branches on the values of its input, or that "
+            "fixes the batch size, cannot be exported. jaxeval_torch.wrap_torch runs the module "
+            "in torch"
+        ) from e
+    assert program is not None
+    proto = program.model_proto
+    own = _tensors(picked.module)
+    for t in proto.graph.initializer:
+        t.name = name = t.name.removeprefix("module.") if _own(t.name, own) else t.name
+        if name in own:
+            kind, shape = t.data_type, list(t.dims)
+            t.Clear()
+            t.name, t.data_type = name, kind
+            t.dims.extend(shape)
+    for node in proto.graph.node:
+        for i, name in enumerate(node.input):
+            if _own(name, own):
+                node.input[i] = name.removeprefix("module.")
+    return proto.SerializeToString(deterministic=True)
+
+
+def _own(name: str, own: Mapping[str, Any]) -> bool:
+    return name.startswith("module.") and name.removeprefix("module.") in own
+
+
+def _tensors(module: Any) -> dict[str, Any]:
+    """All parameters and buffers by name; what is shared is there under every name."""
+    return {
+        **dict(module.named_buffers(remove_duplicate=False)),
+        **dict(module.named_parameters(remove_duplicate=False)),
+    }
+
+
+def _first_lines(e: BaseException) -> str:
+    cause: BaseException = e
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {' '.join(lines[:3])}"[:600]
+
+
+def _model(
+    exported: bytes,
+    picked: Logits,
+    inputs: dict[str, Any],
+    expected: np.ndarray,
+    exact_layers: bool,
+    channel_axis: int | None,
+) -> je.Model:
+    import onnx
+
+    proto = onnx.load_model_from_string(exported)
+    own = _tensors(picked.module)
+    trained = dict(picked.module.named_parameters(remove_duplicate=False))
+    used = [t.name for t in proto.graph.initializer if t.name in own]
+    graph = Graph(proto, used)
+    floating = {k: own[k] for k in used if own[k].dtype.is_floating_point}
+    # Whole numbers, such as tables of positions, decide shapes: they are part of the program.
+    graph = graph.with_constants({k: own[k].cpu().numpy() for k in used if k not in floating})
+    params = {
+        "params": {k: to_jax(t) for k, t in floating.items() if k in trained},
+        "state": {k: to_jax(t) for k, t in floating.items() if k not in trained},
+    }
+    forward = Forward(graph, picked.names, graph.outputs[0], fold=not exact_layers)
+    x = picked.as_given([to_jax(t) for t in inputs.values()])
+    with jax.default_matmul_precision("highest"):
+        check(forward, params, x, expected)
+        hidden = None
+        if exact_layers:
+            layers = find_layers(forward, params, x, picked, inputs)
+            hidden = dataclasses.replace(forward, layers=layers)
+    return je.Model(forward, params, hidden=hidden, channel_axis=channel_axis)
+
+
+def check(forward: Forward, params: Any, x: Any, expected: np.ndarray) -> None:
+    """The converted model gives the logits that torch gave."""
+    logits = np.asarray(jax.jit(forward)(params, x), np.float64)
+    if logits.shape != expected.shape:
+        raise ConversionError(
+            f"the converted model gives logits of shape {list(logits.shape)}, torch gave "
+            f"{list(expected.shape)}"
+        )
+    error = np.abs(logits - expected).max()
+    scale = np.abs(expected).max()
+    if not error <= TOLERANCE * scale:
+        row = int(np.unravel_index(np.abs(logits - expected).argmax(), logits.shape)[0])
+        raise ConversionError(
+            f"the converted model is not the module: the logits on the example differ by up to "
+            f"{error:.3g}, which is {error / scale:.3g} of the largest logit ({TOLERANCE:g} is "
+            f"allowed); row {row}: {_short(logits[row])} instead of {_short(expected[row])}"
+        )
+
+
+def _short(row: np.ndarray) -> str:
+    return np.array2string(row[:6], precision=4, separator=", ", threshold=6)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's messages about packages that are not there."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def from_onnx(
+    model: Any, *, output: str | None = None, fold: bool = True, channel_axis: int | None = 1
+) -> je.Model:
+    """An ONNX model as a JAX model.
+
+    Args:
+      model: the path of an ``.onnx`` file, its bytes, or an `onnx.ModelProto`.
+      output: the name of the graph's output that holds the logits [N, K]; None: the first.
+      fold: compute a convolution and the batch normalisation after it as one.
+      channel_axis: as in `jaxeval.Model`.
+
+    Its float weights are ``params["params"]`` under the file's names (running statistics are
+    "state"), so that they can be randomised; single numbers and whole ones are part of the
+    program. With several inputs the model takes a tuple. Nothing here can compare the answers:
+    do so where you have the original.
+
+    Raises:
+      ConversionError: operators that are not known here, all of them named.
+    """
+    import onnx
+
+    if isinstance(model, (str, os.PathLike)):
+        if not Path(model).exists():
+            raise FileNotFoundError(f"from_onnx: there is no file {os.fspath(model)!r}")
+        model = onnx.load(os.fspath(model))
+    elif isinstance(model, bytes):
+        model = onnx.load_model_from_string(model)
+    if not isinstance(model, onnx.ModelProto):
+        raise TypeError(
+            f"from_onnx takes the path of an .onnx file or an onnx.ModelProto, got "
+            f"{type(model).__name__}"
+        )
+    if model.functions:
+        import onnx.inliner
+
+        model = onnx.inliner.inline_local_functions(model)
+    state = {
+        name for n in model.graph.node if n.op_type == "BatchNormalization" for name in n.input[3:5]
+    }
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights = {
+        k: jnp.asarray(v)
+        for k, v in values.items()
+        if jnp.issubdtype(v.dtype, jnp.floating) and (v.size > 1 or k in state)
+    }
+    graph = Graph(model, weights)
+    if output is not None and output not in graph.outputs:
+        raise ValueError(
+            f"from_onnx: the graph has no output {output!r}, only {', '.join(graph.outputs)}"
+        )
+    params = {
+        "params": {k: v for k, v in weights.items() if k not in state},
+        "state": {k: v for k, v in weights.items() if k in state},
+    }
+    forward = Forward(graph, None, output or graph.outputs[0], fold=fold)
+    return je.Model(forward, params, channel_axis=channel_axis)

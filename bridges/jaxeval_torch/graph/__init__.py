@@ -1,0 +1,11 @@
+"""ONNX graphs as JAX functions."""
+
+from . import elementwise as elementwise
+from . import linear as linear
+from . import normalisation as normalisation
+from . import recurrent as recurrent
+from . import reduce as reduce
+from . import shapes as shapes
+from .interpreter import Graph as Graph
+from .table import OPERATORS as OPERATORS
+from .table import ConversionError as ConversionError

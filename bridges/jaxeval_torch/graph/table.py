@@ -1,0 +1,113 @@
+"""The table of ONNX operators, and what their functions are written with.
+
+An operator is one function ``f(node, *inputs) -> output`` (or a tuple of them). An input is a
+NumPy array where its value is known before any data is (shapes, indices, constants), a JAX array
+otherwise, None where it is left out. What is computed from NumPy arrays alone must stay one:
+shapes are made of it, and under `jax.jit` a shape cannot come out of traced data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPERATORS: dict[str, Callable[..., Any]] = {}
+"""ONNX operator -> the function that computes it."""
+
+
+class ConversionError(ValueError):
+    """A model that cannot be converted, or was not converted faithfully."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One operation of a graph: its operator, its attributes, the names it reads and writes."""
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    name: str = ""
+    scopes: tuple[str, ...] = ()
+    """The torch modules it belongs to, outermost first."""
+    opset: int = 20
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute; bytes come as a string."""
+        value = self.attributes.get(name, default)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def wants(self, i: int) -> bool:
+        """Is output i used by anyone?"""
+        return i < len(self.outputs) and self.outputs[i] != ""
+
+
+def operator(*names: str) -> Callable[[F], F]:
+    """Enters a function in the table, under the given names."""
+
+    def enter(f: F) -> F:
+        for name in names:
+            OPERATORS[name] = f
+        return f
+
+    return enter
+
+
+def is_known(*values: Any) -> bool:
+    """Are all of these values known before any data is?"""
+    return all(v is None or isinstance(v, (np.ndarray, np.generic)) for v in values)
+
+
+def module(*values: Any) -> ModuleType:
+    """NumPy where all values are known, else jax.numpy."""
+    return np if is_known(*values) else jnp
+
+
+def known(value: Any, what: str) -> np.ndarray:
+    """A value that decides a shape, or another thing that must be known before any data is."""
+    if not is_known(value):
+        raise ConversionError(
+            f"its {what} depends on the data, so its shape would, too; JAX compiles for fixed "
+            "shapes. jaxeval_torch.wrap_torch runs such a model in torch"
+        )
+    return np.asarray(value)
+
+
+def integers(value: Any, what: str) -> list[int]:
+    return [int(i) for i in known(value, what).reshape(-1)]
+
+
+def axes_of(node: Node, given: Any) -> tuple[int, ...] | None:
+    """Axes: an input since opset 13 or 18, an attribute before."""
+    if given is not None:
+        return tuple(integers(given, "axes"))
+    axes = node.get("axes")
+    return None if axes is None else tuple(axes)
+
+
+def by_channel(v: Any, ndim: int) -> Any:
+    """v [C], ready to broadcast against [N, C, ...] with `ndim` axes."""
+    return v.reshape((1, -1) + (1,) * (ndim - 2))
+
+
+def dtype_of(node: Node, name: str) -> np.dtype[Any]:
+    """The NumPy type of an attribute that holds an ONNX type."""
+    import onnx
+
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node.get(name)))
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """x as `dtype`, or as the type that JAX has in its place where x is traced."""
+    if is_known(x):
+        with np.errstate(all="ignore"):
+            return np.asarray(x).astype(dtype)
+    return x.astype(jax.dtypes.canonicalize_dtype(dtype))

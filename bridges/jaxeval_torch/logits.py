@@ -1,0 +1,106 @@
+"""What goes into a module and which part of its answer are the logits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .tensors import to_torch
+
+
+def named_inputs(example: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...] | None]:
+    """The example's tensors by name, and the keywords where it was a dict."""
+    names = None
+    if isinstance(example, Mapping):
+        parts, names = list(example.values()), tuple(map(str, example))
+    else:
+        parts = list(example) if isinstance(example, (tuple, list)) else [example]
+    tensors = []
+    for part in parts:
+        if not hasattr(part, "shape") or not hasattr(part, "dtype"):
+            raise TypeError(
+                "the example must be a tensor or array with a leading sample axis, or a tuple or "
+                f"dict of them, got a part of type {type(part).__name__}"
+            )
+        tensors.append(part.detach() if isinstance(part, torch.Tensor) else to_torch(part))
+    sizes = [list(t.shape) for t in tensors]
+    if not tensors or any(t.ndim < 1 or len(t) != len(tensors[0]) or not len(t) for t in tensors):
+        raise ValueError(
+            f"the parts of the example must have one leading sample axis, got the shapes {sizes}"
+        )
+    return dict(zip(names or [f"x{i}" for i in range(len(parts))], tensors, strict=True)), names
+
+
+class Logits(torch.nn.Module):
+    """A module with positional inputs that answers with its logits [N, K] alone."""
+
+    def __init__(
+        self, module: torch.nn.Module, names: tuple[str, ...] | None, output: str | int | None
+    ):
+        super().__init__()
+        self.module = module
+        self.names = names
+        self.output = output
+        self.training = False  # and the module keeps the mode that it is in
+
+    def forward(self, *given: torch.Tensor) -> torch.Tensor:
+        if self.names is None:
+            answer = self.module(*given)
+        else:
+            answer = self.module(**dict(zip(self.names, given, strict=True)))
+        return pick(answer, self.output)
+
+    def as_given(self, parts: list[Any]) -> Any:
+        """Inputs in the form of the example: an array, a tuple or a dict."""
+        if self.names is not None:
+            return dict(zip(self.names, parts, strict=True))
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def pick(answer: Any, output: str | int | None) -> torch.Tensor:
+    """The logits [N, K] in a module's answer."""
+    parts = _parts(answer)
+    if output is not None:
+        if output not in parts:
+            raise ValueError(
+                f"output={output!r}: the module's answer has no such part, only "
+                f"{', '.join(map(repr, parts))}"
+            )
+        found = parts[output]
+        if not _fits(found):
+            raise ValueError(f"output={output!r}: wanted logits [N, K], got {_describe(found)}")
+        return found
+    if _fits(parts.get("logits")):
+        return parts["logits"]
+    for part in parts.values():
+        if _fits(part):
+            return part
+    raise ValueError(
+        "the module must answer with floating-point logits [N, K]; it gave "
+        + ", ".join(f"{k!r}: {_describe(v)}" for k, v in parts.items())
+    )
+
+
+def _parts(answer: Any) -> dict[Any, Any]:
+    if isinstance(answer, Mapping):
+        return dict(answer)
+    if dataclasses.is_dataclass(answer) and not isinstance(answer, type):
+        return {f.name: getattr(answer, f.name) for f in dataclasses.fields(answer)}
+    if isinstance(answer, tuple) and hasattr(answer, "_fields"):
+        return dict(zip(answer._fields, answer, strict=True))
+    if isinstance(answer, (tuple, list)):
+        return dict(enumerate(answer))
+    return {0: answer}
+
+
+def _fits(v: Any) -> bool:
+    return isinstance(v, torch.Tensor) and v.ndim == 2 and v.dtype.is_floating_point
+
+
+def _describe(v: Any) -> str:
+    if isinstance(v, torch.Tensor):
+        return f"{str(v.dtype).removeprefix('torch.')}{list(v.shape)}"
+    return type(v).__name__

@@ -1,0 +1,97 @@
+"""Arrays between JAX, NumPy and torch, and modules that get back the mode they were in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def to_torch(x: Any, device: Any = None) -> Any:
+    """A tensor of its own with the values of x, on torch's `device`.
+
+    Handed over by dlpack where both are on one device, then copied: memory that is shared could
+    be written by torch, under an array that JAX takes for unchangeable.
+    """
+    import torch
+
+    device = torch.device("cpu" if device is None else device)
+    if isinstance(x, jax.Array):
+        if len(x.devices()) == 1 and next(iter(x.devices())).platform in ("cpu", "gpu", "cuda"):
+            if x.dtype == bool:  # older dlpack has no booleans
+                return torch.from_dlpack(x.astype(jnp.uint8)).to(device, torch.bool, copy=True)
+            return torch.from_dlpack(x).to(device, copy=True)
+        x = np.asarray(x)
+    return torch.from_numpy(np.array(x)).to(device)
+
+
+def to_jax(t: Any) -> jax.Array:
+    """An array of its own with the values of a tensor.
+
+    float64 becomes float32 where JAX has no 64 bits; whole numbers that do not fit in 32 bits are
+    refused.
+    """
+    import torch
+
+    t = t.detach()
+    if t.layout != torch.strided:
+        t = t.to_dense()
+    if not jax.config.read("jax_enable_x64"):
+        if t.dtype == torch.int64:
+            bounds = torch.iinfo(torch.int32)
+            if t.numel() and (int(t.max()) > bounds.max or int(t.min()) < bounds.min):
+                raise ValueError(
+                    f"the tensor holds whole numbers beyond 32 bits ({int(t.min())} .. "
+                    f"{int(t.max())}), which JAX would cut: set jax_enable_x64, or renumber them"
+                )
+            t = t.to(torch.int32)
+        elif t.dtype == torch.float64:
+            t = t.to(torch.float32)
+        elif t.dtype == torch.complex128:
+            t = t.to(torch.complex64)
+    # A copy, as torch may write to its own memory later.
+    t = t.resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+    if t.dtype == torch.bool:
+        return jnp.asarray(t.cpu().numpy())
+    if t.device.type not in ("cpu", "cuda") or (t.is_cuda and not _has_gpu()):
+        t = t.cpu()
+    return jax.dlpack.from_dlpack(t)
+
+
+def _has_gpu() -> bool:
+    return any(d.platform == "gpu" for d in jax.devices())
+
+
+def device_of(module: Any) -> Any:
+    """The device of a module's first tensor."""
+    import torch
+
+    first = next((t for t in (*module.parameters(), *module.buffers())), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextlib.contextmanager
+def in_evaluation(module: Any) -> Iterator[Any]:
+    """The module in evaluation mode; afterwards each part is back in its own, with its gradients.
+
+    ``requires_grad`` and ``grad`` of the parameters are as they were, too.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    grads = [(p, p.requires_grad, p.grad) for p in module.parameters()]
+    try:
+        # A part that is in the mode already is left alone: some do work when it changes.
+        if any(mode for _, mode in modes):
+            module.eval()
+        yield module
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for p, wants, grad in grads:
+            if p.requires_grad != wants:
+                p.requires_grad_(wants)
+            if p.grad is not grad:
+                p.grad = grad

@@ -1,0 +1,216 @@
+"""torch modules that stay in torch, as models for jaxeval."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxeval as je
+
+from .logits import pick
+from .tensors import device_of, in_evaluation, to_jax, to_torch
+
+
+@dataclasses.dataclass(eq=False)
+class InTorch:
+    """A module's logits and their gradients, computed by torch on its own device."""
+
+    module: Any
+    device: Any
+    output: str | int | None = None
+    kept: Any = None
+    """(x, tensor, logits) of the last forward pass that is going to be differentiated."""
+
+    def __call__(self, params: Any, x: Any) -> jax.Array:
+        return _in_torch(self, jnp.asarray(x))
+
+    def tensor(self, x: Any) -> Any:
+        """x on torch's device, floats in the module's own precision."""
+        import torch
+
+        t = to_torch(x, self.device)
+        if t.is_floating_point():
+            first = next((p for p in self.module.parameters() if p.is_floating_point()), None)
+            t = t.to(torch.float32 if first is None else first.dtype)
+        return t
+
+    def logits(self, t: Any) -> Any:
+        return pick(self.module(t), self.output)
+
+    def forward(self, x: Any) -> Any:
+        import torch
+
+        with in_evaluation(self.module), torch.no_grad():
+            return self.logits(self.tensor(x))
+
+    def differentiable(self, x: Any) -> tuple[Any, Any]:
+        """(the input as a tensor, the logits that depend on it)."""
+        import torch
+
+        t = self.tensor(x).requires_grad_()
+        with in_evaluation(self.module), torch.enable_grad(), _recurrent_gradients(self.module):
+            # Of a copy, as a module may write to what it is given.
+            return t, self.logits(t.clone())
+
+    def pull(self, t: Any, logits: Any, cotangent: Any) -> Any:
+        """The gradient of <logits, cotangent> with respect to t; the parameters' stay as they
+        are."""
+        import torch
+
+        ct = to_torch(cotangent, logits.device).to(logits.dtype)
+        return torch.autograd.grad(logits, t, ct)[0]
+
+
+@contextlib.contextmanager
+def _recurrent_gradients(module: Any) -> Iterator[None]:
+    """cuDNN's recurrent layers have gradients in training mode only; torch's own have them."""
+    import torch
+
+    recurrent = any(isinstance(m, torch.nn.RNNBase) for m in module.modules())
+    with torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext():
+        yield
+
+
+# Outside of jit both parts are called with arrays that have values.
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _in_torch(call: InTorch, x: jax.Array) -> jax.Array:
+    return to_jax(call.forward(x))
+
+
+def _ask(call: InTorch, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    call.kept = (x, *call.differentiable(x))
+    return to_jax(call.kept[-1]), x
+
+
+def _pull(call: InTorch, x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    kept, call.kept = call.kept, None
+    t, logits = kept[1:] if kept is not None and kept[0] is x else call.differentiable(x)
+    return (to_jax(call.pull(t, logits, cotangent)).astype(x.dtype),)
+
+
+_in_torch.defvjp(_ask, _pull)
+
+
+# Inside of jit: callbacks, which answer in NumPy.
+
+
+@dataclasses.dataclass(eq=False)
+class Callback:
+    """The same by callbacks, which a compiled program may contain."""
+
+    call: InTorch
+    classes: dict[Any, int] = dataclasses.field(default_factory=dict)
+    """{shape of one sample: the number of classes}."""
+
+    def __call__(self, params: Any, x: Any) -> jax.Array:
+        refuse_deadlock()
+        return _called_back(self, jnp.asarray(x))
+
+    def n_classes(self, shape: tuple[int, ...], dtype: Any) -> int:
+        if shape not in self.classes:
+            self.classes[shape] = self.call.forward(np.zeros((2, *shape), dtype)).shape[1]
+        return self.classes[shape]
+
+    def logits(self, shape: tuple[int, ...], x: Any) -> np.ndarray:
+        rows = np.asarray(x).reshape(-1, *shape)
+        out = to_numpy(self.call.forward(rows))
+        return out.reshape(*np.shape(x)[: np.ndim(x) - len(shape)], -1)
+
+    def gradient(self, shape: tuple[int, ...], x: Any, cotangent: Any) -> np.ndarray:
+        rows = np.asarray(x).reshape(-1, *shape)
+        ct = np.asarray(cotangent).reshape(len(rows), -1)
+        g = to_numpy(self.call.pull(*self.call.differentiable(rows), ct))
+        return g.reshape(np.shape(x)).astype(np.asarray(x).dtype)
+
+
+def to_numpy(t: Any) -> np.ndarray:
+    return t.detach().float().cpu().numpy()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _called_back(call: Callback, x: jax.Array) -> jax.Array:
+    shape = x.shape[1:]
+    out = jax.ShapeDtypeStruct((len(x), call.n_classes(shape, x.dtype)), jnp.float32)
+    return jax.pure_callback(
+        functools.partial(call.logits, shape), out, x, vmap_method="broadcast_all"
+    )
+
+
+def _called_back_ask(call: Callback, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _called_back(call, x), x
+
+
+def _called_back_pull(call: Callback, x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    out = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    f = functools.partial(call.gradient, x.shape[1:])
+    return (jax.pure_callback(f, out, x, cotangent, vmap_method="broadcast_all"),)
+
+
+_called_back.defvjp(_called_back_ask, _called_back_pull)
+
+
+def refuse_deadlock() -> None:
+    """Raises where a callback would wait for the thread that waits for the callback."""
+    if jax.default_backend() == "cpu" and jax.config.read("jax_cpu_enable_async_dispatch"):
+        raise RuntimeError(
+            "a torch module inside a compiled program would deadlock: on the CPU JAX runs "
+            'programs asynchronously. Call jax.config.update("jax_cpu_enable_async_dispatch", '
+            "False) before the first use of JAX (or set JAX_CPU_ENABLE_ASYNC_DISPATCH=0), or leave "
+            "out callback=True: the engine needs no callback"
+        )
+
+
+def wrap_torch(
+    module: Any,
+    device: Any = None,
+    *,
+    output: str | int | None = None,
+    callback: bool = False,
+    channel_axis: int | None = 1,
+) -> je.Model:
+    """A torch module as a model that answers in torch, one call a batch.
+
+    For modules that `from_torch` cannot convert. Metrics ask it for outputs; attribution methods
+    that need input gradients get them from torch's autograd, outside of `jax.jit`. What looks at
+    or changes parameters (MPRT) cannot be had. The module runs in evaluation mode and is as it
+    was after every call; arrays cross by dlpack.
+
+    Args:
+      module: an `nn.Module`; later changes of its weights show.
+      device: where it answers; None: where its parameters are. Elsewhere it is a copy.
+      output: as in `from_torch`.
+      callback: answer by callbacks, so that the model may be part of a compiled program
+        (`jax.jit`, `vmap`, `grad`, `jaxeval.as_function`). Refused on a CPU with asynchronous
+        dispatch, where it would deadlock.
+      channel_axis: as in `jaxeval.Model`.
+
+    >>> import torch
+    >>> model = wrap_torch(torch.nn.Linear(4, 3))
+    >>> model(jnp.ones((2, 4))).shape
+    (2, 3)
+    >>> jax.grad(lambda x: model(x).sum())(jnp.ones((2, 4))).shape
+    (2, 4)
+    """
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"wrap_torch takes a torch.nn.Module, got {type(module).__name__}")
+    here = device_of(module)
+    device = here if device is None else torch.device(device)
+    if device != here and any(True for _ in module.parameters()):
+        module = copy.deepcopy(module).to(device)
+    call = InTorch(module, device, output)
+    if callback:
+        refuse_deadlock()
+        return je.Model(Callback(call), {}, channel_axis=channel_axis)
+    return je.Model(call, {}, channel_axis=channel_axis, host="jax")

@@ -1,0 +1,123 @@
+"""The node tests that ONNX ships: one model of one operation each, with inputs and answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+from jaxeval_torch.graph import Graph
+from jaxeval_torch.graph.interpreter import CONTROL
+from jaxeval_torch.graph.table import OPERATORS
+
+# Beyond what a classifier's forward pass is made of.
+SKIP = {
+    "sequence types": ("sequence", "_seq", "optional", "identity_opt", "range_float_type_positive"),
+    "randomness, training": ("training", "_random", "bernoulli"),
+    "types that JAX or NumPy lack": ("FLOAT8", "FLOAT4", "FLOAT2", "INT4", "INT2", "STRING"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeTest:
+    name: str
+    model: Any
+    inputs: list[Any]
+    outputs: list[Any]
+    operators: frozenset[str]
+
+
+def _array(v: Any) -> np.ndarray:
+    import onnx
+
+    return onnx.numpy_helper.to_array(v) if isinstance(v, onnx.TensorProto) else np.asarray(v)
+
+
+def _operators(graph: Any) -> set[str]:
+    found = set()
+    for node in graph.node:
+        found.add(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::x")
+        for a in node.attribute:
+            if a.HasField("g"):
+                found |= _operators(a.g)
+    return found
+
+
+@functools.cache
+def node_tests() -> tuple[list[NodeTest], dict[str, int]]:
+    """The tests whose operators are all known, and how many of the others there are, by reason."""
+    from onnx.backend.test.loader import load_model_tests
+
+    tests, left = [], {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases = load_model_tests(kind="node")
+    for case in cases:
+        model = case.model
+        operators = _operators(model.graph)
+        infos = [*model.graph.input, *model.graph.output]
+        why = None
+        if not operators <= {*OPERATORS, *CONTROL}:
+            why = "operators that are not in the table"
+        elif not all(i.type.HasField("tensor_type") for i in infos):
+            why = "sequence types"
+        else:
+            for reason, words in SKIP.items():
+                if any(w in case.name for w in words):
+                    why = reason
+            if any(_odd_type(i) for i in infos):
+                why = "types that JAX or NumPy lack"
+        if why is None:
+            inputs, outputs = (list(map(_array, v)) for v in case.data_sets[0])
+            tests.append(NodeTest(case.name, model, inputs, outputs, frozenset(operators)))
+        else:
+            left[why] = left.get(why, 0) + 1
+    return tests, left
+
+
+def _odd_type(info: Any) -> bool:
+    import onnx
+
+    name = onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type)
+    return any(
+        w in name for w in ("FLOAT8", "FLOAT4", "INT4", "INT2", "UINT2", "STRING", "COMPLEX")
+    )
+
+
+# Inputs that decide a shape, by operator: they are known before any data is.
+SHAPES = {"Resize": ("roi", "scales"), "Upsample": ("scales",), "OneHot": ("depth",)}
+
+
+def run(test: NodeTest, jit: bool = True) -> list[Any]:
+    """Our outputs, with the floating-point inputs as traced arguments of a compiled program."""
+    with jax.enable_x64(True):
+        graph = Graph(test.model)
+        given = dict(zip(graph.inputs, test.inputs, strict=True))
+        known = {name for op in test.operators for name in SHAPES.get(op, ())}
+        traced = {
+            k: v
+            for k, v in given.items()
+            if jit
+            and jax.numpy.issubdtype(v.dtype, jax.numpy.floating)
+            and not (k in known or "range" in test.name)
+        }
+        rest = {k: v for k, v in given.items() if k not in traced}
+        out = (jax.jit if jit else lambda f: f)(lambda p: graph.run({**p, **rest}))(traced)
+        return [np.asarray(out[k]) for k in graph.outputs]
+
+
+def assert_right(test: NodeTest, outputs: list[Any]) -> None:
+    """To ONNX's own tolerance in float32, and to a few bits in shorter types."""
+    assert len(outputs) == len(test.outputs)
+    for ours, right in zip(outputs, test.outputs, strict=True):
+        assert ours.shape == right.shape
+        assert ours.dtype == right.dtype
+        if ours.dtype.kind in "fV":
+            loose = {"bfloat16": 2e-2, "float16": 5e-3}.get(str(ours.dtype), 1e-3)
+            ours, right = ours.astype(np.float64), right.astype(np.float64)
+            np.testing.assert_allclose(ours, right, rtol=loose, atol=loose * 1e-2)
+        else:
+            np.testing.assert_array_equal(ours, right)

@@ -1,0 +1,378 @@
+"""Torch modules as JAX models: logits, gradients, batches, names, and the module left alone."""
+
+import copy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from jaxeval_torch import ConversionError, convert, from_torch  # noqa: E402
+
+import jaxeval as je  # noqa: E402
+from tests.bridges.nets import NETS, Answers, Attention, Branches, LeNet, Out, build  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A cache of this run's own."""
+    return tmp_path_factory.mktemp("graphs")
+
+
+def relative(a, b):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    assert a.shape == b.shape
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+def answers(net, *x):
+    with torch.no_grad():
+        return net(*x).numpy()
+
+
+QUICK = ("cnn_1d", "lstm", "mlp", "residual")
+
+
+def nets(quick):
+    return [pytest.param(n, marks=() if n in quick else pytest.mark.slow) for n in NETS]
+
+
+@pytest.mark.parametrize("name", nets(QUICK))
+def test_logits_are_torchs_for_any_batch_under_jit_and_vmap(name, folder):
+    net, x = build(name, 5)
+    model = from_torch(net, x[:2], cache=folder)
+    apply = jax.jit(model.apply)
+    for n in (1, 3, 5):
+        assert relative(apply(model.params, x[:n].numpy()), answers(net, x[:n])) < 1e-5
+    one = jax.vmap(lambda v: model.apply(model.params, v[None])[0])
+    assert relative(one(x.numpy()), answers(net, x)) < 1e-5
+
+
+@pytest.mark.parametrize("name", nets(("mlp", "residual")))
+@pytest.mark.parametrize("exact", [False, True], ids=["folded", "exact"])
+def test_input_gradients_are_torchs_in_float64(name, exact, folder):
+    net, x = build(name, 3)
+    net, x = net.double(), x.double()
+    weights = torch.linspace(-1, 1, answers(net, x).shape[1], dtype=torch.float64)
+    t = x.clone().requires_grad_()
+    (net(t) @ weights).sum().backward()
+    with jax.enable_x64(True):
+        model = from_torch(net, x, cache=folder, exact_layers=exact)
+        w = jnp.asarray(weights.numpy())
+        f = jax.jit(jax.grad(lambda p, v: (model.apply(p, v) @ w).sum(), (0, 1)))
+        of_params, of_x = f(model.params, x.numpy())
+    assert relative(of_x, t.grad.numpy()) < 1e-6
+    largest = max(p.grad.abs().max().item() for p in net.parameters())
+    for key, p in net.named_parameters():  # some gradients are sums that cancel
+        np.testing.assert_allclose(of_params["params"][key], p.grad, rtol=0, atol=1e-6 * largest)
+
+
+@pytest.mark.parametrize("name", ["residual", pytest.param("gru", marks=pytest.mark.slow)])
+def test_parameters_have_torchs_names_and_values(name, folder):
+    net, x = build(name)
+    params = from_torch(net, x, cache=folder).params
+    assert sorted(params["params"]) == sorted(dict(net.named_parameters()))
+    floats = {k for k, b in net.named_buffers() if b.is_floating_point()}
+    assert set(params["state"]) == floats
+    for key, value in {**params["params"], **params["state"]}.items():
+        np.testing.assert_array_equal(value, net.state_dict()[key].numpy())
+
+
+def test_weights_are_arguments(folder):
+    net, x = build("residual", seed=0)
+    other, _ = build("residual", seed=1)
+    model = from_torch(net, x, cache=folder)
+    values = {k: jnp.asarray(v.numpy()) for k, v in other.state_dict().items()}
+    params = {part: {k: values[k] for k in model.params[part]} for part in model.params}
+    assert relative(model.apply(params, x.numpy()), answers(other, x)) < 1e-5
+
+
+def test_layers_have_torchs_outputs(folder):
+    net, x = build("residual")
+    model = from_torch(net, x, cache=folder, exact_layers=True)
+    logits, hidden = model.hidden(model.params, x.numpy())
+    assert relative(logits, answers(net, x)) < 1e-5
+    names = "0 1.conv1 1.bn1 1.act 1.conv2 1.bn2 1.act@2 1 2 3 4 5"
+    assert list(hidden) == names.split()
+    seen = {}
+    for name, part in net.named_modules():
+        part.register_forward_hook(lambda m, i, o, name=name: seen.setdefault(name, []).append(o))
+    answers(net, x)
+    for name, value in hidden.items():
+        base, _, time = name.partition("@")
+        assert relative(value, seen[base][int(time or 1) - 1].detach().numpy()) < 1e-5
+
+
+def test_layers_are_randomised_from_the_output(folder):
+    net, x = build("lenet", 3)
+    model = from_torch(net, x, cache=folder, exact_layers=True)
+    question = (
+        je.MPRT()
+        .questions()
+        .bind(model, je.Sample(x=x[0].numpy(), y=0, key=None, position=0, features=(1, 28, 28)))
+    )
+    assert [layer.name for layer in question.layers] == ["fc3", "fc2", "fc1", "conv2", "conv1"]
+    assert set(question.layers[0].leaves) == {"params/fc3.bias", "params/fc3.weight"}
+    out = je.score(je.MPRT(), model, x.numpy(), explainer=je.explain.Gradient())
+    assert out.curve.shape == (3, 5)
+    assert np.isfinite(out.score).all()
+
+
+def test_folding_differs_by_rounding_only(folder):
+    net, x = build("residual")
+    folded, exact = (from_torch(net, x, cache=folder, exact_layers=e) for e in (False, True))
+    ops = [
+        str(jax.make_jaxpr(m.apply)(m.params, x.numpy())).count(" mul ") for m in (folded, exact)
+    ]
+    assert ops[0] <= ops[1]
+    assert relative(folded(x.numpy()), exact(x.numpy())) < 1e-5
+    assert folded.hidden is None
+
+
+def test_equal_architectures_share_compiled_programs(folder):
+    (a, x), (b, _) = build("mlp", seed=0), build("mlp", seed=1)
+    one, two = from_torch(a, x, cache=folder), from_torch(b, x, cache=folder)
+    assert one.apply == two.apply
+    assert hash(one.apply) == hash(two.apply)
+    assert one.apply != from_torch(build("gru")[0], build("gru")[1], cache=folder).apply
+
+
+# Inputs and answers of other kinds.
+
+
+def tokens():
+    torch.manual_seed(3)
+    ids = torch.randint(0, 50, (4, 9))
+    mask = (torch.arange(9) < torch.tensor([[9], [4], [7], [1]])).long()
+    return Attention().eval(), ids, mask
+
+
+@pytest.mark.parametrize("form", [dict, pytest.param(tuple, marks=pytest.mark.slow)])
+def test_tokens_with_a_mask(form, folder):
+    net, ids, mask = tokens()
+    given = {"ids": ids, "mask": mask} if form is dict else form((ids, mask))
+    as_jax = lambda *v: dict(zip(("ids", "mask"), v)) if form is dict else v  # noqa: E731
+    model = from_torch(net, given, cache=folder)
+    with torch.no_grad():
+        right = net(ids, mask)["logits"].numpy()
+    for n in (1, 4):
+        x = as_jax(ids[:n].numpy(), mask[:n].numpy())
+        assert relative(jax.jit(model.apply)(model.params, x), right[:n]) < 1e-5
+    # Padding has no influence.
+    other = ids.clone()
+    other[mask == 0] = 1
+    x = as_jax(other.numpy(), mask.numpy())
+    assert relative(model.apply(model.params, x), right) < 1e-5
+
+
+def test_wrong_forms_of_input_are_refused(folder):
+    net, ids, mask = tokens()
+    model = from_torch(net, {"ids": ids, "mask": mask}, cache=folder)
+    with pytest.raises(TypeError, match="keys ids, mask, got the keys ids"):
+        model.apply(model.params, {"ids": ids.numpy()})
+    model = from_torch(net, (ids, mask), cache=folder)
+    with pytest.raises(TypeError, match="takes 2 inputs, got 1"):
+        model.apply(model.params, ids.numpy())
+
+
+@pytest.mark.parametrize(
+    ("wrap", "output"),
+    [
+        (lambda z: {"logits": z, "other": z * 2}, None),
+        (lambda z: {"other": z * 2, "scores": z}, "scores"),
+        (lambda z: (z, z * 2), None),
+        (lambda z: (z * 2, z), 1),
+        (lambda z: Out(torch.softmax(z, -1), z), "scores"),
+        (lambda z: (z[:, None, :] * 2, z), None),
+    ],
+)
+def test_answers_of_many_forms(wrap, output):
+    torch.manual_seed(0)
+    net, x = Answers(wrap).eval(), torch.randn(3, 5)
+    model = from_torch(net, x, output=output, cache=False)
+    assert relative(model(x.numpy()), net.fc(x).detach().numpy()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("wrap", "output", "says"),
+    [
+        (lambda z: {"a": z[0], "b": "text"}, None, r"'a': float32\[3\], 'b': str"),
+        (lambda z: {"a": z}, "logits", "no such part, only 'a'"),
+        (lambda z: {"a": z[0]}, "a", r"wanted logits \[N, K\], got float32\[3\]"),
+    ],
+)
+def test_answers_without_logits_are_refused(wrap, output, says):
+    with pytest.raises(ValueError, match=says):
+        from_torch(Answers(wrap), torch.randn(3, 5), output=output, cache=False)
+
+
+# What is refused.
+
+
+def test_a_branch_on_data_is_refused_and_the_message_says_what_to_do():
+    with pytest.raises(ConversionError, match="branches on the values") as e:
+        from_torch(Branches(), torch.randn(2, 5), cache=False)
+    assert "wrap_torch" in str(e.value)
+
+
+def test_other_logits_are_refused_with_the_numbers(monkeypatch, folder):
+    net, x = build("mlp")
+    moved = convert.to_jax
+    monkeypatch.setattr(convert, "to_jax", lambda t: moved(t) * 1.01)
+    with pytest.raises(ConversionError, match=r"differ by up to .* row \d: \[.*\] instead of"):
+        from_torch(net, x, cache=folder)
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "error", "says"),
+    [
+        (lambda x: x, torch.zeros(2, 5), TypeError, "torch.nn.Module, got function"),
+        (torch.nn.Linear(5, 3), "text", TypeError, "part of type str"),
+        (torch.nn.Linear(5, 3), torch.zeros(0, 5), ValueError, "leading sample axis"),
+        (torch.nn.Linear(5, 3), (torch.zeros(2, 5), torch.zeros(3)), ValueError, "leading sample"),
+    ],
+)
+def test_wrong_arguments_are_refused(module, example, error, says):
+    with pytest.raises(error, match=says):
+        from_torch(module, example, cache=False)
+
+
+# The module stays as it was.
+
+
+def test_the_module_is_left_as_it_was(folder):
+    net, x = build("residual")
+    net.train()
+    net[1].bn1.eval()
+    net[0].weight.requires_grad_(False)
+    net[5].bias.grad = torch.ones(4)
+    x.requires_grad_()
+    before, given = copy.deepcopy(net), x.detach().clone()
+    model = from_torch(net, x, cache=folder, exact_layers=True)
+    assert [m.training for m in net.modules()] == [m.training for m in before.modules()]
+    assert [p.requires_grad for p in net.parameters()] == [
+        p.requires_grad for p in before.parameters()
+    ]
+    for (key, a), b in zip(net.state_dict().items(), before.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+    assert torch.equal(net[5].bias.grad, torch.ones(4))
+    assert not net[1]._forward_hooks
+    assert torch.equal(x, given)
+    assert x.requires_grad
+    # It was converted as it answers in evaluation mode, and later changes do not reach it.
+    right = answers(net.eval(), x.detach())
+    with torch.no_grad():
+        net[5].weight.zero_()
+    assert relative(model(x.detach().numpy()), right) < 1e-5
+
+
+def test_a_failed_conversion_leaves_the_module_as_it_was():
+    net = Branches().train()
+    with pytest.raises(ConversionError):
+        from_torch(net, torch.randn(2, 5), cache=False)
+    assert net.training
+    assert net.fc.training
+
+
+# The cache.
+
+
+def test_a_kept_graph_is_used_again_with_other_weights(tmp_path, monkeypatch):
+    net, x = build("mlp", seed=0)
+    first = from_torch(net, x, cache=tmp_path)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 1
+    assert files[0].stat().st_size < 20_000  # no weights in it
+    monkeypatch.setattr(convert, "_export", None)  # would fail
+    other, _ = build("mlp", seed=1)
+    second = from_torch(other, x, cache=tmp_path)
+    assert first.apply == second.apply
+    assert relative(second(x.numpy()), answers(other, x)) < 1e-5
+
+
+def test_another_architecture_is_another_graph(tmp_path):
+    x = torch.randn(3, 5)
+    for make in (torch.nn.ReLU, torch.nn.Tanh, lambda: torch.nn.LeakyReLU(0.1), torch.nn.LeakyReLU):
+        net = torch.nn.Sequential(torch.nn.Linear(5, 5), make(), torch.nn.Linear(5, 3))
+        model = from_torch(net, x, cache=tmp_path)
+        assert relative(model(x.numpy()), answers(net, x)) < 1e-5
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+FACTOR = 1.0
+
+
+class Global(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.fc(x) * FACTOR
+
+
+def test_a_stale_or_broken_file_is_replaced(tmp_path, monkeypatch):
+    net, x = Global().eval(), torch.randn(3, 5)
+    from_torch(net, x, cache=tmp_path)
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)  # which no digest of the module sees
+    model = from_torch(net, x, cache=tmp_path)
+    assert relative(model(x.numpy()), answers(net, x)) < 1e-5
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"no graph")
+    model = from_torch(net, x, cache=tmp_path)
+    assert relative(model(x.numpy()), answers(net, x)) < 1e-5
+    assert file.stat().st_size > 100
+
+
+def test_where_the_cache_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXEVAL_CACHE", str(tmp_path / "a"))
+    net, x = build("mlp")
+    from_torch(net, x, cache=False)
+    assert not (tmp_path / "a").exists()
+    from_torch(net, x)
+    assert len(list((tmp_path / "a").iterdir())) == 1
+
+
+# With the engine.
+
+
+def test_metrics_and_explainers_take_it(folder):
+    net, x = build("lenet", 4)
+    model = from_torch(net, x, cache=folder)
+    results = je.evaluate(
+        model,
+        x.numpy(),
+        explainers={"Saliency": je.explain.Saliency(), "X": je.explain.InputXGradient()},
+        metrics={"flip": je.PixelFlipping(n_steps=4), "max": je.MaxSensitivity(n_samples=2)},
+        progress=False,
+    )
+    assert np.isfinite(results.to_dataframe()["score"]).all()
+
+
+def test_a_module_answers_alike_called_once_or_again():
+    """One module, two names, shared weights."""
+    torch.manual_seed(0)
+    shared = torch.nn.Linear(5, 5)
+    net = torch.nn.Sequential(shared, torch.nn.Tanh(), shared, torch.nn.Linear(5, 3)).eval()
+    x = torch.randn(3, 5)
+    model = from_torch(net, x, cache=False, exact_layers=True)
+    assert relative(model(x.numpy()), answers(net, x)) < 1e-5
+    assert len(model.params["params"]) == 4
+    hidden = model.hidden(model.params, x.numpy())[1]
+    with torch.no_grad():
+        assert relative(hidden["0"], shared(x).numpy()) < 1e-5
+        assert relative(hidden["0@2"], shared(torch.tanh(shared(x))).numpy()) < 1e-5
+
+
+def test_lenet_layers_with_a_pooling_called_twice(folder):
+    net, x = build("lenet")
+    assert isinstance(net, LeNet)
+    model = from_torch(net, x, cache=folder, exact_layers=True)
+    hidden = model.hidden(model.params, x.numpy())[1]
+    names = ["conv1", "pool", "conv2", "pool@2", "flatten", "fc1", "fc2", "fc3"]
+    assert list(hidden) == names
+    assert hidden["pool"].shape == (4, 6, 12, 12)
+    assert hidden["pool@2"].shape == (4, 16, 4, 4)

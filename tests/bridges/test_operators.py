@@ -1,0 +1,182 @@
+"""Every operator against the node tests that ONNX ships, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+from jaxeval_torch import ConversionError, from_onnx  # noqa: E402
+from jaxeval_torch.graph import OPERATORS  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
+
+from tests.bridges.onnx_nodes import assert_right, node_tests, run  # noqa: E402
+
+# What our operators refuse, and the word that says why.
+REFUSED = {
+    "test_gridsample_bicubic": "bilinear",
+    "test_gridsample_reflection_padding": "bilinear",
+    "test_gridsample_volumetric": "images",
+    "test_maxpool_with_argmax": "indices",
+}
+# Operators that have no node test of their own there.
+UNTESTED = {"GlobalLpPool", "ReverseSequence"}
+TRIED = ("Conv", "Gelu", "GroupNormalization", "LSTM", "Resize", "Slice", "Softmax")
+
+
+def refusal(name):
+    return next((why for start, why in REFUSED.items() if name.startswith(start)), None)
+
+
+def check(test):
+    if (why := refusal(test.name)) is None:
+        assert_right(test, run(test))
+        return True
+    with pytest.raises(ConversionError, match=why):
+        run(test)
+    return False
+
+
+@pytest.mark.slow
+def test_every_operator(capsys):
+    tests, left = node_tests()
+    wrong, right = {}, 0
+    for test in tests:
+        try:
+            right += check(test)
+        except Exception as e:
+            wrong[test.name] = str(e)
+    with capsys.disabled():
+        print(f"\nONNX node tests: {right} of {len(tests)} right; left out: {left}")
+    assert not wrong
+    assert right >= 1170
+    assert set(OPERATORS) - set().union(*(t.operators for t in tests)) == UNTESTED
+
+
+@pytest.mark.parametrize("operator", TRIED)
+def test_some_operators(operator):
+    tests = [t for t in node_tests()[0] if t.operators == {operator}]
+    assert tests
+    for test in tests[:6]:
+        assert check(test)
+
+
+def test_reverse_sequence():
+    node = helper.make_node("ReverseSequence", ["x", "n"], ["y"], batch_axis=0, time_axis=1)
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4]),
+            helper.make_tensor_value_info("n", TensorProto.INT64, [None]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 4])],
+    )
+    model = from_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    out = model.apply(model.params, (x, np.array([1, 4, 2])))
+    np.testing.assert_array_equal(out, [[0, 1, 2, 3], [7, 6, 5, 4], [9, 8, 10, 11]])
+
+
+def classifier(*nodes, opset=20, weights=()):
+    """x [N, 4] -> "out" [N, 3], by the given nodes."""
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [None, 3])],
+        [onnx.numpy_helper.from_array(v, k) for k, v in weights],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+W = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+PRODUCT = helper.make_node("MatMul", ["x", "w"], ["h"])
+
+
+def test_unknown_operators_are_all_named_before_anything_runs():
+    proto = classifier(
+        PRODUCT,
+        helper.make_node("Frobnicate", ["h"], ["i"]),
+        helper.make_node("Other", ["i"], ["out"], domain="com.example"),
+        weights=[("w", W)],
+    )
+    with pytest.raises(ConversionError, match=r"Frobnicate, com\.example::Other") as e:
+        from_onnx(proto)
+    assert "wrap_torch" in str(e.value)
+
+
+def test_a_file_and_its_bytes_are_the_model(tmp_path):
+    proto = classifier(PRODUCT, helper.make_node("Relu", ["h"], ["out"]), weights=[("w", W)])
+    onnx.save(proto, tmp_path / "m.onnx")
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    for given in (proto, tmp_path / "m.onnx", str(tmp_path / "m.onnx"), proto.SerializeToString()):
+        model = from_onnx(given)
+        np.testing.assert_allclose(model(x), np.maximum(x @ W, 0), rtol=1e-6, atol=1e-6)
+        assert list(model.params["params"]) == ["w"]
+    assert from_onnx(proto).apply == from_onnx(proto).apply
+    assert hash(from_onnx(proto).apply) == hash(from_onnx(proto).apply)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        (3, TypeError, "onnx.ModelProto"),
+        ("nowhere.onnx", FileNotFoundError, "nowhere.onnx"),
+    ],
+)
+def test_what_is_no_model_is_refused(given, error, says):
+    with pytest.raises(error, match=says):
+        from_onnx(given)
+
+
+def test_an_unknown_output_is_refused():
+    proto = classifier(PRODUCT, helper.make_node("Relu", ["h"], ["out"]), weights=[("w", W)])
+    with pytest.raises(ValueError, match="no output 'logits', only out"):
+        from_onnx(proto, output="logits")
+
+
+def test_a_shape_that_depends_on_data_is_refused():
+    proto = classifier(
+        PRODUCT,
+        helper.make_node("NonZero", ["h"], ["at"]),
+        helper.make_node("Cast", ["at"], ["out"], to=TensorProto.FLOAT),
+        weights=[("w", W)],
+    )
+    with pytest.raises(ConversionError, match="depends on the data") as e:
+        from_onnx(proto)(np.ones((2, 4), np.float32))
+    assert "NonZero" in str(e.value)
+
+
+def branching():
+    """out = relu(x w) if sum(x) > 0 else -x w."""
+
+    def branch(node):
+        out = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)
+        return helper.make_graph([node], node.output[0], [], [out])
+
+    return classifier(
+        PRODUCT,
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["more"]),
+        helper.make_node(
+            "If",
+            ["more"],
+            ["out"],
+            then_branch=branch(helper.make_node("Relu", ["h"], ["a"])),
+            else_branch=branch(helper.make_node("Neg", ["h"], ["b"])),
+        ),
+        weights=[("w", W), ("zero", np.float32(0).reshape(()))],
+    )
+
+
+def test_a_branch_on_data_is_taken_when_it_runs():
+    model = from_onnx(branching())
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    x = x * np.sign(x.sum())
+    apply = jax.jit(model.apply)
+    np.testing.assert_allclose(apply(model.params, x), np.maximum(x @ W, 0), atol=1e-6)
+    np.testing.assert_allclose(apply(model.params, -x), x @ W, atol=1e-6)
+    g = jax.grad(lambda v: model.apply(model.params, v).sum())(jnp.asarray(-x))
+    np.testing.assert_allclose(g, np.tile(-W.sum(1), (5, 1)), atol=1e-6)
