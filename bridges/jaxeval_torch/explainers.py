@@ -453,7 +453,9 @@ def lime_explainer(
         image = np.repeat(given, 3, 0) if len(given) == 1 else given
         if inputs.ndim != 4 or len(image) != 3:
             raise ValueError(f"LIME takes images [N, 1 or 3, H, W], got {list(inputs.shape)}")
-        options = {"num_features": 10**6, "progress_bar": False, **settings}
+        options = {"num_features": 10**6, **settings}
+        if "progress_bar" in inspect.signature(explainer.explain_instance).parameters:
+            options.setdefault("progress_bar", False)
         with _numpy_seed():
             found = explainer.explain_instance(
                 image.transpose(1, 2, 0), probabilities, labels=(label,), top_labels=None, **options

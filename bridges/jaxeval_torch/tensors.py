@@ -20,7 +20,7 @@ def to_torch(x: Any, device: Any = None) -> Any:
     import torch
 
     device = torch.device("cpu" if device is None else device)
-    if isinstance(x, jax.Array):
+    if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
         if len(x.devices()) == 1 and next(iter(x.devices())).platform in ("cpu", "gpu", "cuda"):
             if x.dtype == bool:  # older dlpack has no booleans
                 return torch.from_dlpack(x.astype(jnp.uint8)).to(device, torch.bool, copy=True)
