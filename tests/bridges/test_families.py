@@ -10,7 +10,7 @@ pytest.importorskip("onnxscript")
 
 from jaxeval_torch import from_torch  # noqa: E402
 
-from tests.bridges.installed import torchvision  # noqa: E402
+from tests.bridges.installed import mend_torchvision, torchvision  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +25,7 @@ def relative(a, b):
 
 
 def transformer(kind, attention):
+    mend_torchvision()  # which transformers looks for
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     if kind == "bert":
