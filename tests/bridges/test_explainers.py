@@ -316,7 +316,13 @@ def test_lime_of_tables_and_images(case, tabular):
     assert (np.sign(a) == np.sign(net[0].weight.detach().numpy()[y])).mean() > 0.6
 
     _, net, x, y = case
-    e = lime_explainer(LimeImageExplainer(), net, num_samples=30)
+    tiles = np.arange(9).reshape(3, 3).repeat(6, 0).repeat(6, 1)
+    e = lime_explainer(
+        LimeImageExplainer(), net, num_samples=30, segmentation_fn=lambda image: tiles
+    )
     a = np.asarray(e(None, x[:2], y[:2], keys(2)))
     assert a.shape == (2, 1, 18, 18)
-    assert len(np.unique(a[0])) > 1
+    for row in a[:, 0]:
+        assert [len(np.unique(row[tiles == i])) for i in range(9)] == [1] * 9
+        assert len(np.unique(row)) == 9
+    np.testing.assert_array_equal(e(None, x[1:2], y[1:2], keys(2)[1:]), a[1:])

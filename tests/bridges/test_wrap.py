@@ -76,10 +76,8 @@ def test_metrics_give_what_they_give_for_the_jax_model(case):
             metrics={
                 "flip": je.PixelFlipping(n_steps=4),
                 "infidelity": je.Infidelity(n_samples=4),
-                "other": je.RandomLogit(),
                 "sparse": je.Sparseness(),
-            }
-            | {},
+            },
             key=0,
             progress=False,
             batch_size=4,
@@ -88,13 +86,13 @@ def test_metrics_give_what_they_give_for_the_jax_model(case):
     metrics = scores(model), scores(wrap_torch(net))
     for a, b in zip(metrics[0]["score"], metrics[1]["score"], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    sensitive = {
-        k: np.asarray(
-            je.MaxSensitivity(n_samples=2)(m, x, y, explainer=je.explain.Saliency(), key=0)
+
+    for metric in (je.MaxSensitivity(n_samples=2), je.RandomLogit()):
+        ours, theirs = (
+            metric(m, x, y, explainer=je.explain.Saliency(), key=0)
+            for m in (wrap_torch(net), model)
         )
-        for k, m in (("jax", model), ("torch", wrap_torch(net)))
-    }
-    np.testing.assert_allclose(sensitive["torch"], sensitive["jax"], rtol=1e-4)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_one_call_of_the_module_for_a_batch_and_its_gradient(case):
