@@ -105,8 +105,9 @@ def from_torch(
       exact_layers: give `Model.hidden` the output of every module inside, by its name (a module
         called again is "name@2"), and keep every batch normalisation apart from its convolution.
         Otherwise the two are computed as one, which is quicker and differs by rounding.
-      cache: keep the exported graph (without weights), in a folder of the user's or in the one
-        given here, for the next conversion of the same architecture.
+      cache: keep the exported graph (without weights) for the next conversion of the same
+        architecture, in the folder given here or in $JAXEVAL_CACHE, by default in
+        ``~/.cache/jaxeval/torch``.
       channel_axis: as in `jaxeval.Model`.
 
     The parameters are ``{"params": {name: array}, "state": {...}}`` under torch's own names;

@@ -20,9 +20,11 @@ def to_torch(x: Any, device: Any = None) -> Any:
     import torch
 
     device = torch.device("cpu" if device is None else device)
-    if isinstance(x, jax.Array):
-        if len(x.devices()) == 1 and next(iter(x.devices())).platform in ("cpu", "gpu", "cuda"):
-            if x.dtype == bool:  # older dlpack has no booleans
+    if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
+        where = {d.platform for d in x.devices()}
+        shared = where == {"cpu"} or (where == {"gpu"} and device.type == "cuda")
+        if len(x.devices()) == 1 and shared:
+            if x.dtype == bool:  # not every dlpack has booleans
                 return torch.from_dlpack(x.astype(jnp.uint8)).to(device, torch.bool, copy=True)
             return torch.from_dlpack(x).to(device, copy=True)
         x = np.asarray(x)

@@ -154,7 +154,7 @@ def tokens():
 def test_tokens_with_a_mask(form, folder):
     net, ids, mask = tokens()
     given = {"ids": ids, "mask": mask} if form is dict else form((ids, mask))
-    as_jax = lambda *v: dict(zip(("ids", "mask"), v)) if form is dict else v  # noqa: E731
+    as_jax = lambda *v: dict(zip(("ids", "mask"), v, strict=True)) if form is dict else v  # noqa: E731
     model = from_torch(net, given, cache=folder)
     with torch.no_grad():
         right = net(ids, mask)["logits"].numpy()

@@ -1,8 +1,5 @@
 """Families of networks from other packages, where these are installed."""
 
-import sys
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +9,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from jaxeval_torch import from_torch  # noqa: E402
+
+from tests.bridges.installed import mend_torchvision, torchvision  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +25,7 @@ def relative(a, b):
 
 
 def transformer(kind, attention):
+    mend_torchvision()  # which transformers looks for
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     if kind == "bert":
@@ -121,28 +121,13 @@ FAMILIES = (
 )
 
 
-def torchvision_models():
-    """torchvision's networks; its own operators, which none of them uses, may be missing."""
-    try:
-        import torchvision.models
-    except ImportError:
-        pytest.skip("torchvision is not installed")
-    except RuntimeError:
-        for name in [n for n in sys.modules if n.startswith("torchvision")]:
-            del sys.modules[name]
-        missing = "torchvision._meta_registrations"
-        sys.modules[missing] = types.ModuleType(missing)
-        import torchvision.models
-    return torchvision.models
-
-
 def family(name):
     torch.manual_seed(0)
     options = {
         "googlenet": {"init_weights": False, "aux_logits": False, "transform_input": False},
         "inception_v3": {"init_weights": False, "aux_logits": True, "transform_input": False},
     }
-    net = getattr(torchvision_models(), name)(weights=None, **options.get(name, {})).eval()
+    net = getattr(torchvision().models, name)(weights=None, **options.get(name, {})).eval()
     for part in net.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.normal_(std=0.1)

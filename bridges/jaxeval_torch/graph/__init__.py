@@ -5,6 +5,7 @@ from . import linear as linear
 from . import normalisation as normalisation
 from . import recurrent as recurrent
 from . import reduce as reduce
+from . import sequences as sequences
 from . import shapes as shapes
 from .interpreter import Graph as Graph
 from .table import OPERATORS as OPERATORS

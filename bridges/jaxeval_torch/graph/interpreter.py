@@ -179,10 +179,7 @@ def _compute(node: Node, inputs: list[Any]) -> Any:
         return f(node, *inputs)
     # What is known before any data is stays so, whatever it is computed with.
     with jax.ensure_compile_time_eval():
-        results = f(node, *inputs)
-        if isinstance(results, tuple):
-            return tuple(v if v is None else np.asarray(v) for v in results)
-        return np.asarray(results)
+        return jax.tree.map(np.asarray, f(node, *inputs))
 
 
 def _branch(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:

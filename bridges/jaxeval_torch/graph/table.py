@@ -2,8 +2,9 @@
 
 An operator is one function ``f(node, *inputs) -> output`` (or a tuple of them). An input is a
 NumPy array where its value is known before any data is (shapes, indices, constants), a JAX array
-otherwise, None where it is left out. What is computed from NumPy arrays alone must stay one:
-shapes are made of it, and under `jax.jit` a shape cannot come out of traced data.
+otherwise, a list of either for a sequence, None where it is left out. What is computed from NumPy
+arrays alone must stay one: shapes are made of it, and under `jax.jit` a shape cannot come out of
+traced data.
 """
 
 from __future__ import annotations
@@ -63,7 +64,12 @@ def operator(*names: str) -> Callable[[F], F]:
 
 def is_known(*values: Any) -> bool:
     """Are all of these values known before any data is?"""
-    return all(v is None or isinstance(v, (np.ndarray, np.generic)) for v in values)
+    return all(
+        is_known(*v)
+        if isinstance(v, list)
+        else v is None or isinstance(v, (np.ndarray, np.generic))
+        for v in values
+    )
 
 
 def module(*values: Any) -> ModuleType:

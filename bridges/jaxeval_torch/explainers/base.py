@@ -1,0 +1,96 @@
+"""A function of torch tensors as an explainer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxeval as je
+
+from ..tensors import device_of, in_evaluation, to_jax, to_torch
+
+
+@dataclasses.dataclass(frozen=True)
+class TorchExplainer:
+    """``fn(module, inputs, targets) -> attributions`` as an explainer: tensors in, a tensor out.
+
+    The random numbers that it draws from torch are seeded with the sample's key, and torch's own
+    stream goes on afterwards as if nothing had been drawn.
+    """
+
+    fn: Callable[[Any, Any, Any], Any]
+    module: Any
+    device: Any
+    per_sample: bool = False
+
+    def __call__(self, model: Any, x: Any, y: Any, keys: Any) -> jax.Array:
+        parts = [slice(i, i + 1) for i in range(len(x))] if self.per_sample else [slice(None)]
+        maps = [self._maps(x[p], y[p], None if keys is None else keys[p]) for p in parts]
+        return jax.numpy.concatenate(maps) if self.per_sample else maps[0]
+
+    def _maps(self, x: Any, y: Any, keys: Any) -> jax.Array:
+        import torch
+
+        inputs = to_torch(x, self.device)
+        first = next((p for p in self.module.parameters() if p.is_floating_point()), None)
+        if first is not None and inputs.is_floating_point():
+            inputs = inputs.to(first.dtype)
+        targets = to_torch(y, self.device).long()
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with in_evaluation(self.module), torch.random.fork_rng(devices=cuda), torch.enable_grad():
+            if keys is not None:
+                torch.manual_seed(seed_of(keys))
+            a = self.fn(self.module, inputs, targets)
+        a = a[0] if isinstance(a, (tuple, list)) and len(a) == 1 else a
+        if not isinstance(a, torch.Tensor):
+            a = torch.as_tensor(np.asarray(a))
+        return to_jax(a)
+
+
+def seed_of(keys: Any) -> int:
+    """A seed from the first sample's key."""
+    words = np.asarray(jax.random.key_data(keys[:1])).reshape(-1)
+    return int(words[-1]) ^ int(words[0]) << 31
+
+
+def torch_explainer(
+    fn: Callable[[Any, Any, Any], Any], module: Any, *, device: Any = None, per_sample: bool = False
+) -> je.Host:
+    """Any function of torch tensors as an explainer for `jaxeval.evaluate`.
+
+    Args:
+      fn: ``(module, inputs [N, ...], targets [N]) -> attributions``, a tensor or array in the
+        shape of the inputs, or with a channel axis of size 1 or none (pixel maps).
+      module: the module that is explained; it is in evaluation mode while `fn` runs, and gets
+        back its mode and its ``requires_grad``.
+      per_sample: call it for one sample at a time, each with its own seed, so that a random
+        method's maps do not depend on the batch.
+    """
+    import torch
+
+    if not callable(fn):
+        raise TypeError(f"torch_explainer: fn must be callable, got {type(fn).__name__}")
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            f"torch_explainer: module must be an nn.Module, got {type(module).__name__}"
+        )
+    device = device_of(module) if device is None else torch.device(device)
+    return je.Host(TorchExplainer(fn, module, device, per_sample), arrays="jax")
+
+
+@contextlib.contextmanager
+def numpy_seed() -> Iterator[None]:
+    """NumPy's global stream, seeded by torch's, which is the sample's; afterwards as before."""
+    import torch
+
+    state = np.random.get_state()
+    np.random.seed(int(torch.randint(2**31 - 1, ())))
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

@@ -1,0 +1,225 @@
+"""Attribution methods of captum as explainers."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxeval as je
+from jaxeval import check
+
+from ..logits import Logits
+from ..tensors import to_torch
+from .base import torch_explainer
+
+# Methods of captum whose maps of one sample depend on what was drawn for the others.
+RANDOM = (
+    "DeepLiftShap",
+    "GradientShap",
+    "KernelShap",
+    "LayerGradientShap",
+    "Lime",
+    "NoiseTunnel",
+    "ShapleyValueSampling",
+    "ShapleyValues",
+)
+
+
+def captum_explainer(
+    method: Any,
+    module: Any = None,
+    *,
+    layer: str | Any = None,
+    target: Any = "label",
+    output: str | int | None = None,
+    interpolate: str | None = None,
+    per_sample: bool | None = None,
+    device: Any = None,
+    **settings: Any,
+) -> je.Host:
+    """An attribution method of captum as an explainer for `jaxeval.evaluate`.
+
+    It is called once a batch, on the module's device.
+
+    Args:
+      method: the name of a class in `captum.attr`, or any object with captum's ``attribute``.
+      module: the module that is explained; an object may bring its own.
+      layer: for methods of a layer, its name (``"layer4.1.conv2"``) or the module itself. The
+        result is summed over the layer's channels and interpolated to the input's size, as
+        pixel maps.
+      target: "label" explains the run's y; None, a class or captum's tuples go on as they are; a
+        function makes them from y.
+      output: which part of the module's answer the logits are, as in `from_torch`.
+      interpolate: the mode of `torch.nn.functional.interpolate`; None: "bilinear" for images,
+        "linear" for series.
+      per_sample: see `torch_explainer`; None: for the methods of captum that draw at random.
+      settings: for the constructor and for ``attribute``: ``n_steps``, ``baselines`` (a number,
+        an array or tensor, or a function of the inputs), ``internal_batch_size``, ...
+
+    >>> import torch
+    >>> net = torch.nn.Linear(4, 3)
+    >>> ig = captum_explainer("IntegratedGradients", net, n_steps=8)
+    >>> ig(None, jax.numpy.ones((2, 4)), jax.numpy.zeros(2, int), None).shape
+    (2, 4)
+    """
+    import captum.attr
+    import torch
+
+    if isinstance(method, str):
+        known = [k for k, v in vars(captum.attr).items() if hasattr(v, "attribute")]
+        if method not in known:
+            raise ValueError(
+                f"captum.attr has no method {method!r}{check.did_you_mean(method, known)}"
+            )
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(
+                f"captum_explainer({method!r}, module): module must be an nn.Module, got "
+                f"{type(module).__name__}"
+            )
+        kind = getattr(captum.attr, method)
+        if "attribution_method" in inspect.signature(kind).parameters:
+            raise TypeError(
+                f"captum's {method} works on another method: give the object, "
+                f"{method}(Saliency(module))"
+            )
+        made, given = _split(kind, settings)
+        explained = Logits(module, None, output)
+        if "layer" in inspect.signature(kind).parameters:
+            if layer is None:
+                raise TypeError(f"captum's {method} explains a layer: give layer=, its name")
+            made["layer"] = _layer(module, layer)
+        elif layer is not None:
+            raise TypeError(f"captum's {method} explains no layer: leave out layer=")
+        instance = kind(explained, **made)
+    else:
+        if not hasattr(method, "attribute"):
+            raise TypeError(
+                "captum_explainer takes the name of a captum method or an object with "
+                f".attribute, got {type(method).__name__}"
+            )
+        instance, given = method, settings
+        module = module if module is not None else _module_of(instance)
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError("captum_explainer(object, module): give the module that it explains")
+    accepted = inspect.signature(instance.attribute).parameters
+    free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    unknown = [k for k in given if k not in accepted and not free]
+    if unknown:
+        raise TypeError(
+            f"captum's {type(instance).__name__} has no setting {unknown[0]!r}"
+            f"{check.did_you_mean(unknown[0], accepted)}"
+        )
+    call = Captum(
+        instance,
+        given,
+        target if "target" in accepted or free else None,
+        bool(layer is not None or hasattr(instance, "layer")),
+        interpolate,
+    )
+    if per_sample is None:
+        per_sample = type(instance).__name__ in RANDOM
+    return torch_explainer(call, module, device=device, per_sample=per_sample)
+
+
+@dataclasses.dataclass(frozen=True)
+class Captum:
+    instance: Any
+    settings: Mapping[str, Any]
+    target: Any
+    of_layer: bool
+    interpolate: str | None
+
+    def __call__(self, module: Any, inputs: Any, targets: Any) -> Any:
+        settings = {k: self._as_tensor(k, v, inputs) for k, v in self.settings.items()}
+        if isinstance(self.target, str):
+            settings["target"] = targets
+        elif callable(self.target):
+            settings["target"] = self.target(targets)
+        elif self.target is not None:
+            settings["target"] = self.target
+        a = self.instance.attribute(inputs, **settings)
+        if settings.get("return_convergence_delta"):
+            a = a[0]
+        a = a[0] if isinstance(a, tuple) else a
+        if not self.of_layer or a.shape == inputs.shape:
+            return a
+        return upsampled(a, inputs, self.interpolate)
+
+    def _as_tensor(self, name: str, v: Any, inputs: Any) -> Any:
+        import torch
+
+        if name not in ("baselines", "feature_mask", "stdevs"):
+            return v
+        if callable(v):
+            v = v(inputs)
+        if isinstance(v, (np.ndarray, jax.Array)):
+            v = to_torch(v)
+        if isinstance(v, torch.Tensor) and v.ndim:
+            v = v.to(inputs.device, inputs.dtype if v.is_floating_point() else None)
+            if v.ndim == inputs.ndim - 1:
+                v = v[None]
+            # One baseline for all is spread over the batch; a distribution of them is not.
+            if len(v) == 1 and name == "baselines" and not _is_distribution(self.instance):
+                v = v.expand_as(inputs)
+        return v
+
+
+def _is_distribution(instance: Any) -> bool:
+    return "Shap" in type(instance).__name__
+
+
+def upsampled(a: Any, inputs: Any, mode: str | None) -> Any:
+    """A layer's maps [N, C, ...] as pixel maps [N, 1, ...] of the input's size."""
+    import torch
+
+    if a.ndim != inputs.ndim or a.ndim < 3:
+        raise ValueError(
+            f"the layer's attributions {list(a.shape)} do not lie on the input {list(inputs.shape)}"
+            ": only a layer with the input's spatial axes can be laid over it"
+        )
+    mode = mode or {3: "linear", 4: "bilinear", 5: "trilinear"}[a.ndim]
+    smooth = mode in ("linear", "bilinear", "bicubic", "trilinear")
+    return torch.nn.functional.interpolate(
+        a.sum(1, keepdim=True),
+        size=inputs.shape[2:],
+        mode=mode,
+        align_corners=False if smooth else None,
+    )
+
+
+def _split(kind: type, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(for the constructor, for `attribute`)."""
+    own = set(inspect.signature(kind).parameters) - {"forward_func", "model"}
+    return (
+        {k: v for k, v in settings.items() if k in own},
+        {k: v for k, v in settings.items() if k not in own},
+    )
+
+
+def _layer(module: Any, layer: Any) -> Any:
+    if not isinstance(layer, str):
+        return layer
+    names = [name for name, _ in module.named_modules() if name]
+    if layer not in names:
+        raise ValueError(
+            f"layer={layer!r}: the module has no such part{check.did_you_mean(layer, names)}"
+        )
+    return module.get_submodule(layer)
+
+
+def _module_of(instance: Any) -> Any:
+    """The module inside an object of captum's, which may hold another object."""
+    import torch
+
+    for name in ("model", "forward_func", "attribution_method"):
+        found = getattr(instance, name, None)
+        if isinstance(found, torch.nn.Module):
+            return found
+        if hasattr(found, "attribute"):
+            return _module_of(found)
+    return None

@@ -1,0 +1,87 @@
+"""Explainers of the package shap."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import numpy as np
+
+import jaxeval as je
+from jaxeval import check
+
+from ..logits import Logits
+from ..tensors import device_of, to_torch
+from .base import numpy_seed, torch_explainer
+
+
+def shap_explainer(
+    method: Any,
+    module: Any,
+    background: Any = None,
+    *,
+    output: str | int | None = None,
+    per_sample: bool | None = None,
+    device: Any = None,
+    **settings: Any,
+) -> je.Host:
+    """A SHAP explainer of the package shap as an explainer for `jaxeval.evaluate`.
+
+    Args:
+      method: "DeepExplainer", "GradientExplainer" (in torch), "KernelExplainer",
+        "SamplingExplainer" or another of its classes that are made of a function and background
+        data (asked with rows [N, F] in NumPy), or an object with ``shap_values``.
+      background: samples in the form of the inputs.
+      per_sample: see `torch_explainer`; None: for all but "DeepExplainer".
+      settings: for ``shap_values``, such as ``nsamples``.
+    """
+    import shap  # pyright: ignore[reportMissingImports]
+    import torch
+
+    in_torch = ("DeepExplainer", "GradientExplainer")
+    if isinstance(method, str):
+        known = [k for k in vars(shap) if k.endswith("Explainer")]
+        if method not in known:
+            raise ValueError(f"shap has no {method!r}{check.did_you_mean(method, known)}")
+        if background is None:
+            raise TypeError(f"shap's {method} compares with background data: give background=")
+    name = method if isinstance(method, str) else type(method).__name__
+    torch_based = name in in_torch or "Deep" in name or "Gradient" in name
+    alone = Logits(module, None, output)
+    device = device_of(module) if device is None else torch.device(device)
+
+    @functools.cache
+    def explainer() -> Any:
+        if not isinstance(method, str):
+            return method
+        data = background if isinstance(background, torch.Tensor) else to_torch(background)
+        data = data.detach().to(device, torch.float32)
+        if torch_based:
+            return getattr(shap, method)(alone, data)
+        shape = data.shape[1:]
+
+        def logits(rows: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                t = torch.as_tensor(rows, dtype=torch.float32, device=device)
+                return alone(t.reshape(-1, *shape)).cpu().numpy()
+
+        return getattr(shap, method)(logits, data.reshape(len(data), -1).cpu().numpy())
+
+    def values(module: Any, inputs: Any, targets: Any) -> Any:
+        given = inputs if torch_based else inputs.reshape(len(inputs), -1).cpu().numpy()
+        options = dict(settings)
+        if "silent" in inspect.signature(explainer().shap_values).parameters:
+            options.setdefault("silent", True)
+        if name == "GradientExplainer":
+            options.setdefault("rseed", int(torch.randint(2**31 - 1, ())))
+        with numpy_seed():
+            found = explainer().shap_values(given, **options)
+        # A list with one array a class (old), or the classes along the last axis.
+        found = np.stack(found, -1) if isinstance(found, list) else np.asarray(found)
+        at = targets.cpu().numpy().reshape(-1, *[1] * (found.ndim - 1))
+        return np.take_along_axis(found, at, -1)[..., 0].reshape(inputs.shape)
+
+    if per_sample is None:
+        per_sample = name != "DeepExplainer"
+    return torch_explainer(values, module, device=device, per_sample=per_sample)

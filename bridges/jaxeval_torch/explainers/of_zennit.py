@@ -1,0 +1,46 @@
+"""Composites and attributors of zennit as explainers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jaxeval as je
+
+from ..logits import Logits
+from .base import torch_explainer
+
+
+def zennit_explainer(
+    composite: Any, module: Any, *, output: str | int | None = None, device: Any = None
+) -> je.Host:
+    """Rules of zennit as an explainer for `jaxeval.evaluate`.
+
+    Args:
+      composite: a zennit composite (``EpsilonPlusFlat()``; with its gradient attributor), or a
+        function ``module -> attributor``, such as
+        ``lambda m: SmoothGrad(m, noise_level=0.1, n_iter=20)``.
+      module, output, device: as in `captum_explainer`.
+
+    What flows back starts as the one-hot vector of the explained class.
+    """
+    return torch_explainer(Zennit(composite, output), module, device=device)
+
+
+@dataclasses.dataclass(frozen=True)
+class Zennit:
+    composite: Any
+    output: str | int | None
+
+    def __call__(self, module: Any, inputs: Any, targets: Any) -> Any:
+        import torch
+        from zennit.attribution import Gradient  # pyright: ignore[reportMissingImports]
+
+        if hasattr(self.composite, "register"):
+            attributor = Gradient(Logits(module, None, self.output), self.composite)
+        else:
+            attributor = self.composite(Logits(module, None, self.output))
+        with attributor:
+            return attributor(
+                inputs, lambda out: torch.nn.functional.one_hot(targets, out.shape[1]).to(out)
+            )[1]

@@ -1,0 +1,328 @@
+"""Attribution methods in torch as explainers: captum's, zennit's, shap's, LIME's and any other."""
+
+import jax
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+captum = pytest.importorskip("captum.attr")
+
+from jaxeval_torch import (  # noqa: E402
+    captum_explainer,
+    lime_explainer,
+    shap_explainer,
+    torch_explainer,
+    wrap_torch,
+    zennit_explainer,
+)
+
+import jaxeval as je  # noqa: E402
+from tests import networks  # noqa: E402
+from tests.bridges.installed import torchvision  # noqa: E402
+from tests.bridges.nets import Answers  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def case():
+    model, params = networks.smooth_cnn(seed=3)
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 3, 18, 18)).astype(np.float32)
+    return model, networks.smooth_cnn_torch(params), x, np.array([0, 1, 2, 3], np.int32)
+
+
+def keys(n=4):
+    return jax.random.split(jax.random.key(0), n)
+
+
+def both(case):
+    _, net, x, y = case
+    return net, torch.from_numpy(x.copy()), torch.from_numpy(y).long()
+
+
+def close(a, b, rtol=1e-5):
+    a, b = np.asarray(a), np.asarray(b)
+    np.testing.assert_allclose(a, b, rtol=0, atol=rtol * np.abs(b).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("Saliency", {}),
+        ("IntegratedGradients", {"n_steps": 6}),
+        ("IntegratedGradients", {"n_steps": 6, "internal_batch_size": 5, "baselines": 0.3}),
+        ("IntegratedGradients", {"n_steps": 6, "multiply_by_inputs": False}),
+        ("DeepLift", {}),
+        ("InputXGradient", {}),
+        ("Occlusion", {"sliding_window_shapes": (3, 6, 6), "strides": (3, 6, 6)}),
+    ],
+)
+def test_maps_are_captums(case, name, settings):
+    net, x, y = both(case)
+    made = {k: v for k, v in settings.items() if k == "multiply_by_inputs"}
+    given = {k: v for k, v in settings.items() if k not in made}
+    right = getattr(captum, name)(net, **made).attribute(x, target=y, **given)
+    ours = captum_explainer(name, net, **settings)(None, case[2], case[3], keys())
+    close(ours, right.detach())
+
+
+@pytest.mark.parametrize("form", ["one", "one with a batch axis", "tensor", "all", "function"])
+def test_baselines(case, form):
+    net, x, y = both(case)
+    one = np.random.default_rng(2).normal(size=x.shape[1:]).astype(np.float32)
+    full = np.broadcast_to(one, x.shape).copy()
+    given = {
+        "one": one,
+        "one with a batch axis": one[None],
+        "tensor": torch.from_numpy(one),
+        "all": full,
+        "function": lambda v: torch.from_numpy(full).to(v),
+    }[form]
+    right = captum.IntegratedGradients(net).attribute(
+        x, target=y, n_steps=4, baselines=torch.from_numpy(full)
+    )
+    e = captum_explainer("IntegratedGradients", net, n_steps=4, baselines=given)
+    close(e(None, case[2], case[3], keys()), right)
+
+
+def test_targets(case):
+    net, x, _ = both(case)
+    for target, right in ((2, 2), (lambda y: (y + 1) % 4, torch.tensor([1, 2, 3, 0]))):
+        e = captum_explainer("Saliency", net, target=target)
+        close(e(None, case[2], case[3], keys()), captum.Saliency(net).attribute(x, target=right))
+
+
+def test_an_object_of_captums(case):
+    net, x, y = both(case)
+    e = captum_explainer(captum.IntegratedGradients(net), n_steps=5)
+    close(
+        e(None, case[2], case[3], keys()),
+        captum.IntegratedGradients(net).attribute(x, target=y, n_steps=5),
+    )
+
+
+class Mine:
+    """Not of captum, but with its method."""
+
+    def attribute(self, inputs, target, scale=1.0):
+        return inputs * scale + target[:, None, None, None]
+
+
+def test_any_object_with_attribute(case):
+    _, net, x, y = case
+    e = captum_explainer(Mine(), net, scale=2.0)
+    close(e(None, x, y, keys()), 2 * x + y[:, None, None, None])
+
+
+@pytest.mark.parametrize("name", ["LayerGradCam", "LayerActivation", "LayerIntegratedGradients"])
+def test_layers_are_laid_over_the_input(case, name):
+    net, x, y = both(case)
+    settings = {"n_steps": 4} if "Integrated" in name else {}
+    target = {} if name == "LayerActivation" else {"target": y}
+    right = getattr(captum, name)(net, net.conv_2).attribute(x, **target, **settings)
+    right = torch.nn.functional.interpolate(right.sum(1, keepdim=True), (18, 18), mode="bilinear")
+    for layer in ("conv_2", net.conv_2):
+        e = captum_explainer(name, net, layer=layer, **settings)
+        a = e(None, case[2], case[3], keys())
+        assert a.shape == (4, 1, 18, 18)
+        close(a, right.detach())
+    nearest = captum_explainer(name, net, layer="conv_2", interpolate="nearest", **settings)
+    assert np.abs(nearest(None, case[2], case[3], keys()) - a).max() > 0
+
+
+def test_guided_grad_cam_has_the_inputs_shape(case):
+    _, net, x, y = case
+    a = captum_explainer("GuidedGradCam", net, layer="conv_2")(None, x, y, keys())
+    assert a.shape == x.shape
+
+
+def test_random_methods_depend_on_the_samples_key_alone(case):
+    _, net, x, y = case
+    tunnel = captum.NoiseTunnel(captum.Saliency(net))
+    e = captum_explainer(tunnel, nt_samples=3, stdevs=0.1)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    whole = np.asarray(e(None, x, y, keys()))
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(e(None, x, y, keys()), whole)
+    parts = [e(None, x[i : i + 2], y[i : i + 2], keys()[i : i + 2]) for i in (0, 2)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    other = e(None, x, y, jax.random.split(jax.random.key(1), 4))
+    assert np.abs(other - whole).max() > 0
+
+
+def test_gradient_shap_takes_a_distribution_of_baselines(case):
+    _, net, x, y = case
+    e = captum_explainer("GradientShap", net, baselines=np.zeros((2, 3, 18, 18), np.float32))
+    assert e(None, x, y, keys()).shape == x.shape
+
+
+def test_a_module_that_answers_with_a_dict():
+    torch.manual_seed(0)
+    net = Answers(lambda z: {"scores": z, "loss": z.sum()}).eval()
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    e = captum_explainer("Saliency", net, output="scores", abs=False)
+    a = e(None, x, np.array([0, 1, 2]), keys(3))
+    close(a, net.fc.weight.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda n: captum_explainer("IntegratedGradient", n), ValueError, "IntegratedGradients"),
+        (lambda n: captum_explainer("Saliency"), TypeError, "must be an nn.Module, got NoneType"),
+        (lambda n: captum_explainer("LayerGradCam", n), TypeError, "give layer="),
+        (lambda n: captum_explainer("Saliency", n, layer="conv_1"), TypeError, "no layer"),
+        (lambda n: captum_explainer("LayerGradCam", n, layer="conv2"), ValueError, "conv_2"),
+        (lambda n: captum_explainer("Saliency", n, steps=3), TypeError, "no setting 'steps'"),
+        (lambda n: captum_explainer("NoiseTunnel", n), TypeError, "give the object"),
+        (lambda n: captum_explainer(3, n), TypeError, "object with .attribute, got int"),
+        (lambda n: captum_explainer(Mine()), TypeError, "give the module"),
+        (lambda n: torch_explainer(3, n), TypeError, "fn must be callable"),
+        (lambda n: torch_explainer(len, len), TypeError, "must be an nn.Module"),
+    ],
+)
+def test_mistakes_are_named(case, call, error, says):
+    with pytest.raises(error, match=says):
+        call(case[1])
+
+
+def test_a_layer_without_space_cannot_be_laid_over(case):
+    _, net, x, y = case
+    e = captum_explainer("LayerActivation", net, layer="fc_1")
+    with pytest.raises(ValueError, match="do not lie on the input"):
+        e(None, x, y, keys())
+
+
+# Any function.
+
+
+def test_a_function_of_tensors_is_an_explainer_for_evaluate(case):
+    model, net, x, y = case
+    calls = []
+
+    def gradient(module, inputs, targets):
+        assert module is net
+        assert not module.training
+        calls.append(len(inputs))
+        inputs.requires_grad_()
+        module(inputs).gather(1, targets[:, None]).sum().backward()
+        return inputs.grad.abs()
+
+    net.train()
+    try:
+        for m in (model, wrap_torch(net)):
+            results = je.evaluate(
+                m,
+                x,
+                y,
+                explainers={
+                    "torch": torch_explainer(gradient, net),
+                    "captum": captum_explainer("Saliency", net),
+                    "jax": je.explain.Saliency(),
+                },
+                metrics={
+                    "flip": je.PixelFlipping(n_steps=3),
+                    "max": je.MaxSensitivity(n_samples=2),
+                },
+                key=0,
+                batch_size=4,
+                progress=False,
+            ).to_dataframe()
+            table = results.pivot_table("score", ["metric", "sample"], "explainer")
+            np.testing.assert_allclose(table["torch"], table["jax"], rtol=1e-4)
+            np.testing.assert_allclose(table["captum"], table["jax"], rtol=1e-4)
+        assert all(m.training for m in net.modules())
+        assert all(p.grad is None for p in net.parameters())
+        assert max(calls) == 4  # a batch a call
+    finally:
+        net.eval()
+
+
+def test_what_an_explainer_writes_to_changes_no_array(case):
+    _, net, x, y = case
+    given = jax.numpy.asarray(x)
+    e = torch_explainer(lambda m, v, t: v.zero_(), net)
+    assert not np.asarray(e(None, given, y, keys())).any()
+    np.testing.assert_array_equal(given, x)
+
+
+def test_metrics_that_change_parameters_refuse_them(case):
+    model, net, x, y = case
+    with pytest.raises((TypeError, ValueError), match=r"host|parameters|Host"):
+        je.MPRT()(model, x, y, explainer=captum_explainer("Saliency", net))
+
+
+# Other packages.
+
+
+def test_zennit(case):
+    torchvision()  # which zennit imports
+    pytest.importorskip("zennit")
+    from zennit.attribution import SmoothGrad
+    from zennit.composites import EpsilonPlus
+    from zennit.core import Composite
+
+    net, x, y = both(case)
+    x.requires_grad_()
+    (right,) = torch.autograd.grad(net(x).gather(1, y[:, None]).sum(), x)
+    close(zennit_explainer(Composite(), net)(None, case[2], case[3], keys()), right)
+    a = zennit_explainer(EpsilonPlus(), net)(None, case[2], case[3], keys())
+    assert a.shape == case[2].shape
+    assert np.abs(np.asarray(a) - right.numpy()).max() > 0
+    smooth = zennit_explainer(lambda m: SmoothGrad(m, noise_level=0.1, n_iter=3), net)
+    assert smooth(None, case[2], case[3], keys()).shape == case[2].shape
+
+
+@pytest.fixture(scope="module")
+def tabular():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 5)).astype(np.float32)
+    background = rng.normal(size=(20, 5)).astype(np.float32)
+    return torch.nn.Sequential(torch.nn.Linear(5, 4)).eval(), x, np.array([2, 0, 1]), background
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DeepExplainer", pytest.param("GradientExplainer", marks=pytest.mark.slow), "KernelExplainer"],
+)
+def test_shap_of_a_linear_model(tabular, name):
+    """Its values are w (x - mean of the background), whatever the method."""
+    pytest.importorskip("shap")
+    net, x, y, background = tabular
+    right = net[0].weight.detach().numpy()[y] * (x - background.mean(0))
+    settings = {} if name == "DeepExplainer" else {"nsamples": 64 if "K" in name else 2000}
+    e = shap_explainer(name, net, background, **settings)
+    a = np.asarray(e(None, x, y, keys(3)))
+    tolerance = 0.15 if name == "GradientExplainer" else 1e-3  # one draws from the background
+    close(a, right, tolerance)
+    np.testing.assert_array_equal(e(None, x, y, keys(3)), a)
+
+
+def test_lime_of_tables_and_images(case, tabular):
+    lime = pytest.importorskip("lime.lime_tabular")
+    from lime.lime_image import LimeImageExplainer
+
+    net, x, y, background = tabular
+    e = lime_explainer(
+        lime.LimeTabularExplainer(background, discretize_continuous=False), net, num_samples=400
+    )
+    state = np.random.get_state()[1].copy()
+    a = np.asarray(e(None, x, y, keys(3)))
+    assert a.shape == x.shape
+    np.testing.assert_array_equal(e(None, x, y, keys(3)), a)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert (np.sign(a) == np.sign(net[0].weight.detach().numpy()[y])).mean() > 0.6
+
+    _, net, x, y = case
+    tiles = np.arange(9).reshape(3, 3).repeat(6, 0).repeat(6, 1)
+    e = lime_explainer(
+        LimeImageExplainer(), net, num_samples=30, segmentation_fn=lambda image: tiles
+    )
+    a = np.asarray(e(None, x[:2], y[:2], keys(2)))
+    assert a.shape == (2, 1, 18, 18)
+    for row in a[:, 0]:
+        assert [len(np.unique(row[tiles == i])) for i in range(9)] == [1] * 9
+        assert len(np.unique(row)) == 9
+    np.testing.assert_array_equal(e(None, x[1:2], y[1:2], keys(2)[1:]), a[1:])
