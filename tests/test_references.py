@@ -200,10 +200,14 @@ def in_world(name: str, kinds: tuple[str, ...]) -> dict[str, Any]:
         return found
 
 
+BETWEEN = ("pixels_1", "last")
+"""Worlds whose features are laid out as in one of the others, and whose axes as in another."""
+
+
 def by_world(rows: list[str], worlds: tuple[str, ...]) -> list[Any]:
     """(row, world), each world on one worker, which compiles what its tests share once."""
     return [
-        pytest.param(row, name, id=f"{row}-@{name}")
+        pytest.param(row, name, id=f"{row}-@{name}", marks=[pytest.mark.slow] * (name in BETWEEN))
         for name in worlds
         for row in rows
         if name not in ROWS[row].skip
