@@ -38,7 +38,7 @@ def test_the_page_of_metrics_has_them_all():
 
 def rows_of(text):
     """The first cells of all tables: what is said of which metric of Quantus."""
-    return re.findall(r"^\| (\w+) \|", text, re.MULTILINE)
+    return [v for v in re.findall(r"^\| (\w+) \|", text, re.MULTILINE) if v != "Quantus"]
 
 
 def test_every_metric_of_quantus_is_compared():
@@ -48,7 +48,7 @@ def test_every_metric_of_quantus_is_compared():
     }
     said = rows_of(QUANTUS)
     assert len(said) == len(set(said))
-    assert set(said) - {"Quantus"} == theirs
+    assert set(said) == theirs
 
 
 @pytest.mark.parametrize("call", sorted(set(re.findall(r"`(je\.\w+\([^`]*\))`", QUANTUS))))
