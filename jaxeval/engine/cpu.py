@@ -31,6 +31,11 @@ MOST_POOLED = 25
 """Entries of a pooling window up to which its slices are written out."""
 COLUMNS = 64
 """Columns of the matrix of a banded convolution: wide enough for the matrix product to be fast."""
+ALIGNED = 8
+"""What the entries of a window's column are filled up to. A matrix product adds its terms up in
+lanes, so that sums of equal terms are equal to the last bit only where they lie alike; and equal
+they must be, or rounding would choose whom the maximum of a flat region belongs to.
+"""
 
 
 def suited(model: Model, x: Any, platform: str) -> Model:
@@ -163,18 +168,23 @@ class Convolution:
         blocks, span = -(-columns // t), (t - 1) * sw + kw
         missing = max(0, (blocks + 1) * t * sw - x.shape[2])
         x = jnp.pad(x, ((0, 0), (0, 0), (0, missing), (0, 0)))
+        # One column of the window after the other: [n, rows, width, kh c, and zeros].
+        rest = -(kh * c) % ALIGNED
+        columns_of = [x[:, i : i + (rows - 1) * sh + 1 : sh] for i in range(0, kh * dh, dh)]
+        nothing = jnp.zeros((*columns_of[0].shape[:3], rest), x.dtype)
+        x = jnp.concatenate([*columns_of, nothing], -1)
         # A block sees its own columns and, where kernels are wider than strides, some of the next.
         own, following = (
-            x[:, :, i : i + blocks * t * sw].reshape(len(x), -1, blocks, t * sw, c)
+            x[:, :, i : i + blocks * t * sw].reshape(len(x), rows, blocks, t * sw, -1)
             for i in (0, t * sw)
         )
         seen = jnp.concatenate([own, following], 3)[:, :, :, :span]
-        seen = seen.reshape(*seen.shape[:3], span * c)
-        seen = [seen[:, i : i + (rows - 1) * sh + 1 : sh] for i in range(0, kh * dh, dh)]
+        kernel = kernel.transpose(1, 0, 2, 3).reshape(kw, kh * c, o)
+        kernel = jnp.pad(kernel, ((0, 0), (0, rest), (0, 0)))
         shifts = range(0, t * sw, sw)
-        band = [jnp.pad(kernel, ((0, 0), (j, span - kw - j), (0, 0), (0, 0))) for j in shifts]
-        matrix = jnp.stack(band, 3).reshape(kh * span * c, t * o)
-        out = jnp.matmul(jnp.concatenate(seen, -1), matrix, precision=self.precision)
+        band = [jnp.pad(kernel, ((j, span - kw - j), (0, 0), (0, 0))) for j in shifts]
+        matrix = jnp.stack(band, 2).reshape(-1, t * o)
+        out = jnp.matmul(seen.reshape(*seen.shape[:3], -1), matrix, precision=self.precision)
         return out.reshape(len(x), rows, blocks * t, o)[:, :, :columns]
 
     def depthwise(self, x: Any, kernel: Any) -> Any:

@@ -94,6 +94,17 @@ def test_convolution(case: str, spatial: int, layout: str) -> None:
     same(convolve, x, kernel, gone="conv_general_dilated")
 
 
+@pytest.mark.parametrize("shape", [(6, 1, 5), (16, 6, 5), (16, 1, 3), (20, 1, 5), (10, 3, 3)])
+def test_a_flat_region_stays_flat(shape: tuple[int, int, int]) -> None:
+    """Else rounding would choose which of a window's equal entries has the maximum's gradient."""
+    o, c, side = shape
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.normal(size=(o, c, side, side)), jnp.float32)
+    x = jnp.asarray(rng.uniform(size=(8, c, 1, 1)), jnp.float32) * jnp.ones((28, 28))
+    out = jax.jit(Rewritten(lambda x: lax.conv(x, kernel, (1, 1), "VALID")))(x)
+    np.testing.assert_array_equal(out, jnp.broadcast_to(out[:, :, :1, :1], out.shape))
+
+
 @pytest.mark.parametrize("channels", [16, 64])
 def test_a_convolution_that_xla_runs_well_is_kept(channels: int) -> None:
     def convolve(x: Any, kernel: Any) -> Any:
