@@ -184,15 +184,22 @@ def _export(picked: Logits, inputs: list[Any]) -> bytes:
             t.Clear()
             t.name, t.data_type = name, kind
             t.dims.extend(shape)
-    for node in proto.graph.node:
-        for i, name in enumerate(node.input):
-            if _own(name, own):
-                node.input[i] = name.removeprefix("module.")
+    _rename(proto.graph, own)
     return proto.SerializeToString(deterministic=True)
 
 
 def _own(name: str, own: Mapping[str, Any]) -> bool:
     return name.startswith("module.") and name.removeprefix("module.") in own
+
+
+def _rename(graph: Any, own: Mapping[str, Any]) -> None:
+    """Parameters and buffers under torch's own names, also where a branch reads them."""
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if _own(name, own):
+                node.input[i] = name.removeprefix("module.")
+        for attribute in node.attribute:
+            _rename(attribute.g, own)
 
 
 def _tensors(module: Any) -> dict[str, Any]:

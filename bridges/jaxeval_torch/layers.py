@@ -63,8 +63,7 @@ def _calls(picked: Logits, inputs: dict[str, Any]) -> list[tuple[str, np.ndarray
     def watch(name: str) -> Any:
         def hook(module: Any, given: Any, output: Any) -> None:
             first = output[0] if isinstance(output, tuple) and output else output
-            floating = isinstance(first, torch.Tensor) and first.dtype.is_floating_point
-            if floating and first.ndim and len(first) == n:
+            if _is_activation(first, n):
                 seen.append((name, first.detach().cpu().numpy().copy()))
 
         return hook
@@ -80,6 +79,11 @@ def _calls(picked: Logits, inputs: dict[str, Any]) -> list[tuple[str, np.ndarray
         for hook in hooks:
             hook.remove()
     return seen
+
+
+def _is_activation(v: Any, n: int) -> bool:
+    floating = isinstance(v, torch.Tensor) and v.dtype.is_floating_point
+    return floating and v.ndim > 0 and len(v) == n
 
 
 def _agree(v: np.ndarray, seen: np.ndarray) -> bool:

@@ -89,10 +89,8 @@ def _parts(answer: Any) -> dict[Any, Any]:
         return dict(answer)
     if dataclasses.is_dataclass(answer) and not isinstance(answer, type):
         return {f.name: getattr(answer, f.name) for f in dataclasses.fields(answer)}
-    if isinstance(answer, tuple) and hasattr(answer, "_fields"):
-        return dict(zip(answer._fields, answer, strict=True))
-    if isinstance(answer, (tuple, list)):
-        return dict(enumerate(answer))
+    if isinstance(answer, (tuple, list)):  # named tuples have fields
+        return dict(zip(getattr(answer, "_fields", range(len(answer))), answer, strict=True))
     return {0: answer}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def to_torch(x: Any, device: Any = None) -> Any:
@@ -20,7 +21,7 @@ def to_torch(x: Any, device: Any = None) -> Any:
     import torch
 
     device = torch.device("cpu" if device is None else device)
-    if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
+    if isinstance(x, jax.Array) and not isinstance(x, Tracer):
         where = {d.platform for d in x.devices()}
         shared = where == {"cpu"} or (where == {"gpu"} and device.type == "cuda")
         if len(x.devices()) == 1 and shared:

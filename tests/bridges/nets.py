@@ -99,6 +99,17 @@ class Branches(nn.Module):
         return torch.tanh(self.fc(x)) if float(x.sum()) > 0 else self.fc(x)
 
 
+class Conditional(nn.Module):
+    """Branches on data in the form that torch can export, with weights in a branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 3), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cond(x.sum() > 0, lambda v: self.a(v), lambda v: torch.tanh(self.b(v)), (x,))
+
+
 class Mean(nn.Module):
     def __init__(self, *axes: int) -> None:
         super().__init__()

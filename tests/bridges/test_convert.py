@@ -13,7 +13,16 @@ pytest.importorskip("onnxscript")
 from jaxeval_torch import ConversionError, convert, from_torch  # noqa: E402
 
 import jaxeval as je  # noqa: E402
-from tests.bridges.nets import NETS, Answers, Attention, Branches, LeNet, Out, build  # noqa: E402
+from tests.bridges.nets import (  # noqa: E402
+    NETS,
+    Answers,
+    Attention,
+    Branches,
+    Conditional,
+    LeNet,
+    Out,
+    build,
+)
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +225,15 @@ def test_a_branch_on_data_is_refused_and_the_message_says_what_to_do():
     with pytest.raises(ConversionError, match="branches on the values") as e:
         from_torch(Branches(), torch.randn(2, 5), cache=False)
     assert "wrap_torch" in str(e.value)
+
+
+def test_a_branch_that_torch_can_export_is_taken_by_the_data():
+    torch.manual_seed(0)
+    net, x = Conditional().eval(), torch.randn(4, 5).abs()
+    model = from_torch(net, x, cache=False)
+    apply = jax.jit(model.apply)
+    for given in (x, -x):
+        assert relative(apply(model.params, given.numpy()), answers(net, given)) < 1e-5
 
 
 def test_other_logits_are_refused_with_the_numbers(monkeypatch, folder):
