@@ -11,10 +11,28 @@ from .base import SteppedExplainer as SteppedExplainer
 from .controls import Constant as Constant
 from .controls import Random as Random
 from .controls import Sobel as Sobel
+from .deconvolution import Deconvolution as Deconvolution
+from .deep_lift import DeepLift as DeepLift
+from .deep_lift_shap import DeepLiftShap as DeepLiftShap
+from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .gradient import Gradient as Gradient
 from .gradient import InputXGradient as InputXGradient
 from .gradient import Saliency as Saliency
+from .graph import Unsupported as Unsupported
+from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
+from .layer import layers as layers
+from .layer import with_hidden as with_hidden
+from .lrp import LRP as LRP
+from .lrp_rules import AlphaBeta as AlphaBeta
+from .lrp_rules import Epsilon as Epsilon
+from .lrp_rules import Flat as Flat
+from .lrp_rules import Gamma as Gamma
+from .lrp_rules import LrpRule as LrpRule
+from .lrp_rules import Pass as Pass
+from .lrp_rules import WSquare as WSquare
+from .lrp_rules import ZBox as ZBox
+from .lrp_rules import ZPlus as ZPlus
 from .occlusion import Occlusion as Occlusion
 from .smoothed import Smoothed as Smoothed
 from .smoothgrad import SmoothGrad as SmoothGrad
@@ -28,6 +46,12 @@ EXPLAINERS: dict[str, type[Explainer]] = {
         IntegratedGradients,
         SmoothGrad,
         Occlusion,
+        GuidedBackprop,
+        Deconvolution,
+        DeepLift,
+        DeepLiftShap,
+        LRP,
+        ExcitationBackprop,
         Random,
         Constant,
         Sobel,
