@@ -8,6 +8,7 @@ from typing import Any
 from ..check import did_you_mean
 from .base import Explainer as Explainer
 from .base import SteppedExplainer as SteppedExplainer
+from .blur_ig import BlurIG as BlurIG
 from .controls import Constant as Constant
 from .controls import Random as Random
 from .controls import Sobel as Sobel
@@ -15,11 +16,15 @@ from .deconvolution import Deconvolution as Deconvolution
 from .deep_lift import DeepLift as DeepLift
 from .deep_lift_shap import DeepLiftShap as DeepLiftShap
 from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
+from .expected_gradients import ExpectedGradients as ExpectedGradients
+from .fusiongrad import FusionGrad as FusionGrad
 from .gradient import Gradient as Gradient
 from .gradient import InputXGradient as InputXGradient
 from .gradient import Saliency as Saliency
+from .gradient_shap import GradientShap as GradientShap
 from .graph import Unsupported as Unsupported
 from .guided_backprop import GuidedBackprop as GuidedBackprop
+from .guided_ig import GuidedIG as GuidedIG
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .layer import layers as layers
 from .layer import with_hidden as with_hidden
@@ -33,9 +38,12 @@ from .lrp_rules import Pass as Pass
 from .lrp_rules import WSquare as WSquare
 from .lrp_rules import ZBox as ZBox
 from .lrp_rules import ZPlus as ZPlus
+from .noisegrad import NoiseGrad as NoiseGrad
 from .occlusion import Occlusion as Occlusion
 from .smoothed import Smoothed as Smoothed
 from .smoothgrad import SmoothGrad as SmoothGrad
+from .smoothgrad_squared import SmoothGradSquared as SmoothGradSquared
+from .vargrad import VarGrad as VarGrad
 
 EXPLAINERS: dict[str, type[Explainer]] = {
     cls.__name__: cls
@@ -52,6 +60,14 @@ EXPLAINERS: dict[str, type[Explainer]] = {
         DeepLiftShap,
         LRP,
         ExcitationBackprop,
+        SmoothGradSquared,
+        VarGrad,
+        GradientShap,
+        ExpectedGradients,
+        NoiseGrad,
+        FusionGrad,
+        BlurIG,
+        GuidedIG,
         Random,
         Constant,
         Sobel,
