@@ -18,16 +18,23 @@ from .deep_lift_shap import DeepLiftShap as DeepLiftShap
 from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .expected_gradients import ExpectedGradients as ExpectedGradients
 from .fusiongrad import FusionGrad as FusionGrad
+from .grad_cam import GradCAM as GradCAM
 from .gradient import Gradient as Gradient
 from .gradient import InputXGradient as InputXGradient
 from .gradient import Saliency as Saliency
 from .gradient_shap import GradientShap as GradientShap
 from .graph import Unsupported as Unsupported
 from .guided_backprop import GuidedBackprop as GuidedBackprop
+from .guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from .guided_ig import GuidedIG as GuidedIG
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
+from .internal_influence import InternalInfluence as InternalInfluence
 from .layer import layers as layers
 from .layer import with_hidden as with_hidden
+from .layer_activation import LayerActivation as LayerActivation
+from .layer_conductance import LayerConductance as LayerConductance
+from .layer_gradient_x_activation import LayerGradientXActivation as LayerGradientXActivation
+from .layer_integrated_gradients import LayerIntegratedGradients as LayerIntegratedGradients
 from .lrp import LRP as LRP
 from .lrp_rules import AlphaBeta as AlphaBeta
 from .lrp_rules import Epsilon as Epsilon
@@ -68,6 +75,13 @@ EXPLAINERS: dict[str, type[Explainer]] = {
         FusionGrad,
         BlurIG,
         GuidedIG,
+        GradCAM,
+        GuidedGradCAM,
+        LayerActivation,
+        LayerGradientXActivation,
+        LayerConductance,
+        InternalInfluence,
+        LayerIntegratedGradients,
         Random,
         Constant,
         Sobel,
