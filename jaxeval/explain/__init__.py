@@ -17,6 +17,8 @@ from .deep_lift import DeepLift as DeepLift
 from .deep_lift_shap import DeepLiftShap as DeepLiftShap
 from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .expected_gradients import ExpectedGradients as ExpectedGradients
+from .feature_ablation import FeatureAblation as FeatureAblation
+from .feature_permutation import FeaturePermutation as FeaturePermutation
 from .fusiongrad import FusionGrad as FusionGrad
 from .grad_cam import GradCAM as GradCAM
 from .gradient import Gradient as Gradient
@@ -29,12 +31,14 @@ from .guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from .guided_ig import GuidedIG as GuidedIG
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .internal_influence import InternalInfluence as InternalInfluence
+from .kernel_shap import KernelShap as KernelShap
 from .layer import layers as layers
 from .layer import with_hidden as with_hidden
 from .layer_activation import LayerActivation as LayerActivation
 from .layer_conductance import LayerConductance as LayerConductance
 from .layer_gradient_x_activation import LayerGradientXActivation as LayerGradientXActivation
 from .layer_integrated_gradients import LayerIntegratedGradients as LayerIntegratedGradients
+from .lime import Lime as Lime
 from .lrp import LRP as LRP
 from .lrp_rules import AlphaBeta as AlphaBeta
 from .lrp_rules import Epsilon as Epsilon
@@ -47,6 +51,8 @@ from .lrp_rules import ZBox as ZBox
 from .lrp_rules import ZPlus as ZPlus
 from .noisegrad import NoiseGrad as NoiseGrad
 from .occlusion import Occlusion as Occlusion
+from .rise import RISE as RISE
+from .shapley_value_sampling import ShapleyValueSampling as ShapleyValueSampling
 from .smoothed import Smoothed as Smoothed
 from .smoothgrad import SmoothGrad as SmoothGrad
 from .smoothgrad_squared import SmoothGradSquared as SmoothGradSquared
@@ -82,6 +88,12 @@ EXPLAINERS: dict[str, type[Explainer]] = {
         LayerConductance,
         InternalInfluence,
         LayerIntegratedGradients,
+        FeatureAblation,
+        FeaturePermutation,
+        ShapleyValueSampling,
+        KernelShap,
+        Lime,
+        RISE,
         Random,
         Constant,
         Sobel,
