@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 FLAG = "--xla_force_host_platform_device_count"
@@ -30,6 +33,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return found.group() if found else nodeid
 
     return ByGroup(config, log)
+
+
+MAPPINGS = 30_000
+"""Memory mappings of this process from which compiled programs are let go. Each program takes some,
+and Linux allows 65,530; beyond them the compiler crashes.
+"""
+_finished = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def few_programs() -> Iterator[None]:
+    """A worker runs hundreds of tests, of which each compiles programs of its own."""
+    yield
+    maps = Path("/proc/self/maps")
+    if next(_finished) % 20 or not maps.exists():
+        return
+    with maps.open("rb") as lines:
+        crowded = sum(1 for _ in lines) > MAPPINGS
+    if crowded:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

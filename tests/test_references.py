@@ -200,7 +200,7 @@ def in_world(name: str, kinds: tuple[str, ...]) -> dict[str, Any]:
         return found
 
 
-BETWEEN = ("pixels_1", "last")
+BETWEEN = ("pixels", "pixels_1", "last")
 """Worlds whose features are laid out as in one of the others, and whose axes as in another."""
 
 

@@ -13,14 +13,14 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.extend as jex
 import jax.numpy as jnp
 from jax import lax
 
+from .. import jaxprs
 from ..types import Model, shapes_of
 
 MOST_TAPS = 150
@@ -66,14 +66,12 @@ class Rewritten:
     fn: Callable[..., Any]
 
     def __call__(self, *args: Any) -> Any:
+        if jaxprs.wanted_as_written(_rewrite):
+            return self.fn(*args)
         closed, shape = jax.make_jaxpr(self.fn, return_shape=True)(*args)
-        out = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args))
+        leaves = jax.tree.leaves(args)
+        out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, _operation)
         return jax.tree.unflatten(jax.tree.structure(shape), out)
-
-
-def _inner(eqn: Any) -> Any:
-    """The jaxpr of a nested `jit`, which is looked into; other nested programs are kept whole."""
-    return eqn.params["jaxpr"] if eqn.primitive.name in ("jit", "pjit") else None
 
 
 def _rewrite(eqn: Any) -> Callable[..., Any] | None:
@@ -83,34 +81,14 @@ def _rewrite(eqn: Any) -> Callable[..., Any] | None:
 
 def _any_rewritten(jaxpr: Any) -> bool:
     return any(
-        _any_rewritten(inner.jaxpr) if (inner := _inner(eqn)) else _rewrite(eqn) is not None
+        _any_rewritten(nested[0]) if (nested := jaxprs.called(eqn)) else _rewrite(eqn) is not None
         for eqn in jaxpr.eqns
     )
 
 
-def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    """The jaxpr's outputs, operation by operation, with replacements where there are any."""
-    env: dict[Any, Any] = {}
-
-    def read(v: Any) -> Any:
-        return v.val if isinstance(v, jex.core.Literal) else env[v]
-
-    env.update(zip(jaxpr.constvars, consts, strict=True))
-    env.update(zip(jaxpr.invars, args, strict=True))
-    for eqn in jaxpr.eqns:
-        given = [read(v) for v in eqn.invars]
-        inner, replaced = _inner(eqn), _rewrite(eqn)
-        if inner is not None:
-            out = _evaluate(inner.jaxpr, inner.consts, given)
-        elif replaced is not None:
-            out = [replaced(*given)]
-        else:
-            params = eqn.primitive.get_bind_params(eqn.params)
-            functions, params = params if isinstance(params, tuple) else ((), params)  # jax < 0.10
-            out = eqn.primitive.bind(*functions, *given, **params)
-            out = out if eqn.primitive.multiple_results else [out]
-        env.update(zip(eqn.outvars, out, strict=True))
-    return [read(v) for v in jaxpr.outvars]
+def _operation(eqn: Any, given: list[Any]) -> list[Any]:
+    replaced = _rewrite(eqn)
+    return jaxprs.bind(eqn, given) if replaced is None else [replaced(*given)]
 
 
 # -- convolutions --------------------------------------------------------------------------------

@@ -8,16 +8,55 @@ from typing import Any
 from ..check import did_you_mean
 from .base import Explainer as Explainer
 from .base import SteppedExplainer as SteppedExplainer
+from .blur_ig import BlurIG as BlurIG
 from .controls import Constant as Constant
 from .controls import Random as Random
 from .controls import Sobel as Sobel
+from .deconvolution import Deconvolution as Deconvolution
+from .deep_lift import DeepLift as DeepLift
+from .deep_lift_shap import DeepLiftShap as DeepLiftShap
+from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
+from .expected_gradients import ExpectedGradients as ExpectedGradients
+from .feature_ablation import FeatureAblation as FeatureAblation
+from .feature_permutation import FeaturePermutation as FeaturePermutation
+from .fusiongrad import FusionGrad as FusionGrad
+from .grad_cam import GradCAM as GradCAM
 from .gradient import Gradient as Gradient
 from .gradient import InputXGradient as InputXGradient
 from .gradient import Saliency as Saliency
+from .gradient_shap import GradientShap as GradientShap
+from .graph import Unsupported as Unsupported
+from .guided_backprop import GuidedBackprop as GuidedBackprop
+from .guided_grad_cam import GuidedGradCAM as GuidedGradCAM
+from .guided_ig import GuidedIG as GuidedIG
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
+from .internal_influence import InternalInfluence as InternalInfluence
+from .kernel_shap import KernelShap as KernelShap
+from .layer import layers as layers
+from .layer import with_hidden as with_hidden
+from .layer_activation import LayerActivation as LayerActivation
+from .layer_conductance import LayerConductance as LayerConductance
+from .layer_gradient_x_activation import LayerGradientXActivation as LayerGradientXActivation
+from .layer_integrated_gradients import LayerIntegratedGradients as LayerIntegratedGradients
+from .lime import Lime as Lime
+from .lrp import LRP as LRP
+from .lrp_rules import AlphaBeta as AlphaBeta
+from .lrp_rules import Epsilon as Epsilon
+from .lrp_rules import Flat as Flat
+from .lrp_rules import Gamma as Gamma
+from .lrp_rules import LrpRule as LrpRule
+from .lrp_rules import Pass as Pass
+from .lrp_rules import WSquare as WSquare
+from .lrp_rules import ZBox as ZBox
+from .lrp_rules import ZPlus as ZPlus
+from .noisegrad import NoiseGrad as NoiseGrad
 from .occlusion import Occlusion as Occlusion
+from .rise import RISE as RISE
+from .shapley_value_sampling import ShapleyValueSampling as ShapleyValueSampling
 from .smoothed import Smoothed as Smoothed
 from .smoothgrad import SmoothGrad as SmoothGrad
+from .smoothgrad_squared import SmoothGradSquared as SmoothGradSquared
+from .vargrad import VarGrad as VarGrad
 
 EXPLAINERS: dict[str, type[Explainer]] = {
     cls.__name__: cls
@@ -28,6 +67,33 @@ EXPLAINERS: dict[str, type[Explainer]] = {
         IntegratedGradients,
         SmoothGrad,
         Occlusion,
+        GuidedBackprop,
+        Deconvolution,
+        DeepLift,
+        DeepLiftShap,
+        LRP,
+        ExcitationBackprop,
+        SmoothGradSquared,
+        VarGrad,
+        GradientShap,
+        ExpectedGradients,
+        NoiseGrad,
+        FusionGrad,
+        BlurIG,
+        GuidedIG,
+        GradCAM,
+        GuidedGradCAM,
+        LayerActivation,
+        LayerGradientXActivation,
+        LayerConductance,
+        InternalInfluence,
+        LayerIntegratedGradients,
+        FeatureAblation,
+        FeaturePermutation,
+        ShapleyValueSampling,
+        KernelShap,
+        Lime,
+        RISE,
         Random,
         Constant,
         Sobel,

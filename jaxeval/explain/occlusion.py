@@ -16,7 +16,7 @@ from ..types import Model, pytree, static
 from .base import SteppedExplainer
 
 
-def _check_sizes(owner: Any, field: str) -> None:
+def check_sizes(owner: Any, field: str) -> None:
     value = getattr(owner, field)
     sizes = value if isinstance(value, (tuple, list)) else (value,)
     where = f"{type(owner).__name__}({field}=...)"
@@ -79,8 +79,8 @@ class Occlusion(SteppedExplainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_sizes(self, "window")
-        _check_sizes(self, "stride")
+        check_sizes(self, "window")
+        check_sizes(self, "stride")
         check.baseline(self, "baseline", ops.BASELINES)
 
     def grid(

@@ -11,6 +11,7 @@ import numpy as np
 from .. import check
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, needs_keys
+from .noisy import share_of_range
 
 STREAM = 0x5F3759DF
 """Sets the noise apart from what the smoothed method draws of the same keys."""
@@ -24,6 +25,18 @@ class Function:
 
     def __call__(self, model: Model, x: Any, y: Any, keys: Any) -> Any:
         return self.fn(model, x, y, keys)
+
+
+def check_explainer(owner: Any) -> None:
+    """The field `explainer` is an explainer or a function, which becomes a pytree."""
+    given = owner.explainer
+    if not callable(given) or isinstance(given, type):
+        raise TypeError(
+            f"{type(owner).__name__}(explainer=...) must be an explainer or a function "
+            f"(model, x, y, keys) -> a, got {given!r}"
+        )
+    if jax.tree_util.all_leaves((given,)):
+        object.__setattr__(owner, "explainer", Function(fn=given))
 
 
 @pytree
@@ -60,13 +73,7 @@ class Smoothed(SteppedExplainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not callable(self.explainer) or isinstance(self.explainer, type):
-            raise TypeError(
-                "Smoothed(explainer=...) must be an explainer or a function (model, x, y, keys) -> "
-                f"a, got {self.explainer!r}"
-            )
-        if jax.tree_util.all_leaves((self.explainer,)):
-            object.__setattr__(self, "explainer", Function(fn=self.explainer))
+        check_explainer(self)
         check.integer(self, "n_samples")
         check.real(self, "noise_level", least=0)
         check_noise(self, "draws", self.draws)
@@ -82,9 +89,7 @@ class Smoothed(SteppedExplainer):
                 f"the noise must have the shape [S, {', '.join(map(str, x.shape[1:]))}] for "
                 f"samples of the shape {x.shape[1:]}, got {np.shape(self.draws)}"
             )
-        axes = tuple(range(1, x.ndim))
-        spread = x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
-        return jnp.asarray(self.noise_level, x.dtype) * spread
+        return share_of_range(self.noise_level, x)
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
         if model.host:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from .. import check
+from ..jaxprs import layer_of, paths
 from ..types import Model, Sample, pytree, static
 from .base import Perturbation
 
@@ -27,12 +28,6 @@ class Layer(NamedTuple):
 
     name: str
     leaves: tuple[str, ...]
-
-
-def paths(params: Any) -> list[str]:
-    """The path of every leaf, such as "params/Dense_0/kernel", in the tree's order."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
 
 
 def layer_names(model: Model, x: Any) -> tuple[str, ...]:
@@ -73,23 +68,12 @@ def layers(model: Model, x: Any) -> tuple[Layer, ...]:
     found: dict[str, list[str]] = {}
     for i in _call_order(jaxpr, len(names)):
         if trained[i]:
-            found.setdefault(_layer_of(names[i]), []).append(names[i])
+            found.setdefault(layer_of(names[i]), []).append(names[i])
     return tuple(Layer(name, tuple(leaves)) for name, leaves in found.items())
 
 
 def _is_state(params: Any, path: str) -> bool:
     return isinstance(params, dict) and "params" in params and path.split("/")[0] != "params"
-
-
-def _layer_of(path: str) -> str:
-    parts = path.split("/")
-    if parts[0] == "params" and len(parts) > 1:
-        parts = parts[1:]
-    if parts[-1] == "value" and len(parts) > 1:  # an NNX variable wraps its array
-        parts = parts[:-1]
-    if len(parts) == 1 and "." in parts[0]:  # a flat name of torch's, such as "layer1.0.weight"
-        return parts[0].rpartition(".")[0]
-    return "/".join(parts[:-1] or parts)
 
 
 class _Value(NamedTuple):

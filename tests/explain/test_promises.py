@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxeval as je
 from jaxeval import explain
 from jaxeval.types import Model, canonical, identity
 
@@ -17,10 +18,60 @@ EVERY = {
     "IntegratedGradients": explain.IntegratedGradients(n_steps=4, baseline="uniform"),
     "SmoothGrad": explain.SmoothGrad(n_samples=4),
     "Occlusion": explain.Occlusion(window=5, stride=5, baseline="gaussian"),
+    "GuidedBackprop": explain.GuidedBackprop(),
+    "Deconvolution": explain.Deconvolution(),
+    "DeepLift": explain.DeepLift(baseline="uniform"),
+    "DeepLiftShap": explain.DeepLiftShap(background=np.ones((3, 12), np.float32)),
+    "LRP": explain.LRP(rule="epsilon_gamma_box"),
+    "ExcitationBackprop": explain.ExcitationBackprop(),
+    "SmoothGradSquared": explain.SmoothGradSquared(n_samples=4),
+    "VarGrad": explain.VarGrad(n_samples=4),
+    "ExpectedGradients": explain.ExpectedGradients(n_samples=4),
+    "GradientShap": explain.GradientShap(background=np.ones((3, 12), np.float32), n_samples=4),
+    "NoiseGrad": explain.NoiseGrad(n_samples=3, explainer=explain.InputXGradient()),
+    "FusionGrad": explain.FusionGrad(n_models=2, n_samples=2),
+    "BlurIG": explain.BlurIG(n_steps=4, max_sigma=2.0),
+    "GuidedIG": explain.GuidedIG(n_steps=4, baseline="uniform"),
+    "LayerActivation": explain.LayerActivation(layer="fc_1"),
+    "LayerGradientXActivation": explain.LayerGradientXActivation(layer="fc_1"),
+    "InternalInfluence": explain.InternalInfluence(layer="fc_1/relu", n_steps=4),
+    "LayerConductance": explain.LayerConductance(layer="fc_1", n_steps=4),
+    "LayerIntegratedGradients": explain.LayerIntegratedGradients(layer="fc_1", n_steps=4),
+    "GradCAM": explain.GradCAM(),
+    "GuidedGradCAM": explain.GuidedGradCAM(layer="conv_1/activation"),
+    "FeatureAblation": explain.FeatureAblation(patch=5, baseline="uniform"),
+    "FeaturePermutation": explain.FeaturePermutation(
+        features=np.arange(12) // 4, background=np.ones((3, 12), np.float32)
+    ),
+    "ShapleyValueSampling": explain.ShapleyValueSampling(n_samples=2, patch=4, baseline="mean"),
+    "KernelShap": explain.KernelShap(
+        n_samples=20,
+        features=lambda x: (x > 0).astype(int) + 2 * (jnp.arange(12) > 5),
+        n_features=4,
+    ),
+    "Lime": explain.Lime(n_samples=20),
+    "RISE": explain.RISE(n_samples=4),
     "Random": explain.Random(),
     "Constant": explain.Constant(),
     "Sobel": explain.Sobel(),
 }
+
+
+IMAGES = ("Occlusion", "IntegratedGradients", "GradCAM", "GuidedGradCAM")
+"""Explainers that are tried on images; the others on a table, which is faster."""
+
+
+def case_of(name, n=3):
+    return make("rgb" if name in IMAGES else "tabular", n)
+
+
+def shape_of(name, x):
+    """The shape of an explainer's maps."""
+    if name == "GradCAM":
+        return (len(x), 1, *x.shape[2:])
+    if name.startswith(("Layer", "Internal")):
+        return (len(x), 32)
+    return x.shape
 
 
 def test_every_explainer_is_here():
@@ -29,11 +80,10 @@ def test_every_explainer_is_here():
 
 @pytest.mark.parametrize("name", EVERY)
 def test_rows_do_not_see_each_other(name):
-    network = "rgb" if name in ("Occlusion", "IntegratedGradients") else "tabular"
-    case, e = make(network, n=4), EVERY[name]
+    case, e = case_of(name, 4), EVERY[name]
     k = keys(4)
     full = jitted(e, case.model, case.x, case.y, k)
-    assert full.shape == case.x.shape
+    assert full.shape == shape_of(name, case.x)
     assert full.dtype == jnp.float32
     one = slice(2, 3)
     assert_close(jitted(e, case.model, case.x[one], case.y[one], k[one]), full[one], 1e-5)
@@ -41,7 +91,7 @@ def test_rows_do_not_see_each_other(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_eager_and_vmap_agree_with_jit(name):
-    case, e = make("tabular"), EVERY[name]
+    case, e = case_of(name), EVERY[name]
     k = keys(3)
     full = jitted(e, case.model, case.x, case.y, k)
     assert_close(run(e, case.model, case.x, case.y, k), full, 1e-5)
@@ -68,8 +118,22 @@ def test_randomness_comes_from_the_key(name):
         (explain.SmoothGrad(draws=np.full((3, 12), v)) for v in (0.0, 1.0)),
         (explain.Occlusion(window=5, stride=5, baseline=b) for b in (0.1, 2)),
         (explain.Constant(value=v) for v in (1, 2.5)),
+        (explain.DeepLift(baseline=v) for v in (0, 0.5)),
+        (explain.DeepLiftShap(background=np.full((2, 12), v)) for v in (0, 0.5)),
+        (explain.LRP(rule=explain.Gamma(gamma=v)) for v in (0, 0.5)),
+        (explain.GradientShap(n_samples=2, noise_level=v) for v in (0, 1)),
+        (explain.NoiseGrad(n_samples=2, noise_level=v) for v in (0, 1)),
+        (explain.FusionGrad(n_models=2, n_samples=2, weight_level=v) for v in (0, 1)),
+        (explain.BlurIG(n_steps=2, max_sigma=v) for v in (1, 2)),
+        (explain.GuidedIG(n_steps=2, fraction=v) for v in (0.2, 0.9)),
+        (explain.LayerConductance(layer="fc_1", n_steps=2, baseline=v) for v in (0, 0.5)),
+        (explain.FeatureAblation(baseline=v) for v in (0, 1)),
+        (explain.FeatureAblation(features=np.arange(12) // v, n_features=6) for v in (2, 4)),
+        (explain.Lime(n_samples=20, alpha=v) for v in (0.01, 0.5)),
+        (explain.RISE(n_samples=4, probability=v) for v in (0.2, 0.7)),
+        (explain.LRP(layers={"fc_2": explain.AlphaBeta(alpha=v)}) for v in (1, 2)),
     ],
-    ids=["baseline", "noise_level", "draws", "occlusion", "constant"],
+    ids=str,
 )
 def test_a_number_never_retraces(pair):
     traces = []
@@ -105,13 +169,13 @@ def test_vmap_over_a_field():
 
 @pytest.mark.parametrize("name", EVERY)
 def test_the_model_sees_one_batch_at_a_time(name):
-    case, sizes = make("tabular"), []
+    case, sizes = case_of(name), []
 
     def apply(params, x):
         sizes.append(len(x))
         return case.model.apply(params, x)
 
-    spy = Model(apply, case.model.params, channel_axis=None)
+    spy = Model(apply, case.model.params, channel_axis=case.model.channel_axis)
     e, k = EVERY[name], keys(3)
     jax.make_jaxpr(run)(e, spy, case.x, case.y, k)
     assert set(sizes) <= {3}
@@ -124,21 +188,32 @@ def test_the_model_sees_one_batch_at_a_time(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_outside_jit_an_explainer_compiles_itself_once(name):
-    case, traces = make("tabular"), []
+    case, traces = case_of(name), []
 
     def apply(params, x):
         traces.append(x)
         return case.model.apply(params, x)
 
-    spy = Model(apply, case.model.params, channel_axis=None)
+    axis = case.model.channel_axis
+    spy = Model(apply, case.model.params, channel_axis=axis)
     first = EVERY[name](spy, case.x, case.y, keys(3))
     n = len(traces)
     assert n <= 2
     assert all(isinstance(x, jax.core.Tracer) for x in traces)
-    other = Model(apply, jax.tree.map(lambda w: 2 * w, spy.params), channel_axis=None)
+    other = Model(apply, jax.tree.map(lambda w: 2 * w, spy.params), channel_axis=axis)
     EVERY[name](other, case.x, case.y, keys(3, 1))
     np.testing.assert_array_equal(EVERY[name](spy, case.x, case.y, keys(3)), first)
     assert len(traces) == n
+
+
+@pytest.mark.parametrize("name", ["LRP", "DeepLift", "GuidedIG", "KernelShap", "GradCAM"])
+def test_any_batch_size_and_number_of_devices(name, two_devices):
+    case, e = case_of(name, 5), EVERY[name]
+    whole = je.attribute(e, case.model, case.x, case.y, batch_size=6)
+    parts = je.attribute(e, case.model, case.x, case.y, batch_size=2)
+    assert_close(parts, whole, 1e-5)
+    shared = je.attribute(e, case.model, case.x, case.y, batch_size=3, mesh=two_devices)
+    assert_close(shared, whole, 1e-5)
 
 
 def test_parameters_are_arguments():
@@ -172,6 +247,12 @@ def test_host_models(host):
         explain.Occlusion(
             window=(1, 5, 2), stride=(1, 1, 2), baseline="uniform", output="probability"
         ),
+        explain.FeatureAblation(patch=2),
+        explain.FeaturePermutation(features=np.arange(4)),
+        explain.ShapleyValueSampling(n_samples=2, patch=3),
+        explain.KernelShap(n_samples=30, patch=3),
+        explain.Lime(n_samples=30, patch=3),
+        explain.RISE(n_samples=4, cells=2),
         explain.Random(),
         explain.Sobel(),
     ):

@@ -1,0 +1,33 @@
+"""Several baselines at once: samples of what an input could have been."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def check_background(owner: Any) -> None:
+    """The field `background` is an array [B, ...] of at least one sample, or None."""
+    given = owner.background
+    if given is not None and (np.ndim(given) < 2 or np.shape(given)[0] < 1):
+        raise ValueError(
+            f"{type(owner).__name__}(background=...) must be an array [B, ...] of samples, got the "
+            f"shape {np.shape(given)}"
+        )
+
+
+def background(owner: Any, x: jax.Array) -> jax.Array:
+    """The owner's background [B, ...] for inputs x [N, ...]; zeros [1, ...] where it has none."""
+    if owner.background is None:
+        return jnp.zeros((1, *x.shape[1:]), x.dtype)
+    given = jnp.asarray(owner.background, x.dtype)
+    if given.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"{type(owner).__name__}(background=...) must have the shape "
+            f"[B, {', '.join(map(str, x.shape[1:]))}] for samples of the shape {x.shape[1:]}, got "
+            f"{given.shape}"
+        )
+    return given

@@ -1,0 +1,43 @@
+"""What methods that change the backward pass have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import ops
+from ..types import Model, pytree
+from .base import Explainer
+from .graph import Graph, Node, Rule, Values
+
+
+@pytree
+class Backpropagation(Explainer):
+    """A gradient with other rules for some operations of the model.
+
+    A subclass gives `rules`, a table ``kind of node -> rule``; see `Graph` for the kinds.
+    """
+
+    @abstractmethod
+    def rules(self) -> Mapping[str, Rule]:
+        """The rules that replace the gradient's."""
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        graph = Graph(model, x)
+        values = graph.forward(model.params, x)
+        seed = score_gradient(values[graph.out], y, self.output)
+        return graph.backward(values, seed, self.rules())
+
+
+def score_gradient(z: jax.Array, y: jax.Array, output: Any) -> jax.Array:
+    """The gradient [N, K] of every row's score with respect to its logits z [N, K]."""
+    return jax.vmap(jax.grad(lambda z, y: ops.value(z, y, output).astype(z.dtype)))(z, y)
+
+
+def gate(node: Node, values: Values, cotangents: list[Any]) -> list[Any]:
+    """The gradient of a rectifier, which is 0 at 0 whatever the way it is written."""
+    return [jnp.where(values[node.ins[0]] > 0, cotangents[0], 0)]

@@ -1,0 +1,77 @@
+"""Attribution by the gradient along the way from a blurred input to the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import check
+from ..types import Model, pytree, static
+from .base import SteppedExplainer
+
+
+def blurred(x: jax.Array, sigma: Any, channel: int | None) -> jax.Array:
+    """Samples x [N, ...] blurred by a Gaussian along every axis but the channels.
+
+    A product with a matrix along each axis, whose entries are the Gaussian's mass on each entry
+    of x; beyond the border there are zeros. Unlike a filter of fixed width, it takes any sigma
+    without new shapes; 0 gives x.
+    """
+    out = x
+    for axis in range(1, x.ndim):
+        if axis - 1 == channel:
+            continue
+        n = x.shape[axis]
+        distance = (jnp.arange(n)[:, None] - jnp.arange(n)[None]).astype(jnp.float32)
+        scale = jnp.maximum(jnp.asarray(sigma, jnp.float32), 1e-6)
+        mass = jax.scipy.stats.norm.cdf((distance + 0.5) / scale)
+        mass = mass - jax.scipy.stats.norm.cdf((distance - 0.5) / scale)
+        out = jnp.moveaxis(jnp.tensordot(out, mass.astype(x.dtype), ((axis,), (1,))), -1, axis)
+    return out
+
+
+@pytree
+class BlurIG(SteppedExplainer):
+    """The integral of the gradient along the way from a blurred input to x.
+
+    ``a = -∫_0^σmax ∂f_y(L(σ))/∂L · ∂L(σ)/∂σ dσ`` with L(σ) the input x, blurred by a Gaussian of
+    standard deviation σ; signed, in the shape of x. Attributions sum to ``f_y(x) - f_y(L(σmax))``,
+    up to the error of the quadrature: a sum over steps of the gradient in a step's middle times
+    the change of L over the step, with steps that grow with σ (at ``σmax (k / n_steps)²``).
+
+    Xu et al. 2020, "Attribution in Scale and Space". Along all axes but the channels, with zeros
+    beyond the border.
+
+    Args:
+      n_steps: the steps, each a gradient of the whole batch.
+      max_sigma: σmax, in entries of x; the paper's 50 leaves little of images.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxeval.types import Model
+    >>> total = Model(lambda p, x: jnp.sum(x, axis=1, keepdims=True), channel_axis=None)
+    >>> a = BlurIG(max_sigma=1000.0)(total, jnp.array([[0.0, 4.0, 0.0]]), jnp.array([0]))
+    >>> print(f"{a.sum():.2f}")
+    4.00
+    """
+
+    n_steps: int = static(default=50)
+    max_sigma: Any = 50.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_steps")
+        check.real(self, "max_sigma", above=0)
+
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return self.n_steps
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        channel = model.sample_channel_axis(x.ndim - 1)
+        near, middle, far = (
+            blurred(x, self.max_sigma * ((i + t) / self.n_steps) ** 2, channel) for t in (0, 0.5, 1)
+        )
+        return (near - far) * self.input_gradient(model, middle, y)

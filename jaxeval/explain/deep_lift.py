@@ -1,0 +1,153 @@
+"""Attribution by differences from a baseline, handed back through the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import check, ops
+from ..types import Model, pytree, static
+from .backpropagation import gate
+from .base import Explainer
+from .graph import Graph, Node, Rule, Values
+
+NEAR = 1e-10
+"""Differences below this are no differences: the multiplier is the gradient."""
+SMALL, STEEPEST = 1e-3, 10.0
+"""Steps that are small for an activation function, and the change of a gradient over a step."""
+POINTS = 16
+"""Points of the mean gradient of what is neither a product nor a function of single entries."""
+POOLING = ("cross_max", "gradient")
+
+
+def _line(n: int) -> list[tuple[float, float]]:
+    """Nodes and weights of the Gauss-Legendre rule on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return [(float(t + 1) / 2, float(w) / 2) for t, w in zip(nodes, weights, strict=True)]
+
+
+def quotient(there: jax.Array, change: jax.Array, step: jax.Array) -> jax.Array:
+    """``change / step``, and `there` where the step is 0."""
+    none = jnp.abs(step) < NEAR
+    return jnp.where(none, there, change / jnp.where(none, 1, step))
+
+
+class Multipliers:
+    """The rules: multipliers m with ``Σ m_in · Δin = m_out · Δout`` for every node."""
+
+    def __init__(self, baseline: Values, pooling: str):
+        self.baseline, self.pooling = baseline, pooling
+
+    def table(self) -> Mapping[str, Rule]:
+        curved = ("softmax", "normalise", "quotient", "other", "product", "bilinear")
+        table: dict[str, Rule] = dict.fromkeys(curved, self.secant)
+        table |= {"relu": self.rescale, "activation": self.rescale}
+        if self.pooling == "cross_max":
+            table["largest"] = self.cross_max
+        return table
+
+    def rescale(self, node: Node, values: Values, cotangents: list[Any]) -> Sequence[Any]:
+        """Of a function of single entries: ``Δout / Δin``.
+
+        Of a small step, the quotient is lost in rounding, and the mean of the gradients at both
+        ends is as good, unless a kink lies between.
+        """
+        (v,), out, (c,) = node.ins, node.outs[0], cotangents
+        x, x0 = values[v], self.baseline[v]
+        step, change = x - x0, values[out] - self.baseline[out]
+        if node.kind == "relu":
+            return [c * quotient(gate(node, values, [jnp.ones_like(c)])[0], change, step)]
+        (g,), (g0,) = (node.gradient(values, [jnp.ones_like(c)], [at]) for at in (x, x0))
+        smooth = jnp.abs(step) < SMALL * jnp.maximum(1, jnp.abs(x))
+        smooth &= jnp.abs(g - g0) <= STEEPEST * jnp.abs(step)
+        return [c * jnp.where(smooth, (g + g0) / 2, quotient(g, change, step))]
+
+    def cross_max(self, node: Node, values: Values, cotangents: list[Any]) -> Sequence[Any]:
+        """Of a maximum: first up to the larger of both, then down from it.
+
+        With ``m = max(out, out')``, the change ``out - out'`` is ``(m - out')`` for what is
+        largest in x and ``(out - m)`` for what is largest in the baseline.
+        """
+        y, y0 = values[node.outs[0]], self.baseline[node.outs[0]]
+        sign = -1 if "min" in node.last.name else 1
+        most = sign * jnp.maximum(sign * y, sign * y0)
+        up = node.gradient(values, [cotangents[0] * (most - y0)])
+        down = node.gradient(self.baseline, [cotangents[0] * (y - most)])
+        gradient = node.gradient(values, cotangents)
+        steps = [values[v] - self.baseline[v] for v in node.ins]
+        return [quotient(g, a + b, d) for g, a, b, d in zip(gradient, up, down, steps, strict=True)]
+
+    def secant(self, node: Node, values: Values, cotangents: list[Any]) -> Sequence[Any]:
+        """Of anything else: its mean gradient between the baseline and the input.
+
+        Exact for products, where the mean is the gradient halfway.
+        """
+        halfway = node.kind in ("product", "bilinear")
+        total: Sequence[Any] = [0] * len(node.ins)
+        for t, weight in _line(1 if halfway else POINTS):
+            at = [(1 - t) * self.baseline[v] + t * values[v] for v in node.ins]
+            back = node.gradient(values, cotangents, at)
+            total = [s + weight * g for s, g in zip(total, back, strict=True)]
+        return total
+
+
+def score_multipliers(z: jax.Array, z0: jax.Array, y: jax.Array, output: Any) -> jax.Array:
+    """Multipliers [N, K] of the logits: the mean gradient of the score from z0 to z."""
+
+    def gradient(z: jax.Array, y: jax.Array) -> jax.Array:
+        return jax.grad(lambda z: ops.value(z, y, output).astype(z.dtype))(z)
+
+    line = _line(1 if output == "logit" else 32)
+    return sum(
+        (w * jax.vmap(gradient)(z0 + t * (z - z0), y) for t, w in line), start=jnp.zeros_like(z)
+    )
+
+
+@pytree
+class DeepLift(Explainer):
+    """Differences from a baseline b, by DeepLIFT's rescale rule.
+
+    ``a = (x - b) · m``, signed, in the shape of x, where multipliers m go back through the network
+    by the chain rule and a function of single entries has ``m = Δout / Δin`` in place of its
+    gradient. Attributions sum to ``f_y(x) - f_y(b)``. Products, softmax and normalisation take
+    their mean gradient between baseline and input, which keeps the sum.
+
+    Shrikumar et al. 2017, "Learning Important Features Through Propagating Activation
+    Differences". Equal to captum's `DeepLift` with ``pooling="gradient"``, and without max pooling
+    in either way.
+
+    Args:
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
+        a number, or an array that broadcasts to one sample.
+      pooling: of a maximum, "cross_max" keeps the sum, as SHAP's DeepExplainer does; "gradient"
+        takes the gradient at x, as captum in effect does for max pooling after a ReLU, and as the
+        paper's own code does.
+      multiply_by_inputs: False leaves out the factor ``x - b`` and gives the multipliers.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxeval.types import Model
+    >>> net = Model(lambda p, x: jax.nn.relu(x.sum(1, keepdims=True) - 1), channel_axis=None)
+    >>> DeepLift()(net, jnp.array([[1.0, 3.0]]), jnp.array([0]))
+    Array([[0.75, 2.25]], dtype=float32)
+    """
+
+    baseline: Any = "zero"
+    pooling: str = static(default="cross_max")
+    multiply_by_inputs: bool = static(default=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.baseline(self, "baseline", ops.BASELINES)
+        check.one_of(self, "pooling", POOLING)
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        b = self.baselines(model, x, self.baseline, keys)
+        graph = Graph(model, x)
+        values, baseline = (graph.forward(model.params, v) for v in (x, b))
+        seed = score_multipliers(values[graph.out], baseline[graph.out], y, self.output)
+        m = graph.backward(values, seed, Multipliers(baseline, self.pooling).table())
+        return (x - b) * m if self.multiply_by_inputs else m

@@ -1,0 +1,43 @@
+"""Attribution by the probability that a winner-take-all walk ends at an input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..types import Model, pytree, static
+from .base import Explainer
+from .graph import Graph
+from .lrp import LRP, Relevance
+from .lrp_rules import ZPlus
+
+
+@pytree
+class ExcitationBackprop(Explainer):
+    """Excitation backprop: the marginal winning probability of every input.
+
+    ``P(i) = Σ_j x_i w_ij⁺ / Σ_i x_i w_ij⁺ P(j)``, from 1 at the explained class: the z⁺ rule of
+    LRP without biases. In the shape of x; not negative, and it sums to 1 as long as every unit
+    has an excitatory input. Of inputs of both signs, the products ``x_i w_ij > 0`` count.
+
+    Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop". Equal to zennit's
+    `ExcitationBackprop`. The `output` says nothing here: the walk starts at the class itself.
+
+    >>> import jax.numpy as jnp, numpy as np
+    >>> from jaxeval.types import Model
+    >>> net = Model(lambda w, x: x @ w, jnp.array([[1.0], [-2.0], [3.0]]), channel_axis=None)
+    >>> a = ExcitationBackprop()(net, jnp.array([[1.0, 1.0, 1.0]]), jnp.array([0]))
+    >>> print(np.asarray(a).round(3))
+    [[0.25 0.   0.75]]
+    """
+
+    addition: str = static(default="proportional")
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        graph = Graph(model, x)
+        values = graph.forward(model.params, x)
+        seed = jax.nn.one_hot(y, graph.out.shape[-1], dtype=x.dtype)
+        lrp = LRP(rule=ZPlus(bias=False), addition=self.addition)
+        return graph.backward(values, jnp.asarray(seed), Relevance(lrp, graph).table())

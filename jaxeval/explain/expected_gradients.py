@@ -1,0 +1,77 @@
+"""Attribution by gradients between the input and random samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from .. import check
+from ..types import Model, pytree, static
+from .background import background, check_background
+from .base import SteppedExplainer, needs_keys
+
+
+@pytree
+class ExpectedGradients(SteppedExplainer):
+    """Integrated gradients, averaged over baselines and places by chance.
+
+    ``a = 1/S Σ_s (x - b_s) · ∂f_y(b_s + α_s (x - b_s))/∂x`` with ``b_s`` drawn from `background`
+    and ``α_s ~ U[0, 1]``; signed, in the shape of x. Attributions sum to ``f_y(x) - E f_y(b)`` in
+    expectation.
+
+    Erion et al. 2021, "Improving performance of deep learning models with axiomatic attribution
+    priors and expected gradients".
+
+    Args:
+      background: samples [B, ...], each the shape of one sample; None is one of zeros.
+      n_samples: S, each a gradient of the whole batch.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxeval.types import Model
+    >>> net = Model(lambda p, x: x @ jnp.array([[1.0], [-2.0]]), channel_axis=None)
+    >>> e = ExpectedGradients(background=jnp.ones((3, 2)), n_samples=4)
+    >>> e(net, jnp.array([[2.0, 3.0]]), jnp.array([0]), jax.random.split(jax.random.key(0), 1))
+    Array([[ 1., -4.]], dtype=float32)
+    """
+
+    background: Any = None
+    n_samples: int = static(default=50)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_samples")
+        check_background(self)
+
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return self.n_samples
+
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        if keys is None:
+            raise TypeError(needs_keys(self, "in its draws", len(x)))
+        return background(self, x), self.spread(x)
+
+    def spread(self, x: jax.Array) -> Any:
+        """The standard deviation of the noise on x, which is 0 here."""
+        return None
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        samples, spread = state
+
+        def draw(key: jax.Array) -> Any:
+            which, where, noise = jax.random.split(jax.random.fold_in(key, i), 3)
+            b = samples[jax.random.randint(which, (), 0, len(samples))]
+            alpha = jax.random.uniform(where, (), x.dtype)
+            return b, alpha, 0 if spread is None else jax.random.normal(noise, b.shape, x.dtype)
+
+        b, alpha, noise = jax.vmap(draw)(keys)
+        way = x - b if spread is None else x + spread * noise - b
+        at = b + alpha.reshape(-1, *(1,) * (x.ndim - 1)) * way
+        return way * self.input_gradient(model, at, y)
+
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
+    ) -> jax.Array:
+        return total / self.n_samples

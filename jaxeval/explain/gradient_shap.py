@@ -1,0 +1,48 @@
+"""Attribution by gradients between noisy copies of the input and random samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from .. import check
+from ..types import pytree, static
+from .expected_gradients import ExpectedGradients
+from .noisy import share_of_range
+
+
+@pytree
+class GradientShap(ExpectedGradients):
+    """Expected gradients of noisy copies of the input.
+
+    ``a = 1/S Σ_s (x_s - b_s) · ∂f_y(b_s + α_s (x_s - b_s))/∂x`` with ``x_s = x + σ ε_s``,
+    ``ε_s ~ N(0, 1)``, ``σ = noise_level · (max x - min x)`` of the sample, ``b_s`` drawn from
+    `background` and ``α_s ~ U[0, 1]``; signed, in the shape of x. An approximation of Shapley
+    values for a model that is nearly linear between b and x.
+
+    Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions". captum's
+    `GradientShap`, whose `stdevs` is σ itself.
+
+    Args:
+      background: samples [B, ...], each the shape of one sample; None is one of zeros.
+      n_samples: S, each a gradient of the whole batch.
+      noise_level: the noise's standard deviation as a share of the sample's range.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxeval.types import Model
+    >>> net = Model(lambda p, x: x @ jnp.array([[1.0], [-2.0]]), channel_axis=None)
+    >>> e = GradientShap(background=jnp.ones((3, 2)), noise_level=0.0)
+    >>> e(net, jnp.array([[2.0, 3.0]]), jnp.array([0]), jax.random.split(jax.random.key(0), 1))
+    Array([[ 1., -4.]], dtype=float32)
+    """
+
+    n_samples: int = static(default=50)
+    noise_level: Any = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.real(self, "noise_level", least=0)
+
+    def spread(self, x: jax.Array) -> Any:
+        return share_of_range(self.noise_level, x)

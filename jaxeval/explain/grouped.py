@@ -1,0 +1,203 @@
+"""What methods that take groups of entries out of the input have in common."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from .. import check, ops
+from ..types import Model, pytree, static
+from .base import SteppedExplainer
+from .occlusion import check_sizes
+
+
+@pytree
+class Segmenter:
+    """A function of one sample that gives the feature of each entry."""
+
+    fn: Callable[[jax.Array], jax.Array] = static()
+
+
+@pytree
+class Grouped(SteppedExplainer):
+    """A method that asks about inputs in which some features are replaced by the baseline.
+
+    What a feature is, is said by one of these; without, every entry is a feature.
+
+    Args:
+      patch: the side of the squares of a grid, or one number for each axis of a sample. Squares
+        hold all channels of their pixels; those at the far border may be smaller.
+      features: the number of the feature that each entry belongs to (captum's `feature_mask`): an
+        array that broadcasts to one sample, from 0 on; or a JAX function of one sample that gives
+        it, for instance superpixels, with `n_features`.
+      n_features: how many features there are; found in the array where it is left out.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
+        a number, or an array that broadcasts to one sample. Drawn once per sample where random.
+    """
+
+    patch: int | tuple[int, ...] | None = static(default=None)
+    features: Any = None
+    n_features: int | None = static(default=None)
+    baseline: Any = "zero"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.baseline(self, "baseline", ops.BASELINES)
+        check.integer(self, "n_features", optional=True)
+        if self.patch is not None:
+            check_sizes(self, "patch")
+        if self.features is None:
+            return
+        name = type(self).__name__
+        if self.patch is not None:
+            raise ValueError(f"{name}: give patch or features, not both")
+        if callable(self.features):
+            object.__setattr__(self, "features", Segmenter(fn=self.features))
+        if isinstance(self.features, (Segmenter, Tracer)):
+            if self.n_features is None:
+                raise ValueError(f"{name}(features=...) of a function needs n_features=...")
+            return
+        ids = np.asarray(self.features)
+        if ids.dtype.kind not in "iu":
+            raise TypeError(
+                f"{name}(features=...) must hold whole numbers, the feature of each entry, or be a "
+                f"function that gives them; got {ids.dtype}"
+            )
+        if ids.size == 0 or ids.min() < 0:
+            raise ValueError(f"{name}(features=...) must number the features from 0 on")
+        if self.n_features is None:
+            object.__setattr__(self, "n_features", int(ids.max()) + 1)
+        elif ids.max() >= self.n_features:
+            raise ValueError(
+                f"{name}(features=...) has the feature {ids.max()}, and n_features="
+                f"{self.n_features} allows numbers below that"
+            )
+
+    def _sides(self, shape: tuple[int, ...], channel: int | None) -> tuple[int, ...]:
+        """The sides of a patch along each axis of a sample."""
+        assert self.patch is not None
+        if isinstance(self.patch, (tuple, list)):
+            if len(self.patch) != len(shape):
+                raise ValueError(
+                    f"{type(self).__name__}(patch={self.patch!r}) must have one number for each "
+                    f"axis of a sample of the shape {shape}"
+                )
+            return tuple(min(p, n) for p, n in zip(self.patch, shape, strict=True))
+        return tuple(n if i == channel else min(self.patch, n) for i, n in enumerate(shape))
+
+    def count(self, model: Model, x: jax.Array) -> int:
+        """How many features there are."""
+        if self.n_features is not None:
+            return self.n_features
+        shape = x.shape[1:]
+        if self.patch is None:
+            return int(np.prod(shape))
+        sides = self._sides(shape, model.sample_channel_axis(len(shape)))
+        return int(np.prod([-(-n // p) for n, p in zip(shape, sides, strict=True)]))
+
+    def ids(self, model: Model, x: jax.Array) -> jax.Array:
+        """The feature of each entry, in the shape of x or with a first axis of 1."""
+        shape = x.shape[1:]
+        if isinstance(self.features, Segmenter):
+            return jnp.broadcast_to(jax.vmap(self.features.fn)(x), x.shape).astype(jnp.int32)
+        if self.features is not None:
+            given = jnp.asarray(self.features)
+            try:
+                return jnp.broadcast_to(given, shape)[None]
+            except ValueError:
+                raise ValueError(
+                    f"{type(self).__name__}(features=...) must broadcast to a sample of the shape "
+                    f"{shape}, got {given.shape}"
+                ) from None
+        if self.patch is None:
+            return jnp.arange(int(np.prod(shape)), dtype=jnp.int32).reshape(1, *shape)
+        sides = self._sides(shape, model.sample_channel_axis(len(shape)))
+        ids = np.zeros(shape, np.int32)
+        for axis, (n, p) in enumerate(zip(shape, sides, strict=True)):
+            cell = np.arange(n, dtype=np.int32) // p
+            others = [i for i in range(len(shape)) if i != axis]
+            ids = ids * -(-n // p) + np.expand_dims(cell, others)
+        return jnp.asarray(ids)[None]
+
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        """The baselines, the features, and the logits of the inputs and of the baselines."""
+        b = self.baselines(model, x, self.baseline, keys)
+        return Ground(b, self.ids(model, x), model(x), model(b), self.draws_for(model, x, keys))
+
+    def draws_for(self, model: Model, x: jax.Array, keys: Any) -> Any:
+        """What else all steps need."""
+        return None
+
+    @abstractmethod
+    def present(self, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int) -> jax.Array:
+        """Which of n features stay in step i, bool [N, F]."""
+
+    def there(self, x: jax.Array, keys: Any, ground: Ground, i: Any) -> jax.Array:
+        """What takes the place of features that are not present in step i."""
+        return ground.baseline
+
+    @abstractmethod
+    def learnt(
+        self, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
+    ) -> jax.Array:
+        """What is learnt from the logits z [N, K] of what was present."""
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        present, inputs = _question(self, x, keys, state, i, self.count(model, x))
+        return _lesson(self, present, model(inputs), y, state, i)
+
+    def change(self, z: jax.Array, z2: jax.Array, y: jax.Array) -> jax.Array:
+        """The score of logits z less that of z2, [N]."""
+        return jax.vmap(lambda u, v, c: ops.difference(u, v, c, self.output))(z, z2, y)
+
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        return jnp.zeros((len(x), *self.shape(self.count(model, x))), dtype)
+
+    def shape(self, n: int) -> tuple[int, ...]:
+        """The shape of what is learnt of one sample with n features."""
+        return (n,)
+
+    def spread(self, values: jax.Array, ids: jax.Array, x: jax.Array) -> jax.Array:
+        """Values of features [N, F] at their entries, in the shape of x."""
+        return entries(values, jnp.broadcast_to(ids, x.shape)).astype(x.dtype)
+
+
+@pytree(kw_only=False)
+class Ground:
+    """What all questions of a method start from."""
+
+    baseline: Any
+    ids: Any
+    logits: Any
+    baseline_logits: Any
+    draws: Any = None
+
+
+def entries(values: jax.Array, ids: jax.Array) -> jax.Array:
+    """values [N, F] at ids [N, ...]; 0 where an id is none of them."""
+    return jax.vmap(lambda v, i: v.at[i].get(mode="fill", fill_value=0))(values, ids)
+
+
+# Compiled here, because around a host model nothing else is.
+@functools.partial(jax.jit, static_argnums=5)
+def _question(
+    explainer: Grouped, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int
+) -> tuple[jax.Array, jax.Array]:
+    present = explainer.present(x, keys, ground, i, n)
+    stays = entries(present, jnp.broadcast_to(ground.ids, x.shape))
+    return present, jnp.where(stays, x, explainer.there(x, keys, ground, i))
+
+
+@jax.jit
+def _lesson(explainer: Grouped, *given: Any) -> jax.Array:
+    return explainer.learnt(*given)

@@ -1,0 +1,117 @@
+"""The layers of a model by name, and what methods that explain one of them have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import ops
+from ..types import Model, pytree, static
+from .base import Explainer
+from .graph import Graph, Value
+
+
+def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:
+    """The model's layers in the order of the forward pass, with the shapes of their outputs.
+
+    What has parameters goes by their path ("Conv_0", "block/dense"; a layer called again is
+    "Conv_0@2"); what has none by the layer before it and its kind ("Conv_0/relu",
+    "Conv_0/reduce_window_max"); anything else can be given a name in the model's code with
+    `jax.ad_checkpoint.checkpoint_name(value, "name")`.
+
+    Args:
+      x: inputs [N, ...]; only their shape and dtype matter.
+
+    >>> import jax.numpy as jnp
+    >>> params = {"first": {"w": jnp.ones((2, 3))}, "second": {"w": jnp.ones((3, 4))}}
+    >>> net = Model(lambda p, x: jnp.tanh(x @ p["first"]["w"]) @ p["second"]["w"], params)
+    >>> layers(net, jnp.ones((5, 2)))
+    {'first': (5, 3), 'first/activation': (5, 3), 'second': (5, 4)}
+    """
+    graph = Graph(model, jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x)))
+    return {name: value.shape for name, value in graph.layers.items()}
+
+
+def with_hidden(model: Model, layers: Any = None) -> Model:
+    """The model with its layers as hidden activations, for metrics that look at them.
+
+    Args:
+      layers: names of `jaxeval.explain.layers`; None is every layer with parameters.
+
+    >>> params = {"first": {"w": jnp.ones((2, 3))}, "second": {"w": jnp.ones((3, 4))}}
+    >>> net = Model(lambda p, x: jnp.tanh(x @ p["first"]["w"]) @ p["second"]["w"], params)
+    >>> seen = with_hidden(net, ["first/activation"])
+    >>> {name: v.shape for name, v in seen.hidden(seen.params, jnp.ones((5, 2)))[1].items()}
+    {'first/activation': (5, 3)}
+    """
+    chosen = None if layers is None else tuple(layers)
+    return dataclasses.replace(model, hidden=Hidden(model.apply, chosen))
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """``(params, x) -> (logits, {layer: activations})``; equal ones share compiled programs."""
+
+    apply: Callable[..., Any]
+    layers: tuple[str, ...] | None
+
+    def __call__(self, params: Any, x: Any) -> tuple[Any, dict[str, Any]]:
+        graph = Graph(Model(self.apply, params), x)
+        values = graph.forward(params, x)
+        names = graph.weighted if self.layers is None else self.layers
+        return values[graph.out], {name: values[graph.layer(name)] for name in names}
+
+
+@pytree
+class LayerExplainer(Explainer):
+    """A method that explains a layer.
+
+    Args:
+      layer: its name, of `jaxeval.explain.layers(model, x)`.
+    """
+
+    layer: str | None = static(default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layer is not None and not isinstance(self.layer, str):
+            raise TypeError(
+                f"{type(self).__name__}(layer=...) must be the name of a layer, got {self.layer!r}"
+            )
+
+    def value(self, graph: Graph) -> Value:
+        """The layer in the graph."""
+        if self.layer is None:
+            raise ValueError(
+                f"{type(self).__name__}(layer=...) must name a layer of the model: one of "
+                f"{', '.join(graph.layers)}"
+            )
+        return graph.layer(self.layer)
+
+    def activation(self, graph: Graph, model: Model, x: jax.Array) -> jax.Array:
+        """The layer's output for x."""
+        return graph.forward(model.params, x)[self.value(graph)]
+
+    def gradient(
+        self, graph: Graph, model: Model, x: jax.Array, y: jax.Array, activation: jax.Array
+    ) -> jax.Array:
+        """The gradient of every row's score with respect to the layer's output, put to this."""
+        value = self.value(graph)
+
+        def score(a: jax.Array) -> jax.Array:
+            z = graph.forward(model.params, x, {value: a})[graph.out]
+            return jax.vmap(lambda z, y: ops.value(z, y, self.output))(z, y).sum()
+
+        return jax.grad(score)(activation)
+
+
+@jax.jit
+def layer_zeros(explainer: LayerExplainer, model: Model, x: jax.Array) -> jax.Array:
+    """What a sum of maps of the layer starts from."""
+    value = explainer.value(Graph(model, x))
+    return jnp.zeros(value.shape, jnp.promote_types(value.dtype, jnp.float32))

@@ -1,0 +1,120 @@
+"""Attribution by a sparse linear model of the neighbourhood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .. import check
+from ..types import Model, pytree, static
+from .grouped import Ground, entries
+from .surrogate import Surrogate
+
+DISTANCES = ("cosine", "euclidean")
+ROUNDS = 1000
+"""Most rounds of coordinate descent."""
+SETTLED = 1e-6
+"""Change of the coefficients, as a share of the largest, at which it ends."""
+
+
+def lasso(gram: jax.Array, product: jax.Array, alpha: Any) -> jax.Array:
+    """argmin_β ½ βᵀ gram β - productᵀ β + α |β|₁, by coordinate descent.
+
+    >>> lasso(jnp.eye(2), jnp.array([3.0, 0.1]), 0.5)
+    Array([2.5, 0. ], dtype=float32)
+    """
+    n = len(product)
+
+    def coordinate(j: Any, beta: jax.Array) -> jax.Array:
+        rest = product[j] - gram[j] @ beta + gram[j, j] * beta[j]
+        new = jnp.sign(rest) * jnp.maximum(jnp.abs(rest) - alpha, 0)
+        scale = gram[j, j]
+        return beta.at[j].set(jnp.where(scale > 1e-12, new / jnp.maximum(scale, 1e-12), 0))
+
+    def unsettled(state: Any) -> Any:
+        _, change, size, rounds = state
+        return (change > SETTLED * size) & (rounds < ROUNDS)
+
+    def descend(state: Any) -> Any:
+        beta, _, _, rounds = state
+        new = lax.fori_loop(0, n, coordinate, beta)
+        return new, jnp.abs(new - beta).max(), jnp.abs(new).max(), rounds + 1
+
+    start = (jnp.zeros_like(product), jnp.asarray(jnp.inf, product.dtype), product.max() * 0, 0)
+    return lax.while_loop(unsettled, descend, start)[0]
+
+
+@pytree
+class Lime(Surrogate):
+    """A sparse linear model of the score on which features are present.
+
+    ``a = argmin_β,c 1/(2 Σ_s w_s) Σ_s w_s (f_y(S_s) - c - Σ_{i ∈ S_s} β_i)² + α |β|₁``, where f of
+    a set of features is the score of x with all others at the baseline, every feature is in a set
+    with probability 1/2, and ``w_s = exp(-d(x, x_s)² / width²)`` falls with the distance d of the
+    perturbed input x_s from x; the same at all entries of a feature; signed, in the shape of x. It
+    serves host models too.
+
+    Ribeiro et al. 2016, "Why Should I Trust You?". captum's `Lime` in its defaults (a lasso with
+    α = 0.01 and the cosine distance with width 1), in distribution.
+
+    Args:
+      n_samples: the number of sets S.
+      alpha: the weight of the L1 penalty, in the units of the score.
+      distance: "cosine" (1 - cosine similarity) or "euclidean", between inputs.
+      width: of the kernel.
+      draws: sets [S, F] of zeros and ones, used for every sample instead of random draws.
+      patch: the side of the squares of a grid that are features, or one number for each axis.
+      features: the feature of each entry (captum's `feature_mask`), an array of numbers from 0 on
+        that broadcasts to one sample, or a JAX function of one sample that gives it. Without patch
+        and features, every entry is a feature. Memory is that of N F² numbers.
+      n_features: how many there are, needed with a function.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
+        a number, or an array that broadcasts to one sample. Drawn once per sample where random.
+
+    >>> import jax, jax.numpy as jnp, numpy as np
+    >>> from jaxeval.types import Model
+    >>> total = Model(lambda p, x: jnp.sum(x, axis=1, keepdims=True), channel_axis=None)
+    >>> keys = jax.random.split(jax.random.key(0), 1)
+    >>> a = Lime(alpha=0.0)(total, jnp.array([[1.0, 2.0, 4.0]]), jnp.array([0]), keys)
+    >>> print(np.asarray(a).round(3))
+    [[1. 2. 4.]]
+    """
+
+    alpha: Any = 0.01
+    distance: str = static(default="cosine")
+    width: Any = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.real(self, "alpha", least=0)
+        check.one_of(self, "distance", DISTANCES)
+        check.real(self, "width", above=0)
+
+    def distances(self, model: Model, x: jax.Array) -> Any:
+        return x
+
+    def draw(self, key: jax.Array, n: int) -> jax.Array:
+        return jax.random.bernoulli(key, 0.5, (n,))
+
+    def weights(self, present: jax.Array, ground: Ground) -> jax.Array:
+        x = ground.draws
+        stays = entries(present, jnp.broadcast_to(ground.ids, x.shape))
+        moved = jnp.where(stays, x, ground.baseline)
+        u, v = (t.reshape(len(x), -1) for t in (x, moved))
+        if self.distance == "euclidean":
+            square = ((u - v) ** 2).sum(1)
+        else:
+            norms = jnp.sqrt((u**2).sum(1) * (v**2).sum(1))
+            square = (1 - (u * v).sum(1) / jnp.maximum(norms, 1e-8)) ** 2
+        return jnp.exp(-square / jnp.asarray(self.width, u.dtype) ** 2)
+
+    def solve(self, moments: jax.Array, whole: jax.Array) -> jax.Array:
+        n = len(moments) - 2
+        moments = moments / moments[n, n]
+        # Without the means, the constant takes care of itself.
+        centred = moments - moments[:, n, None] * moments[None, n]
+        alpha = jnp.asarray(self.alpha, moments.dtype)
+        return lasso(centred[:n, :n], centred[:n, n + 1], alpha)

@@ -1,0 +1,262 @@
+"""Attribution by relevance, handed back from the output to the input."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import check, ops
+from ..types import Model, pytree, static
+from .backpropagation import score_gradient
+from .base import Explainer
+from .graph import Graph, Node, Rule, Unsupported, Values
+from .lrp_rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Layer,
+    LrpRule,
+    Pass,
+    WSquare,
+    ZBox,
+    ZPlus,
+    stable,
+)
+
+RULES: dict[str, type[LrpRule]] = {
+    "epsilon": Epsilon,
+    "gamma": Gamma,
+    "alpha_beta": AlphaBeta,
+    "z_plus": ZPlus,
+    "flat": Flat,
+    "w_square": WSquare,
+    "z_box": ZBox,
+    "pass": Pass,
+}
+COMPOSITES: dict[str, dict[str, str]] = {
+    "epsilon_plus": {"convolution": "z_plus", "dense": "epsilon"},
+    "epsilon_plus_flat": {"first": "flat", "convolution": "z_plus", "dense": "epsilon"},
+    "epsilon_alpha2_beta1": {"convolution": "alpha_beta", "dense": "epsilon"},
+    "epsilon_alpha2_beta1_flat": {
+        "first": "flat",
+        "convolution": "alpha_beta",
+        "dense": "epsilon",
+    },
+    "epsilon_gamma_box": {"first": "z_box", "convolution": "gamma", "dense": "epsilon"},
+}
+"""Which rule serves the first layer, convolutions, and matrix products (zennit's names)."""
+ADDITIONS = ("proportional", "copy")
+ATTENTION = ("values", "uniform")
+
+
+@pytree
+class LRP(Explainer):
+    """Layer-wise relevance propagation: the score, handed back layer by layer.
+
+    A layer's rule says how the relevance of its outputs is shared out among its inputs, as a rule
+    in proportion to what they contributed: ``R_i = Σ_j x_i w_ij / (z_j + ε sign(z_j)) R_j``. The
+    relevance of x is the attribution: signed, in the shape of x. It sums to the score, but for
+    what biases, stabilisers and some rules absorb.
+
+    Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
+    Relevance Propagation"; composites: Montavon et al. 2019, "Layer-Wise Relevance Propagation: An
+    Overview". The default is captum's `LRP`, but for its ε of 1e-9 (1e-6 here, as in zennit).
+
+    Layers are convolutions and products with weights, each with its bias and the batch
+    normalisation behind it. Activation functions pass relevance on, pooling by the largest entry
+    hands it to that entry, sums and averages share it in proportion, and so do residual
+    connections (unless ``addition="copy"``). Products of two activations, softmax and layer
+    normalisation follow the rules for transformers below; this part is experimental. What has no
+    rule is refused with its name and the line that it comes from.
+
+    Args:
+      rule: for all layers: the name of a rule ("epsilon", "gamma", "alpha_beta", "z_plus", "flat",
+        "w_square", "z_box", "pass"), or a rule with numbers of its own, such as
+        ``Gamma(gamma=0.1)``; or the name of a composite ("epsilon_plus", "epsilon_plus_flat",
+        "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat", "epsilon_gamma_box"), which has one
+        rule for the first layer, one for convolutions and one for products.
+      first, convolution, dense: another rule for the first layer, for convolutions, for products.
+        The first layer is every layer that sees the input directly.
+      layers: {name: rule} for single layers; see `jaxeval.explain.layers` for the names. It counts
+        before all others.
+      addition: "proportional" shares relevance between the branches of a sum in proportion to
+        their values; "copy" gives each all of it, as gradients (and captum and zennit) do.
+      attention: in the product of attention weights and values, "values" hands all relevance to
+        the values (CP-LRP, Ali et al. 2022), "uniform" half to each side (AttnLRP, Achtibat et
+        al. 2024).
+
+    The relevance that starts at the logits is the score at the explained class ("logit",
+    "probability", "log_probability"), or ``z · ∂v/∂z`` for a function v of the logits.
+
+    >>> import jax.numpy as jnp, numpy as np
+    >>> from jaxeval.types import Model
+    >>> net = Model(lambda w, x: jax.nn.relu(x @ w), jnp.array([[1.0], [2.0]]), channel_axis=None)
+    >>> a = LRP()(net, jnp.array([[3.0, 1.0]]), jnp.array([0]))
+    >>> print(np.asarray(a).round(3))
+    [[3. 2.]]
+    >>> a = LRP(rule="flat")(net, jnp.array([[3.0, 1.0]]), jnp.array([0]))
+    >>> print(np.asarray(a).round(3))
+    [[2.5 2.5]]
+    """
+
+    rule: Any = "epsilon"
+    first: Any = None
+    convolution: Any = None
+    dense: Any = None
+    layers: Any = dataclasses.field(default_factory=dict)
+    addition: str = static(default="proportional")
+    attention: str = static(default="values")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.one_of(self, "addition", ADDITIONS)
+        check.one_of(self, "attention", ATTENTION)
+        if not isinstance(self.rule, LrpRule):
+            check.one_of(self, "rule", (*RULES, *COMPOSITES))
+        for name in ("first", "convolution", "dense"):
+            if not isinstance(getattr(self, name), LrpRule):
+                check.one_of(self, name, (*RULES, None))
+        if not isinstance(self.layers, Mapping):
+            raise TypeError(f"LRP(layers=...) must be {{name: rule}}, got {self.layers!r}")
+        rules = {}
+        for name, rule in self.layers.items():
+            if isinstance(rule, str) and rule in RULES:
+                rule = RULES[rule]()
+            if not isinstance(rule, LrpRule):
+                raise ValueError(
+                    f"LRP(layers={{{name!r}: {rule!r}}}): wanted a rule or one of "
+                    f"{', '.join(map(repr, RULES))}{check.did_you_mean(rule, RULES)}"
+                )
+            rules[name] = rule
+        object.__setattr__(self, "layers", rules)
+
+    def rule_for(self, role: str, first: bool) -> LrpRule:
+        """The rule of a "convolution" or "dense" layer."""
+        composite = COMPOSITES.get(self.rule, {}) if isinstance(self.rule, str) else {}
+        for name in ("first", role) if first else (role,):
+            rule = getattr(self, name)
+            rule = composite.get(name) if rule is None else rule
+            if rule is not None:
+                return RULES[rule]() if isinstance(rule, str) else rule
+        return RULES[self.rule]() if isinstance(self.rule, str) else self.rule
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        graph = Graph(model, x)
+        values = graph.forward(model.params, x)
+        z = values[graph.out]
+        seed = self.seed(z, y)
+        return graph.backward(values, seed, Relevance(self, graph).table())
+
+    def seed(self, z: jax.Array, y: jax.Array) -> jax.Array:
+        """The relevance [N, K] of the logits z [N, K]."""
+        if callable(self.output):
+            return z * score_gradient(z, y, self.output)
+        score = jax.vmap(lambda z, y: ops.value(z, y, self.output))(z, y)
+        return jax.nn.one_hot(y, z.shape[-1], dtype=z.dtype) * score[:, None].astype(z.dtype)
+
+
+class Relevance:
+    """The table of rules for one model."""
+
+    def __init__(self, lrp: LRP, graph: Graph):
+        self.lrp, self.graph = lrp, graph
+        self.maker = {v: node for node in graph.nodes for v in node.outs}
+        self.chosen = {graph.layer(name): rule for name, rule in lrp.layers.items()}
+
+    def table(self) -> Mapping[str, Rule]:
+        return {
+            "linear": self.layer,
+            "scale": self.layer,
+            "relu": self.passed,
+            "activation": self.passed,
+            "normalise": self.normalise,
+            "add": self.add,
+            "sum": self.shared,
+            "product": self.product,
+            "bilinear": self.product,
+            "softmax": self.softmax,
+            "quotient": self.quotient,
+            "other": self.refuse,
+        }
+
+    def layer(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        made = {v for o in node.operations for v in o.outs}
+        rule = next((rule for v, rule in self.chosen.items() if v in made), None)
+        if rule is None:
+            rule = self.by_role(node)
+        return [rule.propagate(Layer(node, values), r[0])]
+
+    def by_role(self, node: Node) -> LrpRule:
+        if node.kind == "scale":
+            shifts = any(o.name in ("add", "add_any", "sub") for o, _ in node.after)
+            return Epsilon() if shifts else Pass()
+        role = "convolution" if node.first.name == "conv_general_dilated" else "dense"
+        return self.lrp.rule_for(role, self.is_first(node))
+
+    def is_first(self, node: Node) -> bool:
+        """Whether a layer sees the input, moved or scaled at most."""
+        value = node.ins[0]
+        while value in self.maker and self.maker[value].kind in ("move", "scale"):
+            value = self.maker[value].ins[0]
+        return value not in self.maker
+
+    def passed(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        return r[:1]
+
+    def normalise(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        """As by a constant: the identity rule (Achtibat et al. 2024)."""
+        for o in node.operations:
+            if o.name.startswith("reduce_") and 0 in o.params.get("axes", ()):
+                raise Unsupported(
+                    f"{self.name} has no rule for statistics over the batch: "
+                    f"{node.where()}; run the model in inference mode"
+                )
+        return [r[0].reshape(values[node.ins[0]].shape)]
+
+    def shared(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        """In proportion to the parts of a sum."""
+        part = r[0] / stable(values[node.outs[0]], 1e-6)
+        back = node.gradient(values, [part])
+        return [values[v] * g for v, g in zip(node.ins, back, strict=True)]
+
+    def add(self, node: Node, values: Values, r: list[Any]) -> Sequence[Any]:
+        if self.lrp.addition == "copy":
+            return node.gradient(values, r)
+        return self.shared(node, values, r)
+
+    def product(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        """All of it to what is no gate, or half to each factor."""
+        parts = self.shared(node, values, r)
+        gates = [self.is_gate(v) for v in node.ins]
+        if self.lrp.attention == "values" and any(gates) and not all(gates):
+            return [jnp.zeros_like(p) if g else p for p, g in zip(parts, gates, strict=True)]
+        return [p / 2 for p in parts]
+
+    def is_gate(self, value: Any) -> bool:
+        """Whether a value comes from a softmax or a sigmoid."""
+        while value in self.maker and self.maker[value].kind == "move":
+            value = self.maker[value].ins[0]
+        node = self.maker.get(value)
+        return node is not None and (node.kind == "softmax" or node.last.name == "logistic")
+
+    def softmax(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        """``x · (∂y/∂x)ᵀ (R / y)``, the Taylor expansion at x."""
+        x, y = values[node.ins[0]], values[node.outs[0]]
+        return [x * node.gradient(values, [r[0] / stable(y, 1e-6)])[0]]
+
+    def quotient(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        """All of it to what is divided."""
+        shapes = [values[v].shape for v in node.ins]
+        return [r[0].reshape(shapes[0]), *(jnp.zeros(s, r[0].dtype) for s in shapes[1:])]
+
+    @property
+    def name(self) -> str:
+        return type(self.lrp).__name__
+
+    def refuse(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        raise Unsupported(f"{self.name} has no rule for {node.where()}")

@@ -1,0 +1,110 @@
+"""Attribution by another method's maps for the model and its like."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import check, jaxprs
+from ..types import Model, pytree, static
+from .base import SteppedExplainer
+from .smoothed import check_explainer
+
+
+@pytree
+class NoisyWeights(SteppedExplainer):
+    """A method that asks models whose weights have noise on them.
+
+    Args:
+      explainer: the method that explains each of them: an explainer or a function
+        ``(model, x, y, keys) -> a``, with maps in the shape of x; None is the gradient.
+      seed: of the noise on the weights. It is the same for all samples.
+    """
+
+    explainer: Any = None
+    seed: Any = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "seed", 0)
+        if self.explainer is not None:
+            check_explainer(self)
+
+    def noisy_model(self, model: Model, level: Any, i: Any) -> Model:
+        """The i-th model: every trained weight times its own draw of N(1, level²)."""
+        if model.host:
+            raise TypeError(
+                f"{type(self).__name__} changes the model's weights, and a host callable has none"
+            )
+        key = jax.random.fold_in(jax.random.key(self.seed), i)
+        leaves, tree = jax.tree.flatten(model.params)
+        trained = isinstance(model.params, dict) and "params" in model.params
+
+        def noisy(path: str, v: Any) -> Any:
+            v = jnp.asarray(v)
+            if not jnp.issubdtype(v.dtype, jnp.floating):
+                return v
+            if trained and path.split("/")[0] != "params":
+                return v
+            # Keyed by path: the order of leaves differs between a traced dict and a plain one.
+            draw = jax.random.normal(jax.random.fold_in(key, zlib.crc32(path.encode())), v.shape)
+            return v * (1 + jnp.asarray(level, v.dtype) * draw.astype(v.dtype))
+
+        params = [noisy(*v) for v in zip(jaxprs.paths(model.params), leaves, strict=True)]
+        return dataclasses.replace(model, params=jax.tree.unflatten(tree, params))
+
+    def explained(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        if self.explainer is None:
+            return self.input_gradient(model, x, y)
+        return self.explainer(model, x, y, keys)
+
+
+@pytree
+class NoiseGrad(NoisyWeights):
+    """The mean map over models with noise on their weights.
+
+    ``a = 1/S Σ_s φ(x; θ η_s)`` with ``η_s ~ N(1, noise_level²)``, one factor for each trained
+    weight, and the gradient ``∂f_y(x; θ)/∂x`` as φ unless another is given; signed, in the shape
+    of x.
+
+    Bykov et al. 2022, "NoiseGrad: Enhancing Explanations by Introducing Stochasticity to Model
+    Weights".
+
+    Args:
+      explainer: φ, an explainer or a function ``(model, x, y, keys) -> a`` with maps in the shape
+        of x; None is the gradient of this explainer's `output`.
+      seed: of the noise, which is the same for all samples, as in the paper.
+      n_samples: S, the number of noisy models.
+      noise_level: the standard deviation of the factors.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxeval.types import Model
+    >>> net = Model(lambda w, x: x @ w, jnp.array([[1.0], [-2.0]]), channel_axis=None)
+    >>> NoiseGrad(noise_level=0.0)(net, jnp.ones((1, 2)), jnp.array([0]))
+    Array([[ 1., -2.]], dtype=float32)
+    """
+
+    n_samples: int = static(default=10)
+    noise_level: Any = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_samples")
+        check.real(self, "noise_level", least=0)
+
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return self.n_samples
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        return self.explained(self.noisy_model(model, self.noise_level, i), x, y, keys)
+
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
+    ) -> jax.Array:
+        return total / self.n_samples

@@ -1,0 +1,77 @@
+"""What methods that add noise to the input have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import check
+from ..types import Model, pytree, static
+from .base import SteppedExplainer, needs_keys
+
+
+def share_of_range(share: Any, x: jax.Array) -> jax.Array:
+    """share · (max - min) of every sample of x [N, ...], as [N, 1, ...]."""
+    axes = tuple(range(1, x.ndim))
+    spread = x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
+    return jnp.asarray(share, x.dtype) * spread
+
+
+@pytree
+class Noisy(SteppedExplainer):
+    """A method that asks about S noisy copies ``x + σ ε_s`` of the input, one a step.
+
+    ``ε_s ~ N(0, 1)`` and ``σ = noise_level · (max x - min x)`` of the sample.
+
+    Args:
+      n_samples: S, the number of noisy copies.
+      noise_level: the noise's standard deviation as a share of the sample's range.
+      draws: ε [S, ...], each the shape of one sample, used for every sample instead of random
+        draws; S is then the length of `draws`, and no keys are needed.
+    """
+
+    n_samples: int = static(default=50)
+    noise_level: Any = 0.15
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_samples")
+        check.real(self, "noise_level", least=0)
+        if self.draws is not None and (np.ndim(self.draws) < 2 or np.shape(self.draws)[0] < 1):
+            raise ValueError(
+                f"{type(self).__name__}(draws=...) must be an array [S, ...] of S draws in the "
+                f"shape of one sample, got the shape {np.shape(self.draws)}"
+            )
+
+    @property
+    def n_draws(self) -> int:
+        return self.n_samples if self.draws is None else len(self.draws)
+
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return self.n_draws
+
+    def spread(self, x: jax.Array, keys: Any) -> jax.Array:
+        """σ of every sample [N, 1, ...]; refuses what does not fit."""
+        if self.draws is None and keys is None:
+            raise TypeError(needs_keys(self, "without draws", len(x)))
+        if self.draws is not None and np.shape(self.draws)[1:] != x.shape[1:]:
+            raise ValueError(
+                f"{type(self).__name__}(draws=...) must have the shape "
+                f"[S, {', '.join(map(str, x.shape[1:]))}] for samples of the shape {x.shape[1:]}, "
+                f"got {np.shape(self.draws)}"
+            )
+        return share_of_range(self.noise_level, x)
+
+    def noisy(self, x: jax.Array, keys: Any, spread: jax.Array, i: Any) -> jax.Array:
+        """The i-th noisy copy of every sample."""
+
+        def draw(key: jax.Array) -> jax.Array:
+            return jax.random.normal(jax.random.fold_in(key, i), x.shape[1:], x.dtype)
+
+        given = self.draws
+        noise = jax.vmap(draw)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
+        return x + spread * noise

@@ -1,0 +1,91 @@
+"""What methods that fit a linear model to the model's answers have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import check
+from ..types import Model, pytree, static
+from .base import needs_keys
+from .grouped import Ground, Grouped
+
+
+@pytree
+class Surrogate(Grouped):
+    """A weighted regression of the score on which features are present.
+
+    Each step asks about one random set of features for every sample. All that is kept is the sum
+    of ``w v vᵀ`` with ``v = (present, 1, score)``, from which the regression is solved.
+    """
+
+    n_samples: int = static(default=200)
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_samples")
+        if self.draws is not None and (np.ndim(self.draws) != 2 or np.shape(self.draws)[0] < 1):
+            raise ValueError(
+                f"{type(self).__name__}(draws=...) must be an array [S, F] of S sets of F "
+                f"features, got the shape {np.shape(self.draws)}"
+            )
+
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return self.n_samples if self.draws is None else len(self.draws)
+
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        n = self.count(model, x)
+        if self.draws is None and keys is None:
+            raise TypeError(needs_keys(self, "without draws", len(x)))
+        if self.draws is not None and np.shape(self.draws)[1] != n:
+            raise ValueError(
+                f"{type(self).__name__}(draws=...) must have the shape [S, {n}] for {n} features, "
+                f"got {np.shape(self.draws)}"
+            )
+        return super().prepare(model, x, y, keys)
+
+    def draws_for(self, model: Model, x: jax.Array, keys: Any) -> Any:
+        return self.distances(model, x)
+
+    def distances(self, model: Model, x: jax.Array) -> Any:
+        """What the weights need of the inputs."""
+        return None
+
+    @abstractmethod
+    def draw(self, key: jax.Array, n: int) -> jax.Array:
+        """A random set of n features, bool [F]."""
+
+    def present(self, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int) -> jax.Array:
+        if self.draws is not None:
+            return jnp.broadcast_to(jnp.asarray(self.draws)[i] != 0, (len(x), n))
+        return jax.vmap(lambda key: self.draw(jax.random.fold_in(key, i), n))(keys)
+
+    def weights(self, present: jax.Array, ground: Ground) -> jax.Array:
+        """How much an answer counts, [N]."""
+        return jnp.ones(len(present))
+
+    def learnt(
+        self, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
+    ) -> jax.Array:
+        score = self.change(z, ground.baseline_logits, y)[:, None]
+        v = jnp.concatenate([present.astype(score.dtype), jnp.ones_like(score), score], 1)
+        w = self.weights(present, ground).astype(score.dtype)
+        return w[:, None, None] * v[:, :, None] * v[:, None, :]
+
+    def shape(self, n: int) -> tuple[int, ...]:
+        return (n + 2, n + 2)
+
+    @abstractmethod
+    def solve(self, moments: jax.Array, whole: jax.Array) -> jax.Array:
+        """One sample's coefficients [F] from the sum of w v vᵀ; `whole` is f(x) - f(b)."""
+
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
+    ) -> jax.Array:
+        whole = self.change(state.logits, state.baseline_logits, y)
+        return self.spread(jax.vmap(self.solve)(total, whole), state.ids, x)

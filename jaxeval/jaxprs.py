@@ -1,0 +1,131 @@
+"""Traced functions, read operation by operation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import jax
+from jax.extend.core import Literal
+
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "checkpoint": "jaxpr",
+    "remat": "jaxpr",
+    "remat2": "jaxpr",
+}
+"""Primitives that only call a nested program, and the parameter that holds it."""
+
+
+def bind(eqn: Any, given: Sequence[Any]) -> list[Any]:
+    """The equation's outputs for other inputs: the same operation once more."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = params if isinstance(params, tuple) else ((), params)  # jax < 0.10
+    with eqn.ctx.manager:
+        out = eqn.primitive.bind(*functions, *given, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def called(eqn: Any, names: Sequence[str] = ("jit", "pjit")) -> tuple[Any, Sequence[Any]] | None:
+    """The nested program (jaxpr, constants) of an equation that only calls it, or None."""
+    name = eqn.primitive.name
+    if name not in names:
+        return None
+    nested = eqn.params[CALLS[name]]
+    return (nested.jaxpr, nested.consts) if hasattr(nested, "consts") else (nested, ())
+
+
+def evaluate(
+    jaxpr: Any,
+    consts: Sequence[Any],
+    args: Sequence[Any],
+    operation: Callable[[Any, list[Any]], list[Any]] = bind,
+    constant: Callable[[Any], Any] = lambda v: v,
+    calls: Sequence[str] = ("jit", "pjit"),
+) -> list[Any]:
+    """The jaxpr's outputs, with ``operation(equation, inputs) -> outputs`` for each equation.
+
+    What flows through need not be arrays: it is whatever `operation` makes. `constant` makes it of
+    the numbers written in the program. Programs nested in one of `calls` are looked into.
+    """
+    env: dict[Any, Any] = {}
+
+    def read(v: Any) -> Any:
+        return constant(v.val) if isinstance(v, Literal) else env[v]
+
+    env.update(zip(jaxpr.constvars, map(constant, consts), strict=True))
+    env.update(zip(jaxpr.invars, args, strict=True))
+    for eqn in jaxpr.eqns:
+        given, nested = [read(v) for v in eqn.invars], called(eqn, calls)
+        if nested is None:
+            out = operation(eqn, given)
+        else:
+            out = evaluate(*nested, given, operation, constant, calls)
+        env.update(zip(eqn.outvars, out, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def where(eqn: Any) -> str:
+    """The line of the user's code that an equation comes from, as far as it is known."""
+    packages = (sys.modules.get(name) for name in ("jax", "jaxlib", "flax", __package__))
+    inside = tuple(os.path.dirname(str(p.__file__)) + os.sep for p in packages if p is not None)
+    for frame in getattr(eqn.source_info.traceback, "frames", ()):
+        if not frame.file_name.startswith((*inside, "<")):
+            return f"{frame.file_name}:{frame.line_num}"
+    return "an unknown line"
+
+
+Replacement = Callable[[Any], Callable[..., Any] | None]
+_WRITTEN: ContextVar[list[Replacement] | None] = ContextVar("written", default=None)
+
+
+@contextlib.contextmanager
+def as_written() -> Iterator[list[Replacement]]:
+    """Inside, rewritten functions are traced as their authors wrote them.
+
+    Gives the replacements that would have been made: functions of an equation.
+    """
+    token = _WRITTEN.set([])
+    try:
+        found = _WRITTEN.get()
+        assert found is not None
+        yield found
+    finally:
+        _WRITTEN.reset(token)
+
+
+def wanted_as_written(replacement: Replacement) -> bool:
+    """Whether `as_written` is in force; tells it of a replacement."""
+    found = _WRITTEN.get()
+    if found is not None and replacement not in found:
+        found.append(replacement)
+    return found is not None
+
+
+def paths(params: Any) -> list[str]:
+    """The path of every leaf, such as "params/Dense_0/kernel", in the tree's order."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+
+
+def layer_of(path: str, collections: Sequence[str] = ("params",)) -> str:
+    """The name of the layer that a parameter belongs to: all but the last part of its path.
+
+    >>> layer_of("params/Dense_0/kernel")
+    'Dense_0'
+    """
+    parts = path.split("/")
+    if parts[0] in collections and len(parts) > 1:
+        parts = parts[1:]
+    if parts[-1] == "value" and len(parts) > 1:  # an NNX variable wraps its array
+        parts = parts[:-1]
+    if len(parts) == 1 and "." in parts[0]:  # a flat name of torch's, such as "layer1.0.weight"
+        return parts[0].rpartition(".")[0]
+    return "/".join(parts[:-1] or parts)
