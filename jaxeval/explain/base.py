@@ -112,14 +112,20 @@ class Explainer(ABC):
         self, model: Model, x: Float[Array, "n ..."], y: Int[Array, " n"]
     ) -> Float[Array, "n ..."]:
         """The gradient of every row's score with respect to that row."""
-        if model.host and model.host != "jax":  # a "jax" callable may have gradients of its own
-            raise TypeError(
-                f"{type(self).__name__} needs input gradients, and this model is a host callable, "
-                "which has none; use an explainer that asks for outputs only (Occlusion), or one "
-                "of your own that answers on the host"
-            )
-        # Rows do not see each other, so the gradient of the sum is the gradient of each.
-        return jax.grad(lambda v: self.scores(model, v, y).sum())(x)
+        none = TypeError(
+            f"{type(self).__name__} needs input gradients, and this model is a host callable, "
+            "which has none; use an explainer that asks for outputs only (Occlusion), or one "
+            "of your own that answers on the host"
+        )
+        if model.host and model.host != "jax":
+            raise none
+        try:
+            # Rows do not see each other, so the gradient of the sum is the gradient of each.
+            return jax.grad(lambda v: self.scores(model, v, y).sum())(x)
+        except TypeError as e:
+            if model.host:  # a "jax" callable without a gradient of its own
+                raise none from e
+            raise
 
     def baselines(
         self, model: Model, x: Float[Array, "n ..."], b: Any, keys: Key[Array, " n"] | None

@@ -229,7 +229,10 @@ def irof(m: Any, s: Sample) -> Answer:
     a, b = _by_place(s, prepare(s.a, m)).reshape(s.spatial()), baseline(s, m.baseline)
     image = np.moveaxis(s.over_space(np.ones(s.spatial())) * s.x, s.channel_axis, -1)
     image = (image - image.min()) / np.ptp(image)
+    series = image.ndim == 2
+    image = image[None] if series else image
     ids = slic(image, m.n_segments, m.compactness, start_label=0, channel_axis=-1)
+    ids = ids[0] if series else ids
     labels = np.unique(ids)
     order = [labels[k] for k in descending(np.array([a[ids == v].mean() for v in labels]))]
     whole = f(m, s, s.x)
