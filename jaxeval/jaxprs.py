@@ -74,7 +74,7 @@ def evaluate(
 
 def where(eqn: Any) -> str:
     """The line of the user's code that an equation comes from, as far as it is known."""
-    packages = (sys.modules.get(name) for name in ("jax", "jaxlib", "flax", __package__))
+    packages = (sys.modules.get(name) for name in ("jax", "jaxlib", "flax", "jaxeval"))
     inside = tuple(os.path.dirname(str(p.__file__)) + os.sep for p in packages if p is not None)
     for frame in getattr(eqn.source_info.traceback, "frames", ()):
         if not frame.file_name.startswith((*inside, "<")):

@@ -11,6 +11,7 @@ used. So a method needs no special layers in the model, and a new rule is a func
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -443,7 +444,7 @@ class Graph:
             return False
         if any(o.name == "elementwise" for o in node.operations):  # holds shapes of its own
             shape = node.ins[0].shape
-            if np.prod(shape) > LARGEST_CONSTANT:
+            if math.prod(shape) > LARGEST_CONSTANT:
                 return False
             return _is_rectified(node, self.known, np.resize(np.asarray(PROBES), shape))
         few = {v: _few(self.known[v]) for v in others}
@@ -664,10 +665,9 @@ def _is_rectified(node: Node, values: Values, x: np.ndarray) -> bool:
 
 
 def _is_known(operation: Operation, known: Mapping[Value, Any]) -> bool:
-    return (
-        all(v in known and not isinstance(known[v], Tracer) for v in operation.ins)
-        and sum(np.prod(v.shape) for v in operation.outs) < LARGEST_CONSTANT
-    )
+    if any(v not in known or isinstance(known[v], Tracer) for v in operation.ins):
+        return False
+    return sum(math.prod(v.shape) for v in operation.outs) < LARGEST_CONSTANT
 
 
 def _collections(names: Sequence[str]) -> tuple[str, ...]:

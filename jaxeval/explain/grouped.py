@@ -22,7 +22,7 @@ from .occlusion import check_sizes
 class Segmenter:
     """A function of one sample that gives the feature of each entry."""
 
-    fn: Callable[[jax.Array], jax.Array] = static()
+    fn: Callable[..., Any] = static()
 
 
 @pytree

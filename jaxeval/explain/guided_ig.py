@@ -106,9 +106,12 @@ class GuidedIG(Explainer):
             at, total = state
             g = self.input_gradient(model, at, y)
             done = (i + 1) / self.n_steps
-            after = jax.vmap(lambda *v: advance(*v, done, self.fraction, self.max_distance))(
-                at, g, x, b
-            )
+
+            def one(*sample: Any) -> jax.Array:
+                at, g, x, b = sample
+                return advance(at, g, x, b, done, self.fraction, self.max_distance)
+
+            after = jax.vmap(one)(at, g, x, b)
             return after, total + (after - at) * g
 
         return lax.fori_loop(0, self.n_steps, step, (b, jnp.zeros_like(x)))[1]
