@@ -62,7 +62,7 @@ def _calls(picked: Logits, inputs: dict[str, Any]) -> list[tuple[str, np.ndarray
 
     def watch(name: str) -> Any:
         def hook(module: Any, given: Any, output: Any) -> None:
-            first = output[0] if isinstance(output, tuple) and output else output
+            first: Any = output[0] if isinstance(output, tuple) and output else output
             if _is_activation(first, n):
                 seen.append((name, first.detach().cpu().numpy().copy()))
 
