@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from .. import check, ops
 from ..types import Model, pytree, static
@@ -24,10 +25,10 @@ POINTS = 16
 POOLING = ("cross_max", "gradient")
 
 
-def _line(n: int) -> list[tuple[float, float]]:
+def _line(n: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
     """Nodes and weights of the Gauss-Legendre rule on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
-    return [(float(t + 1) / 2, float(w) / 2) for t, w in zip(nodes, weights, strict=True)]
+    return jnp.asarray((nodes + 1) / 2, dtype), jnp.asarray(weights / 2, dtype)
 
 
 def quotient(there: jax.Array, change: jax.Array, step: jax.Array) -> jax.Array:
@@ -86,13 +87,22 @@ class Multipliers:
 
         Exact for products, where the mean is the gradient halfway.
         """
-        halfway = node.kind in ("product", "bilinear")
-        total: Sequence[Any] = [0] * len(node.ins)
-        for t, weight in _line(1 if halfway else POINTS):
-            at = [(1 - t) * self.baseline[v] + t * values[v] for v in node.ins]
-            back = node.gradient(values, cotangents, at)
-            total = [s + weight * g for s, g in zip(total, back, strict=True)]
-        return total
+        start = [self.baseline[v] for v in node.ins]
+        steps = [values[v] - b for v, b in zip(node.ins, start, strict=True)]
+
+        def gradient(t: Any) -> list[Any]:
+            at = [b + t * d for b, d in zip(start, steps, strict=True)]
+            return list(node.gradient(values, cotangents, at))
+
+        if node.kind in ("product", "bilinear"):
+            return gradient(0.5)
+
+        def add(total: list[Any], point: Any) -> Any:
+            t, weight = point
+            return [s + weight * g for s, g in zip(total, gradient(t), strict=True)], None
+
+        line = _line(POINTS, steps[0].dtype)
+        return lax.scan(add, [jnp.zeros_like(d) for d in steps], line)[0]
 
 
 def score_multipliers(z: jax.Array, z0: jax.Array, y: jax.Array, output: Any) -> jax.Array:
@@ -101,10 +111,11 @@ def score_multipliers(z: jax.Array, z0: jax.Array, y: jax.Array, output: Any) ->
     def gradient(z: jax.Array, y: jax.Array) -> jax.Array:
         return jax.grad(lambda z: ops.value(z, y, output).astype(z.dtype))(z)
 
-    line = _line(1 if output == "logit" else 32)
-    return sum(
-        (w * jax.vmap(gradient)(z0 + t * (z - z0), y) for t, w in line), start=jnp.zeros_like(z)
-    )
+    if output == "logit":
+        return jax.vmap(gradient)(z, y)
+    nodes, weights = _line(2 * POINTS, z.dtype)
+    every = jax.vmap(lambda t: jax.vmap(gradient)(z0 + t * (z - z0), y))(nodes)
+    return jnp.tensordot(weights, every, 1)
 
 
 @pytree

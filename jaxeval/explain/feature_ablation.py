@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,8 @@ class FeatureAblation(Grouped):
     >>> e(total, jnp.array([[1.0, 2.0, 4.0]]), jnp.array([0]))
     Array([[1., 6., 6.]], dtype=float32)
     """
+
+    from_baseline: ClassVar[bool] = False
 
     def steps(self, model: Model, x: jax.Array) -> int:
         return self.count(model, x)

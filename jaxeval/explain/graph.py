@@ -442,15 +442,10 @@ class Graph:
         others = {v for o in node.operations for v in o.ins if v not in own}
         if any(v not in self.known for v in others):
             return False
-        if any(o.name == "elementwise" for o in node.operations):  # holds shapes of its own
-            shape = node.ins[0].shape
-            if math.prod(shape) > LARGEST_CONSTANT:
-                return False
-            return _is_rectified(node, self.known, np.resize(np.asarray(PROBES), shape))
         few = {v: _few(self.known[v]) for v in others}
         if any(v is None for v in few.values()):
             return False
-        return _is_rectified(node, few, np.asarray(PROBES))
+        return _is_rectified(node, few)
 
     def _classify(self, operation: Operation) -> Node:
         name, floats = operation.name, self.floats(operation)
@@ -658,10 +653,28 @@ def _few(constant: Any) -> Any:
     return np.full(len(PROBES), constant.flat[0])
 
 
-def _is_rectified(node: Node, values: Values, x: np.ndarray) -> bool:
+def _is_rectified(node: Node, values: Values) -> bool:
+    """Whether a unit is ``max(x, 0)`` where it is probed, with constants for as many entries."""
+    probes = np.asarray(PROBES)
     with jax.ensure_compile_time_eval():
-        y = node.evaluate(values, [jnp.asarray(x, node.ins[0].dtype)])[0]
-    return bool(np.allclose(np.asarray(y, np.float64), np.maximum(x, 0), atol=1e-6))
+        there = {**values, node.ins[0]: jnp.asarray(probes, node.ins[0].dtype)}
+        for operation in node.operations:
+            if operation.name == "elementwise":
+                given = [there[v] for v in operation.ins]
+                there.update(zip(operation.outs, _primitive(operation.eqn, given), strict=True))
+            else:
+                compute(operation, there)
+        y = np.asarray(there[node.outs[0]], np.float64)
+    return bool(np.allclose(y, np.maximum(probes, 0), atol=1e-6))
+
+
+def _primitive(eqn: Any, given: list[Any]) -> list[Any]:
+    """An equation by single operations, which do not mind the shape of their inputs."""
+    if eqn.primitive.name != "custom_jvp_call":
+        return jaxprs.bind(eqn, given)
+    closed = eqn.params["call_jaxpr"]
+    calls = tuple(jaxprs.CALLS)
+    return jaxprs.evaluate(closed.jaxpr, closed.consts, given, _primitive, calls=calls)
 
 
 def _is_known(operation: Operation, known: Mapping[Value, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,9 @@ class Grouped(SteppedExplainer):
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
         a number, or an array that broadcasts to one sample. Drawn once per sample where random.
     """
+
+    from_baseline: ClassVar[bool] = True
+    """It looks at the score of the baseline, too."""
 
     patch: int | tuple[int, ...] | None = static(default=None)
     features: Any = None
@@ -129,7 +132,9 @@ class Grouped(SteppedExplainer):
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         """The baselines, the features, and the logits of the inputs and of the baselines."""
         b = self.baselines(model, x, self.baseline, keys)
-        return Ground(b, self.ids(model, x), model(x), model(b), self.draws_for(model, x, keys))
+        z = model(x)
+        z0 = model(b) if self.from_baseline else z
+        return Ground(b, self.ids(model, x), z, z0, self.draws_for(model, x, keys))
 
     def draws_for(self, model: Model, x: jax.Array, keys: Any) -> Any:
         """What else all steps need."""
@@ -161,9 +166,9 @@ class Grouped(SteppedExplainer):
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
         dtype = jnp.promote_types(x.dtype, jnp.float32)
-        return jnp.zeros((len(x), *self.shape(self.count(model, x))), dtype)
+        return jnp.zeros((len(x), *self.learnt_shape(self.count(model, x))), dtype)
 
-    def shape(self, n: int) -> tuple[int, ...]:
+    def learnt_shape(self, n: int) -> tuple[int, ...]:
         """The shape of what is learnt of one sample with n features."""
         return (n,)
 

@@ -40,7 +40,8 @@ class NoisyWeights(SteppedExplainer):
             raise TypeError(
                 f"{type(self).__name__} changes the model's weights, and a host callable has none"
             )
-        key = jax.random.fold_in(jax.random.key(self.seed), i)
+        key = jax.random.key(jnp.asarray(self.seed).astype(jnp.uint32))
+        key = jax.random.fold_in(key, i)
         leaves, tree = jax.tree.flatten(model.params)
         trained = isinstance(model.params, dict) and "params" in model.params
 

@@ -77,7 +77,7 @@ class Surrogate(Grouped):
         w = self.weights(present, ground).astype(score.dtype)
         return w[:, None, None] * v[:, :, None] * v[:, None, :]
 
-    def shape(self, n: int) -> tuple[int, ...]:
+    def learnt_shape(self, n: int) -> tuple[int, ...]:
         return (n + 2, n + 2)
 
     @abstractmethod
