@@ -112,14 +112,21 @@ class Explainer(ABC):
         self, model: Model, x: Float[Array, "n ..."], y: Int[Array, " n"]
     ) -> Float[Array, "n ..."]:
         """The gradient of every row's score with respect to that row."""
-        if model.host and model.host != "jax":  # a "jax" callable may have gradients of its own
-            raise TypeError(
-                f"{type(self).__name__} needs input gradients, and this model is a host callable, "
-                "which has none; use an explainer that asks for outputs only (Occlusion), or one "
-                "of your own that answers on the host"
-            )
-        # Rows do not see each other, so the gradient of the sum is the gradient of each.
-        return jax.grad(lambda v: self.scores(model, v, y).sum())(x)
+        no_gradients = TypeError(
+            f"{type(self).__name__} needs input gradients, and this model is a host callable, "
+            "which has none; use an explainer that asks for outputs only (Occlusion), or one "
+            "of your own that answers on the host"
+        )
+        if model.host and model.host != "jax":
+            raise no_gradients
+        try:
+            # Rows do not see each other, so the gradient of the sum is the gradient of each.
+            return jax.grad(lambda v: self.scores(model, v, y).sum())(x)
+        except TypeError as e:
+            # A "jax" callable may have gradients of its own; this one could not be traced.
+            if model.host and isinstance(e.__cause__, jax.errors.TracerArrayConversionError):
+                raise no_gradients from e
+            raise
 
     def baselines(
         self, model: Model, x: Float[Array, "n ..."], b: Any, keys: Key[Array, " n"] | None
