@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import jax
 import numpy as np
@@ -81,7 +81,7 @@ def _calls(picked: Logits, inputs: dict[str, Any]) -> list[tuple[str, np.ndarray
     return seen
 
 
-def _is_activation(v: Any, n: int) -> bool:
+def _is_activation(v: Any, n: int) -> TypeGuard[torch.Tensor]:
     floating = isinstance(v, torch.Tensor) and v.dtype.is_floating_point
     return floating and v.ndim > 0 and len(v) == n
 

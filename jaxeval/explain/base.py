@@ -112,19 +112,20 @@ class Explainer(ABC):
         self, model: Model, x: Float[Array, "n ..."], y: Int[Array, " n"]
     ) -> Float[Array, "n ..."]:
         """The gradient of every row's score with respect to that row."""
-        none = TypeError(
+        no_gradients = TypeError(
             f"{type(self).__name__} needs input gradients, and this model is a host callable, "
             "which has none; use an explainer that asks for outputs only (Occlusion), or one "
             "of your own that answers on the host"
         )
         if model.host and model.host != "jax":
-            raise none
+            raise no_gradients
         try:
             # Rows do not see each other, so the gradient of the sum is the gradient of each.
             return jax.grad(lambda v: self.scores(model, v, y).sum())(x)
         except TypeError as e:
-            if model.host:  # a "jax" callable without a gradient of its own
-                raise none from e
+            # A "jax" callable may have gradients of its own; this one could not be traced.
+            if model.host and isinstance(e.__cause__, jax.errors.TracerArrayConversionError):
+                raise no_gradients from e
             raise
 
     def baselines(
@@ -177,10 +178,6 @@ class SteppedExplainer(Explainer):
         """The attributions, from the sum of all steps."""
         return total
 
-    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
-        """What the sum starts from: zeros, as a rule in the shape of x."""
-        return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
-
     @final
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         state = self.prepare(model, x, y, keys)
@@ -188,7 +185,7 @@ class SteppedExplainer(Explainer):
         def add(i: Any, total: jax.Array) -> jax.Array:
             return _add(total, self, model, x, y, keys, state, i)
 
-        total, n = self.zero(model, x, y, keys, state), self.steps(model, x)
+        total, n = _zero(x), self.steps(model, x)
         if model.host:  # called on the host, outside compiled programs
             for i in range(n):
                 total = add(i, total)
@@ -202,7 +199,7 @@ class SteppedExplainer(Explainer):
         # Arrays of the host go to the device once, not once a step.
         given = (*canonical((self, model)), x, y, keys)
         state = _compiled(type(self).prepare, *given)
-        total = given[0].zero(*given[1:], state)
+        total = _zero(x)
         for i in range(self.steps(model, x)):
             total = _compiled_add(total, *given, state, i)
         return _compiled(type(self).finish, *given, state, total.astype(x.dtype))
@@ -216,6 +213,10 @@ def _is_traced(*given: Any) -> bool:
 @functools.partial(jax.jit, static_argnums=0)
 def _compiled(part: Callable[..., Any], *given: Any) -> Any:
     return part(*given)
+
+
+def _zero(x: jax.Array) -> jax.Array:
+    return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _add(total: jax.Array, explainer: SteppedExplainer, *given: Any) -> jax.Array:
