@@ -114,7 +114,7 @@ def in_batches_of(size: int | None) -> Any:
 
 @together
 @pytest.mark.parametrize("row", ALL)
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 5, None])
+@pytest.mark.parametrize("size", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, None)), 5])
 def test_batch_size_and_chunks(size, row):
     """They are not in the scores."""
     got = in_batches_of(size)["entries", row]

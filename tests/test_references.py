@@ -127,6 +127,7 @@ EXPLAINS = [row for row, r in ROWS.items() if r.explains]
 ASKED = [row for row, r in ROWS.items() if r.asked]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", PLAIN)
 def test_variants(row):
     """Entry maps, smooth and mostly zero: options, outputs, preparations."""
@@ -140,6 +141,7 @@ def test_variants(row):
             assert_close(got[kind, variant], want, row, f"{row}, {variant}, {kind}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", EXPLAINS)
 def test_variants_of_explaining_metrics(row):
     w, metrics = world(), metrics_of(row, "entries", True)

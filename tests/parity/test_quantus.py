@@ -189,7 +189,9 @@ def test_selectivity(case, method, patch):
     assert_close(ours(je.Selectivity(patch_size=patch), case, a).curve, curves)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize(
+    "share", [*(pytest.param(v, marks=pytest.mark.slow) for v in (0.05, 0.5)), 0.95]
+)
 def test_imputation(case, share):
     """Quantus solves the sparse system of one image directly."""
     gone = case.maps("Gradient").reshape(N, -1).argsort(1)[:, : int(share * F)]
@@ -271,7 +273,9 @@ def test_relative_stability(case, name, metric):
         return_nan_when_prediction_changes=True,
     )
     metric = metric(draws=noise.drawn("noise"))
-    assert_close(ours(metric, case, explainer=lifted).score, scores)
+    # The difference of logits divides, and torch and JAX round them differently.
+    tolerance = 1e-4 if isinstance(metric, je.ROS) else 1e-5
+    assert_close(ours(metric, case, explainer=lifted).score, scores, tolerance)
 
 
 def test_relative_representation_stability(case):
