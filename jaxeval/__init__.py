@@ -23,6 +23,7 @@ from .metrics.localisation import *  # noqa: F403
 from .metrics.randomisation import *  # noqa: F403
 from .metrics.robustness import *  # noqa: F403
 from .models import from_flax as from_flax
+from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
 from .results import Results as Results
 from .types import Answer as Answer

@@ -63,6 +63,12 @@ def real(
     _numbers(owner, name, value, wanted, "iuf", 0, least, above, most)
 
 
+def instance(owner: Any, name: str, kind: type) -> None:
+    """The field is an instance of a class, or None."""
+    if getattr(owner, name) is not None and not isinstance(getattr(owner, name), kind):
+        raise TypeError(_message(owner, name, f"a {kind.__name__} or None"))
+
+
 def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
     """The field is the name of a baseline, a finite number, or an array of them."""
     value = getattr(owner, name)

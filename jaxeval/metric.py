@@ -73,6 +73,13 @@ class Metric:
         """The explainer whose maps are scored, made of the given one; as a rule that itself."""
         return explainer
 
+    def fit(self, model: Any, sample: Sample) -> None:
+        """Whether it can be had of this model and shape of sample, whose leaves are shapes.
+
+        Raises:
+          ValueError: before anything is compiled, with what was given and what is wanted.
+        """
+
     def questions(self) -> Perturbation | tuple[Perturbation, ...] | None:
         """What to ask the model: None, one perturbation, or a tuple of them."""
         return None

@@ -498,6 +498,53 @@ ROWS: dict[str, Row] = {
         recover=recover_noise,
         random=True,
     ),
+    "RRS": Row(
+        je.RRS(n_samples=6, radius=0.3),
+        ref.rrs,
+        rtol=1e-3,  # the smallest entry of a divides, and its rounding is not small
+        variants={
+            "large epsilon": {"eps": 10.0},
+            "every prediction changes": {"radius": 40.0},
+            "a layer by name": {"layers": ("hidden",)},
+        },
+        draws=noise,
+        recover=recover_noise,
+        random=True,
+    ),
+    "AverageStability": Row(
+        je.AverageStability(n_samples=6),
+        ref.average_stability,
+        variants={"l2": {"distance": "l2"}},
+        draws=noise,
+        recover=recover_noise,
+        random=True,
+        atol=1e-4,  # rounding may swap two ranks among 128
+    ),
+    "Continuity": Row(
+        je.Continuity(n_steps=5),
+        ref.continuity,
+        variants={
+            "every shift": {"n_steps": 17},
+            "more steps than shifts": {"n_steps": 100},
+            "two": {"n_steps": 2},
+            "channel means": {"baseline": "channel_mean"},
+            "zero": {"baseline": "zero"},
+        },
+    ),
+    "Consistency": Row(
+        je.Consistency(n=2),
+        ref.consistency,
+        variants={
+            "top 1": {"n": 1},
+            "top 5": {"n": 5},
+            "signs": {"discretise": "sign"},
+            "signs of magnitudes": {"discretise": "sign", "absolute": True},
+            "ranks": {"discretise": "rank"},
+            "rounded": {"discretise": "round", "decimals": 0},
+            "finely": {"discretise": "round"},
+        },
+        numbers={"decimals": (1, 2)},
+    ),
     # localisation
     "PointingGame": Row(
         je.PointingGame(),
@@ -515,6 +562,28 @@ ROWS: dict[str, Row] = {
     ),
     "RelevanceRankAccuracy": Row(je.RelevanceRankAccuracy(), ref.relevance_rank_accuracy),
     "AUC": Row(je.AUC(), ref.auc),
+    "AttributionLocalisation": Row(
+        je.AttributionLocalisation(),
+        ref.attribution_localisation,
+        variants={"weighted": {"weighted": True}},
+    ),
+    "TopKIntersection": Row(
+        je.TopKIntersection(k=5),
+        ref.top_k_intersection,
+        variants={
+            "a tenth": {"k": None},
+            "all": {"k": 128},
+            "concept influence": {"k": 20, "concept_influence": True},
+        },
+    ),
+    "AveragePrecision": Row(je.AveragePrecision(), ref.average_precision),
+    "IoU": Row(
+        je.IoU(),
+        ref.iou,
+        variants={"threshold": {"threshold": 0.3}, "below zero": {"threshold": -0.5}},
+        numbers={"threshold": (0.25, 0.5)},
+    ),
+    "Focus": Row(je.Focus(), ref.focus),
     # complexity
     "Sparseness": Row(je.Sparseness(), ref.sparseness),
     "Complexity": Row(je.Complexity(), ref.complexity),

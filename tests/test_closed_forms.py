@@ -33,6 +33,7 @@ def counting(params: Any, x: Any) -> Any:
 
 WEIGHTS = np.random.default_rng(3).normal(size=(F, 5)).astype(np.float32)
 LINEAR = je.Model(linear, WEIGHTS)
+LINEAR_24 = je.Model(linear, WEIGHTS[:24])
 COUNTING = je.Model(counting, {})
 ONES = np.ones(SHAPE, np.float32)
 ZEROS = np.zeros(N, np.int32)
@@ -45,6 +46,8 @@ ROBUST = {
     "lipschitz": je.LocalLipschitz(n_samples=4),
     "ris": je.RIS(n_samples=4),
     "ros": je.ROS(n_samples=4),
+    "average": je.AverageStability(n_samples=4, distance="l2"),
+    "continuity": je.Continuity(n_steps=5),
 }
 
 
@@ -194,6 +197,53 @@ def test_the_input_as_explanation():
         np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
+def test_a_constant_explainer_is_stable_in_rank_and_hidden_layers():
+    metrics = {"rrs": je.RRS(n_samples=4), "ranks": je.AverageStability(n_samples=4)}
+    for m, metric in metrics.items():
+        got = score(metric, W.model, explainer=fixed).score
+        np.testing.assert_allclose(got, 0, atol=1e-6, err_msg=m)
+    even = score(metrics["ranks"], W.model, explainer=je.explain.Constant())
+    assert even.n_undefined == N  # a constant map has no ranks
+
+
+def test_hidden_layers_are_taken_together():
+    """h = (2 x, x): alone or both, the relative change of h is that of x, or sqrt(2) times it."""
+
+    def hidden(w, x):
+        return x.reshape(len(x), -1) @ w, {"twice": 2 * x, "same": x}
+
+    model = je.Model(linear, WEIGHTS, hidden=hidden)
+    given = {"n_samples": 4, "normalise": None}
+    for layers, want in ((("same",), 1), (["twice"], 1), (None, 1 / np.sqrt(2))):
+        metric = je.RRS(layers=layers, **given)
+        x = np.where(W.x == 0, 0.5, W.x)
+        got = score(metric, model, x, explainer=the_input).score
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_continuity_of_the_input_itself():
+    """One pixel of 1 on black, moved: |a - a'| sums to 2 and x - x' has length sqrt(2)."""
+    x = np.zeros((3, 1, 4, 6), np.float32)
+    x[0, 0, 2, 3] = x[1, 0, 0, 0] = 1
+    metric = je.Continuity(n_steps=13, normalise=None)  # -5..6
+    got = score(metric, LINEAR_24, x, ZEROS[:3], explainer=the_input)
+    np.testing.assert_allclose(got.score[:2], np.sqrt(2), rtol=1e-6)
+    assert np.isnan(got.score[2])  # nothing moves
+
+
+def test_consistency_by_hand():
+    """Two groups of equal explanations, one of them with a class of its own, and a loner."""
+    x = np.array([[3, 0], [2, 0], [0, 3], [9, 1], [1, 1], [0, 8], [1, 9]], np.float32)
+    a = np.array([[2, 0], [1, 0], [2, 0], [0, 1], [0, 3], [0, 2], [-1, 0]], np.float32)
+    got = score(je.Consistency(n=1), je.Model(lambda p, x: x, {}), x, None, a)
+    np.testing.assert_allclose(got.score, [0.5, 0.5, 0, 0.5, 0.5, 0, np.nan])
+    assert got.record is None
+    # The scale of a map is no matter, and neither is the order among the top features.
+    a = np.array([[2, 1, 0], [10, 20, 0], [0, 1, 2]], np.float32)
+    got = score(je.Consistency(n=2), je.Model(lambda p, x: x, {}), a, None, a)
+    np.testing.assert_allclose(got.score, [0, 0, np.nan])
+
+
 # -- counting models -----------------------------------------------------------------------------
 
 
@@ -291,6 +341,11 @@ LOCAL = {
     "auc": je.AUC(),
     "pointing": je.PointingGame(),
     "weighted": je.PointingGame(weighted=True),
+    "localisation": je.AttributionLocalisation(),
+    "top": je.TopKIntersection(k=1),
+    "precision": je.AveragePrecision(),
+    "iou": je.IoU(),
+    "focus": je.Focus(),
 }
 
 
@@ -310,14 +365,51 @@ def test_localisation_of_simple_maps():
     for m in LOCAL:
         want = 1 - share if m == "weighted" else 1
         np.testing.assert_allclose(results["mask", m].score, want, rtol=1e-6)
-        np.testing.assert_allclose(results["rest", m].score, 0, atol=1e-6)
+        none = share if m == "precision" else 0  # that of retrieving everything
+        np.testing.assert_allclose(results["rest", m].score, none, atol=1e-6)
     np.testing.assert_allclose(results["even", "auc"].score, 0.5)
-    np.testing.assert_allclose(results["even", "mass"].score, share, rtol=1e-6)
+    for m in ("mass", "localisation", "focus", "precision"):
+        np.testing.assert_allclose(results["even", m].score, share, rtol=1e-6)
     assert results["minus", "mass"].n_undefined == N  # nothing positive to share
     np.testing.assert_allclose(results["minus", "signed"].score, 1)
     np.testing.assert_allclose(results["minus", "auc"].score, 0)
     assert not W.mask[:, 0, 0].any()
     np.testing.assert_array_equal(results["even", "pointing"].score, 0)  # the lowest index
+
+
+def test_over_the_share_of_the_object():
+    """An even map has what the object's size gives it: 1, whatever the size."""
+    even = np.ones_like(W.mask, np.float32)
+    metrics = {
+        "weighted": je.AttributionLocalisation(weighted=True),
+        "influence": je.TopKIntersection(k=64, concept_influence=True),
+    }
+    for metric in metrics.values():
+        got = score(metric, W.model, a=even, mask=W.mask).score
+        np.testing.assert_allclose(got, 1, rtol=1e-6)
+
+
+def test_average_precision_is_scikit_learns():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    mask = np.repeat(W.mask[:, None], 2, 1)
+    for kind in ("smooth", "ties"):
+        a = W.maps[kind]
+        want = [
+            sklearn.average_precision_score(m.ravel(), v.ravel())
+            for m, v in zip(mask, a, strict=True)
+        ]
+        got = score(je.AveragePrecision(), W.model, a=a, mask=mask).score
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_overlap_with_the_object():
+    """The object and as much again: an IoU of one half over the threshold, 1 of as many."""
+    a = np.zeros((1, 8, 8), np.float32)
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, :2], a[0, :2], a[0, 4:6] = True, 1, 0.5
+    for threshold, want in ((None, 1), (0.4, 0.5), (0.5, 1), (0.99, 1), (1, 0)):
+        got = score(je.IoU(threshold=threshold), W.model, W.x[:1], W.y[:1], a, mask=mask).score
+        np.testing.assert_allclose(got, want)
 
 
 def test_pointing_within_a_tolerance():

@@ -388,13 +388,51 @@ def test_the_same_noise_is_one_question():
     """Given the same noise, all that explain noisy inputs share one pass."""
     w = world()
     noise = cases.noise(w, je.MaxSensitivity(n_samples=4), np.random.default_rng(0))
-    rows = ["MaxSensitivity", "AvgSensitivity", "LocalLipschitz", "RIS", "ROS"]
-    asked = evaluate(
-        explainers={"entries": cases.entries},
-        metrics={r: dataclasses.replace(ROWS[r].metric, draws=noise) for r in rows},
-    ).asked
+    asked = evaluate(metrics=noisy(draws=noise)).asked
     assert asked["attribution"] == N + 4 * N
-    assert asked["output"] == N + 4 * N
+    assert asked["output"] == asked["hidden"] == N + 4 * N
+
+
+NOISY = [
+    "MaxSensitivity",
+    "AvgSensitivity",
+    "LocalLipschitz",
+    "RIS",
+    "ROS",
+    "RRS",
+    "AverageStability",
+]
+
+
+def noisy(**fields: Any) -> dict[str, Any]:
+    """All metrics that explain noisy inputs."""
+    return {r: dataclasses.replace(ROWS[r].metric, **fields) for r in NOISY}
+
+
+@together
+def test_a_noise_in_common():
+    """`noise=` says what to share: seven metrics, and the calls of one; the scores of each."""
+    for kind in ("uniform", "gaussian"):
+        shared = je.Noise(kind=kind, scale=0.15, n_samples=4)
+        calls = {"explainer": 0}
+
+        def explainer(model: Any, x: Any, y: Any, keys: Any, calls: Any = calls) -> Any:
+            calls["explainer"] += len(x)
+            return numpy_explainer(model, x, y, keys)
+
+        got = evaluate(explainers={"entries": je.Host(explainer)}, metrics=noisy(noise=shared))
+        assert calls["explainer"] == got.asked["attribution"] == N + 4 * N
+        assert got.asked["output"] == got.asked["hidden"] == N + 4 * N
+        assert got.asked["naive"]["attribution"] == len(NOISY) * (N + 4 * N)
+        for row in NOISY:
+            alone = score(dataclasses.replace(ROWS[row].metric, noise=shared))
+            r = ROWS[row]
+            assert_same(got["entries", row], alone, row, rtol=r.rtol, atol=r.atol)
+    # It wins over the metric's own settings, and over its draws.
+    own = {"MaxSensitivity": je.MaxSensitivity(radius=0.15, n_samples=4)}
+    same = {"MaxSensitivity": je.MaxSensitivity(noise=je.Noise(scale=0.15, n_samples=4), radius=9)}
+    got, want = (evaluate(metrics=m)["entries", "MaxSensitivity"] for m in (same, own))
+    assert_same(got, want, exactly=True)
 
 
 # -- compiled programs ---------------------------------------------------------------------------
@@ -815,6 +853,8 @@ def test_a_model_that_says_the_same_of_everything():
         "MPRT",
         "RandomLogit",
         "RelevanceMassAccuracy",
+        "AttributionLocalisation",
+        "Focus",
     } & set(ROWS)
     for (_, row), outcome in got.outcomes.items():
         nans = int(np.isnan(outcome.score).sum())
@@ -1063,6 +1103,32 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "no steps": (lambda: je.PixelFlipping(n_steps=0), ValueError, "n_steps.*at least 1"),
     "a fraction of steps": (lambda: je.PixelFlipping(n_steps=2.5), TypeError, "n_steps=2.5"),
+    "a noise by name": (
+        lambda: je.MaxSensitivity(noise="gaussian"),
+        TypeError,
+        "noise='gaussian'.*a Noise or None",
+    ),
+    "an unknown noise": (lambda: je.Noise(kind="gausian"), ValueError, "Did you mean 'gaussian'"),
+    "no noise": (lambda: je.Noise(scale=0), ValueError, "scale=0.*above 0"),
+    "noise of no samples": (lambda: je.Noise(n_samples=0), ValueError, "n_samples.*at least 1"),
+    "a hidden layer that is not there": (
+        lambda: score(je.RRS(layers=("hiden",))),
+        ValueError,
+        "no layer 'hiden', only hidden. Did you mean 'hidden'",
+    ),
+    "a hidden layer, not in a list": (lambda: je.RRS(layers="hidden"), TypeError, "must be names"),
+    "no hidden layers": (lambda: je.RRS(layers=()), TypeError, "must be names, or None"),
+    "hidden layers that the model does not show": (
+        lambda: score(je.RRS(), model=dataclasses.replace(W.model, hidden=None)),
+        ValueError,
+        r"'RRS' looks at hidden layers: give Model\(hidden=",
+    ),
+    "more signs than features": (
+        lambda: score(je.Consistency(n=65), cases.pixels),
+        ValueError,
+        "n=65 is larger than the 64 features",
+    ),
+    "one shift": (lambda: je.Continuity(n_steps=1), ValueError, "n_steps.*at least 2"),
     "negative radius": (lambda: je.MaxSensitivity(radius=-1), ValueError, "radius.*above 0"),
     "nan radius": (lambda: je.MaxSensitivity(radius=np.nan), ValueError, "radius.*finite"),
     "nan baseline": (lambda: je.PixelFlipping(baseline=np.nan), ValueError, "baseline.*finite"),
@@ -1080,6 +1146,11 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: score(je.FaithfulnessCorrelation(), None, SMOOTH),
         ValueError,
         "224 features is larger than the 128",
+    ),
+    "more top features than features": (
+        lambda: score(je.TopKIntersection(k=65), cases.pixels),
+        ValueError,
+        r"'TopKIntersection' for explainer .*k=65 is larger than the 64 features.*\(8, 8\)",
     ),
     "a size larger than the features": (
         lambda: score(je.SensitivityN(sizes=(3, 65)), cases.pixels),
@@ -1386,3 +1457,4 @@ def test_other_names():
     assert je.LocalLipschitzEstimate is je.LocalLipschitz
     assert je.RelativeInputStability is je.RIS
     assert je.RelativeOutputStability is je.ROS
+    assert je.RelativeRepresentationStability is je.RRS

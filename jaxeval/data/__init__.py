@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .digit_images import Digits as Digits
 from .digit_images import digits as digits
+from .mosaics import Mosaics as Mosaics
+from .mosaics import mosaic as mosaic
 
 if TYPE_CHECKING:
     from ..types import Model

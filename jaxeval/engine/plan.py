@@ -46,6 +46,15 @@ class Question:
         return bool(self.asks & {"output", "hidden"}) + len(self.explained(metrics))
 
 
+def _fitted(metric: Metric, model: Model, spec: Sample, n: int) -> list[Perturbation]:
+    """The metric's questions, bound; it, they and their draws fit the model and the samples."""
+    metric.fit(model, spec)
+    for pert in asks_of(metric):
+        if isinstance(pert, RandomPerturbation):
+            pert.check_draws(spec, n)
+    return [pert.bind(model, spec) for pert in asks_of(metric)]
+
+
 def collect(
     runs: Mapping[tuple[str, str], Metric], model: Model, specs: Mapping[str, Sample], n: int
 ) -> list[Question]:
@@ -62,13 +71,11 @@ def collect(
     found: dict[Any, Question] = {}
     for (explainer, name), metric in runs.items():
         spec = specs[explainer]
-        for slot, asked in enumerate(asks_of(metric)):
-            try:
-                if isinstance(asked, RandomPerturbation):
-                    asked.check_draws(spec, n)
-                pert = asked.bind(model, spec)
-            except (TypeError, ValueError) as e:
-                raise type(e)(f"metric {name!r} for explainer {explainer!r}: {e}") from e
+        try:
+            perts = _fitted(metric, model, spec, n)
+        except (TypeError, ValueError) as e:
+            raise type(e)(f"metric {name!r} for explainer {explainer!r}: {e}") from e
+        for slot, pert in enumerate(perts):
             prepared = (metric.normalise, metric.absolute) if "a" in pert.reads else None
             key = (
                 identity(pert),

@@ -99,6 +99,7 @@ def as_function(
             features=tuple(jnp.shape(a)),
             channel_axis=model.sample_channel_axis(x.ndim),
         )
+        metric.fit(model, sample)
         for pert in asks_of(metric):
             missing = sorted(set(pert.host_extras()) - set(sample.extras))
             if missing:

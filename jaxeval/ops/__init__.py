@@ -16,6 +16,9 @@ from .distance import linf as linf
 from .distance import mse as mse
 from .distance import relative_change as relative_change
 from .distance import squared as squared
+from .fingerprint import fingerprint as fingerprint
+from .kendall import kendall as kendall
+from .mass import mass_inside as mass_inside
 from .norm import norm as norm
 from .normalise import NORMALISE as NORMALISE
 from .normalise import prepare as prepare
@@ -24,12 +27,15 @@ from .output import OUTPUTS as OUTPUTS
 from .output import difference as difference
 from .output import log_probability as log_probability
 from .output import value as value
+from .overlap import histogram_intersection as histogram_intersection
+from .overlap import top_k_overlap as top_k_overlap
 from .rank import ascending as ascending
 from .rank import average_ranks as average_ranks
 from .rank import descending as descending
 from .rank import places as places
 from .rank import smallest as smallest
 from .rank import sort as sort
+from .rank import top as top
 from .segment import patch_ids as patch_ids
 from .segment import segment_sum as segment_sum
 from .ssim import ssim as ssim

@@ -119,6 +119,22 @@ def places(order: Integer[ArrayLike, " F"]) -> Int32[Array, " F"]:
     return jnp.zeros(order.size, jnp.int32).at[order].set(at, unique_indices=True)
 
 
+def top(v: Real[ArrayLike, "*shape"], k: Integer[ArrayLike, ""]) -> Bool[Array, "*shape"]:
+    """Marks the k largest entries, ties to the lowest index.
+
+    Args:
+      v: an array of any shape.
+      k: how many to mark; it may be traced. All where it is larger than the array.
+
+    Returns:
+      The marks, of v's shape.
+
+    >>> top(jnp.array([0.0, 2.0, 0.0, 2.0]), 3).tolist()
+    [True, True, False, True]
+    """
+    return (places(descending(v)) < k).reshape(jnp.shape(v))
+
+
 def average_ranks(v: Real[ArrayLike, " ..."]) -> Float[Array, " F"]:
     """Ranks 1..F from the smallest entry up, equal entries sharing the mean of their ranks.
 

@@ -9,6 +9,7 @@ from .other_class import OtherClass as OtherClass
 from .region import EachPatch as EachPatch
 from .region import RandomSquares as RandomSquares
 from .region import RankedPatches as RankedPatches
+from .shift import Shift as Shift
 from .single import Blank as Blank
 from .single import SingleFeature as SingleFeature
 from .subset import RandomSubsets as RandomSubsets

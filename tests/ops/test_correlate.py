@@ -13,14 +13,20 @@ from jaxeval import ops
 few = settings(max_examples=25, deadline=None, derandomize=True)
 vectors = hnp.arrays(np.float32, (3, 7), elements=st.floats(-100, 100, width=16))
 pearson, spearman, cosine = map(jax.jit, (ops.pearson, ops.spearman, ops.cosine))
-ALL = [pearson, spearman, cosine]
+kendall = jax.jit(ops.kendall)
+ALL = [pearson, spearman, cosine, kendall]
+STATISTICS = {
+    pearson: scipy.stats.pearsonr,
+    spearman: scipy.stats.spearmanr,
+    kendall: scipy.stats.kendalltau,
+}
 
 
 def reference(f, u, v):
     u, v = np.float64(u).ravel(), np.float64(v).ravel()
     if f is cosine:
         return 1 - scipy.spatial.distance.cosine(u, v)
-    return (scipy.stats.pearsonr if f is pearson else scipy.stats.spearmanr)(u, v).statistic
+    return STATISTICS[f](u, v).statistic
 
 
 def undefined(f, u):
@@ -125,3 +131,19 @@ def test_gradient_is_right_and_finite(rng, f):
     np.testing.assert_allclose(got, want, atol=1e-4)
     assert np.isfinite(jax.grad(f)(u, u)).all()
     assert np.isfinite(jax.grad(f)(u * 1e-30, v)).all()
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.9, 0.999])
+def test_kendall_of_large_maps_with_many_ties(rng, zeros):
+    """Billions of pairs, of which few are not tied: counted, not rounded."""
+    size = 100_000
+    u, v = rng.normal(size=(2, size)).round(2).astype(np.float32)
+    v = np.where(rng.random(size) < 0.3, u, v)
+    u[rng.random(size) < zeros] = 0
+    v[rng.random(size) < zeros] = 0
+    np.testing.assert_allclose(kendall(u, v), reference(kendall, u, v), atol=2e-6)
+
+
+def test_kendall_refuses_what_it_cannot_count():
+    with pytest.raises(ValueError, match="fewer than 2\\^19 entries, got 524288"):
+        ops.kendall(jnp.zeros(1 << 19), jnp.zeros(1 << 19))

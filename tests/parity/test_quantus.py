@@ -25,7 +25,13 @@ pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("qui
 N, SHAPE = 6, (1, 28, 28)
 F = 28 * 28
 
-MASKED = ("PointingGame", "RelevanceRankAccuracy", "AUC")
+MASKED = (
+    "PointingGame",
+    "RelevanceRankAccuracy",
+    "AUC",
+    "AttributionLocalisation",
+    "TopKIntersection",
+)
 EXPLAINERS = {
     "Gradient": je.explain.Gradient(),
     "Saliency": je.explain.Saliency(),
@@ -98,7 +104,7 @@ class Recorded:
 
 def theirs(case: Case, name: str, a: Any = None, explain: Any = quantus.explain, **fields: Any):
     """Quantus's scores of maps, or of an explainer that is called by `method`."""
-    method = fields.pop("method", "Gradient")
+    method, mosaic = fields.pop("method", "Gradient"), fields.pop("mosaic", None)
     fields = {
         "normalise": True,
         "normalise_func": quantus.normalise_by_max,
@@ -119,6 +125,7 @@ def theirs(case: Case, name: str, a: Any = None, explain: Any = quantus.explain,
         softmax=False,
         batch_size=N,
         **({"s_batch": case.mask} if name in MASKED else {}),
+        **({} if mosaic is None else {"custom_batch": mosaic}),
     )
 
 
@@ -232,6 +239,39 @@ def test_relative_stability(case, name, metric):
     assert_close(ours(metric, case, explainer=lifted).score, scores)
 
 
+def test_relative_representation_stability(case):
+    """Of a layer without zeros; where no draw changes the prediction."""
+    noise = Recorded("batch_uniform_noise")
+    scores = theirs(
+        case,
+        "RelativeRepresentationStability",
+        explain=lambda **kwargs: quantus.explain(**kwargs) + 0.6,
+        perturb_func=noise,
+        perturb_func_kwargs={"lower_bound": 0.05, "upper_bound": None},
+        nr_samples=6,
+        layer_names=["fc_3"],
+        return_nan_when_prediction_changes=True,
+    )
+    model = dataclasses.replace(case.model, hidden=logits_as_layer)
+    case = dataclasses.replace(case, model=model)
+    metric = je.RRS(draws=noise.drawn("noise"), layers=("fc_3",))
+    # The smallest logit divides, and torch and JAX round it differently.
+    assert_close(ours(metric, case, explainer=lifted).score, scores, 1e-4)
+
+
+def logits_as_layer(params, x):
+    logits, hidden = networks.lenet_hidden(params, x)
+    return logits, {**hidden, "fc_3": logits}
+
+
+@explainers
+def test_continuity(case, method):
+    """Quantus's shifts by every second pixel, from -26 to 28, are ours of 29 steps."""
+    scores = theirs(case, "Continuity", method=method, abs=True)
+    got = ours(je.Continuity(n_steps=29), case, explainer=EXPLAINERS[method]).score
+    assert_close(got, scores)
+
+
 # Localisation and complexity: of maps alone.
 
 
@@ -248,6 +288,33 @@ def test_ranking_in_the_mask(case, method, name):
     a = case.maps(method)
     metric = getattr(je, name)()
     assert_close(ours(metric, case, a, mask=case.mask).score, theirs(case, name, a))
+
+
+@maps
+@pytest.mark.parametrize("influence", [False, True])
+def test_top_k_intersection(case, method, influence):
+    a, fields = case.maps(method), {"k": 90, "concept_influence": influence}
+    got = ours(je.TopKIntersection(**fields), case, a, mask=case.mask).score
+    assert_close(got, theirs(case, "TopKIntersection", a, **fields))
+
+
+@maps
+def test_attribution_localisation(case, method):
+    """Unweighted: Quantus's weight multiplies by the object's share of the whole batch."""
+    a, fields = case.maps(method), {"abs": False, "positive_attributions": True}
+    got = ours(je.AttributionLocalisation(), case, a, mask=case.mask).score
+    assert_close(got, theirs(case, "AttributionLocalisation", a, **fields))
+
+
+@maps
+def test_focus(case, method):
+    """Quantus is told which tiles are the target's, we where they are."""
+    a = case.maps(method)
+    images = np.random.default_rng(0).uniform(size=(6, 1, 14, 14)).astype(np.float32)
+    made = je.data.mosaic(images, [0, 0, 1, 1, 2, 2], n_per_class=2)
+    tiles = [[int(made.mask[i, r, c]) for r in (0, 14) for c in (0, 14)] for i in range(N)]
+    got = ours(je.Focus(), case, a, mask=made.mask).score
+    assert_close(got, theirs(case, "Focus", a, mosaic=tiles, abs=False))
 
 
 @maps

@@ -183,6 +183,57 @@ def ros(m: Any, s: Sample) -> Answer:
     return _stability(m, s, lambda x, z, there: np.linalg.norm(z - there))
 
 
+def rrs(m: Any, s: Sample) -> Answer:
+    h = s.net.hidden(s.x)
+    return _stability(m, s, lambda x, z, there: relative_change(h, s.net.hidden(x), m.eps))
+
+
+def average_stability(m: Any, s: Sample) -> Answer:
+    a = prepare(s.a, m)
+    moved = [prepare(s.explain(s.x + n), m) for n in s.draws]
+    if m.distance == "l2":
+        return float(np.mean([np.linalg.norm((a - v).ravel()) for v in moved]))
+    return float(np.mean([1 - spearman(a, v) for v in moved]))
+
+
+def continuity(m: Any, s: Sample) -> Answer:
+    """Column by column: what moves out is lost, and what moves in is the baseline."""
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    axis = s.x.ndim - 1 if s.channel_axis != s.x.ndim - 1 else s.x.ndim - 2
+    width, ratios = s.x.shape[axis], []
+    for k in range(m.n_steps):
+        shift = round(-width + 2 * width * k / (m.n_steps - 1))
+        moved = np.array(b)
+        for column in range(width):
+            if 0 <= column + shift < width:
+                to, of = ([slice(None)] * s.x.ndim for _ in range(2))
+                to[axis], of[axis] = column + shift, column
+                moved[tuple(to)] = s.x[tuple(of)]
+        change = np.abs(a - prepare(s.explain(moved), m)).sum()
+        if shift != 0 and (moved != s.x).any():
+            ratios.append(change / np.linalg.norm((s.x - moved).ravel()))
+    return max(ratios, default=np.nan)
+
+
+def consistency(m: Any, samples: list[Sample]) -> list[float]:
+    def code(s: Sample) -> Any:
+        a = prepare(s.a, m).ravel()
+        if m.discretise == "top_n_sign":
+            return {(i, np.sign(a[i])) for i in descending(np.abs(a))[: m.n]}
+        if m.discretise == "rank":
+            return descending(a)
+        return [np.sign(v) if m.discretise == "sign" else round(v, m.decimals) for v in a]
+
+    codes = [code(s) for s in samples]
+    classes = [int(s.net.logits(s.x).argmax()) for s in samples]
+    scores = []
+    for i, c in enumerate(codes):
+        same = [j for j, other in enumerate(codes) if j != i and other == c]
+        alike = [classes[j] == classes[i] for j in same]
+        scores.append(float(np.mean(alike)) if alike else np.nan)
+    return scores
+
+
 # -- localisation ------------------------------------------------------------------------------
 
 
@@ -219,6 +270,53 @@ def auc(m: Any, s: Sample) -> Answer:
         return np.nan
     wins = sum(np.sum(u > outside) + np.sum(u == outside) / 2 for u in inside)
     return wins / (inside.size * outside.size)
+
+
+def attribution_localisation(m: Any, s: Sample) -> Answer:
+    inside = total = 0.0
+    for v, on in zip(prepare(s.a, m).flat, s.mask.flat, strict=True):
+        total += max(v, 0)
+        inside += max(v, 0) if on else 0
+    if not s.mask.any() or total == 0:
+        return np.nan
+    return inside / total * (s.mask.size / s.mask.sum() if m.weighted else 1)
+
+
+def focus(m: Any, s: Sample) -> Answer:
+    positive = np.clip(prepare(s.a, m), 0, None)
+    if not s.mask.any() or not positive.any():
+        return np.nan
+    return positive[s.mask].sum() / positive.sum()
+
+
+def top_k_intersection(m: Any, s: Sample) -> Answer:
+    a, mask = prepare(s.a, m), s.mask.ravel()
+    if not mask.any():
+        return np.nan
+    k = max(a.size // 10, 1) if m.k is None else m.k
+    hits = sum(mask[i] for i in descending(a)[:k])
+    return hits / k * (mask.size / mask.sum() if m.concept_influence else 1)
+
+
+def average_precision(m: Any, s: Sample) -> Answer:
+    """Each recalled feature at the precision of its threshold."""
+    a = prepare(s.a, m)
+    inside = a[s.mask]
+    if not inside.size:
+        return np.nan
+    return float(np.mean([(inside >= t).sum() / (a >= t).sum() for t in inside]))
+
+
+def iou(m: Any, s: Sample) -> Answer:
+    a, mask = prepare(s.a, m).ravel(), s.mask.ravel()
+    if not mask.any():
+        return np.nan
+    if m.threshold is None:
+        chosen = set(descending(a)[: mask.sum()])
+    else:
+        chosen = {i for i, v in enumerate(a) if v > m.threshold}
+    wanted = set(np.flatnonzero(mask).tolist())
+    return len(chosen & wanted) / len(chosen | wanted)
 
 
 # -- complexity --------------------------------------------------------------------------------

@@ -27,6 +27,10 @@ class Net:
         layer = self.params["hidden"]
         return x.reshape(-1) @ layer["w"] + layer["b"]
 
+    def hidden(self, x: np.ndarray) -> np.ndarray:
+        """The activations of the hidden layer."""
+        return softplus(self._hidden(x))
+
     def logits(self, x: np.ndarray) -> np.ndarray:
         layer = self.params["out"]
         return softplus(self._hidden(x)) @ layer["w"] + layer["b"]

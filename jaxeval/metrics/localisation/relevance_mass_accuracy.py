@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ... import check
+from ... import check, ops
 from ...metric import Metric
 from ...types import Answer, Outcome, Sample, pytree, static
 
@@ -23,10 +23,7 @@ def relevance_mass_accuracy(
     >>> float(relevance_mass_accuracy(jnp.array([3.0, 1.0, -4.0]), jnp.array([True, False, True])))
     0.75
     """
-    mass = jnp.abs(a) if signed else jnp.maximum(a, 0)
-    total = mass.sum()
-    share = jnp.where(mask, mass, 0).sum() / jnp.where(total > 0, total, 1)
-    return jnp.where((total > 0) & mask.any(), share, jnp.nan)
+    return ops.mass_inside(jnp.abs(a) if signed else a, mask)
 
 
 @pytree

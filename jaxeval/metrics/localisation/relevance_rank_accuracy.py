@@ -21,10 +21,9 @@ def relevance_rank_accuracy(
     >>> float(relevance_rank_accuracy(jnp.array([3.0, 2.0, 1.0]), jnp.array([True, False, True])))
     0.5
     """
-    inside = mask.ravel()
-    n = inside.sum()
-    top = ops.places(ops.descending(a)) < n
-    return jnp.where(n > 0, (top & inside).sum() / jnp.maximum(n, 1), jnp.nan)
+    n = mask.sum()
+    hits = (ops.top(a, n) & mask).sum()
+    return jnp.where(n > 0, hits / jnp.maximum(n, 1), jnp.nan)
 
 
 @pytree

@@ -1,7 +1,13 @@
 """Robustness: do similar inputs get similar attributions?"""
 
+from .average_stability import AverageStability as AverageStability
+from .average_stability import average_stability as average_stability
 from .avg_sensitivity import AvgSensitivity as AvgSensitivity
 from .avg_sensitivity import avg_sensitivity as avg_sensitivity
+from .consistency import Consistency as Consistency
+from .consistency import consistency as consistency
+from .continuity import Continuity as Continuity
+from .continuity import continuity as continuity
 from .local_lipschitz import LocalLipschitz as LocalLipschitz
 from .local_lipschitz import LocalLipschitzEstimate as LocalLipschitzEstimate
 from .local_lipschitz import local_lipschitz as local_lipschitz
@@ -13,3 +19,6 @@ from .ris import ris as ris
 from .ros import ROS as ROS
 from .ros import RelativeOutputStability as RelativeOutputStability
 from .ros import ros as ros
+from .rrs import RRS as RRS
+from .rrs import RelativeRepresentationStability as RelativeRepresentationStability
+from .rrs import rrs as rrs

@@ -35,6 +35,7 @@ class LocalLipschitz(Metric):
       std: sigma, in units of the input.
       n_samples: number of draws.
       draws: the noise x_s - x, [S, *x] or [N, S, *x].
+      noise: a `jaxeval.Noise` to use in place of the three above.
 
     Outcome: score [].
     """
@@ -47,14 +48,17 @@ class LocalLipschitz(Metric):
     std: Any = 0.1
     n_samples: int = static(200)
     draws: Any = None
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check.real(self, "std", above=0)
         check.integer(self, "n_samples")
+        check.instance(self, "noise", Noise)
 
     def questions(self) -> Noise:
-        return Noise(kind="gaussian", scale=self.std, n_samples=self.n_samples, draws=self.draws)
+        own = Noise(kind="gaussian", scale=self.std, n_samples=self.n_samples, draws=self.draws)
+        return self.noise or own
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         return ops.l2(sample.a, answer.attribution) / ops.l2(sample.x, query.x)

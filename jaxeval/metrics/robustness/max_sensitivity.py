@@ -38,6 +38,7 @@ class MaxSensitivity(Metric):
       radius: r, in units of the input.
       n_samples: number of draws.
       draws: the noise, [S, *x] or [N, S, *x].
+      noise: a `jaxeval.Noise` to use in place of the three above.
 
     Outcome: score [].
     """
@@ -51,14 +52,17 @@ class MaxSensitivity(Metric):
     radius: Any = 0.2
     n_samples: int = static(200)
     draws: Any = None
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check.real(self, "radius", above=0)
         check.integer(self, "n_samples")
+        check.instance(self, "noise", Noise)
 
     def questions(self) -> Noise:
-        return Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        return self.noise or own
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         size = ops.norm(sample.a)

@@ -38,6 +38,7 @@ class RIS(Metric):
       n_samples: number of draws.
       eps: epsilon.
       draws: the noise, [S, *x] or [N, S, *x].
+      noise: a `jaxeval.Noise` to use in place of radius, n_samples and draws.
 
     Outcome: score [].
     """
@@ -51,15 +52,18 @@ class RIS(Metric):
     n_samples: int = static(200)
     eps: Any = 1e-6
     draws: Any = None
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check.real(self, "radius", above=0)
         check.real(self, "eps", above=0)
         check.integer(self, "n_samples")
+        check.instance(self, "noise", Noise)
 
     def questions(self) -> Noise:
-        return Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        return self.noise or own
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         distance = ops.relative_change(sample.x, query.x, self.eps)

@@ -1,0 +1,76 @@
+"""Top-k intersection: how many of the k most relevant features are on the object?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...types import Answer, Outcome, Sample, pytree, static
+
+
+def top_k_intersection(
+    a: Float[Array, "*features"],
+    mask: Bool[Array, "*features"],
+    k: Any,
+    concept_influence: bool = False,
+) -> Float[Array, ""]:
+    """The share of the k top-ranked features that lie in the mask; NaN for an empty one.
+
+    `concept_influence`: over the mask's own share of the features.
+
+    >>> import jax.numpy as jnp
+    >>> a, mask = jnp.array([3.0, 2.0, 1.0, 0.0]), jnp.array([True, False, False, False])
+    >>> float(top_k_intersection(a, mask, 2)), float(top_k_intersection(a, mask, 2, True))
+    (0.5, 2.0)
+    """
+    n = mask.sum()
+    score = (ops.top(a, k) & mask).sum() / k
+    if concept_influence:
+        score = score * a.size / jnp.maximum(n, 1)
+    return jnp.where(n > 0, score, jnp.nan)
+
+
+@pytree
+class TopKIntersection(Metric):
+    r"""Share of the k features with the largest attribution that belong to the object.
+
+    .. math:: |\operatorname{top}_k(a) \cap M| / k
+
+    Ties go to the lowest index. Higher is better, within [0, 1]; with `concept_influence` times
+    F / |M|, where 1 is chance. NaN for an empty mask.
+
+    Args:
+      k: number of features, at most all; None: 10 % of them, rounded down, at least one.
+      concept_influence: divide by the object's share of the features, |M| / F.
+
+    Outcome: score [].
+    """
+
+    family = "localisation"
+    direction = "higher"
+    needs = frozenset({"mask"})
+    reference = "Theiner et al. 2022, Interpretable semantic photo geolocation, WACV"
+
+    k: Any = None
+    concept_influence: bool = static(False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "k", optional=True)
+        check.one_of(self, "concept_influence", (True, False))
+
+    def fit(self, model: Any, sample: Sample) -> None:
+        if self.k is not None and self.k > sample.n_features:
+            raise ValueError(
+                f"k={int(self.k)} is larger than the {sample.n_features} features of the "
+                f"attribution, shape {tuple(sample.features)}"
+            )
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        k = max(1, sample.n_features // 10) if self.k is None else self.k
+        score = top_k_intersection(sample.a, sample.mask, k, self.concept_influence)
+        return Outcome(score=score)

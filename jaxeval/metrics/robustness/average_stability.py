@@ -1,0 +1,74 @@
+"""Average stability: how different are the attributions of similar inputs, on average?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import Noise
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+DISTANCES = ("spearman", "l2")
+
+
+def average_stability(distances: Float[Array, " S"]) -> Float[Array, ""]:
+    """The mean distance over the draws.
+
+    >>> import jax.numpy as jnp
+    >>> float(average_stability(jnp.array([0.0, 1.0])))
+    0.5
+    """
+    return distances.mean()
+
+
+@pytree
+class AverageStability(Metric):
+    r"""Mean distance of the attributions of noisy inputs from that of the input.
+
+    .. math:: \frac{1}{S} \sum_s d(\phi(x), \phi(x + u_s)), \quad u_s \sim U[-r, r]^d
+
+    Lower is better, 0 for an explainer that does not look at the input. NaN for "spearman" where
+    a map is constant; never for "l2".
+
+    Args:
+      distance: "spearman" (1 - rho, within [0, 2]) or "l2" (Euclidean, of the prepared maps).
+      radius: r, in units of the input.
+      n_samples: number of draws.
+      draws: the noise, [S, *x] or [N, S, *x].
+      noise: a `jaxeval.Noise` to use in place of the three above.
+
+    Outcome: score [].
+    """
+
+    family = "robustness"
+    direction = "lower"
+    asks = frozenset({"attribution"})
+    reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
+
+    distance: str = static("spearman")
+    radius: Any = 0.2
+    n_samples: int = static(200)
+    draws: Any = None
+    noise: Noise | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.one_of(self, "distance", DISTANCES)
+        check.real(self, "radius", above=0)
+        check.integer(self, "n_samples")
+        check.instance(self, "noise", Noise)
+
+    def questions(self) -> Noise:
+        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        return self.noise or own
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        if self.distance == "l2":
+            return ops.l2(sample.a, answer.attribution)
+        return 1 - ops.spearman(sample.a, answer.attribution)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=average_stability(measured))

@@ -1,0 +1,99 @@
+"""Relative representation stability: the change of the attribution against hidden layers'."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import Noise
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def rrs(ratios: Float[Array, " S"]) -> Float[Array, ""]:
+    """The largest ratio over the draws; NaN ones (the prediction changed) do not count.
+
+    >>> import jax.numpy as jnp
+    >>> float(rrs(jnp.array([1.0, jnp.nan, 2.0])))
+    2.0
+    """
+    return jnp.nanmax(ratios)
+
+
+@pytree
+class RRS(Metric):
+    r"""Largest change of the attribution, relative to hidden layers', under uniform noise.
+
+    .. math:: \max_s
+              \frac{\lVert (a - a_s) / a \rVert_2}{\max(\lVert (h - h_s) / h \rVert_2, \epsilon)}
+
+    h are the activations of the named layers, all together. Zeros in a denominator become
+    epsilon: after a ReLU they are common, and a unit that wakes up counts 1 / epsilon. Draws that
+    change the predicted class do not count; NaN where none is left. Lower is better.
+
+    Args:
+      layers: names of hidden layers, of those that ``Model(hidden=...)`` gives; None: all.
+      radius: r, the noise is uniform in [-r, r], in units of the input.
+      n_samples: number of draws.
+      eps: epsilon.
+      draws: the noise, [S, *x] or [N, S, *x].
+      noise: a `jaxeval.Noise` to use in place of radius, n_samples and draws.
+
+    Outcome: score [].
+    """
+
+    family = "robustness"
+    direction = "lower"
+    asks = frozenset({"attribution", "output", "hidden"})
+    reference = "Agarwal et al. 2022, Rethinking stability for attribution-based explanations"
+
+    layers: tuple[str, ...] | None = static(None)
+    radius: Any = 0.05
+    n_samples: int = static(200)
+    eps: Any = 1e-6
+    draws: Any = None
+    noise: Noise | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.layers, str) or (self.layers is not None and not self.layers):
+            raise TypeError(f"RRS(layers={self.layers!r}): layers must be names, or None for all")
+        check.real(self, "radius", above=0)
+        check.real(self, "eps", above=0)
+        check.integer(self, "n_samples")
+        check.instance(self, "noise", Noise)
+
+    def fit(self, model: Any, sample: Sample) -> None:
+        x = jax.ShapeDtypeStruct((1, *sample.x.shape), sample.x.dtype)
+        known = list(jax.eval_shape(model.hidden, model.params, x)[1])
+        for name in self.layers or ():
+            if name not in known:
+                raise ValueError(
+                    f"layers={self.layers!r}: the model shows no layer {name!r}, only "
+                    f"{', '.join(known)}{check.did_you_mean(name, known)}"
+                )
+
+    def questions(self) -> Noise:
+        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        return self.noise or own
+
+    def hidden(self, answer: Answer) -> Array:
+        """The activations of the layers, in one row."""
+        names = sorted(answer.hidden) if self.layers is None else self.layers
+        return jnp.concatenate([answer.hidden[name].ravel() for name in names])
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        distance = ops.relative_change(self.hidden(reference), self.hidden(answer), self.eps)
+        change = ops.relative_change(sample.a, answer.attribution, self.eps)
+        same = answer.logits.argmax() == reference.logits.argmax()
+        return jnp.where(same, change / jnp.maximum(distance, self.eps), jnp.nan)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=rrs(measured))
+
+
+RelativeRepresentationStability = RRS

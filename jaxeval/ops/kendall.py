@@ -1,0 +1,113 @@
+"""Kendall's rank correlation, in O(F log F)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
+
+from ._common import as_float
+from .rank import ascending
+
+MOST = 1 << 19
+"""Entries whose pairs can be counted in two words."""
+BITS = 9
+"""Of a count, in the low word."""
+
+
+def _total(counts: Array) -> Array:
+    """The sum of counts below `MOST` as two words [2]: float32 has no digits for all pairs."""
+    return jnp.stack([(counts >> BITS).sum(), (counts & (1 << BITS) - 1).sum()])
+
+
+def _number(words: Array) -> Array:
+    high = words[0] + (words[1] >> BITS)
+    return high * 2.0**BITS + (words[1] & (1 << BITS) - 1)
+
+
+def _starts(new: Array) -> Array:
+    """Where the run of each entry starts; `new` marks the first of each."""
+    return lax.cummax(jnp.where(new, jnp.arange(new.size), 0))
+
+
+def _changes(v: Array) -> Array:
+    return jnp.append(True, v[1:] != v[:-1])
+
+
+def _tied(new: Array) -> Array:
+    """The number of pairs within runs."""
+    return _total(jnp.arange(new.size) - _starts(new))
+
+
+def _inversions(ranks: Array) -> Array:
+    """The number of pairs i < j with ranks[i] > ranks[j], for ranks in 0..F-1.
+
+    Bit by bit from the highest: of entries that agree above it, those with the bit that stand
+    before one without it. Then those without go before those with it, and on to the next bit.
+    """
+    size = ranks.size
+    at = jnp.arange(size)
+    bits = max(size - 1, 1).bit_length()
+
+    def level(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        row, total = state
+        bit = bits - 1 - k
+        new = _changes(row >> (bit + 1))
+        start = _starts(new)
+        end = lax.cummin(jnp.where(jnp.append(new[1:], True), at, size), reverse=True)
+        one = (row >> bit) & 1
+        ones = jnp.cumsum(one)
+        before = ones - one  # ones before this entry, in all runs
+        mine = before - before[start]
+        zeros = (end + 1 - start) - (ones[end] - before[start])
+        to = start + jnp.where(one == 1, zeros + mine, at - start - mine)
+        total += _total(jnp.where(one == 1, 0, mine))
+        return row.at[to].set(row, unique_indices=True), total
+
+    start = ranks.astype(jnp.int32), jnp.zeros(2, jnp.int32)
+    return lax.fori_loop(0, bits, level, start)[1]
+
+
+def kendall(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+    """Kendall's tau-b: concordant less discordant pairs, over those that could be either.
+
+    With n_u and n_v the pairs that are not tied in u, and in v::
+
+        (concordant - discordant) / sqrt(n_u n_v)
+
+    As scipy.stats.kendalltau. Piecewise constant, so its gradient is 0.
+
+    Args:
+      u: an array of any shape, with fewer than 2^19 entries.
+      v: an array of the same shape.
+
+    Returns:
+      The correlation [], in [-1, 1]. NaN where u or v is constant or holds NaN.
+
+    Raises:
+      ValueError: for larger arrays.
+
+    >>> print(kendall(jnp.array([1.0, 2.0, 9.0]), jnp.array([3.0, 2.0, 1.0])))
+    -1.0
+    """
+    u, v = jnp.ravel(as_float(u)), jnp.ravel(as_float(v))
+    size = u.size
+    if size >= MOST:
+        raise ValueError(f"kendall counts pairs of fewer than 2^19 entries, got {size}")
+    by_v = ascending(v)
+    new_v = _changes(v[by_v])
+    ranks = jnp.zeros(size, jnp.int32).at[by_v].set(_starts(new_v), unique_indices=True)
+    # By u, and by v where u is tied: only discordant pairs are out of order in v.
+    order = by_v[ascending(u[by_v])]
+    new_u = _changes(u[order])
+    new_both = new_u | _changes(v[order])
+    pairs = _total(jnp.arange(size))
+    free_u, free_v = pairs - _tied(new_u), pairs - _tied(new_v)
+    balance = free_u + free_v - pairs + _tied(new_both) - 2 * _inversions(ranks[order])
+    n_u, n_v = _number(free_u), _number(free_v)
+    undefined = (n_u == 0) | (n_v == 0) | jnp.isnan(u).any() | jnp.isnan(v).any()
+    tau = _number(balance) / jnp.where(undefined, 1, jnp.sqrt(n_u) * jnp.sqrt(n_v))
+    return jnp.where(undefined, jnp.nan, jnp.clip(tau, -1, 1)).astype(u.dtype)
