@@ -25,6 +25,7 @@ from .metrics.robustness import *  # noqa: F403
 from .models import from_flax as from_flax
 from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
+from .perturb import layer_names as layer_names
 from .results import Results as Results
 from .types import Answer as Answer
 from .types import Model as Model

@@ -258,6 +258,7 @@ def settings(run: Run, output: Any, options: Mapping[str, Any], seconds: float) 
             e: "stored attributions" if s.explainer is None else describe(s.explainer)
             for e, s in run.sources.items()
         },
+        "points": run.points(),
         "output": describe(output),
         "precision": options["precision"],
         "key": np.asarray(jax.random.key_data(run.key)).tolist(),

@@ -96,6 +96,10 @@ class Metric:
         """The outcome [N] over a whole data set, of what `reduce` recorded of each sample."""
         return outcome
 
+    def points(self, asked: tuple[Perturbation, ...]) -> tuple[str, ...] | None:
+        """Names of the points of a curve, where they have some; `asked` are bound questions."""
+        return None
+
     def value(self, answer: Answer, y: Any) -> Any:
         """f: the scalar output for class y."""
         return ops.value(answer.logits, y, self.output)

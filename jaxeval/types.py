@@ -192,6 +192,11 @@ class Sample:
     def n_features(self) -> int:
         return int(np.prod(self.features))
 
+    @property
+    def map_channel_axis(self) -> int | None:
+        """The channel axis of the attribution, or None where it has none."""
+        return self.channel_axis if len(self.features) == self.x.ndim else None
+
     def to_input(self, v: Any) -> Any:
         """v [features] with the axes of x, ready to broadcast against it."""
         v = v.reshape(self.features)
@@ -224,11 +229,13 @@ class Answer:
 class Outcome:
     """What a metric says: score [], curve [S] where it has one; from `score` with a leading [N].
 
-    `record` is what a data-set metric keeps of each sample until all are there.
+    `curve_std` [S] is the standard deviation of each point of a curve that is a mean of several
+    repetitions. `record` is what a data-set metric keeps of each sample until all are there.
     """
 
     score: Any
     curve: Any = None
+    curve_std: Any = None
     record: Any = None
 
     @property

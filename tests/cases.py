@@ -256,6 +256,11 @@ def random_params(w: World, m: Any, rng: np.random.Generator) -> Any:
     )
 
 
+def smooth_draws(w: World, m: Any, rng: np.random.Generator) -> Any:
+    noise = rng.normal(size=(m.n_samples, *w.x.shape[1:])).astype(np.float32)
+    return {"params": random_params(w, m, rng), "noise": noise}
+
+
 # -- own draws, recovered from what was asked: (x [N, ...], y [N, S], queries [N, S, ...]) ---------
 
 
@@ -608,6 +613,45 @@ ROWS: dict[str, Row] = {
         random=True,
         atol=1e-3,  # rounding may swap two ranks among 128
     ),
+    "SmoothMPRT": Row(
+        je.SmoothMPRT(n_samples=3),
+        ref.smooth_mprt,
+        variants={
+            "bottom up, ssim": {"order": "bottom_up", "similarity": "ssim"},
+            "two seeds, more noise": {"n_seeds": 2, "noise_level": 0.5},
+            "last layer": {"score": "last", "order": "independent"},
+        },
+        draws=smooth_draws,
+        per_sample_draws=False,
+        random=True,
+        atol=1e-3,  # as MPRT
+    ),
+    "EfficientMPRT": Row(
+        je.EfficientMPRT(n_bins=8),
+        ref.efficient_mprt,
+        variants={
+            "100 bins, two seeds": {"n_bins": 100, "n_seeds": 2},
+            **{rule: {"n_bins": rule} for rule in ("freedman_diaconis", "scott", "sqrt")},
+            **{rule: {"n_bins": rule} for rule in ("sturges", "rice")},
+        },
+        draws=random_params,
+        per_sample_draws=False,
+        random=True,
+    ),
+    "ClassSensitivity": Row(
+        je.ClassSensitivity(),
+        ref.class_sensitivity,
+        variants={"pearson": {"similarity": "pearson"}, "function": {"similarity": closeness}},
+        draws=other_class,
+        recover=recover_class,
+        same_bits=False,
+    ),
+    "ClassSensitivity/top": Row(
+        je.ClassSensitivity(similarity="spearman"),
+        ref.class_sensitivity,
+        variants={"ssim": {"similarity": "ssim"}},
+        atol=1e-3,  # as MPRT
+    ),
     "RandomLogit": Row(
         je.RandomLogit(),
         ref.random_logit,
@@ -626,6 +670,14 @@ ROWS: dict[str, Row] = {
             "relatively satisfied": {"satisfied": True, "relative": True, "tolerance": 0.9},
             "zero": {"baseline": "zero"},
             "channel means": {"baseline": "channel_mean"},
+        },
+    ),
+    "InputInvariance": Row(
+        je.InputInvariance(shift=0.5),
+        ref.input_invariance,
+        variants={
+            "not normalised": {"normalise": None, "shift": -2.0},
+            "satisfied": {"satisfied": True},
         },
     ),
     "NonSensitivity": Row(

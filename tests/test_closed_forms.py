@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxeval as je
+from tests import cases
 from tests.cases import KEY, N, world
 
 W = world()
@@ -176,6 +177,104 @@ def test_a_constant_explainer_fails_the_sanity_checks():
     nothing = je.explain.Constant()
     for metric in (je.RandomLogit(), je.MPRT()):
         assert score(metric, W.model, explainer=nothing).n_undefined == N
+
+
+def test_randomising_an_explainer_that_looks_at_nothing_makes_it_no_more_complex():
+    for n_bins in (10, 100, "scott", "freedman_diaconis"):
+        metric = je.EfficientMPRT(n_bins=n_bins)
+        np.testing.assert_allclose(score(metric, W.model, explainer=fixed).score, 0, atol=1e-6)
+    for similarity in ("spearman", "pearson", "ssim"):
+        for metric in (
+            je.SmoothMPRT(n_samples=2, similarity=similarity, n_seeds=2),
+            je.ClassSensitivity(similarity=similarity),
+        ):
+            out = score(metric, W.model, explainer=fixed)
+            np.testing.assert_allclose(out.score, 1, rtol=1e-6)
+    np.testing.assert_allclose(
+        score(je.InputInvariance(shift=3.0), W.model, explainer=fixed).score, 0
+    )
+
+
+def test_entropy_of_maps_of_few_values():
+    """Half of the entries at 1, the rest at 0: log 2; noise as a map under the random model."""
+
+    def halves(model: Any, x: Any, y: Any, keys: Any) -> Any:
+        even = (jnp.arange(x[0].size) % 2).reshape(x[0].shape) * jnp.ones_like(x)
+        known = jnp.array_equal(model.params["out"]["w"], W.model.params["out"]["w"])
+        quarters = (jnp.arange(x[0].size) % 4).reshape(x[0].shape) * jnp.ones_like(x)
+        return jnp.where(known, even, quarters)
+
+    for n_bins in (4, 100, "rice"):
+        got = score(je.EfficientMPRT(n_bins=n_bins, n_seeds=2), W.model, explainer=halves).score
+        np.testing.assert_allclose(got, 1, rtol=1e-5)  # (log 4 - log 2) / log 2
+
+
+def test_input_invariance_of_known_explainers():
+    """The gradient is invariant; times the input it changes by shift times gradient."""
+    shift = 0.5
+    gradient, product = je.explain.Gradient(), je.explain.InputXGradient()
+    metric = je.InputInvariance(shift=shift, normalise=None)
+    np.testing.assert_allclose(score(metric, W.model, explainer=gradient).score, 0, atol=1e-5)
+    change = shift * np.abs(score_map(gradient)).max((1, 2, 3))
+    got = score(metric, W.model, explainer=product).score
+    np.testing.assert_allclose(got, change, rtol=1e-4)
+    for baseline, invariant in (("black", True), ("zero", False)):  # black moves along, 0 does not
+        explainer = je.explain.IntegratedGradients(n_steps=8, baseline=baseline)
+        satisfied = je.InputInvariance(shift=shift, satisfied=True)
+        got = np.asarray(score(satisfied, W.model, explainer=explainer).score)
+        assert (got == invariant).all()
+
+
+def score_map(explainer: Any) -> np.ndarray:
+    return np.asarray(je.attribute(explainer, W.model, W.x, W.y, key=KEY))
+
+
+def test_smoothing_the_gradient_is_smoothgrad():
+    noise = np.random.default_rng(0).normal(size=(5, *SHAPE[1:])).astype(np.float32)
+    smooth = je.explain.SmoothGrad(draws=noise, noise_level=0.1)
+    ours = je.explain.Smoothed(explainer=je.explain.Gradient(), draws=noise)
+    np.testing.assert_allclose(score_map(ours), score_map(smooth), rtol=1e-6, atol=1e-6)
+    # The clean map of a smooth test is smoothed, so with SmoothGrad's noise both tests agree.
+    draws = cases.random_params(W, je.MPRT(), np.random.default_rng(1))
+    plain = score(je.MPRT(draws=draws), W.model, explainer=smooth)
+    both = {"params": draws, "noise": noise}
+    got = score(je.SmoothMPRT(draws=both), W.model, explainer=je.explain.Gradient())
+    np.testing.assert_allclose(got.curve, plain.curve, atol=1e-3)
+
+
+def test_the_deviation_over_seeds():
+    draws = cases.random_params(W, je.MPRT(n_seeds=3), np.random.default_rng(1))
+    explainer = je.explain.Gradient()
+    one = [
+        score(je.MPRT(draws=jax.tree.map(lambda v: v[k : k + 1], draws)), W.model,  # noqa: B023
+              explainer=explainer)
+        for k in range(3)
+    ]  # fmt: skip
+    curves = np.array([o.curve for o in one])
+    assert all(o.curve_std is None for o in one)
+    for metric in (je.MPRT(n_seeds=3, draws=draws), je.MPRT(n_seeds=3, draws=draws, score="last")):
+        out = score(metric, W.model, explainer=explainer)
+        np.testing.assert_allclose(out.curve, curves.mean(0), atol=1e-5)
+        np.testing.assert_allclose(out.curve_std, curves.std(0), atol=1e-5)
+
+
+def test_results_name_the_layers():
+    metrics = {
+        "down": je.MPRT(n_seeds=2),
+        "up": je.SmoothMPRT(order="bottom_up", n_samples=2),
+        "one": je.MPRT(layers=("hidden",)),
+        "flip": je.PixelFlipping(n_steps=2),
+    }
+    results = je.evaluate(
+        W.model, W.x, W.y, explainers={"g": je.explain.Gradient()}, metrics=metrics, progress=False
+    )
+    assert results.points == {
+        "down": ("out", "hidden"),
+        "up": ("hidden", "out"),
+        "one": ("hidden",),
+    }
+    assert je.layer_names(W.model, W.x) == ("hidden", "out")
+    assert results["g", "down"].curve_std.shape == (N, 2)
 
 
 def test_the_input_as_explanation():

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 import jaxeval as je
 from jaxeval.engine import TRACES
+from jaxeval.metric import asks_of
 from tests import cases
 from tests.cases import KEY, ROWS, N, Spy, ask_spy, draws_of, metric_of, world
 
@@ -501,10 +502,12 @@ def test_one_program_with_the_model_and_one_for_each_explainer(compiled):
     evaluate(model=model, explainers={"a": first, "b": second})
     asks_hidden = any("hidden" in ROWS[row].metric.asks for row in ALL)
     assert traced_since(before)["forward"] == 1 + asks_hidden
-    assert traced_since(before)["explain"] == 2
-    # Models with other parameters (MPRT's) are no other programs.
+    # Models with other parameters (MPRT's) are no other programs, those of another `apply` are.
+    asked = [p for row in ALL for p in asks_of(ROWS[row].metric)]
+    others = {type(p) for p in asked if type(p).model is not je.Perturbation.model}
+    assert traced_since(before)["explain"] == 2 * (1 + len(others))
     assert compiled["jit(forward)"] == 1 + asks_hidden
-    assert compiled["jit(explain)"] == 2
+    assert compiled["jit(explain)"] == 2 * (1 + len(others))
 
 
 @together
@@ -851,6 +854,9 @@ def test_a_model_that_says_the_same_of_everything():
         "Sparseness",
         "Complexity",
         "MPRT",
+        "SmoothMPRT",
+        "EfficientMPRT",
+        "ClassSensitivity",
         "RandomLogit",
         "RelevanceMassAccuracy",
         "AttributionLocalisation",
@@ -1351,7 +1357,7 @@ MAY = {
     "version": set(),
     "metric": {"ops", "types"},
     "perturb": {"ops", "types"},
-    "metrics": {"metric", "ops", "perturb", "types"},
+    "metrics": {"explain", "metric", "ops", "perturb", "types"},
     "explain": {"ops", "types"},
     "engine": {"metric", "ops", "perturb", "types"},
     "models": {"types"},

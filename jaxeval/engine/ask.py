@@ -160,7 +160,7 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
         )
     if isinstance(given, Host):
         return Source(name, given, eager=True)
-    plain = jax.tree_util.treedef_is_leaf(jax.tree.structure(given))
+    plain = jax.tree_util.all_leaves((given,))
     explainer = Traced(fn=given) if plain else canonical(given)
     if model.host:
         return Source(name, explainer, eager=True)

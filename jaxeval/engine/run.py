@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..metric import Metric
+from ..perturb import Perturbation
 from ..types import Model, Outcome, Sample, canonical, identity
 from .ask import Asker, Source
 from .batch import automatic
@@ -155,6 +156,19 @@ class Run:
         clean = self.clean_output + sum(s.stored is None for s in self.sources.values())
         steps = sum(q.cost(self.metrics) * q.n_steps for q in questions)
         self.progress.start(self.n * (clean + steps))
+
+    def points(self) -> dict[str, list[str]]:
+        """{metric: the names of its curve's points}, of the metrics that name them."""
+        asked: dict[str, dict[int, Perturbation]] = {m: {} for m in self.metrics_given}
+        for q in self.questions or ():
+            for s in (s for subscriptions in q.by.values() for s in subscriptions):
+                asked[s.metric].setdefault(s.slot, q.pert)
+        found = {}
+        for m, metric in self.metrics_given.items():
+            names = metric.points(tuple(asked[m][slot] for slot in sorted(asked[m])))
+            if asked[m] and names is not None:
+                found[m] = list(names)
+        return found
 
     def attributions(self, explainer: str) -> np.ndarray:
         """One explainer's maps [N, ...] of the clean samples."""

@@ -40,8 +40,9 @@ def as_function(
 
     It scores ONE sample, x [...], y [], a [features], to an `Outcome`, and may be jitted, vmapped
     over samples and differentiated in what the metric depends on smoothly. `a` may be None where
-    there is an `explainer`. Given the same key, index and a, it gives what `score` gives for the
-    sample with that index.
+    there is an `explainer`; where the metric scores another explainer made of it (`SmoothMPRT`),
+    `a` is not used. Given the same key, index and a, it gives what `score` gives for the sample
+    with that index.
 
     Args:
       batch_size: steps that are evaluated together.
@@ -59,9 +60,11 @@ def as_function(
     if "attribution" in metric.asks and explainer is None:
         raise TypeError(f"as_function: {type(metric).__name__} explains anew: give explainer=")
     read_precision(precision)
-    metric, given = bind(metric, output), model
-    if explainer is not None and jax.tree_util.treedef_is_leaf(jax.tree.structure(explainer)):
+    metric, original = bind(metric, output), model
+    if explainer is not None and jax.tree_util.all_leaves((explainer,)):
         explainer = Traced(fn=explainer)
+    made = None if explainer is None else metric.explainer(explainer)
+    given, explainer = made is explainer, made
     hidden = "hidden" in metric.asks
 
     def explain(model: Model, x: Any, y: Any, key: Any) -> Any:
@@ -82,9 +85,9 @@ def as_function(
         x, y = jnp.asarray(x), jnp.asarray(y, jnp.int32)
         key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
         own = sample_key(key, index)
-        model = suited(given, x, jax.default_backend())
+        model = suited(original, x, jax.default_backend())
         reference = ask(model, x, y, own, needs_output(metric), False)
-        if a is None:
+        if a is None or not given:
             if explainer is None:
                 raise TypeError("a is None: give the attribution, or as_function an explainer")
             a = explain(model, x, y, own)
@@ -109,7 +112,7 @@ def as_function(
                 )
         got = [
             _ask_all(
-                metric, model, pert.bind(given, sample), sample, reference, key, ask, batch_size
+                metric, model, pert.bind(original, sample), sample, reference, key, ask, batch_size
             )
             for pert in asks_of(metric)
         ]

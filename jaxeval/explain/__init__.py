@@ -16,6 +16,7 @@ from .gradient import InputXGradient as InputXGradient
 from .gradient import Saliency as Saliency
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .occlusion import Occlusion as Occlusion
+from .smoothed import Smoothed as Smoothed
 from .smoothgrad import SmoothGrad as SmoothGrad
 
 EXPLAINERS: dict[str, type[Explainer]] = {

@@ -171,6 +171,10 @@ class SteppedExplainer(Explainer):
         """The attributions, from the sum of all steps."""
         return total
 
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
+        """What the sum starts from: zeros, as a rule in the shape of x."""
+        return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
+
     @final
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         state = self.prepare(model, x, y, keys)
@@ -178,7 +182,7 @@ class SteppedExplainer(Explainer):
         def add(i: Any, total: jax.Array) -> jax.Array:
             return _add(total, self, model, x, y, keys, state, i)
 
-        total, n = _zero(x), self.steps(model, x)
+        total, n = self.zero(model, x, y, keys, state), self.steps(model, x)
         if model.host:  # called on the host, outside compiled programs
             for i in range(n):
                 total = add(i, total)
@@ -192,7 +196,7 @@ class SteppedExplainer(Explainer):
         # Arrays of the host go to the device once, not once a step.
         given = (*canonical((self, model)), x, y, keys)
         state = _compiled(type(self).prepare, *given)
-        total = _zero(x)
+        total = given[0].zero(*given[1:], state)
         for i in range(self.steps(model, x)):
             total = _compiled_add(total, *given, state, i)
         return _compiled(type(self).finish, *given, state, total.astype(x.dtype))
@@ -206,10 +210,6 @@ def _is_traced(*given: Any) -> bool:
 @functools.partial(jax.jit, static_argnums=0)
 def _compiled(part: Callable[..., Any], *given: Any) -> Any:
     return part(*given)
-
-
-def _zero(x: jax.Array) -> jax.Array:
-    return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _add(total: jax.Array, explainer: SteppedExplainer, *given: Any) -> jax.Array:

@@ -19,6 +19,12 @@ from .distance import squared as squared
 from .fingerprint import fingerprint as fingerprint
 from .kendall import kendall as kendall
 from .mass import mass_inside as mass_inside
+from .histogram import BIN_RULES as BIN_RULES
+from .histogram import FEWEST_BINS as FEWEST_BINS
+from .histogram import MOST_BINS as MOST_BINS
+from .histogram import entropy as entropy
+from .histogram import histogram as histogram
+from .histogram import n_bins as n_bins
 from .norm import norm as norm
 from .normalise import NORMALISE as NORMALISE
 from .normalise import prepare as prepare
@@ -38,4 +44,6 @@ from .rank import sort as sort
 from .rank import top as top
 from .segment import patch_ids as patch_ids
 from .segment import segment_sum as segment_sum
+from .similarity import SIMILARITIES as SIMILARITIES
+from .similarity import similarity as similarity
 from .ssim import ssim as ssim

@@ -4,7 +4,9 @@ from .base import Perturbation as Perturbation
 from .base import RandomPerturbation as RandomPerturbation
 from .deletion import RankedDeletion as RankedDeletion
 from .layers import RandomiseLayers as RandomiseLayers
+from .layers import layer_names as layer_names
 from .noise import Noise as Noise
+from .offset import Offset as Offset
 from .other_class import OtherClass as OtherClass
 from .region import EachPatch as EachPatch
 from .region import RandomSquares as RandomSquares

@@ -17,6 +17,8 @@ from ..types import Model, Sample, pytree, static
 from .base import Perturbation
 
 ORDERS = ("top_down", "bottom_up", "independent")
+ALL = "all"
+"""The order that has one step, with every layer."""
 WAYS = ("normal", "reinit", "permute")
 
 
@@ -31,6 +33,27 @@ def paths(params: Any) -> list[str]:
     """The path of every leaf, such as "params/Dense_0/kernel", in the tree's order."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+
+
+def layer_names(model: Model, x: Any) -> tuple[str, ...]:
+    """The names of a model's layers, in the order in which it calls them.
+
+    These are the names that metrics take as ``layers=`` and that results show.
+
+    Args:
+      model: a JAX model with parameters.
+      x: inputs [N, ...]; only their shape and type matter.
+
+    >>> import jax.numpy as jnp
+    >>> params = {"a": {"w": jnp.ones((2, 2))}, "b": {"w": jnp.ones((4, 2))}}
+    >>> model = Model(lambda p, x: x @ p["b"]["w"] @ p["a"]["w"], params)
+    >>> layer_names(model, jnp.ones((1, 4)))
+    ('b', 'a')
+    """
+    if model.host:
+        raise TypeError("a host model does not show its layers: give a JAX model with parameters")
+    one = jax.ShapeDtypeStruct(np.shape(x)[1:], jnp.result_type(x))
+    return tuple(layer.name for layer in layers(model, one))
 
 
 def layers(model: Model, x: Any) -> tuple[Layer, ...]:
@@ -127,6 +150,7 @@ class RandomiseLayers(Perturbation):
 
     "top_down" and "bottom_up" cascade from the output or the input: step s randomises the
     first s + 1 layers in that order. "independent" randomises layer s alone, from the output.
+    "all" has a single step a seed, which randomises all layers: the end of a cascade.
     New values: "normal" draws with the parameter's own mean and standard deviation, "permute"
     permutes its entries, "reinit" runs the model's initialisation.
     `draws`: random parameters, a pytree as the model's with a leading axis [n_seeds].
@@ -165,6 +189,8 @@ class RandomiseLayers(Perturbation):
             )
         if self.draws is not None:
             self._check_draws(model.params)
+        elif self.randomise == "reinit":
+            _check_init(model, sample.x, {path for layer in found for path in layer.leaves})
         shape = (tuple(sample.x.shape), str(sample.x.dtype))
         return dataclasses.replace(
             self,
@@ -183,11 +209,21 @@ class RandomiseLayers(Perturbation):
                 f"of n_seeds = {self.n_seeds}"
             )
 
+    @property
+    def n_stages(self) -> int:
+        """Steps a seed."""
+        return 1 if self.order == ALL else len(self.layers)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The layer that each step of a seed randomises, or the last of those that it does."""
+        return tuple(layer.name for layer in self.layers)[-self.n_stages :]
+
     def n_steps(self, sample: Sample) -> int:
-        return self.n_seeds * len(self.layers)
+        return self.n_seeds * self.n_stages
 
     def params(self, params: Any, key: Any, step: Any) -> Any:
-        seed, position = step // len(self.layers), step % len(self.layers)
+        seed, position = step // self.n_stages, step % self.n_stages
         key = jax.random.fold_in(key, seed)
         rank = {path: i for i, layer in enumerate(self.layers) for path in layer.leaves}
         leaves, treedef = jax.tree.flatten(params)
@@ -196,7 +232,9 @@ class RandomiseLayers(Perturbation):
             new = [d[seed] for d in jax.tree.leaves(self.draws)]
         elif self.randomise == "reinit":
             assert self.init is not None
-            new = jax.tree.leaves(self.init(key, jnp.zeros((1, *self.input[0]), self.input[1])))
+            fresh = self.init(key, jnp.zeros((1, *self.input[0]), self.input[1]))
+            drawn = dict(zip(paths(fresh), jax.tree.leaves(fresh), strict=True))
+            new = [drawn.get(name, p) for name, p in zip(names, leaves, strict=True)]
         elif self.randomise == "permute":
             old = zip(names, leaves, strict=True)
             new = [_permuted(key, n, p) if n in rank else p for n, p in old]
@@ -206,10 +244,28 @@ class RandomiseLayers(Perturbation):
         def leaf(name: str, old: Any, fresh: Any) -> Any:
             if name not in rank:
                 return old
+            if self.order == ALL:
+                return fresh.astype(old.dtype)
             now = rank[name] == position if self.order == "independent" else rank[name] <= position
-            return jnp.where(now, fresh, old)
+            return jnp.where(now, fresh.astype(old.dtype), old)
 
-        return jax.tree.unflatten(treedef, map(leaf, names, leaves, new))
+        return jax.tree.unflatten(treedef, [leaf(*v) for v in zip(names, leaves, new, strict=True)])
+
+
+def _check_init(model: Model, x: Any, wanted: set[str]) -> None:
+    """The model's initialisation makes every parameter that is to be randomised."""
+    one = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
+    assert model.init is not None
+    fresh = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)), one)
+    made = {p: v.shape for p, v in zip(paths(fresh), jax.tree.leaves(fresh), strict=True)}
+    leaves = zip(paths(model.params), jax.tree.leaves(model.params), strict=True)
+    for name, leaf in leaves:
+        if name in wanted and made.get(name) != np.shape(leaf):
+            got = f"one of shape {made[name]}" if name in made else "none"
+            raise ValueError(
+                f"Model(init=...) must make the parameters that the model has: wanted {name!r} of "
+                f"shape {np.shape(leaf)}, and it makes {got}"
+            )
 
 
 def _permuted(key: Any, name: str, p: Any) -> Any:

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..types import Answer, Model, Query, Sample, pytree
+from ..types import Answer, Model, Query, Sample, pytree, static
 from .base import RandomPerturbation, step_key
 
 
 @pytree
 class OtherClass(RandomPerturbation):
-    """One step: x with a class drawn uniformly from the K - 1 others.
+    """One step: x with another class than y.
 
-    `draws`: the class, a number or [N].
+    `choose`: "random", drawn uniformly from the K - 1 others; "top", of those the one with the
+    largest logit, ties to the lowest. `draws`: the class, a number or [N], instead.
     """
 
     reads: ClassVar[Any] = frozenset({"output"})
     draws_per: ClassVar[str] = "sample"
 
+    choose: str = static("random")
+
     def bind(self, model: Model, sample: Sample) -> OtherClass:
-        if self.draws is None or model.host:
+        if self.draws is None:
             return self
+        given = dataclasses.replace(self, choose="random")  # equal draws are one question
+        if model.host:
+            return given
         one = jax.ShapeDtypeStruct((1, *sample.x.shape), sample.x.dtype)
         n = jax.eval_shape(model.apply, model.params, one).shape[-1]
         if np.max(self.draws) >= n:
             raise ValueError(
                 f"draws hold the class {np.max(self.draws)}, but the model has {n} outputs"
             )
-        return self
+        return given
 
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
         return ()
@@ -45,6 +52,9 @@ class OtherClass(RandomPerturbation):
     def plan(self, sample: Sample, reference: Answer) -> Any:
         if sample.draw is not None:
             return sample.draw.astype(jnp.int32)
+        if self.choose == "top":
+            others = jnp.arange(reference.logits.size) != sample.y
+            return jnp.where(others, reference.logits, -jnp.inf).argmax().astype(jnp.int32)
         other = jax.random.randint(step_key(sample, 0), (), 0, reference.logits.size - 1)
         return other + (other >= sample.y)
 

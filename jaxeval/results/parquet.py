@@ -28,7 +28,7 @@ def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
 
     >>> import numpy as np
     >>> schema(np.dtype("int32"), np.dtype("float32")).names[-4:]
-    ['label', 'score', 'status', 'curve']
+    ['score', 'status', 'curve', 'curve_std']
     """
     real = pa.from_numpy_dtype(scores)
     text = pa.string()
@@ -43,6 +43,7 @@ def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
             pa.field("score", real),
             pa.field("status", text, nullable=False),
             pa.field("curve", pa.list_(real)),
+            pa.field("curve_std", pa.list_(real)),
         ]
     )
 
@@ -55,7 +56,7 @@ def to_arrow(results: Results) -> pa.Table:
     """The results as one table, a row a score; all that is no row is in its metadata."""
     cells = [(e, m, results.outcomes[e, m]) for e, m in results.outcomes]
     sizes = [len(outcome.score) for _, _, outcome in cells]
-    known = [a.dtype for _, _, o in cells for a in (o.score, o.curve) if a is not None]
+    known = [a.dtype for _, _, o in cells for a in (o.score, o.curve, o.curve_std) if a is not None]
     dtype = np.result_type(np.float32, *known)
     form = schema(results.index.dtype, dtype)
 
@@ -71,7 +72,8 @@ def to_arrow(results: Results) -> pa.Table:
                 "metric": m,
                 "n": len(o.score),
                 "score": str(o.score.dtype),
-                "curve": None if o.curve is None else [o.curve.shape[1], str(o.curve.dtype)],
+                "curve": _lengths(o.curve),
+                "curve_std": _lengths(o.curve_std),
             }
             for e, m, o in cells
         ],
@@ -105,6 +107,7 @@ def to_arrow(results: Results) -> pa.Table:
                 "score": pa.array(score.astype(dtype), mask=undefined),
                 "status": pa.array(np.where(undefined, "undefined", "ok")),
                 "curve": _lists(outcome.curve, part, dtype),
+                "curve_std": _lists(outcome.curve_std, part, dtype),
             }
             arrays = [columns[f.name].cast(f.type) for f in form]
             blocks.append(pa.Table.from_arrays(arrays, schema=form))
@@ -113,6 +116,10 @@ def to_arrow(results: Results) -> pa.Table:
 
 def _repeat(text: str, n: int) -> pa.Array:
     return pa.repeat(pa.scalar(text, pa.string()), n)
+
+
+def _lengths(curve: np.ndarray | None) -> list[Any] | None:
+    return None if curve is None else [curve.shape[1], str(curve.dtype)]
 
 
 def _lists(curve: np.ndarray | None, part: slice, dtype: np.dtype) -> pa.Array:
@@ -143,6 +150,8 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
             f"{VERSION}: a newer jaxeval reads it"
         )
     wanted = schema(np.dtype("int64"), np.dtype("float32")).names
+    if not any(cell.get("curve_std") for cell in meta["cells"]):
+        wanted.remove("curve_std")  # files had no such column at first
     if missing := [name for name in wanted if name not in table.schema.names]:
         raise ValueError(f"{source} lacks the columns {', '.join(missing)}")
     n_rows = sum(cell["n"] for cell in meta["cells"])
@@ -164,13 +173,9 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
                 f"{source}: the rows of explainer {e!r}, metric {m!r} are not where its metadata "
                 "says; the order of its rows has been changed"
             )
-        curve = None
-        if cell["curve"] is not None:
-            steps, dtype = cell["curve"]
-            parts = [c.flatten().to_numpy(zero_copy_only=False) for c in rows["curve"].chunks]
-            curve = np.concatenate(parts or [np.zeros(0)]).astype(dtype).reshape(n, steps)
+        curve, std = (_curves(rows, name, cell, n) for name in ("curve", "curve_std"))
         score = rows["score"].to_numpy().astype(cell["score"])
-        outcomes[e, m] = Outcome(score=score, curve=curve)
+        outcomes[e, m] = Outcome(score=score, curve=curve, curve_std=std)
         longest = max(longest, rows, key=len)
 
     def whole(name: str) -> np.ndarray:
@@ -186,6 +191,15 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
         "asked": meta["asked"],
         "settings": meta["settings"],
     }
+
+
+def _curves(rows: pa.Table, name: str, cell: dict[str, Any], n: int) -> np.ndarray | None:
+    """The curves [n, S] of one cell, bit for bit, or None."""
+    if cell.get(name) is None:
+        return None
+    steps, dtype = cell[name]
+    parts = [c.flatten().to_numpy(zero_copy_only=False) for c in rows[name].chunks]
+    return np.concatenate(parts or [np.zeros(0)]).astype(dtype).reshape(n, steps)
 
 
 def write(results: Results, path: Path) -> None:

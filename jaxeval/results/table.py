@@ -109,6 +109,12 @@ class Results:
         """(explainer, metric) -> curves [n, S], for the metrics that have one."""
         return {c: o.curve for c, o in self.outcomes.items() if o.curve is not None}
 
+    @property
+    def points(self) -> dict[str, tuple[str, ...]]:
+        """metric -> names of its curve's points (layers, say), for the metrics that name them."""
+        found = self.settings.get("points")
+        return {m: tuple(names) for m, names in found.items()} if isinstance(found, dict) else {}
+
     def __getitem__(self, cell: tuple[str, str]) -> Outcome:
         """The outcome of one (explainer, metric).
 
@@ -315,7 +321,13 @@ def _checked(outcome: Outcome, n: int, name: str) -> Outcome:
         raise ValueError(
             f"{name}.curve must have a shape [{len(score)}, S] like its score, got {curve.shape}"
         )
-    return Outcome(score=score, curve=curve)
+    std = None if outcome.curve_std is None else real(outcome.curve_std)
+    if std is not None and (curve is None or std.shape != curve.shape):
+        raise ValueError(
+            f"{name}.curve_std must have the shape of its curve, got {std.shape} for "
+            f"{None if curve is None else curve.shape}"
+        )
+    return Outcome(score=score, curve=curve, curve_std=std)
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 import jaxeval as je
 from jaxeval.perturb import RandomiseLayers
 from jaxeval.perturb.layers import layers
+from jaxeval.perturb.layers import paths as layer_paths
 
 SAMPLE = je.Sample(x=np.zeros(4, np.float32), y=0, key=None, position=0, features=(4,))
 
@@ -129,3 +130,126 @@ def test_what_cannot_be_randomised_is_refused():
         RandomiseLayers(randomise="reinit").bind(model, SAMPLE)
     with pytest.raises(ValueError, match="no parameters"):
         RandomiseLayers().bind(je.Model(lambda p, x: x, {}), SAMPLE)
+
+
+# -- Flax and other trees ------------------------------------------------------------------------
+
+
+def linen():
+    """Names in another order than the calls; one layer is there but not called."""
+    import flax.linen as nn
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            head = nn.Dense(3, name="a_head")  # made first, called last
+            x = nn.relu(nn.Conv(4, (3, 3), name="z_stem")(x))
+            x = nn.BatchNorm(use_running_average=True, name="norm")(x)
+            x = jax.checkpoint(nn.relu)(nn.Conv(4, (3, 3), name="m_body")(x))
+            if self.is_initializing():
+                nn.Dense(2, name="unused")(x)
+            return head(x.mean((1, 2)))
+
+    x = jnp.ones((1, 6, 6, 2))
+    return je.from_flax(Net(), Net().init(jax.random.key(0), x)), x
+
+
+def nnx():
+    from flax import nnx
+
+    class Net(nnx.Module):
+        def __init__(self):
+            rngs = nnx.Rngs(0)
+            self.a_head = nnx.Linear(4, 3, rngs=rngs)
+            self.z_stem = nnx.Conv(2, 4, (3, 3), rngs=rngs)
+            self.norm = nnx.BatchNorm(4, rngs=rngs)
+            self.m_body = nnx.Conv(4, 4, (3, 3), rngs=rngs)
+            self.drop = nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, x):
+            x = self.norm(nnx.relu(self.z_stem(x)))
+            x = nnx.relu(self.m_body(x))
+            return self.a_head(self.drop(x.mean((1, 2))))
+
+    return je.from_flax(Net()), jnp.ones((1, 6, 6, 2))
+
+
+FLAX = {"linen": linen, "nnx": nnx}
+CALLED = ("z_stem", "norm", "m_body", "a_head")
+
+
+@pytest.mark.parametrize("kind", FLAX)
+def test_flax_layers_in_call_order(kind):
+    model, x = FLAX[kind]()
+    assert je.layer_names(model, x) == CALLED
+
+
+@pytest.mark.parametrize("kind", FLAX)
+def test_flax_layers_are_randomised_in_call_order(kind):
+    """Of the state nothing changes; the last layer called is the first to go."""
+    model, x = FLAX[kind]()
+    sample = je.Sample(x=x[0], y=0, key=None, position=0, features=x.shape[1:])
+    question = RandomiseLayers(randomise="normal").bind(model, sample)
+    before = dict(zip(layer_paths(model.params), jax.tree.leaves(model.params), strict=True))
+    gone = set()
+    for step, name in enumerate(question.stages):
+        new = question.params(model.params, jax.random.key(1), step)
+        assert jax.tree.structure(new) == jax.tree.structure(model.params)
+        after = dict(zip(layer_paths(new), jax.tree.leaves(new), strict=True))
+        gone.add(name)
+        assert all(after[p] is before[p] for p in before if not p.startswith("params/"))
+        trained = [p for p in before if p.startswith("params/")]
+        changed = {p for p in trained if not np.array_equal(before[p], after[p])}
+        # The norm's ones and zeros stay: they have no spread to draw from.
+        assert {p.split("/")[1] for p in changed} == gone - {"norm"}
+    assert question.stages == CALLED[::-1]
+
+
+def test_flax_reinit_makes_new_parameters():
+    model, x = linen()
+    sample = je.Sample(x=x[0], y=0, key=None, position=0, features=x.shape[1:])
+    question = RandomiseLayers(order="all", randomise="reinit").bind(model, sample)
+    assert question.n_steps(sample) == 1
+    new = question.params(model.params, jax.random.key(1), 0)
+    want = model.init(jax.random.key(1), x)
+    seeded = model.init(jax.random.fold_in(jax.random.key(1), 0), x)
+    for name in ("z_stem", "m_body", "a_head"):
+        np.testing.assert_array_equal(
+            new["params"][name]["kernel"], seeded["params"][name]["kernel"]
+        )
+        assert (want["params"][name]["kernel"] != new["params"][name]["kernel"]).any()
+    np.testing.assert_array_equal(
+        new["params"]["unused"]["kernel"], model.params["params"]["unused"]["kernel"]
+    )
+
+
+def test_an_init_that_makes_other_parameters_is_refused():
+    p = params("a", "b")
+    model = je.Model(
+        lambda p, x: dense(p["b"], dense(p["a"], x)), p, init=lambda key, x: {"a": p["a"]}
+    )
+    with pytest.raises(ValueError, match=r"wanted 'b/b' of shape \(4,\), and it makes none"):
+        RandomiseLayers(randomise="reinit").bind(model, SAMPLE)
+
+
+def test_layers_of_lists_and_tuples():
+    p = [{"w": jnp.eye(4)}, (jnp.eye(4), jnp.ones(4))]
+    assert names(lambda p, x: (x @ p[1][0] + p[1][1]) @ p[0]["w"], p) == ["1", "0"]
+
+
+def test_all_at_once_is_the_end_of_a_cascade():
+    p = params("a", "b", "c")
+    model = je.Model(lambda p, x: dense(p["b"], dense(p["a"], dense(p["c"], x))), p)
+    for randomise in ("normal", "permute"):
+        cascade = RandomiseLayers(randomise=randomise, n_seeds=2).bind(model, SAMPLE)
+        at_once = RandomiseLayers(order="all", randomise=randomise, n_seeds=2).bind(model, SAMPLE)
+        assert (cascade.n_steps(SAMPLE), at_once.n_steps(SAMPLE)) == (6, 2)
+        for seed in range(2):
+            want = cascade.params(p, jax.random.key(0), 3 * seed + 2)
+            got = at_once.params(p, jax.random.key(0), seed)
+            jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_a_host_model_has_no_layers_to_show():
+    with pytest.raises(TypeError, match="host model"):
+        je.layer_names(je.Model(lambda p, x: x, {}, host=True), np.ones((1, 4)))

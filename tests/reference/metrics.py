@@ -354,21 +354,71 @@ def _similarity(kind: Any, u: np.ndarray, v: np.ndarray, s: Sample) -> float:
     return {"spearman": spearman, "pearson": pearson}[kind](u, v)
 
 
-def mprt(m: Any, s: Sample) -> Answer:
-    a = prepare(s.a, m)
+def _by_layer(m: Any, s: Sample, a: np.ndarray, draws: Any, explain: Any) -> Any:
+    """(score, mean curve, standard deviations over the seeds) of a test by layers."""
     names = [n for n in ("hidden", "out") if m.layers is None or n in m.layers]
     if m.order != "bottom_up":
         names = names[::-1]
     similarities = np.zeros((m.n_seeds, len(names)))
     for seed in range(m.n_seeds):
-        fresh = {n: {k: v[seed] for k, v in layer.items()} for n, layer in s.draws.items()}
+        fresh = {n: {k: v[seed] for k, v in layer.items()} for n, layer in draws.items()}
         for i, name in enumerate(names):
             random = {name} if m.order == "independent" else set(names[: i + 1])
             net = Net({n: (fresh if n in random else s.net.params)[n] for n in s.net.params})
-            other = prepare(s.explain(s.x, net=net), m)
-            similarities[seed, i] = _similarity(m.similarity, a, other, s)
+            similarities[seed, i] = _similarity(m.similarity, a, prepare(explain(net), m), s)
     curve = similarities.mean(0)
-    return (curve.mean() if m.score == "mean" else curve[-1]), curve
+    return (curve.mean() if m.score == "mean" else curve[-1]), curve, similarities.std(0)
+
+
+def mprt(m: Any, s: Sample) -> Answer:
+    return _by_layer(m, s, prepare(s.a, m), s.draws, lambda net: s.explain(s.x, net=net))[:2]
+
+
+def smooth_mprt(m: Any, s: Sample) -> Answer:
+    sigma = m.noise_level * np.ptp(s.x)
+
+    def explain(net: Net) -> np.ndarray:
+        maps = [s.explain(s.x + sigma * e.astype(np.float64), net=net) for e in s.draws["noise"]]
+        return sum(maps) / len(maps)
+
+    return _by_layer(m, s, prepare(explain(s.net), m), s.draws["params"], explain)[:2]
+
+
+def _bins(m: Any, a: np.ndarray) -> int:
+    if not isinstance(m.n_bins, str):
+        return m.n_bins
+    name = {"freedman_diaconis": "fd"}.get(m.n_bins, m.n_bins)
+    spread = np.subtract(*np.percentile(a, [75, 25])) if name == "fd" else a.std()
+    if name in ("fd", "scott") and spread == 0:
+        return 200
+    return int(np.clip(len(np.histogram_bin_edges(a, name)) - 1, 10, 200))
+
+
+def _entropy(a: np.ndarray, bins: int) -> float:
+    counts = np.histogram(a, bins)[0]
+    p = counts[counts > 0] / counts.sum()
+    return -(p * np.log(p)).sum()
+
+
+def efficient_mprt(m: Any, s: Sample) -> Answer:
+    a = prepare(s.a, m)
+    bins = _bins(m, a)
+    clean = _entropy(a, bins)
+    random = []
+    for seed in range(m.n_seeds):
+        net = Net({n: {k: v[seed] for k, v in layer.items()} for n, layer in s.draws.items()})
+        random.append(_entropy(prepare(s.explain(s.x, net=net), m), bins))
+    return (np.mean(random) - clean) / clean if clean > 0 else np.nan
+
+
+def class_sensitivity(m: Any, s: Sample) -> Answer:
+    if s.draws is None:
+        others = [c for c in range(len(s.net.logits(s.x))) if c != s.y]
+        other = max(others, key=lambda c: s.net.logits(s.x)[c])
+    else:
+        other = int(s.draws)
+    u, v = (unit_range(prepare(a, m)) for a in (s.a, s.explain(s.x, other)))
+    return _similarity(m.similarity, u, v, s)
 
 
 def random_logit(m: Any, s: Sample) -> Answer:
@@ -385,6 +435,17 @@ def completeness(m: Any, s: Sample) -> Answer:
     if m.relative:
         gap = gap / abs(gain) if gain != 0 else np.nan
     return float(gap <= m.tolerance) if m.satisfied else gap
+
+
+def input_invariance(m: Any, s: Sample) -> Answer:
+    """The shifted network has the first bias b - w m."""
+    first = s.net.params["hidden"]
+    shift = np.full(s.x.size, float(m.shift))
+    moved = {"w": first["w"], "b": first["b"] - shift @ first["w"]}
+    net = Net({**s.net.params, "hidden": moved})
+    a, shifted = prepare(s.a, m), prepare(s.explain(s.x + m.shift, net=net), m)
+    change = np.abs(a - shifted).max()
+    return float(change <= m.tolerance) if m.satisfied else change
 
 
 def non_sensitivity(m: Any, s: Sample) -> Answer:

@@ -23,7 +23,7 @@ def make(score, curve=None, index=None, y=None, **given):
     index = np.arange(len(score)) if index is None else index
     y = np.arange(len(index), dtype=np.int32) if y is None else y
     outcomes = {
-        ("A", "m"): Outcome(score=score, curve=curve),
+        ("A", "m"): Outcome(score=score, curve=curve, curve_std=None if curve is None else -curve),
         ("B", "m"): Outcome(score=score[: len(score) // 2], curve=None),
         ("A", "k"): Outcome(score=score[::-1].astype(np.float64) / 3),
     }
@@ -44,6 +44,7 @@ def assert_same(a, b):
     for cell in a.outcomes:
         assert same_bits(a[cell].score, b[cell].score)
         assert same_bits(a[cell].curve, b[cell].curve)
+        assert same_bits(a[cell].curve_std, b[cell].curve_std)
     for name in ("explainers", "metrics", "directions", "families", "asked", "settings"):
         assert getattr(a, name) == getattr(b, name)
     for name in ("index", "y"):
@@ -136,6 +137,7 @@ def test_the_file_tells_other_readers_what_it_holds(tmp_path):
             "score": 0.5,
             "status": "ok",
             "curve": [1.0, 2.0],
+            "curve_std": None,
         },
         {
             "explainer": "A",
@@ -147,6 +149,7 @@ def test_the_file_tells_other_readers_what_it_holds(tmp_path):
             "score": None,
             "status": "undefined",
             "curve": [3.0, None],
+            "curve_std": None,
         },
     ]
     assert table["curve"].to_pylist()[2:] == [None, None]
@@ -174,6 +177,9 @@ def test_files_that_are_not_ours_are_refused_by_what_they_lack(tmp_path):
         pq.write_table(broken, path)
         with pytest.raises(ValueError, match=words):
             Results.load(path)
+
+    pq.write_table(table.drop_columns(["curve_std"]), path)
+    assert Results.load(path).curves == {}  # as written before there was such a column
 
     meta = json.loads(table.schema.metadata[b"jaxeval"]) | {"version": 99}
     newer = table.replace_schema_metadata({"jaxeval": json.dumps(meta)})

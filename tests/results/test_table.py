@@ -218,6 +218,10 @@ def test_ids_are_integers_or_strings(ids, kind):
             {"outcomes": {("A", "m"): Outcome(score=np.zeros(2), curve=np.zeros((3, 4)))}},
             r"\.curve must have a shape \[2, S\]",
         ),
+        (
+            {"outcomes": {("A", "m"): Outcome(score=np.zeros(2), curve_std=np.zeros((2, 4)))}},
+            r"\.curve_std must have the shape of its curve",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_named(change, words):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ... import check, ops
@@ -12,7 +11,6 @@ from ...metric import Metric
 from ...perturb.layers import ORDERS, WAYS, RandomiseLayers
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
-SIMILARITIES = ("spearman", "pearson", "ssim")
 SCORES = ("mean", "last")
 
 
@@ -33,13 +31,14 @@ class MPRT(Metric):
     .. math:: \frac{1}{L} \sum_{l=1}^{L}
               \operatorname{sim}\big(\phi(x; \theta), \phi(x; \theta^{(l)})\big)
 
-    Layers are found in the traced model, in the order in which it calls them. Lower is better:
-    an explanation that stays the same does not depend on the model. Magnitudes are compared by
-    default. NaN where a similarity is (a constant map).
+    Layers are found in the traced model, in the order in which it calls them:
+    `jaxeval.layer_names` lists them. Lower is better: an explanation that stays the same does not
+    depend on the model. Magnitudes are compared by default. NaN where a similarity is (a constant
+    map).
 
     Args:
       order: "top_down" (from the output) or "bottom_up" randomise one layer after the other and
-        keep those before random; "independent" randomises one layer at a time.
+        keep those before random; "independent" randomises one layer at a time, from the output.
       randomise: "normal" (same mean and standard deviation), "permute" (the same values in
         another order) or "reinit" (the model's own initialisation, where it has one).
       n_seeds: independent randomisations, which are averaged.
@@ -49,7 +48,9 @@ class MPRT(Metric):
       layers: names of layers to randomise; None: all.
       draws: random parameters, a pytree as the model's with a leading axis [n_seeds].
 
-    Outcome: score []; curve [L], the similarity per layer in the order of randomisation.
+    Outcome: score []; curve [L], the mean similarity over the seeds, layer by layer in the order
+    of randomisation (`Results.points` names them); curve_std [L], their standard deviation over
+    the seeds (ddof 0), with several.
     """
 
     family = "randomisation"
@@ -72,7 +73,7 @@ class MPRT(Metric):
         check.one_of(self, "randomise", WAYS)
         check.integer(self, "n_seeds")
         if not callable(self.similarity):
-            check.one_of(self, "similarity", SIMILARITIES)
+            check.one_of(self, "similarity", ops.SIMILARITIES)
         check.one_of(self, "score", SCORES)
 
     def questions(self) -> RandomiseLayers:
@@ -84,15 +85,17 @@ class MPRT(Metric):
             draws=self.draws,
         )
 
+    def points(self, asked: Any) -> tuple[str, ...]:
+        return asked[0].stages
+
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        a, other = sample.a, answer.attribution
-        if callable(self.similarity):
-            return self.similarity(a, other)
-        if self.similarity == "ssim":
-            axis = sample.channel_axis if len(sample.features) == sample.x.ndim else None
-            return ops.ssim(ops.unit_range(a), ops.unit_range(other), channel_axis=axis)
-        return (ops.spearman if self.similarity == "spearman" else ops.pearson)(a, other)
+        axis = sample.map_channel_axis
+        return ops.similarity(sample.a, answer.attribution, self.similarity, channel_axis=axis)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        similarities = measured.reshape(self.n_seeds, -1)
-        return Outcome(score=mprt(similarities, self.score), curve=jnp.mean(similarities, 0))
+        by_seed = measured.reshape(self.n_seeds, -1)
+        return Outcome(
+            score=mprt(by_seed, self.score),
+            curve=by_seed.mean(0),
+            curve_std=by_seed.std(0) if self.n_seeds > 1 else None,
+        )

@@ -59,8 +59,7 @@ class RandomLogit(Metric):
         return OtherClass(draws=self.draws)
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        axis = sample.channel_axis if len(sample.features) == sample.x.ndim else None
-        return random_logit(sample.a, answer.attribution, axis)
+        return random_logit(sample.a, answer.attribution, sample.map_channel_axis)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return Outcome(score=measured[0])

@@ -1,0 +1,124 @@
+"""Attribution by the mean of another method's maps around the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import check
+from ..types import Model, pytree, static
+from .base import SteppedExplainer, needs_keys
+
+STREAM = 0x5F3759DF
+"""Sets the noise apart from what the smoothed method draws of the same keys."""
+
+
+@pytree
+class Function:
+    """A plain function as an explainer pytree."""
+
+    fn: Any = static()
+
+    def __call__(self, model: Model, x: Any, y: Any, keys: Any) -> Any:
+        return self.fn(model, x, y, keys)
+
+
+@pytree
+class Smoothed(SteppedExplainer):
+    """The mean of another explainer's maps over noisy copies of the input.
+
+    ``a = 1/S Σ_s φ(x + σ ε_s)`` with ``ε_s ~ N(0, 1)`` and ``σ = noise_level · (max x - min x)``
+    of the sample; in the shape of φ's maps. With the gradient as φ it is SmoothGrad.
+
+    Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise".
+
+    Args:
+      explainer: φ, an explainer or a function ``(model, x, y, keys) -> a`` in JAX. Where it is
+        random itself, it gets the sample's one key for all copies.
+      n_samples: S, the number of noisy copies.
+      noise_level: the noise's standard deviation as a share of the sample's range.
+      draws: ε [S, ...], each the shape of one sample, used for every sample instead of random
+        draws; S is then the length of `draws`, and no keys are needed.
+
+    What is explained is φ's `output`, not that of this one.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxeval.types import Model
+    >>> square = Model(lambda p, x: jnp.sum(x**2, axis=1, keepdims=True), channel_axis=None)
+    >>> x, y, draws = jnp.array([[0.0, 1.0]]), jnp.array([0]), jnp.ones((4, 2))
+    >>> Smoothed(explainer=lambda m, x, y, keys: 2 * x, noise_level=0.5, draws=draws)(square, x, y)
+    Array([[1., 3.]], dtype=float32)
+    """
+
+    explainer: Any
+    n_samples: int = static(default=50)
+    noise_level: Any = 0.1
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not callable(self.explainer) or isinstance(self.explainer, type):
+            raise TypeError(
+                "Smoothed(explainer=...) must be an explainer or a function (model, x, y, keys) -> "
+                f"a, got {self.explainer!r}"
+            )
+        if jax.tree_util.all_leaves((self.explainer,)):
+            object.__setattr__(self, "explainer", Function(fn=self.explainer))
+        check.integer(self, "n_samples")
+        check.real(self, "noise_level", least=0)
+        check_noise(self, "draws", self.draws)
+
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return self.n_samples if self.draws is None else len(self.draws)
+
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        if self.draws is None and keys is None:
+            raise TypeError(needs_keys(self, "without draws", len(x)))
+        if self.draws is not None and np.shape(self.draws)[1:] != x.shape[1:]:
+            raise ValueError(
+                f"the noise must have the shape [S, {', '.join(map(str, x.shape[1:]))}] for "
+                f"samples of the shape {x.shape[1:]}, got {np.shape(self.draws)}"
+            )
+        axes = tuple(range(1, x.ndim))
+        spread = x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
+        return jnp.asarray(self.noise_level, x.dtype) * spread
+
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
+        if model.host:
+            shape = np.shape(self.explainer(model, x, y, keys))
+            return jnp.zeros(shape, jnp.promote_types(x.dtype, jnp.float32))
+        return _zeros(self, model, x, y, keys, state)
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        def draw(key: jax.Array) -> jax.Array:
+            key = jax.random.fold_in(jax.random.fold_in(key, STREAM), i)
+            return jax.random.normal(key, x.shape[1:], x.dtype)
+
+        given = self.draws
+        noise = jax.vmap(draw)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
+        return self.explainer(model, x + state * noise, y, keys)
+
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
+    ) -> jax.Array:
+        return total / self.steps(model, x)
+
+
+@jax.jit
+def _zeros(smoothed: Smoothed, *given: Any) -> jax.Array:
+    maps = jax.eval_shape(smoothed.step, *given, 0)
+    return jnp.zeros(maps.shape, jnp.promote_types(maps.dtype, jnp.float32))
+
+
+def check_noise(owner: Any, name: str, draws: Any) -> None:
+    """Given noise is an array [S, ...] of at least one draw."""
+    if draws is not None and (np.ndim(draws) < 2 or np.shape(draws)[0] < 1):
+        raise ValueError(
+            f"{type(owner).__name__}({name}=...) must be an array [S, ...] of S draws in the shape "
+            f"of one sample, got the shape {np.shape(draws)}"
+        )

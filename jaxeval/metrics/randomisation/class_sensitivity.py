@@ -1,0 +1,80 @@
+"""Class sensitivity: do the explanations of the two likeliest classes differ?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import OtherClass
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def class_sensitivity(
+    a: Float[Array, "*features"],
+    other: Float[Array, "*features"],
+    similarity: Any = "ssim",
+    channel_axis: int | None = 0,
+) -> Float[Array, ""]:
+    """The similarity of two maps, each scaled to [0, 1].
+
+    >>> import jax.numpy as jnp
+    >>> a = jnp.arange(64.0).reshape(8, 8)
+    >>> round(float(class_sensitivity(a, 3 * a - 1)), 4)
+    1.0
+    """
+    a, other = ops.unit_range(a), ops.unit_range(other)
+    return ops.similarity(a, other, similarity, channel_axis=channel_axis)
+
+
+@pytree
+class ClassSensitivity(Metric):
+    r"""Similarity between the explanations of y and of the likeliest other class.
+
+    .. math:: \operatorname{sim}(\phi(x, y), \phi(x, y')), \quad
+              y' = \arg\max_{c \ne y} f_c(x)
+
+    of maps scaled to [0, 1]. Where y is the predicted class these are the model's two top
+    classes; any two are compared by giving y and `draws`. Lower is better, at most 1. NaN where
+    the similarity is (a constant map; for "ssim" two).
+
+    Args:
+      similarity: "ssim", "pearson", "spearman" or a function (a, a') -> scalar.
+      draws: the other class of each sample, [N], or one for all, [], instead of the likeliest.
+
+    Outcome: score [].
+    """
+
+    family = "randomisation"
+    direction = "lower"
+    asks = frozenset({"attribution"})
+    reference = (
+        "Nie et al. 2018, A theoretical explanation for perplexing behaviors of "
+        "backpropagation-based visualizations, ICML"
+    )
+
+    similarity: Any = static("ssim")
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not callable(self.similarity):
+            check.one_of(self, "similarity", ops.SIMILARITIES)
+        if self.draws is not None and np.ndim(self.draws) > 1:
+            raise ValueError(
+                f"ClassSensitivity(draws=...): must be classes [N] or one for all, got the shape "
+                f"{np.shape(self.draws)}"
+            )
+
+    def questions(self) -> OtherClass:
+        return OtherClass(choose="top", draws=self.draws)
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        axis = sample.map_channel_axis
+        return class_sensitivity(sample.a, answer.attribution, self.similarity, axis)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=measured[0])

@@ -1,0 +1,49 @@
+"""Likeness of two maps, by name or by a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp  # noqa: F401  (of the example)
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
+
+from ._common import known
+from .correlate import pearson, spearman
+from .normalise import unit_range
+from .ssim import ssim
+
+SIMILARITIES = ("spearman", "pearson", "ssim")
+
+
+def similarity(
+    u: Real[ArrayLike, "*shape"],
+    v: Real[ArrayLike, "*shape"],
+    kind: str | Callable,
+    *,
+    channel_axis: int | None = None,
+) -> Float[Array, ""]:
+    """How alike two maps are.
+
+    Args:
+      u: a map; v: another of the same shape.
+      kind: "spearman" or "pearson" over all entries; "ssim", `ssim` of the maps each scaled to
+        [0, 1]; or a function ``(u, v) -> scalar``.
+      channel_axis: of maps with channels, for "ssim".
+
+    Returns:
+      The similarity []; NaN where that kind is undefined.
+
+    Raises:
+      ValueError: for an unknown name.
+
+    >>> print(similarity(jnp.array([1.0, 2.0]), jnp.array([0.0, 9.0]), "spearman"))
+    1.0
+    """
+    if callable(kind):
+        return kind(u, v)
+    known("similarity", kind, SIMILARITIES)
+    if kind == "ssim":
+        return ssim(unit_range(u), unit_range(v), channel_axis=channel_axis)
+    return (spearman if kind == "spearman" else pearson)(u, v)
