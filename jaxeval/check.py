@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 from jax.core import Tracer
 
@@ -57,10 +58,29 @@ def real(
     value = getattr(owner, name)
     if isinstance(value, Tracer):
         return
+    wanted = "a finite number" + _limits(above, least, most)
+    _numbers(owner, name, value, wanted, "iuf", 0, least, above, most)
+
+
+def reals(
+    owner: Any,
+    name: str,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> None:
+    """The field is a sequence of finite numbers, each within the bounds."""
+    value = getattr(owner, name)
+    if isinstance(value, Tracer) or any(isinstance(v, Tracer) for v in jax.tree.leaves(value)):
+        return
+    wanted = "a list of finite numbers" + _limits(above, least, most)
+    _numbers(owner, name, value, wanted, "iuf", 1, least, above, most)
+
+
+def _limits(above: float | None, least: float | None, most: float | None) -> str:
     bounds = {"above": above, "at least": least, "at most": most}
     limits = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
-    wanted = "a finite number" + (" " + " and ".join(limits) if limits else "")
-    _numbers(owner, name, value, wanted, "iuf", 0, least, above, most)
+    return " " + " and ".join(limits) if limits else ""
 
 
 def instance(owner: Any, name: str, kind: type) -> None:

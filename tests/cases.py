@@ -245,6 +245,24 @@ def replacements(w: World, m: Any, rng: np.random.Generator) -> Any:
     return rng.uniform(size=int(np.prod(w.features)) * m.n_samples).astype(np.float32)
 
 
+def imputation_noise(w: World, m: Any, rng: np.random.Generator) -> Any:
+    shape = (len(m.percentages), *w.x.shape[1:])
+    return rng.normal(scale=m.noise, size=shape).astype(np.float32)
+
+
+def group_replacements(w: World, m: Any, rng: np.random.Generator) -> Any:
+    groups = -(-int(np.prod(w.features)) // m.features_in_step)
+    return rng.uniform(size=(groups * m.n_samples, *w.x.shape[1:])).astype(np.float32)
+
+
+def cells(w: World, m: Any, rng: np.random.Generator) -> Any:
+    """Indices of cells [n_runs, n]."""
+    space = [n for i, n in enumerate(w.x.shape[1:]) if i != w.channel_axis]
+    n = int(np.prod([min(m.grid_size, k) for k in space]))
+    size = max(1, round(m.subset_percent * n))
+    return np.stack([rng.choice(n, size, replace=False) for _ in range(m.n_runs)])
+
+
 def other_class(w: World, m: Any, rng: np.random.Generator) -> Any:
     return np.int32(rng.integers(K))
 
@@ -293,6 +311,15 @@ def recover_corners(w: World, x: Any, y: Any, q: Any) -> Any:
     return np.array([[np.argwhere(step).min(0) for step in row] for row in changed])
 
 
+def recover_cells(w: World, x: Any, y: Any, q: Any) -> Any:
+    """Cells of 2 x 2 pixels [N, S, n], filled up with -1."""
+    steps = (q != x[:, None]).any(w.channel_axis + 2)[..., ::2, ::2]
+    steps = steps.reshape(*steps.shape[:2], -1)
+    most = steps.sum(-1).max()
+    indices = np.where(steps, np.arange(steps.shape[-1]), -1)
+    return np.sort(indices, -1)[..., ::-1][..., :most]
+
+
 def recover_order(w: World, x: Any, y: Any, q: Any) -> Any:
     """An order in which features went; those of one step in any."""
     return np.argsort(gone(w, x, q).argmax(1), axis=1, kind="stable")
@@ -304,6 +331,18 @@ def recover_replacements(w: World, x: Any, y: Any, q: Any) -> Any:
     n, s = changed.shape[:2]
     flat, values = changed.reshape(n, s, -1), q.reshape(n, s, -1)
     return np.take_along_axis(values, flat.argmax(2)[..., None], 2)[..., 0]
+
+
+def recover_inputs(w: World, x: Any, y: Any, q: Any) -> Any:
+    return q
+
+
+def recover_imputation_noise(w: World, x: Any, y: Any, q: Any) -> Any:
+    out = np.zeros_like(q)
+    for i, s in np.ndindex(*q.shape[:2]):
+        changed = (q[i, s] != x[i]).any(w.channel_axis)
+        out[i, s] = q[i, s] - ref.imputed(x[i], changed, w.channel_axis)
+    return out
 
 
 def recover_class(w: World, x: Any, y: Any, q: Any) -> Any:
@@ -412,6 +451,45 @@ ROWS: dict[str, Row] = {
             "channel means": {"baseline": "channel_mean"},
         },
     ),
+    "Selectivity": Row(
+        je.Selectivity(patch_size=4),
+        ref.selectivity,
+        variants={
+            "patches that do not fit": {"patch_size": 3},
+            "patches of one": {"patch_size": 1},
+            "channel means": {"baseline": "channel_mean"},
+        },
+    ),
+    "SRG": Row(
+        je.SRG(n_steps=6),
+        ref.srg,
+        variants={
+            "in steps of 30": {"features_in_step": 30},
+            "one step": {"n_steps": 1},
+            **WHITE,
+        },
+    ),
+    "Monotonicity": Row(
+        je.Monotonicity(n_steps=12),
+        ref.monotonicity,
+        variants={
+            "in steps of 30": {"features_in_step": 30},
+            "strict": {"strict": True, "n_steps": 2},
+            **WHITE,
+        },
+    ),
+    "MonotonicityCorrelation": Row(
+        je.MonotonicityCorrelation(features_in_step=16, n_samples=2),
+        ref.monotonicity_correlation,
+        variants={
+            "last group smaller": {"features_in_step": 25},
+            "one at a time, once": {"features_in_step": 1, "n_samples": 1},
+        },
+        draws=group_replacements,
+        recover=recover_inputs,
+        random=True,
+        in_world={"tabular": {"features_in_step": 5}},
+    ),
     "FaithfulnessCorrelation": Row(
         je.FaithfulnessCorrelation(n_runs=8, subset_size=5, baseline=-2.0),
         ref.faithfulness_correlation,
@@ -429,6 +507,69 @@ ROWS: dict[str, Row] = {
             **WHITE,
         },
         in_world={"tabular": {"features_in_step": 5}},
+    ),
+    "PGI": Row(
+        je.PGI(n_samples=6, std=0.5),
+        ref.pgi,
+        variants={"0.3 of them": {"top_fraction": 0.3}, "all": {"top_fraction": 1.0}},
+        draws=noise,
+        recover=recover_noise,
+        random=True,
+    ),
+    "PGU": Row(
+        je.PGU(n_samples=6, std=0.5),
+        ref.pgu,
+        variants={"but 0.3 of them": {"top_fraction": 0.3}},
+        draws=noise,
+        recover=recover_noise,
+        random=True,
+    ),
+    "AverageDrop": Row(je.AverageDrop(), ref.average_drop),
+    "IncreaseInConfidence": Row(je.IncreaseInConfidence(), ref.increase_in_confidence),
+    "ADCC": Row(je.ADCC(), ref.adcc),
+    "MuFidelity": Row(
+        je.MuFidelity(n_runs=8, grid_size=4, baseline=-2.0),
+        ref.mu_fidelity,
+        variants={"3 x 3": {"grid_size": 3}, "black": {"baseline": "black"}},
+        draws=cells,
+        recover=recover_cells,
+        random=True,
+        numbers={"subset_percent": (0.2, 0.4)},
+    ),
+    "ROAD": Row(
+        je.ROAD(percentages=(10, 40, 75, 95), noise=0.5),
+        ref.road,
+        variants={
+            "lerf": {"order": "lerf"},
+            "hardly any noise": {"noise": 1e-3},
+            "other percentages": {"percentages": (0.5, 29, 99)},
+        },
+        draws=imputation_noise,
+        recover=recover_imputation_noise,
+        random=True,
+        numbers={"percentages": ((10, 40, 75, 95), (20, 30, 50, 90))},
+    ),
+    "Sufficiency": Row(
+        je.Sufficiency(threshold=0.9),
+        ref.sufficiency,
+        variants={"all": {"threshold": 1.0}, "none": {"threshold": 0.0}},
+        numbers={"threshold": (0.5, 0.9)},
+    ),
+    "IROF": Row(
+        je.IROF(n_segments=10),
+        ref.irof,
+        variants={"more": {"n_segments": 20, "compactness": 1.0}, **WHITE},
+        skip=frozenset({"tabular"}),
+    ),
+    "SIC": Row(
+        je.SIC(n_steps=6),
+        ref.sic,
+        variants={"in steps of 30": {"features_in_step": 30}, "of white": {"baseline": 1.0}},
+    ),
+    "AIC": Row(
+        je.AIC(n_steps=6),
+        ref.aic,
+        variants={"in steps of 30": {"features_in_step": 30}, "of white": {"baseline": 1.0}},
     ),
     "SensitivityN": Row(
         je.SensitivityN(n_runs=5, n_sizes=3, baseline=-2.0),

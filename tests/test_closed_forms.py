@@ -80,6 +80,7 @@ def the_input(model: Any, x: Any, y: Any, keys: Any) -> Any:
         je.FaithfulnessCorrelation(n_runs=12, subset_size=9, output="logit"),
         je.FaithfulnessEstimate(features_in_step=4, output="logit"),
         je.SensitivityN(n_runs=9, n_sizes=3, output="logit"),
+        je.MuFidelity(n_runs=12, grid_size=4, output="logit"),
     ],
     ids=lambda m: type(m).__name__,
 )
@@ -92,6 +93,62 @@ def test_weights_times_input_are_perfectly_faithful(metric, pixelwise):
         np.testing.assert_allclose(out.curve, 1, atol=1e-4)
     upside_down = score(metric, LINEAR, a=-a.sum(1) if pixelwise else -a)
     np.testing.assert_allclose(upside_down.score, -1, atol=1e-4)
+
+
+def test_magnitudes_of_weights_order_the_effects_of_a_linear_model():
+    """One feature from 1 to 0 changes f by its weight; and noise n by the weights times n."""
+    given = {"baseline": 0.0, "output": "logit"}
+    metric = je.MonotonicityCorrelation(n_samples=2, **given)
+    np.testing.assert_allclose(score(metric, LINEAR, ONES, a=-3 * OF_Y).score, 1, atol=1e-5)
+    flat = np.abs(OF_Y).reshape(N, F)
+    upside_down = score(metric, LINEAR, ONES, a=(flat.max(1, keepdims=True) - flat).reshape(SHAPE))
+    np.testing.assert_allclose(upside_down.score, -1, atol=1e-5)
+    noise = np.random.default_rng(0).normal(size=(5, *SHAPE[1:])).astype(np.float32)
+    a = np.zeros(SHAPE, np.float32)
+    a[:, 0] = -1  # the first of two channels: half of the features
+    given = {"draws": noise, "top_fraction": 0.5, "output": "logit"}
+    for metric, channel in ((je.PGI(**given), 0), (je.PGU(**given), 1)):
+        gaps = np.einsum("nij,sij->ns", OF_Y[:, channel], noise[:, channel])
+        want = np.abs(gaps).mean(1)
+        np.testing.assert_allclose(score(metric, LINEAR, a=a).score, want, rtol=1e-4)
+
+
+def test_adding_features_of_one_sign():
+    """Weights above 0 never lower f as they come in, those below always do."""
+    for sign in (1, -1):
+        model = je.Model(linear, sign * np.abs(WEIGHTS))
+        for strict in (False, True):
+            metric = je.Monotonicity(n_steps=9, strict=strict, baseline=0.0, output="logit")
+            for a in (W.maps["smooth"], W.maps["ties"]):
+                got = score(metric, model, ONES, a=a).score
+                np.testing.assert_array_equal(got, (1 + sign) / 2)
+    # What does not change f does not lower it, whatever the output.
+    for output in ("probability", "logit"):
+        metric = je.Monotonicity(n_steps=9, baseline=1.0, strict=True, output=output)
+        np.testing.assert_array_equal(score(metric, LINEAR, ONES, a=OF_Y).score, 1)
+
+
+def test_what_a_map_keeps_of_a_sum():
+    """f sums the input: a map of ones on a half of it keeps the half."""
+    model = je.Model(lambda p, x: jnp.stack([x.sum((1, 2, 3)), 0 * x[:, 0, 0, 0]], 1), {})
+    a = np.full(SHAPE, -3, np.float32)
+    a[:, 0] = 5
+    given = {"model": model, "x": ONES, "y": ZEROS}
+    drop = je.AverageDrop(output="logit")
+    np.testing.assert_allclose(score(drop, a=a, **given).score, 0.5, rtol=1e-6)
+    rise = je.IncreaseInConfidence(output="logit")
+    np.testing.assert_array_equal(score(rise, a=a, **given).score, 0)
+    x = ONES.copy()
+    x[:, 1] = -0.5  # what is hidden spoke against the class
+    given["x"] = x
+    np.testing.assert_array_equal(score(drop, a=a, **given).score, 0)
+    np.testing.assert_array_equal(score(rise, a=a, **given).score, 1)
+    given["x"] = -x
+    assert score(drop, a=a, **given).n_undefined == N  # no share of what is below 0
+    # Coherent (the map looks at nothing), half full, half lost: 3 / (1 + 2 + 2).
+    given["x"] = ONES
+    coherent = score(je.ADCC(output="logit"), explainer=lambda m, x, y, k: a[0] + 0 * x, **given)
+    np.testing.assert_allclose(coherent.score, 0.6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("perturbation", ["gaussian", "square", "patches"])
@@ -377,6 +434,11 @@ def test_areas_on_a_counting_model():
     got = score(patches, COUNTING, ONES, y, a)
     np.testing.assert_array_equal(got.curve, np.tile([18, 36, 54, 72], (N, 1)))
     np.testing.assert_allclose(got.score, 180 / 5, rtol=1e-6)
+    got = score(je.Selectivity(patch_size=3, **given), COUNTING, ONES, y, a)
+    np.testing.assert_array_equal(got.curve, np.tile([110, 92, 74, 56], (N, 1)))
+    np.testing.assert_allclose(got.score, 83, rtol=1e-6)
+    got = score(je.SRG(n_steps=8, **given), COUNTING, ONES, y, a)
+    np.testing.assert_array_equal(got.curve, np.zeros((N, 8)))  # whatever the order
 
 
 def test_a_model_of_a_few_features():
@@ -389,12 +451,14 @@ def test_a_model_of_a_few_features():
         (je.PixelFlipping(order="lerf", **given), 1 - 1 / 18),
         (je.Deletion(**given), 1 / 20),
         (je.Insertion(**given), 1 - 1 / 20),
+        (je.SRG(**given), 1 - 1 / 18),
     ):
         np.testing.assert_allclose(score(metric, model, x, y, a).score, want, atol=1e-6)
     wrong = np.eye(10, dtype=np.float32)[[9] * 3]  # ties to the lowest index: 9, 0, 1, ...
     for metric, want in (
         (je.PixelFlipping(**given), 1 / 18),
         (je.PixelFlipping(order="lerf", **given), 0),
+        (je.SRG(**given), -1 / 18),
     ):
         np.testing.assert_allclose(score(metric, model, x, y, wrong).score, want, atol=1e-6)
 

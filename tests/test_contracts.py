@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import functools
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -265,11 +266,18 @@ def clean_maps() -> np.ndarray:
 
 
 def as_function(row: str) -> Any:
-    explainer = cases.entries if ROWS[row].explains else None
-    f = je.as_function(ROWS[row].metric, world().model, explainer)
+    w, explainer = world(), cases.entries if ROWS[row].explains else None
+    f = je.as_function(ROWS[row].metric, w.model, explainer)
+    # What the host makes of each image is given.
+    extras = {
+        name: np.stack([make(x, w.channel_axis) for x in w.x])
+        for question in asks_of(ROWS[row].metric)
+        for name, make in question.host_extras().items()
+    }
 
     def one(x: Any, y: Any, a: Any, key: Any, index: Any, mask: Any) -> Any:
-        return f(x, y, a, key, index=index, mask=mask)
+        own = {name: jnp.asarray(rows)[index] for name, rows in extras.items()}
+        return f(x, y, a, key, index=index, mask=mask, extras=own)
 
     return one
 
@@ -566,6 +574,52 @@ def test_flipping_and_deletion_share_their_steps():
     assert got["naive"]["output"] == 4 * (N + 6 * N)
     assert got["attribution"] == N
     assert got["naive"]["attribution"] == 4 * N
+
+
+def test_both_orders_of_flipping_are_shared():
+    got = asked(
+        {
+            "gain": je.SRG(n_steps=6),
+            "morf": je.PixelFlipping(n_steps=6),
+            "lerf": je.PixelFlipping(n_steps=6, order="lerf"),
+            "deletion": je.Deletion(n_steps=6),
+        }
+    )
+    assert got["output"] == N + 2 * 6 * N
+    assert got["naive"]["output"] == (N + 2 * 6 * N) + 2 * 6 * N + (N + 6 * N)
+
+
+def test_information_curves_share_the_steps_of_insertion():
+    got = asked({"i": je.Insertion(n_steps=6), "s": je.SIC(n_steps=6), "a": je.AIC(n_steps=6)})
+    assert got["output"] == N + 6 * N
+
+
+def test_only_real_superpixels_are_asked():
+    """Padding to the most that there may be costs nothing."""
+    segments = np.zeros((N, 8, 8), int)
+    for i in range(N):
+        segments[i, :, 4:] = 1
+        segments[i, 0, : i % 3] = 3  # an id between is not used, samples differ in how many are
+    got = asked({"irof": je.IROF(n_segments=10)}, extras={"segments": segments})
+    assert got["output"] == N + sum(len(np.unique(v)) for v in segments)
+
+
+def test_patches_are_shared():
+    """Selectivity takes all patches, and so does RegionPerturbation where there are few."""
+    got = asked({"s": je.Selectivity(patch_size=4), "r": je.RegionPerturbation(patch_size=4)})
+    assert got["output"] == N + 4 * N
+
+
+def test_one_masked_input_serves_three():
+    got = asked({"d": je.AverageDrop(), "i": je.IncreaseInConfidence(), "a": je.ADCC()})
+    assert got["output"] == N + N
+    assert got["attribution"] == N + N
+
+
+def test_random_cells_are_asked_once_for_all_explainers():
+    """The grid is of the input, whatever a feature is."""
+    explainers = {"entries": cases.entries, "pixels": cases.pixels}
+    assert asked({"mu": metric_of("MuFidelity")}, explainers)["output"] == N + 8 * N
 
 
 def test_random_subsets_are_asked_once_for_all_explainers():
@@ -1136,6 +1190,33 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "one shift": (lambda: je.Continuity(n_steps=1), ValueError, "n_steps.*at least 2"),
     "negative radius": (lambda: je.MaxSensitivity(radius=-1), ValueError, "radius.*above 0"),
+    "no percentage": (
+        lambda: je.ROAD(percentages=(0, 50)),
+        ValueError,
+        "percentages must be a list of finite numbers above 0 and at most 100",
+    ),
+    "a percentage": (lambda: je.ROAD(percentages=50), TypeError, "percentages must be a list"),
+    "all pixels": (
+        lambda: score(je.ROAD(percentages=(50, 100)), None, SMOOTH),
+        ValueError,
+        "leave none of the 64 pixels",
+    ),
+    "noise for other percentages": (
+        drawn("ROAD", np.zeros((3, 2, 8, 8))),
+        ValueError,
+        "draws give 3 steps for 4 percentages",
+    ),
+    "replacements of other groups": (
+        drawn("MonotonicityCorrelation", np.zeros((3, 2, 8, 8))),
+        ValueError,
+        "draws give 3 replacements, wanted groups x n_samples = 8 x 2",
+    ),
+    "cells beyond the grid": (
+        drawn("MuFidelity", np.full((8, 3), 16)),
+        ValueError,
+        "draws must lie in -1 to 15, got 16",
+    ),
+    "one superpixel": (lambda: je.IROF(n_segments=1), ValueError, "n_segments.*at least 2"),
     "nan radius": (lambda: je.MaxSensitivity(radius=np.nan), ValueError, "radius.*finite"),
     "nan baseline": (lambda: je.PixelFlipping(baseline=np.nan), ValueError, "baseline.*finite"),
     "a share above 1": (
@@ -1280,6 +1361,16 @@ def test_bad_input_fails_early_and_says_why(what, compiled):
     assert not traced_since(before), "it was found out after compilation"
     assert not any(name.startswith("jit(forward") for name in compiled)
     assert re.search(says, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_superpixels_without_scikit_image(monkeypatch):
+    """The error says what to install, and what else to give."""
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
+    metric = je.IROF(n_segments=7)
+    with pytest.raises(ImportError, match=r'pip install "jaxeval\[image\]".*extras='):
+        score(metric, None, SMOOTH)
+    own = np.arange(64).reshape(8, 8) // 8 + np.zeros((N, 1, 1), int)
+    assert score(metric, None, SMOOTH, extras={"segments": own}).n_undefined == 0
 
 
 def test_as_function_refuses_what_it_cannot_do():
@@ -1461,6 +1552,7 @@ def test_directions_follow_their_fields():
 
 def test_other_names():
     assert je.LocalLipschitzEstimate is je.LocalLipschitz
+    assert je.ABPC is je.SRG
     assert je.RelativeInputStability is je.RIS
     assert je.RelativeOutputStability is je.ROS
     assert je.RelativeRepresentationStability is je.RRS

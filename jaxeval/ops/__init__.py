@@ -6,10 +6,12 @@ Everything that more than one metric or perturbation needs, and nothing that kno
 from .baseline import BASELINES as BASELINES
 from .baseline import RANDOM_BASELINES as RANDOM_BASELINES
 from .baseline import baseline as baseline
+from .code_length import code_length as code_length
 from .correlate import cosine as cosine
 from .correlate import pearson as pearson
 from .correlate import spearman as spearman
 from .curve import area as area
+from .curve import information_curve as information_curve
 from .distance import l1 as l1
 from .distance import l2 as l2
 from .distance import linf as linf
@@ -25,6 +27,7 @@ from .histogram import MOST_BINS as MOST_BINS
 from .histogram import entropy as entropy
 from .histogram import histogram as histogram
 from .histogram import n_bins as n_bins
+from .impute import impute as impute
 from .norm import norm as norm
 from .normalise import NORMALISE as NORMALISE
 from .normalise import prepare as prepare
@@ -32,6 +35,7 @@ from .normalise import unit_range as unit_range
 from .output import OUTPUTS as OUTPUTS
 from .output import difference as difference
 from .output import log_probability as log_probability
+from .output import relative_drop as relative_drop
 from .output import value as value
 from .overlap import histogram_intersection as histogram_intersection
 from .overlap import top_k_overlap as top_k_overlap

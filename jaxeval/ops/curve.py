@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Real
 
 from ._common import as_float
+from .rank import ascending
 
 
 def area(curve: Real[ArrayLike, " S"]) -> Float[Array, ""]:
@@ -24,3 +25,32 @@ def area(curve: Real[ArrayLike, " S"]) -> Float[Array, ""]:
     """
     curve = as_float(curve)
     return curve[0] if curve.size == 1 else jnp.mean((curve[1:] + curve[:-1]) / 2)
+
+
+def information_curve(
+    values: Real[ArrayLike, " S"], sizes: Real[ArrayLike, " S"]
+) -> tuple[Float[Array, ""], Float[Array, " S"]]:
+    """The trapezoid area under values over information, and the values at S even steps of it.
+
+    Information is the size of an image's code, 0 for the first point (nothing is shown) and 1 for
+    the last (all of it); what lies outside is set to 0 or 1. Points are taken in the order of
+    their information.
+
+    Args:
+      values: what the model says of each image [S].
+      sizes: the size of each image's code [S].
+
+    Returns:
+      (area [], values at 0, ..., 1 [S]); NaN where the last size is not above the first.
+
+    >>> information_curve(jnp.array([0.0, 1.0, 1.0]), jnp.array([10.0, 12.0, 18.0]))[0]
+    Array(0.875, dtype=float32)
+    """
+    values, sizes = as_float(values), as_float(sizes)
+    span = sizes[-1] - sizes[0]
+    at = jnp.clip((sizes - sizes[0]) / jnp.where(span > 0, span, 1), 0, 1)
+    order = ascending(at)
+    at, values = at[order], values[order]
+    total = jnp.sum(jnp.diff(at) * (values[1:] + values[:-1]) / 2)
+    even = jnp.interp(jnp.linspace(0, 1, at.size), at, values).at[-1].set(values[-1])
+    return jnp.where(span > 0, total, jnp.nan), jnp.where(span > 0, even, jnp.nan)

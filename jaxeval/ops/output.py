@@ -102,3 +102,34 @@ def difference(
     down = -jnp.exp(log_p) * jnp.expm1(jnp.where(fell, -change, 0))
     up = jnp.exp(log_p2) * jnp.expm1(jnp.where(fell, 0, change))
     return jnp.where(fell, down, up)
+
+
+def relative_drop(
+    z: Real[ArrayLike, " K"], z2: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""], output: Output
+) -> Float[Array, ""]:
+    """(value(z) - value(z2)) / value(z), also for probabilities that float32 cannot hold.
+
+    For probabilities it is -expm1(log p2 - log p): neither the difference is lost in rounding nor
+    the quotient where both underflow.
+
+    Args:
+      z: logits [K].
+      z2: logits [K] to subtract the score of.
+      y: the class, 0 <= y < K.
+      output: as for `value`.
+
+    Returns:
+      The relative drop []; NaN where value(z) is not above 0, of which there are no shares.
+
+    Raises:
+      ValueError: for an unknown name.
+
+    >>> z, z2 = jnp.array([40.0, 0.0]), jnp.array([30.0, 0.0])
+    >>> print(f"{relative_drop(z, z2, 0, 'probability'):.4e}")
+    9.3572e-14
+    """
+    if not callable(output) and output == "probability":
+        return -jnp.expm1(log_probability(z2, y) - log_probability(z, y))
+    whole = value(z, y, output)
+    share = difference(z, z2, y, output) / jnp.where(whole > 0, whole, 1)
+    return jnp.where(whole > 0, share, jnp.nan)

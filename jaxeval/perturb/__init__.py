@@ -2,16 +2,22 @@
 
 from .base import Perturbation as Perturbation
 from .base import RandomPerturbation as RandomPerturbation
+from .cells import RandomCells as RandomCells
 from .deletion import RankedDeletion as RankedDeletion
+from .groups import RankedGroups as RankedGroups
+from .imputation import RankedImputation as RankedImputation
 from .layers import RandomiseLayers as RandomiseLayers
 from .layers import layer_names as layer_names
 from .noise import Noise as Noise
 from .offset import Offset as Offset
+from .noise import RankedNoise as RankedNoise
 from .other_class import OtherClass as OtherClass
 from .region import EachPatch as EachPatch
 from .region import RandomSquares as RandomSquares
 from .region import RankedPatches as RankedPatches
 from .shift import Shift as Shift
+from .segments import RankedSegments as RankedSegments
 from .single import Blank as Blank
 from .single import SingleFeature as SingleFeature
+from .soft_mask import SoftMask as SoftMask
 from .subset import RandomSubsets as RandomSubsets

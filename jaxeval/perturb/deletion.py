@@ -23,8 +23,8 @@ class RankedDeletion(RandomPerturbation):
     k_s = floor(F s / S) with `n_steps` = S (at most F), or min(m s, F) with
     `features_in_step` = m. "morf": the most relevant first, "lerf": the least, "random": any
     order (blind to `a`; `draws=` gives the order, [F] or [N, F] feature indices).
-    With `alone` each step sets its own group of k_s - k_{s-1} features only. With `insert`
-    step s = 0..S-1 starts from the baseline and puts the first k_s features of x back.
+    With `insert` step s = 0..S-1 starts from the baseline and puts the first k_s features of x
+    back.
     The clean x itself is never a step. A random baseline is drawn once per sample.
     """
 
@@ -33,7 +33,6 @@ class RankedDeletion(RandomPerturbation):
     order: str = static("morf")
     steps: int | None = static(32)
     features_in_step: int | None = static(None)
-    alone: bool = static(False)
     insert: bool = static(False)
     baseline: Any = "black"
 
@@ -91,15 +90,8 @@ class RankedDeletion(RandomPerturbation):
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         k = jnp.asarray(self.sizes(sample), jnp.int32)
         place = plan["place"]
-        if self.insert:
-            gone = place >= k[step]
-        else:
-            gone = place < k[step + 1]
-            if self.alone:
-                gone &= place >= k[step]
-        x = sample.replace_features(gone, plan["baseline"])
-        # A measurement of a cumulative step needs no mask; keep queries small.
-        return Query(x=x, y=sample.y, aux=gone if self.alone else None)
+        gone = place >= k[step] if self.insert else place < k[step + 1]
+        return Query(x=sample.replace_features(gone, plan["baseline"]), y=sample.y)
 
 
 def check_steps(owner: Any) -> None:

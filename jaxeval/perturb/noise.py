@@ -1,14 +1,15 @@
-"""Additive noise on the input."""
+"""Additive noise on the input, or on some of its features."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
+import numpy as np
 
-from .. import check
-from ..types import Query, Sample, pytree, static
+from .. import check, ops
+from ..types import Answer, Query, Sample, pytree, static
 from .base import RandomPerturbation, step_key
 
 KINDS = ("uniform", "gaussian")
@@ -62,3 +63,43 @@ class Noise(RandomPerturbation):
         else:
             noise = self.scale * jax.random.normal(key, x.shape, x.dtype)
         return Query(x=x - noise if self.subtract else x + noise, y=sample.y)
+
+
+@pytree
+class RankedNoise(RandomPerturbation):
+    """Step s asks about x + n on its most relevant features only, n Gaussian with std `scale`.
+
+    They are the `share` of the features that rank highest in `a`, rounded up; with top=False the
+    noise is on all others. `draws`: n on all features, [S, *x] or [N, S, *x].
+    """
+
+    reads: ClassVar[Any] = frozenset({"a"})
+
+    top: bool = static(True)
+    share: Any = 0.25
+    size: Any = None
+    scale: Any = 0.1
+    n_samples: int = static(50)
+
+    def bind(self, model: Any, sample: Sample) -> RankedNoise:
+        if self.size is not None:
+            return self
+        # 0.2 of 10 is 2, whatever its rounding in binary.
+        size = np.ceil(float(self.share) * sample.n_features - 1e-4)
+        return dataclasses.replace(self, share=0.0, size=np.int32(max(size, 1)))
+
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return tuple(sample.x.shape)
+
+    def n_draws(self, sample: Sample) -> int:
+        return self.n_samples
+
+    def plan(self, sample: Sample, reference: Answer) -> Any:
+        place = ops.places(ops.descending(sample.a))
+        return place < self.size if self.top else place >= self.size
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        x, noise = sample.x, sample.draw
+        if noise is None:
+            noise = self.scale * jax.random.normal(step_key(sample, step), x.shape, x.dtype)
+        return Query(x=sample.replace_features(plan, x + noise.astype(x.dtype)), y=sample.y)

@@ -119,3 +119,25 @@ def test_gradient_of_difference_is_that_of_the_probabilities(rng):
         got = jax.grad(difference, (0, 1))(z, z2, 3, "probability")
         want = jax.grad(lambda u, v: jax.nn.softmax(u)[3] - jax.nn.softmax(v)[3], (0, 1))(z, z2)
         np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_relative_drop_where_probabilities_round_or_underflow(rng):
+    drop = jax.jit(ops.relative_drop, static_argnums=3)
+    z, z2 = (rng.normal(size=(2, 20, K)) * 3).astype(np.float32)
+    for raised, scale in ((0, 1), (30, 1e-12), (-200, 1)):  # the last: p is 0 in float32
+        a, b = z.copy(), z2.copy()
+        a[:, 3] += raised
+        b[:, 3] += raised - 1
+        got = jax.vmap(lambda u, v: drop(u, v, 3, "probability"))(a, b)
+        want = -np.expm1(reference_log_p(b, 3) - reference_log_p(a, 3))
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_relative_drop_of_other_outputs():
+    z, z2 = np.array([4.0, -2.0], np.float32), np.array([1.0, 3.0], np.float32)
+    assert ops.relative_drop(z, z2, 0, "logit") == 0.75
+    assert ops.relative_drop(z, z2, 0, lambda v, y: 2 * v[y]) == 0.75
+    for z_y in (-2.0, 0.0):  # no share of what is not above 0
+        assert np.isnan(ops.relative_drop(np.array([4.0, z_y]), z2, 1, "logit"))
+    with pytest.raises(ValueError, match="did you mean 'logit'"):
+        ops.relative_drop(z, z2, 0, "logits")

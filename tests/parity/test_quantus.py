@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import jaxeval as je
+from jaxeval import ops
 from tests import networks
 
 torch = pytest.importorskip("torch", reason="parity needs torch")
@@ -176,6 +177,38 @@ def test_region_perturbation(case, method, patch, regions):
     drops = theirs(case, "RegionPerturbation", a, patch_size=patch, regions_evaluation=regions)
     metric = je.RegionPerturbation(patch_size=patch, n_regions=regions)
     assert_close(ours(metric, case, a).curve, drops)
+
+
+@maps
+@pytest.mark.parametrize("patch", [4, 7])
+def test_selectivity(case, method, patch):
+    a = case.maps(method)
+    curves = theirs(case, "Selectivity", a, patch_size=patch)
+    assert_close(ours(je.Selectivity(patch_size=patch), case, a).curve, curves)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_imputation(case, share):
+    """Quantus solves the sparse system of one image directly."""
+    gone = case.maps("Gradient").reshape(N, -1).argsort(1)[:, : int(share * F)]
+    for x, indices in zip(case.x, gone, strict=True):
+        want = quantus.noisy_linear_imputation(x, indices, noise=0.0)
+        mask = np.zeros(F, bool)
+        mask[indices] = True
+        got = ops.impute(x, mask.reshape(SHAPE[1:]), 0)
+        np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_road(case):
+    """Quantus gives the accuracy of each percentage; without noise there is nothing to draw."""
+    a, percentages = case.maps("Gradient"), [1, 5, 15, 40, 70, 99]
+    # Labels that the network agrees with, or there would be no accuracy to lose.
+    case = dataclasses.replace(case, y=np.asarray(case.model(case.x)).argmax(-1))
+    fields = {"percentages": percentages, "perturb_func_kwargs": {"noise": 0.0}}
+    accuracies = theirs(case, "ROAD", a, **fields)
+    held = ours(je.ROAD(percentages=percentages, noise=0.0), case, a)
+    assert list(accuracies) == percentages
+    assert_close(held.curve.mean(0), list(accuracies.values()))
 
 
 @maps

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
+from scipy.sparse import lil_matrix
+from scipy.sparse.linalg import spsolve
+from skimage.segmentation import slic
 
 from .maths import (
     area,
@@ -53,17 +57,39 @@ def insertion(m: Any, s: Sample) -> Answer:
     return area(curve), curve
 
 
-def region_perturbation(m: Any, s: Sample) -> Answer:
+def srg(m: Any, s: Sample) -> Answer:
     a, b = prepare(s.a, m), baseline(s, m.baseline)
-    tiles = patches(s.spatial(), m.patch_size)
+    morf, lerf = (
+        np.array([f(m, s, s.without(order[:k], b)) for k in sizes(a.size, m)])
+        for order in (descending(a), ascending(a))
+    )
+    return area(lerf) - area(morf), lerf - morf
+
+
+def _by_place(s: Sample, a: np.ndarray) -> np.ndarray:
+    """The map [space], summed over the channels where it has them."""
     channels = s.channel_axis is not None and s.features_with_channels()
-    by_place = a.sum(s.channel_axis) if channels else a
-    order = descending(np.array([by_place[t].sum() for t in tiles]))[: m.n_regions]
-    x, curve = s.x, []
-    for k in order:
+    return a.sum(s.channel_axis) if channels else a
+
+
+def _patches_gone(m: Any, s: Sample, n: int | None) -> list[np.ndarray]:
+    """x with the first 1, 2, ... n patches in the order of their summed map at the baseline."""
+    a, x, b = _by_place(s, prepare(s.a, m)), s.x, baseline(s, m.baseline)
+    tiles, out = patches(s.spatial(), m.patch_size), []
+    for k in descending(np.array([a[t].sum() for t in tiles]))[:n]:
         x = np.where(s.over_space(tiles[k]), b, x)
-        curve.append(f(m, s, s.x) - f(m, s, x))
+        out.append(x)
+    return out
+
+
+def region_perturbation(m: Any, s: Sample) -> Answer:
+    curve = [f(m, s, s.x) - f(m, s, x) for x in _patches_gone(m, s, m.n_regions)]
     return sum(curve) / (len(curve) + 1), curve
+
+
+def selectivity(m: Any, s: Sample) -> Answer:
+    curve = [f(m, s, x) for x in _patches_gone(m, s, None)]
+    return area(curve), curve
 
 
 def faithfulness_correlation(m: Any, s: Sample) -> Answer:
@@ -79,6 +105,198 @@ def faithfulness_estimate(m: Any, s: Sample) -> Answer:
     groups = [order[k : k + n] for k in range(0, a.size, n)]
     drops = [f(m, s, s.x) - f(m, s, s.without(g, b)) for g in groups]
     return pearson([a.flat[g].sum() for g in groups], drops)
+
+
+def monotonicity_correlation(m: Any, s: Sample) -> Answer:
+    a, n = prepare(s.a, m), m.features_in_step
+    order = ascending(a)
+    groups = [order[k : k + n] for k in range(0, a.size, n)]
+    there = np.reshape(s.draws, (len(groups), m.n_samples, *s.x.shape))
+    effects = [
+        np.mean([(f(m, s, s.x) - f(m, s, s.without(g, u))) ** 2 for u in draws])
+        for g, draws in zip(groups, there, strict=True)
+    ]
+    return spearman([a.flat[g].sum() for g in groups], effects)
+
+
+def monotonicity(m: Any, s: Sample) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    order = ascending(a)
+    curve = [f(m, s, s.without(order[k:], b)) for k in (0, *sizes(a.size, m))]
+    kept = [after >= before for before, after in pairwise(curve)]
+    return float(all(kept)) if m.strict else sum(kept) / len(kept)
+
+
+def _prediction_gap(m: Any, s: Sample, top: bool) -> float:
+    order = descending(prepare(s.a, m))
+    n = -(-len(order) * round(1000 * m.top_fraction) // 1000)
+    chosen = order[:n] if top else order[n:]
+    return np.mean([abs(f(m, s, s.x) - f(m, s, s.without(chosen, s.x + u))) for u in s.draws])
+
+
+def pgi(m: Any, s: Sample) -> Answer:
+    return _prediction_gap(m, s, True)
+
+
+def pgu(m: Any, s: Sample) -> Answer:
+    return _prediction_gap(m, s, False)
+
+
+def _average_drop(m: Any, s: Sample, x: np.ndarray) -> float:
+    whole = f(m, s, s.x)
+    return max(0.0, whole - f(m, s, x)) / whole if whole > 0 else np.nan
+
+
+def _masked(m: Any, s: Sample) -> np.ndarray:
+    return s.x * s.spread(unit_range(prepare(s.a, m)))
+
+
+def average_drop(m: Any, s: Sample) -> Answer:
+    return _average_drop(m, s, _masked(m, s))
+
+
+def increase_in_confidence(m: Any, s: Sample) -> Answer:
+    return float(f(m, s, _masked(m, s)) > f(m, s, s.x))
+
+
+def adcc(m: Any, s: Sample) -> Answer:
+    x, a = _masked(m, s), prepare(s.a, m)
+    coherency = (1 + pearson(a, prepare(s.explain(x), m))) / 2
+    parts = [coherency, 1 - unit_range(a).mean(), 1 - _average_drop(m, s, x)]
+    if np.isnan(parts).any():
+        return np.nan
+    return 0.0 if min(parts) <= 0 else 3 / sum(1 / p for p in parts)
+
+
+def mu_fidelity(m: Any, s: Sample) -> Answer:
+    a, b = _by_place(s, prepare(s.a, m)), baseline(s, m.baseline)
+    if a.ndim > len(s.spatial()):  # a pixel map that kept its channel axis
+        a = a.reshape(s.spatial())
+    grid = [min(m.grid_size, n) for n in s.spatial()]
+    sums, drops = [], []
+    for cells in s.draws:
+        gone = np.zeros(s.spatial(), bool)
+        for at in np.ndindex(*s.spatial()):
+            cell = [i * g // n for i, g, n in zip(at, grid, s.spatial(), strict=True)]
+            gone[at] = np.ravel_multi_index(cell, grid) in cells
+        sums.append(a[gone].sum())
+        drops.append(f(m, s, s.x) - f(m, s, np.where(s.over_space(gone), b, s.x)))
+    return spearman(sums, drops)
+
+
+def imputed(x: np.ndarray, gone: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    """Noiseless linear imputation of the pixels `gone` [space], by a sparse direct solver."""
+    space = [int(i) for i in gone.shape]
+    unknown = [tuple(int(i) for i in at) for at in np.argwhere(gone)]
+    number = {at: k for k, at in enumerate(unknown)}
+    channels = x[None] if channel_axis is None else np.moveaxis(x, channel_axis, 0)
+    matrix = lil_matrix((len(unknown), len(unknown)))
+    right = np.zeros((len(unknown), len(channels)))
+    for k, at in enumerate(unknown):
+        for offset in product((-1, 0, 1), repeat=len(space)):
+            there = tuple(i + o for i, o in zip(at, offset, strict=True))
+            inside = all(0 <= i < n for i, n in zip(there, space, strict=True))
+            if not any(offset) or not inside:
+                continue
+            weight = 1 / 12 if np.abs(offset).sum() == 2 else 1 / 6
+            matrix[k, k] += weight
+            if there in number:
+                matrix[k, number[there]] -= weight
+            else:
+                right[k] += weight * channels[(slice(None), *there)]
+    out = channels.copy()
+    if unknown:
+        solved = spsolve(matrix.tocsc(), right)
+        out[:, gone] = solved.reshape(len(unknown), len(channels)).T
+    return out[0] if channel_axis is None else np.moveaxis(out, 0, channel_axis)
+
+
+def road(m: Any, s: Sample) -> Answer:
+    a = _by_place(s, prepare(s.a, m)).reshape(s.spatial())
+    order = {"morf": descending, "lerf": ascending}[m.order](a)
+    held = []
+    for p, noise in zip(m.percentages, s.draws, strict=True):
+        gone = np.zeros(a.size, bool)
+        gone[order[: int(round(p * 1000) * a.size // 100_000)]] = True
+        gone = gone.reshape(a.shape)
+        x = np.where(s.over_space(gone), imputed(s.x, gone, s.channel_axis) + noise, s.x)
+        held.append(float(s.net.logits(x).argmax() == s.y))
+    return float(np.mean(held)), held
+
+
+def irof(m: Any, s: Sample) -> Answer:
+    a, b = _by_place(s, prepare(s.a, m)).reshape(s.spatial()), baseline(s, m.baseline)
+    image = np.moveaxis(s.over_space(np.ones(s.spatial())) * s.x, s.channel_axis, -1)
+    image = (image - image.min()) / np.ptp(image)
+    ids = slic(image, m.n_segments, m.compactness, start_label=0, channel_axis=-1)
+    labels = np.unique(ids)
+    order = [labels[k] for k in descending(np.array([a[ids == v].mean() for v in labels]))]
+    whole = f(m, s, s.x)
+    if whole <= 0:
+        return np.nan
+    x, shares = s.x, [1.0]
+    for label in order:
+        x = np.where(s.over_space(ids == label), b, x)
+        shares.append(f(m, s, x) / whole)
+    return 1 - area(shares)
+
+
+def _code_length(x: np.ndarray, like: np.ndarray, channel_axis: int | None) -> float:
+    """The entropy of the Paeth residuals of the 8-bit image, in bits."""
+    image = np.round(255 * (x - like.min()) / (np.ptp(like) or 1)).astype(int)
+    channels = [image] if channel_axis is None else np.moveaxis(image, channel_axis, 0)
+    residuals = []
+    for plane in channels:
+        plane = np.atleast_2d(plane)
+        for i, j in np.ndindex(*plane.shape):
+            left = plane[i, j - 1] if j else 0
+            up = plane[i - 1, j] if i else 0
+            corner = plane[i - 1, j - 1] if i and j else 0
+            guess = left + up - corner
+            nearest = min((left, up, corner), key=lambda v: abs(guess - v))  # the first of equals
+            residuals.append((plane[i, j] - nearest) % 256)
+    n = np.bincount(residuals)
+    n = n[n > 0]
+    return float((n * np.log2(n.sum() / n)).sum())
+
+
+def _information(m: Any, s: Sample, says: Any) -> Answer:
+    a, b = prepare(s.a, m), baseline(s, m.baseline)
+    order = descending(a)
+    shown = [s.without(order[k:], b) for k in (0, *sizes(a.size, m))]
+    bits = np.array([_code_length(x, s.x, s.channel_axis) for x in shown])
+    y = np.array([says(x) for x in shown])
+    if bits[-1] <= bits[0] or np.isnan(y).any():
+        return np.nan, np.full(len(y), np.nan)
+    h = np.clip((bits - bits[0]) / (bits[-1] - bits[0]), 0, 1)
+    points = sorted(zip(h, range(len(h)), y, strict=True))
+    h, y = np.array([p[0] for p in points]), np.array([p[2] for p in points])
+    return float(np.trapezoid(y, h)), np.interp(np.linspace(0, 1, len(h)), h, y)
+
+
+def sic(m: Any, s: Sample) -> Answer:
+    whole = f(m, s, s.x)
+    return _information(m, s, lambda x: np.clip(f(m, s, x) / whole, 0, 1) if whole > 0 else np.nan)
+
+
+def aic(m: Any, s: Sample) -> Answer:
+    return _information(m, s, lambda x: float(s.net.logits(x).argmax() == s.y))
+
+
+def sufficiency(m: Any, samples: list[Sample]) -> list[float]:
+    """Of the whole data set."""
+    a = np.array([prepare(s.a, m).ravel() for s in samples])
+    labels = [s.net.logits(s.x).argmax() for s in samples]
+    varies = a.std(0) > 0
+    a = a[:, varies] / a[:, varies].std(0)
+    distance = np.array([[np.linalg.norm(u - v) for v in a] for u in a])
+    scores = []
+    for i in range(len(a)):
+        near = [
+            j for j in range(len(a)) if j != i and distance[i, j] <= m.threshold * distance.max()
+        ]
+        scores.append(np.mean([labels[j] == labels[i] for j in near]) if near else np.nan)
+    return scores
 
 
 def subset_sizes(m: Any, n: int) -> list[int]:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ... import check, ops
 from ...metric import Metric
-from ...perturb import RankedDeletion
+from ...perturb import RankedGroups
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
@@ -34,7 +34,8 @@ class FaithfulnessEstimate(Metric):
 
     Args:
       features_in_step: m, features in a group; the last one may be smaller.
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every
+        group.
 
     Outcome: score [].
     """
@@ -52,10 +53,8 @@ class FaithfulnessEstimate(Metric):
         check.integer(self, "features_in_step")
         check.baseline(self, "baseline", ops.BASELINES)
 
-    def questions(self) -> RankedDeletion:
-        return RankedDeletion(
-            features_in_step=self.features_in_step, alone=True, baseline=self.baseline
-        )
+    def questions(self) -> RankedGroups:
+        return RankedGroups(features_in_step=self.features_in_step, baseline=self.baseline)
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         return self.mass_and_drop(sample, reference, query, answer)

@@ -1,0 +1,87 @@
+"""Monotonicity: does the output only rise as features come back, the least relevant first?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import RankedDeletion
+from ...perturb.deletion import check_steps
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+ROUNDING = 16
+"""Units in the last place by which equal outputs may differ."""
+
+
+def monotonicity(curve: Float[Array, " S+1"], strict: bool = False) -> Float[Array, ""]:
+    """The share of the S steps that do not lower the curve; `strict`: 1 where none does, else 0.
+
+    >>> import jax.numpy as jnp
+    >>> float(monotonicity(jnp.array([0.0, 1.0, 0.5]))), float(monotonicity(jnp.arange(3.0), True))
+    (0.5, 1.0)
+    """
+    size = jnp.maximum(jnp.abs(curve[1:]), jnp.abs(curve[:-1]))
+    kept = jnp.diff(curve) >= -ROUNDING * jnp.finfo(curve.dtype).eps * size
+    return (kept.all() if strict else kept.mean()).astype(curve.dtype)
+
+
+@pytree
+class Monotonicity(Metric):
+    r"""Share of the steps from the baseline to x, least relevant first, that do not lower f.
+
+    .. math:: \frac{1}{S} \sum_{s=1}^{S} 1[f(x_s) \ge f(x_{s-1})],
+              \quad x_s = b_{\text{lowest } k_s \text{ of } |a| \to x}
+
+    x_0 is the baseline and x_S the input. A step lowers f if it does so by more than rounding
+    (16 units in the last place); probabilities are compared by their logarithms, which float32
+    still tells apart near 1. Higher is better, within [0, 1]. Never NaN.
+
+    Args:
+      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
+      features_in_step: m instead of n_steps: k_s = min(m s, F).
+      strict: score 1 where no step lowers f, else 0.
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+
+    Outcome: score [].
+    """
+
+    family = "faithfulness"
+    direction = "higher"
+    asks = frozenset({"output"})
+    reference = "Arya et al. 2019, One explanation does not fit all"
+
+    absolute: bool = static(True)
+    n_steps: int | None = static(32)
+    features_in_step: int | None = static(None)
+    strict: bool = static(False)
+    baseline: Any = "black"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_steps(self)
+        check.one_of(self, "strict", (True, False))
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RankedDeletion:
+        return RankedDeletion(
+            order="lerf",
+            steps=self.n_steps,
+            features_in_step=self.features_in_step,
+            insert=True,
+            baseline=self.baseline,
+        )
+
+    def value(self, answer: Answer, y: Any) -> Any:
+        output = "log_probability" if self.output == "probability" else self.output
+        return ops.value(answer.logits, y, output)
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.value(answer, sample.y)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        curve = jnp.append(measured, self.value(reference, sample.y))
+        return Outcome(score=monotonicity(curve, self.strict))

@@ -1,0 +1,82 @@
+"""Monotonicity correlation: do features with more attribution matter more when replaced?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import RankedGroups
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def monotonicity_correlation(
+    sums: Float[Array, " S"], effects: Float[Array, " S"]
+) -> Float[Array, ""]:
+    """Spearman's correlation of the groups' attributions with the effects of replacing them.
+
+    >>> import jax
+    >>> v = jax.numpy.arange(1.0, 5.0)
+    >>> round(float(monotonicity_correlation(v, v**3)), 4)
+    1.0
+    """
+    return ops.spearman(sums, effects)
+
+
+@pytree
+class MonotonicityCorrelation(Metric):
+    r"""Rank correlation of groups' attributions with the mean squared change that they cause.
+
+    .. math:: \rho_s \Big( \sum_{i \in G_s} |a_i|, \;
+              \frac{1}{n} \sum_{u=1}^{n} (f(x) - f(x_{G_s \to u}))^2 \Big)
+
+    G_s holds m features, in ascending order of |a|, and is replaced alone, n times. The paper
+    divides the changes by f(x)^2, which no rank depends on. Higher is better, within [-1, 1].
+    NaN where either side is constant.
+
+    Args:
+      features_in_step: m; the last group may be smaller.
+      n_samples: n, replacements of each group.
+      baseline: what replaces it, see `jaxeval.ops.baseline`; a random one anew each time.
+      draws: the replacing values, as whole inputs [S n, *x] or [N, S n, *x], group by group.
+
+    Outcome: score [].
+    """
+
+    family = "faithfulness"
+    direction = "higher"
+    asks = frozenset({"output"})
+    reference = "Nguyen and Martinez 2020, On quantitative aspects of model interpretability"
+
+    absolute: bool = static(True)
+    features_in_step: int = static(1)
+    n_samples: int = static(10)
+    baseline: Any = "uniform"
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "features_in_step")
+        check.integer(self, "n_samples")
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RankedGroups:
+        return RankedGroups(
+            order="lerf",
+            features_in_step=self.features_in_step,
+            n_samples=self.n_samples,
+            baseline=self.baseline,
+            draws=self.draws,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.mass_and_drop(sample, reference, query, answer)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        groups = measured.reshape(-1, self.n_samples, 2)
+        # The root of the mean square ranks alike, and does not underflow.
+        effects = jax.vmap(ops.norm)(groups[..., 1])
+        return Outcome(score=monotonicity_correlation(groups[:, 0, 0], effects))

@@ -1,0 +1,78 @@
+"""MuFidelity: do random sets of cells with more attribution move the output more?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check, ops
+from ...metric import Metric
+from ...perturb import RandomCells
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def mu_fidelity(sums: Float[Array, " R"], drops: Float[Array, " R"]) -> Float[Array, ""]:
+    """Spearman's correlation of the sets' attributions with the drops of the output.
+
+    >>> import jax.numpy as jnp
+    >>> v = jnp.arange(4.0)
+    >>> round(float(mu_fidelity(v, jnp.exp(v))), 4)
+    1.0
+    """
+    return ops.spearman(sums, drops)
+
+
+@pytree
+class MuFidelity(Metric):
+    r"""Rank correlation, over random sets of grid cells, of their attribution with the drop.
+
+    .. math:: \rho_S \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
+
+    The input is cut into a grid of cells of about equal size, and S holds a share of them, drawn
+    uniformly. Higher is better, within [-1, 1]. NaN where either side is constant.
+
+    Args:
+      n_runs: number of sets.
+      grid_size: cells along each spatial axis (at most its length).
+      subset_percent: share of the cells in a set, in (0, 1], rounded; at least one cell.
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every set.
+      draws: the cells of each set, row-major indices [n_runs, n] or [N, n_runs, n], -1 for none.
+
+    Outcome: score [].
+    """
+
+    family = "faithfulness"
+    direction = "higher"
+    asks = frozenset({"output"})
+    reference = "Fel et al. 2021, Look at the variance!, NeurIPS"
+
+    n_runs: int = static(200)
+    grid_size: int = static(9)
+    subset_percent: Any = 0.2
+    baseline: Any = "black"
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_runs", least=2)
+        check.integer(self, "grid_size", least=2)
+        check.real(self, "subset_percent", above=0, most=1)
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def questions(self) -> RandomCells:
+        return RandomCells(
+            n_runs=self.n_runs,
+            grid_size=self.grid_size,
+            share=self.subset_percent,
+            baseline=self.baseline,
+            draws=self.draws,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        mass = jnp.where(query.aux, sample.to_input(sample.a), 0).sum()
+        return jnp.stack([mass, self.drop(reference, answer, sample.y)])
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=mu_fidelity(measured[:, 0], measured[:, 1]))

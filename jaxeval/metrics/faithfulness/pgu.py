@@ -1,0 +1,75 @@
+"""PGU: does noise on the unimportant features leave the output alone?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check
+from ...metric import Metric
+from ...perturb import RankedNoise
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def pgu(drops: Float[Array, " S"]) -> Float[Array, ""]:
+    """The mean of |f(x) - f(x')| over the draws.
+
+    >>> import jax.numpy as jnp
+    >>> float(pgu(jnp.array([1.0, -2.0])))
+    1.5
+    """
+    return jnp.abs(drops).mean()
+
+
+@pytree
+class PGU(Metric):
+    r"""Prediction gap on unimportant features: mean change under noise on all but the top ones.
+
+    .. math:: \mathbb{E}_u \, \big| f(x) - f(x + u \odot 1[i \notin T]) \big|,
+              \quad u \sim N(0, \sigma^2)
+
+    T holds the top features by |a|; `PGI` takes them, with the same noise. Lower is better.
+    Never NaN.
+
+    Args:
+      top_fraction: share of the features in T, rounded up, in (0, 1].
+      std: sigma, in units of the input.
+      n_samples: number of draws.
+      draws: the noise u on all features, [S, *x] or [N, S, *x].
+
+    Outcome: score [].
+    """
+
+    family = "faithfulness"
+    direction = "lower"
+    asks = frozenset({"output"})
+    reference = "Agarwal et al. 2022, OpenXAI: Towards a transparent evaluation, NeurIPS"
+
+    absolute: bool = static(True)
+    top_fraction: Any = 0.25
+    std: Any = 0.1
+    n_samples: int = static(50)
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.real(self, "top_fraction", above=0, most=1)
+        check.real(self, "std", above=0)
+        check.integer(self, "n_samples")
+
+    def questions(self) -> RankedNoise:
+        return RankedNoise(
+            top=False,
+            share=self.top_fraction,
+            scale=self.std,
+            n_samples=self.n_samples,
+            draws=self.draws,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.drop(reference, answer, sample.y)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=pgu(measured))

@@ -1,0 +1,79 @@
+"""ROAD: how long does the prediction hold as pixels are imputed from those that are left?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ... import check
+from ...metric import DirectionBy, Metric
+from ...perturb import RankedImputation
+from ...types import Answer, Outcome, Query, Sample, pytree, static
+
+ORDERS = ("morf", "lerf")
+
+
+def road(held: Float[Array, " S"]) -> Float[Array, ""]:
+    """The share of the percentages at which the prediction held (1) and did not fall (0).
+
+    >>> import jax.numpy as jnp
+    >>> float(road(jnp.array([1.0, 1.0, 1.0, 0.0])))
+    0.75
+    """
+    return held.mean()
+
+
+@pytree
+class ROAD(Metric):
+    r"""Remove and debias: share of the percentages of pixels without which the class is still y.
+
+    .. math:: \frac{1}{S} \sum_{p} 1[\operatorname{argmax} z(x_p) = y]
+
+    x_p is x with its first floor(P p / 100) of P pixels replaced by noisy linear imputation: each
+    is the weighted mean of its eight neighbours, imputed ones included (1/6 for direct and 1/12
+    for diagonal ones), plus Gaussian noise. So the shape of what is removed tells the model little
+    about the class. An entry map is summed over the channels. Lower is better for order "morf"
+    (most relevant first), higher for "lerf". Never NaN.
+
+    The mean of the curves over a data set is the paper's curve, its accuracy per percentage.
+
+    Args:
+      percentages: p [S], each above 0 and below 100.
+      order: "morf" or "lerf".
+      noise: std of the noise, in units of the input.
+      draws: the noise itself, [S, *x] or [N, S, *x].
+
+    Outcome: score []; curve [S], 1 where the prediction is y and 0 where it is not.
+    """
+
+    family = "faithfulness"
+    direction = DirectionBy("order", "lower", lerf="higher")
+    asks = frozenset({"output"})
+    reference = "Rong et al. 2022, A consistent and efficient evaluation strategy, ICML"
+
+    percentages: Any = tuple(range(1, 100, 2))
+    order: str = static("morf")
+    noise: Any = 0.01
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.reals(self, "percentages", above=0, most=100)
+        check.one_of(self, "order", ORDERS)
+        check.real(self, "noise", least=0)
+
+    def questions(self) -> RankedImputation:
+        return RankedImputation(
+            order=self.order,
+            percentages=jnp.asarray(self.percentages, jnp.float32),
+            scale=self.noise,
+            draws=self.draws,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return (answer.logits.argmax() == sample.y).astype(jnp.float32)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        return Outcome(score=road(measured), curve=measured)

@@ -1,0 +1,151 @@
+"""Removed pixels from those that are left."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Real
+
+from ._common import as_float
+
+TOLERANCE = 1e-5
+"""The estimated error at which an imputation is done, relative to the largest deviation from the
+mean of what is left.
+"""
+ITERATIONS = 100
+
+
+def _pull(v: Array, axes: tuple[int, ...]) -> tuple[Array, np.ndarray]:
+    """(sum of w (v - neighbour) over the neighbours of each pixel, sum of the weights w).
+
+    Differences of neighbours, not a difference of sums: those are exact to a rounding of their
+    own small size, without which float32 would not do for holes as wide as the image.
+    """
+    pad = [(1, 1) if i in axes else (0, 0) for i in range(v.ndim)]
+    there = np.pad(np.ones([n if i in axes else 1 for i, n in enumerate(v.shape)], v.dtype), pad)
+    # Kept as an array: fused with what makes v, it would be computed once for each neighbour.
+    padded = lax.optimization_barrier(jnp.pad(v, pad))
+    total, weights = jnp.zeros_like(v), 0
+    for offset in itertools.product((-1, 0, 1), repeat=len(axes)):
+        distance = sum(map(abs, offset))
+        if distance == 0:
+            continue
+        weight = 1 / 2 if len(axes) == 1 else (1 / 6, 1 / 12)[distance - 1]
+        moved = dict(zip(axes, offset, strict=True))
+        at = tuple(
+            slice(1 + moved[i], 1 + moved[i] + n) if i in moved else slice(None)
+            for i, n in enumerate(v.shape)
+        )
+        weight = weight * there[at]
+        total, weights = total + weight * (v - padded[at]), weights + weight
+    return total, np.asarray(weights)
+
+
+def _halved(v: Array, axes: tuple[int, ...], fill: Any, join: Any) -> Array:
+    """Blocks of two along each axis joined into one; a last odd one is joined with `fill`."""
+    for axis in axes:
+        odd = v.shape[axis] % 2
+        v = jnp.pad(v, [(0, odd if i == axis else 0) for i in range(v.ndim)], constant_values=fill)
+        v = join(v.reshape(*v.shape[:axis], -1, 2, *v.shape[axis + 1 :]), axis + 1)
+    return v
+
+
+def _doubled(v: Array, axes: tuple[int, ...], like: Array) -> Array:
+    for axis in axes:
+        v = lax.slice_in_dim(jnp.repeat(v, 2, axis), 0, like.shape[axis], axis=axis)
+    return v
+
+
+def _cycle(r: Array, gone: Array, axes: tuple[int, ...]) -> Array:
+    """About the solution of the system for the right-hand side r: one V-cycle of multigrid.
+
+    Symmetric and positive definite in r, as conjugate gradients want it: as many sweeps after the
+    coarser grid as before, which sees the sums of blocks. There, a cell is removed if all of it is.
+    """
+    degree = _pull(r, axes)[1]
+    damping = 1.0 if len(axes) == 2 else 2 / 3  # where it smooths most
+
+    def swept(v: Array) -> Array:
+        left = r - jnp.where(gone, _pull(v, axes)[0], 0)
+        return v + damping * left / degree
+
+    v = damping * r / degree
+    if min(r.shape[i] for i in axes) < 4:
+        return swept(swept(swept(v)))
+    coarse = _halved(gone, axes, True, jnp.all)
+    left = jnp.where(gone, r - _pull(v, axes)[0], 0)
+    left = jnp.where(coarse, _halved(left, axes, 0, jnp.sum), 0)
+    # The same stencil on a grid twice as wide is as stiff in two dimensions, not in one.
+    v += 4 / 2 ** len(axes) * _doubled(_cycle(left, coarse, axes), axes, r)
+    return swept(v)
+
+
+def impute(
+    x: Real[ArrayLike, "*shape"], gone: Bool[ArrayLike, "*space"], channel_axis: int | None
+) -> Float[Array, "*shape"]:
+    """x with each removed pixel at the weighted mean of its neighbours, removed ones included.
+
+    A direct neighbour weighs 1/6 and a diagonal one 1/12 (of a series, 1/2 each); at the edge of
+    the image the weights of those that exist are scaled to sum to 1. The linear system, one
+    unknown for each removed pixel and channel, is solved without a matrix: conjugate gradients,
+    preconditioned by a cycle of multigrid, to about 1e-5 of the range of x.
+
+    Args:
+      x: one input [...], with one or two axes beside its channels.
+      gone: which pixels are removed [space]; at least one must be left, or the result is NaN.
+      channel_axis: the axis of x that holds channels, or None.
+
+    Returns:
+      The imputed input [...]; pixels that are left are as they were.
+
+    Raises:
+      ValueError: if x has more than two axes beside its channels.
+
+    >>> impute(jnp.array([1.0, 9.0, 9.0, 4.0]), jnp.array([False, True, True, False]), None)
+    Array([1., 2., 3., 4.], dtype=float32)
+    """
+    x, gone = as_float(x), jnp.asarray(gone)
+    channel = None if channel_axis is None else channel_axis % x.ndim
+    axes = tuple(i for i in range(x.ndim) if i != channel)
+    if len(axes) > 2:
+        raise ValueError(f"imputation needs one or two axes beside the channels, got {len(axes)}")
+    if channel is not None:
+        gone = jnp.expand_dims(gone, channel)
+
+    def total(v: Array) -> Array:  # of each channel: they are systems of their own
+        return v.sum(axes, keepdims=True)
+
+    # Deviations from the mean of what is left: small numbers keep more digits.
+    left = jnp.where(gone, 0, x)
+    mean = total(left) / (~gone).sum()
+    left = jnp.where(gone, 0, x - mean)
+    scale = jnp.abs(left).max(axes, keepdims=True)
+
+    def residual_of(v: Array) -> Array:
+        return jnp.where(gone, _pull(v, axes)[0], 0)
+
+    def quotient(u: Array, v: Array) -> Array:
+        return jnp.where(v > 0, u / jnp.where(v > 0, v, 1), 0)
+
+    def going(state: tuple[Array, ...]) -> Array:
+        *_, z, n = state
+        return (jnp.abs(z) > TOLERANCE * scale).any() & (n < ITERATIONS)
+
+    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        v, r, p, size, _, n = state
+        change = residual_of(p)
+        length = quotient(size, total(p * change))
+        v, r = v + length * p, r - length * change
+        z = _cycle(r, gone, axes)  # about the error of v
+        new = total(r * z)
+        return v, r, z + quotient(new, size) * p, new, z, n + 1
+
+    r = -residual_of(left)
+    z = _cycle(r, gone, axes)
+    start = (jnp.zeros_like(x), r, z, total(r * z), z, jnp.int32(0))
+    return jnp.where(gone, lax.while_loop(going, step, start)[0] + mean, x)

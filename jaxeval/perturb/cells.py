@@ -1,0 +1,73 @@
+"""Removal of random sets of the cells of a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import ops
+from ..types import Answer, Query, Sample, pytree, static
+from .base import RandomPerturbation, check_baseline, plan_baseline, step_baseline, step_key
+from .region import over_space, spatial_shape
+
+
+@pytree
+class RandomCells(RandomPerturbation):
+    """Each step sets a uniformly random set of the cells of a grid to the baseline.
+
+    The grid has `grid_size` cells along each spatial axis (at most its length), of about equal
+    size; a set holds the `share` of all cells, rounded, at least one. `aux` is what is gone,
+    bool [space], with an axis for the channels where x has one. `draws`: the cells, indices
+    [S, n] or [N, S, n] in row-major order, -1 for none.
+    """
+
+    n_runs: int = static(200)
+    grid_size: int = static(9)
+    share: Any = 0.2
+    size: Any = None
+    baseline: Any = "black"
+
+    def bind(self, model: Any, sample: Sample) -> RandomCells:
+        check_baseline(self.baseline, sample)
+        if self.size is not None:
+            return self
+        size = np.floor(float(self.share) * self.n_cells(sample) + 0.5)
+        return dataclasses.replace(self, share=0.0, size=np.int32(max(size, 1)))
+
+    def cells(self, sample: Sample) -> np.ndarray:
+        """The cell of every place of the input, [space]."""
+        shape = spatial_shape(sample)
+        grid = [min(self.grid_size, n) for n in shape]
+        at = [np.arange(n) * g // n for n, g in zip(shape, grid, strict=True)]
+        return np.ravel_multi_index(np.meshgrid(*at, indexing="ij"), grid).astype(np.int32)
+
+    def n_cells(self, sample: Sample) -> int:
+        return int(np.prod([min(self.grid_size, n) for n in spatial_shape(sample)]))
+
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return (None,)
+
+    def draw_range(self, sample: Sample) -> tuple[Any, Any]:
+        return -1, self.n_cells(sample) - 1
+
+    def n_draws(self, sample: Sample) -> int:
+        return self.n_runs
+
+    def plan(self, sample: Sample, reference: Answer) -> Any:
+        return plan_baseline(sample, self.baseline)
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        n = self.n_cells(sample)
+        if sample.draw is not None:
+            at = jnp.where(sample.draw < 0, n, sample.draw)  # beyond the cells: dropped
+            chosen = jnp.zeros(n, bool).at[at].set(True, mode="drop")
+        else:
+            bits = jax.random.bits(step_key(sample, step), (n,), jnp.uint32)
+            chosen = ops.smallest(bits, self.size)
+        gone = over_space(sample, chosen[self.cells(sample)])
+        there = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=jnp.where(gone, there, sample.x), y=sample.y, aux=gone)

@@ -1,0 +1,63 @@
+"""Removal of groups of features, each alone, in the order of their attribution."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from .. import ops
+from ..types import Answer, Query, Sample, pytree, static
+from .base import (
+    RandomPerturbation,
+    check_baseline,
+    plan_baseline,
+    step_baseline,
+)
+
+
+@pytree
+class RankedGroups(RandomPerturbation):
+    """Each step sets one group of features alone to the baseline; groups in the order of `a`.
+
+    Group g holds the features with places m g to m (g + 1) - 1 in the order ("morf": the most
+    relevant first, "lerf": the least), m = `features_in_step`; the last one may be smaller. Every
+    group is asked `n_samples` times in a row. A random baseline is drawn anew in every step.
+    `aux` is the group, bool [F]. `draws`: what replaces it, as whole inputs [S, *x] or
+    [N, S, *x], S = groups x n_samples.
+    """
+
+    reads: ClassVar[Any] = frozenset({"a"})
+
+    order: str = static("morf")
+    features_in_step: int = static(1)
+    n_samples: int = static(1)
+    baseline: Any = "black"
+
+    def bind(self, model: Any, sample: Sample) -> RankedGroups:
+        check_baseline(self.baseline, sample)
+        if self.draws is not None and self.n_steps(sample) != self.n_draws(sample):
+            raise ValueError(
+                f"draws give {self.n_steps(sample)} replacements, wanted groups x n_samples = "
+                f"{self.n_draws(sample) // self.n_samples} x {self.n_samples}"
+            )
+        return self
+
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return tuple(sample.x.shape)
+
+    def n_draws(self, sample: Sample) -> int:
+        return -(-sample.n_features // self.features_in_step) * self.n_samples
+
+    def plan(self, sample: Sample, reference: Answer) -> Any:
+        order = (ops.descending if self.order == "morf" else ops.ascending)(sample.a)
+        return {"place": ops.places(order), "baseline": plan_baseline(sample, self.baseline)}
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        first = step // self.n_samples * self.features_in_step
+        gone = (plan["place"] >= first) & (plan["place"] < first + self.features_in_step)
+        there = sample.draw
+        if there is None:
+            there = step_baseline(sample, self.baseline, plan["baseline"], step)
+        x = sample.replace_features(gone, jnp.asarray(there, sample.x.dtype))
+        return Query(x=x, y=sample.y, aux=gone)

@@ -1,0 +1,23 @@
+"""The input multiplied by its map."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .. import ops
+from ..types import Query, Sample, pytree
+from .base import Perturbation
+
+
+@pytree
+class SoftMask(Perturbation):
+    """One step: x times its map, scaled per sample to [0, 1] by its smallest and largest entry."""
+
+    reads: ClassVar[Any] = frozenset({"a"})
+
+    def n_steps(self, sample: Sample) -> int:
+        return 1
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        shown = sample.to_input(ops.unit_range(sample.a)).astype(sample.x.dtype)
+        return Query(x=sample.x * shown, y=sample.y)
