@@ -19,8 +19,6 @@ from .distance import mse as mse
 from .distance import relative_change as relative_change
 from .distance import squared as squared
 from .fingerprint import fingerprint as fingerprint
-from .kendall import kendall as kendall
-from .mass import mass_inside as mass_inside
 from .histogram import BIN_RULES as BIN_RULES
 from .histogram import FEWEST_BINS as FEWEST_BINS
 from .histogram import MOST_BINS as MOST_BINS
@@ -28,6 +26,8 @@ from .histogram import entropy as entropy
 from .histogram import histogram as histogram
 from .histogram import n_bins as n_bins
 from .impute import impute as impute
+from .kendall import kendall as kendall
+from .mass import mass_inside as mass_inside
 from .norm import norm as norm
 from .normalise import NORMALISE as NORMALISE
 from .normalise import prepare as prepare

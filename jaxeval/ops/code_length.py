@@ -45,7 +45,7 @@ def code_length(
     x = as_float(x)
     channel = None if channel_axis is None else channel_axis % x.ndim
     axes = [i for i in range(x.ndim) if i != channel][-2:]
-    span = jnp.asarray(high - low)
+    span = jnp.asarray(high) - low
     v = jnp.round(255 * (x - low) / jnp.where(span > 0, span, 1)).astype(jnp.int32)
     left = _before(v, axes[-1])
     if len(axes) == 2:

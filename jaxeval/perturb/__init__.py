@@ -9,14 +9,14 @@ from .imputation import RankedImputation as RankedImputation
 from .layers import RandomiseLayers as RandomiseLayers
 from .layers import layer_names as layer_names
 from .noise import Noise as Noise
-from .offset import Offset as Offset
 from .noise import RankedNoise as RankedNoise
+from .offset import Offset as Offset
 from .other_class import OtherClass as OtherClass
 from .region import EachPatch as EachPatch
 from .region import RandomSquares as RandomSquares
 from .region import RankedPatches as RankedPatches
-from .shift import Shift as Shift
 from .segments import RankedSegments as RankedSegments
+from .shift import Shift as Shift
 from .single import Blank as Blank
 from .single import SingleFeature as SingleFeature
 from .soft_mask import SoftMask as SoftMask
