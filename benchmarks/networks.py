@@ -35,12 +35,30 @@ class Network:
     x_torch: np.ndarray
     y: np.ndarray
 
+    @property
+    def mask(self) -> np.ndarray:
+        """Where an object might be [N, 1, h, w]: rectangles, placed at random."""
+        rng = np.random.default_rng(2)
+        mask = np.zeros(self.x_torch.shape, bool)
+        side = mask.shape[-1]
+        for rows, (top, left) in zip(mask, rng.integers(0, side // 2, (len(mask), 2)), strict=True):
+            rows[:, top : top + side // 2, left : left + side // 3] = True
+        return mask
+
+    @property
+    def tiles(self) -> np.ndarray:
+        """Which quarters of each image show the class [N, 4], row by row: two of the four."""
+        rng = np.random.default_rng(4)
+        return np.array([rng.permutation([1, 1, 0, 0]) for _ in self.x])
+
     def to_jax(self, v: np.ndarray) -> np.ndarray:
         """[..., 1, h, w] in the layout of x; there is one channel, so entries keep their order."""
         return v.reshape(*v.shape[:-3], *self.x.shape[1:])
 
 
-def lenet_apply(params: Any, x: jax.Array) -> jax.Array:
+def lenet_hidden(params: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The logits, and the outputs of the dense layers before they are rectified."""
+
     def conv(layer: str, x: jax.Array) -> jax.Array:
         w, b = params[layer]
         x = jax.lax.conv_general_dilated(x, w, (1, 1), "VALID") + b[:, None, None]
@@ -48,12 +66,16 @@ def lenet_apply(params: Any, x: jax.Array) -> jax.Array:
             jax.nn.relu(x), -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID"
         )
 
-    x = conv("conv_2", conv("conv_1", x)).reshape(len(x), -1)
+    x, dense = conv("conv_2", conv("conv_1", x)).reshape(len(x), -1), {}
     for layer in ("fc_1", "fc_2", "fc_3"):
         w, b = params[layer]
-        x = x @ w.T + b
-        x = x if layer == "fc_3" else jax.nn.relu(x)
-    return x
+        dense[layer] = x @ w.T + b
+        x = jax.nn.relu(dense[layer])
+    return dense["fc_3"], dense
+
+
+def lenet_apply(params: Any, x: jax.Array) -> jax.Array:
+    return lenet_hidden(params, x)[0]
 
 
 def lenet(samples: int) -> Network:
@@ -66,15 +88,19 @@ def lenet(samples: int) -> Network:
         )
         for name, shape in LENET.items()
     }
-    layers = []
+    net = nn.Sequential()
     for name, shape in LENET.items():
-        layers.append(_with(params[name], nn.Conv2d(shape[1], shape[0], 5) if shape[2:] else None))
-        layers += [] if name == "fc_3" else [nn.ReLU()]
-        layers += [nn.MaxPool2d(2)] if shape[2:] else []
-        layers += [nn.Flatten()] if name == "conv_2" else []
+        layer = nn.Conv2d(shape[1], shape[0], 5) if shape[2:] else None
+        net.add_module(name, _with(params[name], layer))
+        if name != "fc_3":
+            net.append(nn.ReLU())
+        if shape[2:]:
+            net.append(nn.MaxPool2d(2))
+        if name == "conv_2":
+            net.append(nn.Flatten())
     x = rng.uniform(0, 1, (samples, 1, 28, 28)).astype(np.float32)
-    model = je.Model(lenet_apply, jax.tree.map(jnp.asarray, params))
-    return _checked("LeNet", model, nn.Sequential(*layers).eval(), x, x)
+    model = je.Model(lenet_apply, jax.tree.map(jnp.asarray, params), hidden=lenet_hidden)
+    return _checked("LeNet", model, net.eval(), x, x)
 
 
 def digits(samples: int) -> Network:

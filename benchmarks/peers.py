@@ -81,19 +81,38 @@ def explainers(net: Network) -> dict[str, Explainer]:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """One metric on both sides; `draws` says what of Quantus's draws ours can be given."""
+    """One metric on both sides, with settings that make both ask the model as often.
+
+    Attributes:
+      theirs: Quantus's class, and `fields` its settings.
+      compare: settings for the comparison of scores only: (ours, theirs).
+      draws: what of Quantus's draws ours can be given: "indices", "noise" or "weights".
+      curve: the curves are compared, not the scores; "mean": their mean over the samples.
+      differs: why the scores are not compared: Quantus computes something else.
+      tolerance: the largest deviation that counts as agreement, relative to the largest score
+        (at least 1).
+    """
 
     ours: je.Metric
     theirs: str
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    compare: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
     draws: str | None = None
-    curve: bool = False
+    curve: bool | str = False
+    differs: str | None = None
     tolerance: float = 1e-4
-    """Largest deviation that counts as agreement, relative to the largest score (at least 1)."""
 
-    def given(self, draws: np.ndarray | None) -> je.Metric:
+    @property
+    def explains(self) -> bool:
+        """It needs an explainer, not only its maps."""
+        return "attribution" in self.ours.asks
+
+    def given(self, draws: Any = None, compare: bool = False) -> je.Metric:
         """Ours, with these draws instead of its own."""
-        return self.ours if draws is None else dataclasses.replace(self.ours, draws=draws)
+        changed = dict(self.compare[0]) if compare else {}
+        if draws is not None:
+            changed["draws"] = draws
+        return dataclasses.replace(self.ours, **changed)
 
 
 def pixel_flipping(step: int) -> Metric:
@@ -132,6 +151,118 @@ def sparseness() -> Metric:
     return Metric(je.Sparseness(), "Sparseness", {"abs": True})
 
 
+def every() -> dict[str, Metric]:
+    """All metrics of Quantus 0.6.0, for images of 28 x 28 and maps without channels."""
+    maps = {"abs": False}
+    size, group, patch = 224, 28, 4
+    noise = {"lower_bound": 0.02, "upper_bound": None}
+    relative = {
+        "nr_samples": 20,
+        "return_nan_when_prediction_changes": False,
+        "perturb_func_kwargs": noise,
+    }
+    order = {"layer_order": "top_down"}
+    rows = [
+        pixel_flipping(group),
+        region_perturbation(patch),
+        Metric(je.Selectivity(patch_size=patch), "Selectivity", {"patch_size": patch}, curve=True),
+        Metric(
+            je.ROAD(percentages=tuple(range(10, 100, 10))),
+            "ROAD",
+            {"percentages": list(range(10, 100, 10))},
+            compare=({"noise": 0.0}, {"perturb_func_kwargs": {"noise": 0.0}}),
+            curve="mean",
+        ),
+        faithfulness_correlation(100, size),
+        faithfulness_estimate(group),
+        Metric(
+            je.MonotonicityCorrelation(features_in_step=group, n_samples=10),
+            "MonotonicityCorrelation",
+            {"features_in_step": group, "nr_samples": 10},
+            differs="divides by f(x), and draws its own replacements",
+        ),
+        Metric(
+            je.Monotonicity(features_in_step=group, strict=True),
+            "Monotonicity",
+            {"features_in_step": group},
+            differs="replaces the baseline by the baseline",
+        ),
+        Metric(
+            je.SensitivityN(n_runs=4),
+            "SensitivityN",
+            {"features_in_step": group},
+            differs="correlates over samples, of ranked features",
+        ),
+        Metric(
+            je.Infidelity(n_samples=160),
+            "Infidelity",
+            {"n_perturb_samples": 10, "perturb_patch_sizes": [7]},
+            differs="never takes a perturbation back",
+        ),
+        Metric(je.Sufficiency(), "Sufficiency", differs="other distances"),
+        Metric(je.IROF(), "IROF", differs="fills in the mean of the perturbed batch"),
+        sensitivity("MaxSensitivity", 20),
+        sensitivity("AvgSensitivity", 20),
+        Metric(
+            je.LocalLipschitz(n_samples=20),
+            "LocalLipschitzEstimate",
+            {"nr_samples": 20},
+            draws="noise",
+            tolerance=1e-3,
+        ),
+        # Quantus's shifts by every second pixel, -26 to 28, are ours of 29 steps.
+        Metric(je.Continuity(n_steps=29), "Continuity", {"abs": True}, tolerance=1e-3),
+        Metric(je.Consistency(), "Consistency", differs="the first pixels, not the largest"),
+        Metric(je.RIS(n_samples=20), "RelativeInputStability", relative, differs=RELATIVE),
+        Metric(je.ROS(n_samples=20), "RelativeOutputStability", relative, differs=RELATIVE),
+        Metric(
+            je.RRS(n_samples=20, layers=("fc_1",)),
+            "RelativeRepresentationStability",
+            {**relative, "layer_names": ["fc_1"]},
+            differs=RELATIVE,
+        ),
+        Metric(je.PointingGame(), "PointingGame", maps),
+        Metric(je.AttributionLocalisation(), "AttributionLocalisation", maps),
+        Metric(je.RelevanceMassAccuracy(), "RelevanceMassAccuracy", maps, differs="sums signs"),
+        Metric(je.RelevanceRankAccuracy(), "RelevanceRankAccuracy", maps),
+        Metric(je.TopKIntersection(k=90), "TopKIntersection", {**maps, "k": 90}),
+        Metric(je.AUC(), "AUC", maps),
+        Metric(je.Focus(), "Focus", maps),
+        sparseness(),
+        Metric(je.Complexity(), "Complexity", {"abs": True}),
+        Metric(je.EffectiveComplexity(), "EffectiveComplexity", {"abs": True}),
+        Metric(je.MPRT(), "MPRT", order, draws="weights", curve=True, tolerance=1e-3),
+        Metric(
+            je.SmoothMPRT(n_samples=10),
+            "SmoothMPRT",
+            {**order, "nr_samples": 10},
+            differs="draws its own noise",
+        ),
+        Metric(
+            je.EfficientMPRT(),
+            "EfficientMPRT",
+            {"abs": True, "normalise": True},
+            draws="weights",
+            tolerance=1e-3,
+        ),
+        Metric(
+            je.RandomLogit(), "RandomLogit", {"num_classes": 10}, differs="flattens the map first"
+        ),
+        Metric(je.Completeness(), "Completeness", differs="tells only whether it holds exactly"),
+        Metric(
+            je.NonSensitivity(n_samples=1, baseline="black"),
+            "NonSensitivity",
+            {"abs": True},
+            differs="looks for a variance of single numbers",
+        ),
+        Metric(je.InputInvariance(), "InputInvariance", differs="shifts nothing back"),
+    ]
+    return {row.theirs: row for row in rows}
+
+
+RELATIVE = "NaN where a draw changes the prediction"
+
+
 class Recorded:
     """One of Quantus's perturbation functions, which keeps what it drew, one batch a step."""
 
@@ -152,6 +283,17 @@ class Recorded:
         if self.what == "indices":
             return kept
         return net.to_jax(kept.reshape(*kept.shape[:2], *net.x_torch.shape[1:]))
+
+
+def random_weights(net: Network) -> Any:
+    """The weights that Quantus randomises layers to, as draws of ours, with a seed axis."""
+    drawn = {}
+    for name, randomised in quantus.PyTorchModel(net.torch).get_random_layer_generator(
+        "independent", seed=42
+    ):
+        layer = randomised.get_submodule(name)
+        drawn[name] = tuple(p.detach().numpy().copy()[None] for p in (layer.weight, layer.bias))
+    return drawn
 
 
 def ties_to_the_first(a: np.ndarray) -> np.ndarray:
@@ -187,18 +329,35 @@ def theirs(
     } | dict(metric.fields)
     if compare:
         fields |= {"normalise_func": ties_to_the_first, "normalise_func_kwargs": None}
+        fields |= dict(metric.compare[1])
     if record is not None:
         fields["perturb_func"] = record
     np.random.seed(1)
-    return np.asarray(
-        getattr(quantus, metric.theirs)(**fields)(
-            model=net.torch,
-            x_batch=net.x_torch,
-            y_batch=net.y,
-            a_batch=a.copy(),  # some metrics write into it
-            explain_func=explain,
-            channel_first=True,
-            softmax=False,
-            batch_size=len(a) if compare else 64,  # 64: the default
-        )
+    more: dict[str, Any] = {}
+    if metric.theirs == "Focus":
+        more["custom_batch"] = net.tiles
+    elif "mask" in metric.ours.needs:
+        more["s_batch"] = net.mask
+    scores = getattr(quantus, metric.theirs)(**fields)(
+        model=net.torch,
+        x_batch=net.x_torch,
+        y_batch=net.y,
+        a_batch=a.copy(),  # some metrics write into it
+        explain_func=explain,
+        channel_first=True,
+        softmax=False,
+        batch_size=len(a) if compare else 64,  # 64: the default
+        **more,
     )
+    if isinstance(scores, dict):  # of layers, or of percentages
+        scores = np.stack([np.asarray(v) for v in scores.values()], -1)
+    return np.asarray(scores)
+
+
+def mask(net: Network, metric: Metric) -> np.ndarray | None:
+    """What ours is told of where the object is, for a metric that needs it."""
+    if metric.theirs != "Focus":
+        return net.to_jax(net.mask) if "mask" in metric.ours.needs else None
+    side = net.mask.shape[-1] // 2
+    quarters = net.tiles.reshape(-1, 1, 2, 2).astype(bool)
+    return net.to_jax(quarters.repeat(side, 2).repeat(side, 3))
