@@ -34,7 +34,8 @@ class Metric:
 
     A metric names its `questions()`; the engine asks each distinct question once and hands
     every answer to `measure`, which makes a few numbers of it; `reduce` makes the `Outcome`
-    of a sample's measurements, and `aggregate` exists for metrics over a whole data set.
+    of a sample's measurements. `finish` exists for metrics that need the host, `aggregate` for
+    metrics over a whole data set.
 
     Attributes:
       family: faithfulness, robustness, localisation, complexity, randomisation or axiomatic.
@@ -91,6 +92,14 @@ class Metric:
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         """The outcome of a sample's measurements [S, ...]; `valid` [S] marks the real steps."""
         raise NotImplementedError(f"{type(self).__name__}.reduce")
+
+    def finish(self, outcome: Outcome) -> Outcome:
+        """The outcome of a sample completed on the host, in NumPy, of what `reduce` recorded.
+
+        For what a compiled program cannot do. Called for each sample of a block as soon as it
+        is reduced, so records are not kept.
+        """
+        return outcome
 
     def aggregate(self, outcome: Outcome) -> Outcome:
         """The outcome [N] over a whole data set, of what `reduce` recorded of each sample."""

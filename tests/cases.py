@@ -398,6 +398,11 @@ class Row:
         return type(self.metric).aggregate is not je.Metric.aggregate
 
     @property
+    def on_host(self) -> bool:
+        """The host finishes its scores, so it is no function for a compiled program."""
+        return type(self.metric).finish is not je.Metric.finish
+
+    @property
     def changes_params(self) -> bool:
         return any(p.changes_params for p in asks_of(self.metric))
 
@@ -737,6 +742,17 @@ ROWS: dict[str, Row] = {
         je.EffectiveComplexity(eps=0.1),
         ref.effective_complexity,
         variants={"default": {"eps": 1e-5}, "ties with a threshold": {"eps": 0.25}},
+    ),
+    "MSTC": Row(
+        je.MSTC(),
+        ref.mstc,
+        variants={
+            "half": {"percentile": 50.0},
+            "all": {"percentile": 0},
+            "few neighbours": {"percentile": 60, "n_neighbours": 1},
+            "three points or none": {"percentile": 95.3},
+        },
+        skip=frozenset({"tabular"}),
     ),
     # randomisation
     "MPRT": Row(

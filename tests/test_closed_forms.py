@@ -497,6 +497,26 @@ def test_complexity_of_simple_maps():
         assert results["zero", "m"].n_undefined == undefined
 
 
+def test_compactness_of_simple_maps():
+    """Squares of points a pixel apart: an area (k - 1)^2 and a tree of k^2 - 1."""
+    maps = np.zeros((5, 8, 8), np.float32)
+    maps[0, :3, :3] = maps[1, 2:6, 3:7] = 1
+    maps[2, 4, :] = 1  # a line
+    maps[3, 1, 1] = maps[3, 6, 6] = 1  # two points
+    maps[4, ::3, ::3] = -1  # nine points, three pixels apart
+    got = score(je.MSTC(), W.model, W.x[:5], W.y[:5], maps).score
+    scale = 100 * np.hypot(8, 8)
+    want = [scale / 2 * 9 / 8, scale / 3 * 16 / 15, np.nan, np.nan, scale / 6 * 9 / 24]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    # Clusters far from each other with neighbours enough of their own have trees of their own.
+    two = np.zeros((1, 8, 8), np.float32)
+    two[0, :2, :2] = two[0, 6:, 6:] = 1
+    for neighbours, length in ((3, 6), (4, 6 + np.hypot(5, 5))):
+        metric = je.MSTC(n_neighbours=neighbours)
+        got = score(metric, W.model, W.x[:1], W.y[:1], two).score
+        np.testing.assert_allclose(got, scale / np.sqrt(13) * 8 / length, rtol=1e-6)
+
+
 LOCAL = {
     "rank": je.RelevanceRankAccuracy(),
     "mass": je.RelevanceMassAccuracy(),

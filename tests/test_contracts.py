@@ -289,6 +289,10 @@ def test_as_function_under_jit_and_vmap(row):
         with pytest.raises(TypeError, match="whole data set"):
             as_function(row)
         return
+    if ROWS[row].on_host:
+        with pytest.raises(TypeError, match="finished on the host"):
+            as_function(row)
+        return
     w = world()
     f = jax.jit(jax.vmap(as_function(row), in_axes=(0, 0, 0, None, 0, 0)))
     got = f(w.x, w.y, clean_maps(), jax.random.key(KEY), jnp.arange(N), w.fitted(w.mask))
@@ -915,6 +919,7 @@ def test_a_model_that_says_the_same_of_everything():
         "RelevanceMassAccuracy",
         "AttributionLocalisation",
         "Focus",
+        "MSTC",
     } & set(ROWS)
     for (_, row), outcome in got.outcomes.items():
         nans = int(np.isnan(outcome.score).sum())
@@ -985,6 +990,11 @@ def drawn(row: str, draws: Any, **fields: Any) -> Any:
         return score(m) if ROWS[row].explains else score(m, None, world().maps["smooth"])
 
     return call
+
+
+def flat(x: Any) -> Any:
+    """A model of tables."""
+    return x @ jnp.ones((4, cases.K))
 
 
 W = world()
@@ -1189,6 +1199,12 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         "n=65 is larger than the 64 features",
     ),
     "one shift": (lambda: je.Continuity(n_steps=1), ValueError, "n_steps.*at least 2"),
+    "a spanning tree of a table": (
+        lambda: score(je.MSTC(), None, np.ones((N, 4)), x=W.x[:, 0, 0, :4], mask=None, model=flat),
+        ValueError,
+        r"'MSTC'.*two spatial axes, got inputs of shape \(4,\)",
+    ),
+    "a percentile above 100": (lambda: je.MSTC(percentile=101), ValueError, "at most 100"),
     "negative radius": (lambda: je.MaxSensitivity(radius=-1), ValueError, "radius.*above 0"),
     "no percentage": (
         lambda: je.ROAD(percentages=(0, 50)),

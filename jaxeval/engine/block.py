@@ -23,6 +23,7 @@ from .ask import Source
 from .fit import check_features, fit_mask
 from .host import once_per_image
 from .plan import Question
+from .view import finish_all
 
 if TYPE_CHECKING:
     from .run import Run
@@ -247,7 +248,8 @@ class Block:
             args = (scored.metrics, s, scored.maps, self.reference, measured, valid)
             outcomes = jax.device_get(kernels.reduce(self.run.mesh, scored.which, *args))
             for m, outcome in zip(names, outcomes, strict=True):
-                found[e, m] = jax.tree.map(lambda v: v[self.rows], outcome)
+                outcome = jax.tree.map(lambda v: v[self.rows], outcome)
+                found[e, m] = finish_all(self.run.runs[e, m], outcome)
         return found
 
     def _complete(self, explainer: str, metric: str) -> bool:

@@ -49,7 +49,8 @@ def as_function(
       output: as in `jaxeval.evaluate`; `precision`: likewise.
 
     Raises:
-      TypeError: for a host model or explainer, and for a metric over a whole data set.
+      TypeError: for a host model or explainer, and for a metric over a whole data set or one
+        that the host finishes.
     """
     if not isinstance(model, Model):
         raise TypeError(f"as_function: model must be a jaxeval.Model, got {type(model).__name__}")
@@ -57,6 +58,8 @@ def as_function(
         raise TypeError("as_function: a host callable cannot be part of a traced function")
     if type(metric).aggregate is not Metric.aggregate:
         raise TypeError(f"as_function: {type(metric).__name__} is defined over a whole data set")
+    if type(metric).finish is not Metric.finish:
+        raise TypeError(f"as_function: {type(metric).__name__} is finished on the host")
     if "attribution" in metric.asks and explainer is None:
         raise TypeError(f"as_function: {type(metric).__name__} explains anew: give explainer=")
     read_precision(precision)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation
@@ -67,6 +68,15 @@ def reduce_one(
         return metric.reduce(sample, reference, measured, valid)
     first = (measured[0], valid[0]) if measured else (None, None)
     return metric.reduce(sample, reference, *first)
+
+
+def finish_all(metric: Metric, outcomes: Outcome) -> Outcome:
+    """The outcomes [n] of a block, each completed on the host where the metric needs it."""
+    if type(metric).finish is Metric.finish:
+        return outcomes
+    rows = range(len(outcomes.score))
+    done = [metric.finish(jax.tree.map(lambda v: v[i], outcomes)) for i in rows]  # noqa: B023
+    return jax.tree.map(lambda *v: np.stack(v), *done)
 
 
 def needs_output(metric: Metric) -> bool:

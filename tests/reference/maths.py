@@ -132,3 +132,22 @@ def patches(shape: tuple[int, ...], side: int) -> list[np.ndarray]:
 def relative_change(u: np.ndarray, v: np.ndarray, eps: float) -> float:
     """||(u - v) / u||, zeros in the denominator replaced by eps."""
     return float(np.linalg.norm(((u - v) / np.where(u == 0, eps, u)).ravel()))
+
+
+def hull_area(points: list[tuple[int, ...]]) -> float:
+    """The area of the convex hull of points in a plane: two monotone chains, and the shoelace."""
+
+    def turn(o: Any, p: Any, q: Any) -> int:
+        return (p[0] - o[0]) * (q[1] - o[1]) - (p[1] - o[1]) * (q[0] - o[0])
+
+    def chain(points: Any) -> list[Any]:
+        out: list[Any] = []
+        for p in points:
+            while len(out) > 1 and turn(out[-2], out[-1], p) <= 0:
+                out.pop()
+            out.append(p)
+        return out[:-1]
+
+    around = chain(sorted(points)) + chain(sorted(points)[::-1])
+    pairs = zip(around, around[1:] + around[:1], strict=True)
+    return abs(sum(p[0] * q[1] - p[1] * q[0] for p, q in pairs)) / 2

@@ -19,6 +19,7 @@ from .maths import (
     baseline,
     descending,
     f,
+    hull_area,
     patches,
     pearson,
     prepare,
@@ -558,6 +559,36 @@ def complexity(m: Any, s: Sample) -> Answer:
 
 def effective_complexity(m: Any, s: Sample) -> Answer:
     return float(sum(abs(v) > m.eps for v in prepare(s.a, m).flat))
+
+
+def mstc(m: Any, s: Sample) -> Answer:
+    """Every pair of points, and Kruskal's tree over those that are neighbours."""
+    a = prepare(s.a, m)
+    if s.channel_axis is not None and s.features_with_channels():
+        a = a.sum(s.channel_axis)
+    heat = np.abs(a)
+    bar = np.percentile(heat, m.percentile)
+    points = [p for p in np.ndindex(heat.shape) if heat[p] >= bar and heat[p] > 0]
+    area = hull_area(points)
+    if area == 0:
+        return np.nan
+    n = len(points)
+    length = [[float(np.hypot(p[0] - q[0], p[1] - q[1])) for q in points] for p in points]
+    k = min(m.n_neighbours, n - 1)
+    reach = [sorted(row)[k] for row in length]  # the first is the point itself
+    edges = [
+        (length[i][j], i, j)
+        for i in range(n)
+        for j in range(i)
+        if length[i][j] <= max(reach[i], reach[j])
+    ]
+    part, tree = list(range(n)), 0.0
+    for d, i, j in sorted(edges):
+        if part[i] != part[j]:
+            tree += d
+            old, new = part[i], part[j]
+            part = [new if v == old else v for v in part]
+    return 100 * np.hypot(*heat.shape) / np.sqrt(area) * n / tree
 
 
 # -- randomisation -----------------------------------------------------------------------------

@@ -1,0 +1,93 @@
+"""MST compactness: do the salient pixels form few dense clusters in a small area?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ... import check
+from ...metric import Metric
+from ...types import Answer, Outcome, Sample, pytree
+
+
+def mstc(heat: Any, percentile: Any = 80, n_neighbours: Any = 20) -> float:
+    """The compactness of the salient pixels of a map [H, W] of magnitudes; NumPy, on the host.
+
+    >>> heat = np.zeros((8, 8))
+    >>> heat[2:5, 2:5] = 1  # an area of 2 x 2 between 9 points, and a tree of length 8
+    >>> round(mstc(heat), 4) == round(1 / 2 * 9 / 8 * 100 * 8 * 2**0.5, 4)
+    True
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import minimum_spanning_tree
+    from scipy.spatial import ConvexHull, QhullError, cKDTree
+
+    heat = np.asarray(heat, np.float64)
+    points = np.argwhere((heat >= np.percentile(heat, percentile)) & (heat > 0))
+    n = len(points)
+    try:
+        area = ConvexHull(points).volume  # which is what the area is called in two dimensions
+    except (QhullError, ValueError):  # too few points, or on one line
+        return float("nan")
+    tree = cKDTree(points)
+    reach = tree.query(points, [min(int(n_neighbours), n - 1) + 1])[0][:, 0]
+    found = tree.query_ball_point(points, reach * (1 + 1e-9))  # with all that are as near
+    start = np.repeat(np.arange(n), [len(v) for v in found])
+    end = np.concatenate([np.asarray(v) for v in found])
+    start, end = start[start != end], end[start != end]
+    lengths = np.linalg.norm(points[start] - points[end], axis=1)
+    length = minimum_spanning_tree(csr_array((lengths, (start, end)), shape=(n, n))).sum()
+    return float(100 * np.hypot(*heat.shape) / np.sqrt(area) * n / length)
+
+
+@pytree
+class MSTC(Metric):
+    r"""Compactness of the salient pixels, by their minimum spanning tree (MST-C).
+
+    .. math:: 100 \sqrt{H^2 + W^2} \cdot \frac{1}{\sqrt{A}} \cdot \frac{n}{L}
+
+    The n salient pixels are those whose magnitude is at or above the percentile, and not 0 (in
+    a map of mostly zeros the percentile is); A is the area of the convex hull of their centres
+    and L the length of the minimum spanning tree of their nearest-neighbour graph, in pixels.
+    Pixels are joined where one is among the nearest neighbours of the other, counting all that
+    are equally near; where the graph falls apart, L is that of a tree for each part. Entry maps
+    are summed over the channels first. Higher is better. NaN where the salient pixels lie on one
+    line or are fewer than three. For maps with two spatial axes; a host computes it, in about a
+    twentieth of a second for 224 x 224 pixels.
+
+    Args:
+      percentile: of the magnitudes of the map, 0 to 100.
+      n_neighbours: neighbours of a pixel in the graph.
+
+    Outcome: score [].
+    """
+
+    family = "complexity"
+    direction = "higher"
+    reference = "Mesgari et al. 2026, Structural compactness as a complementary criterion"
+
+    percentile: Any = 80
+    n_neighbours: Any = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.real(self, "percentile", least=0, most=100)
+        check.integer(self, "n_neighbours")
+
+    def fit(self, model: Any, sample: Sample) -> None:
+        space = len(sample.x.shape) - (sample.channel_axis is not None)
+        if space != 2:
+            raise ValueError(
+                f"MSTC is of maps with two spatial axes, got inputs of shape "
+                f"{tuple(sample.x.shape)}, channel axis {sample.channel_axis}"
+            )
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        a, axis = sample.a, sample.channel_axis
+        channels = axis is not None and len(sample.features) == sample.x.ndim
+        return Outcome(score=jnp.nan, record=jnp.abs(a.sum(axis) if channels else a))
+
+    def finish(self, outcome: Outcome) -> Outcome:
+        return Outcome(score=np.float32(mstc(outcome.record, self.percentile, self.n_neighbours)))
