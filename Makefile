@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # Workers of the test run; two simulated devices each.
 JOBS   ?= 2
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/jaxeval demo
@@ -37,6 +37,9 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@
+
+docs: $(VENV)/.test
+	$(BIN)/python docs/make_metrics.py
 
 clean:
 	rm -rf $(VENV) demo

@@ -106,6 +106,7 @@ class Recorded:
 def theirs(case: Case, name: str, a: Any = None, explain: Any = quantus.explain, **fields: Any):
     """Quantus's scores of maps, or of an explainer that is called by `method`."""
     method, mosaic = fields.pop("method", "Gradient"), fields.pop("mosaic", None)
+    softmax = fields.pop("softmax", False)
     fields = {
         "normalise": True,
         "normalise_func": quantus.normalise_by_max,
@@ -123,7 +124,7 @@ def theirs(case: Case, name: str, a: Any = None, explain: Any = quantus.explain,
         explain_func=explain,
         explain_func_kwargs={"method": method},
         channel_first=True,
-        softmax=False,
+        softmax=softmax,
         batch_size=N,
         **({"s_batch": case.mask} if name in MASKED else {}),
         **({} if mosaic is None else {"custom_batch": mosaic}),
@@ -400,6 +401,59 @@ def test_mprt_last(case, randomised):
     scores = theirs(case, "MPRT", case.maps("Gradient"), return_last_correlation=True, seed=5)
     metric = je.MPRT(draws=randomised, score="last")
     assert_close(ours(metric, case, explainer=EXPLAINERS["Gradient"]).score, scores, 1e-4)
+
+
+def in_jax(case, explainer):
+    """Our maps of the network that Quantus asks about: bins do not forgive rounding."""
+
+    def explain(model, inputs, targets, **_):
+        layers = {name: model.get_submodule(name) for name in networks.LENET}
+        params = {
+            name: {k: getattr(layer, k).detach().numpy() for k in ("weight", "bias")}
+            for name, layer in layers.items()
+        }
+        model = dataclasses.replace(case.model, params=params)
+        return np.array(je.attribute(explainer, model, np.asarray(inputs), targets))
+
+    return explain
+
+
+@pytest.mark.parametrize("method", ["Gradient", "InputXGradient"])
+@pytest.mark.parametrize("n_bins", [30, 100])
+def test_efficient_mprt(case, randomised, method, n_bins):
+    explainer = EXPLAINERS[method]
+    for absolute in (True, False):
+        scores = theirs(
+            case,
+            "EfficientMPRT",
+            explain=in_jax(case, explainer),
+            complexity_func_kwargs={"n_bins": n_bins},
+            softmax=True,  # it also takes the entropy of the outputs, and stops at negative ones
+            seed=5,
+            abs=absolute,
+            normalise=False,
+        )
+        metric = je.EfficientMPRT(
+            n_bins=n_bins, draws=randomised, absolute=absolute, normalise=None
+        )
+        assert_close(ours(metric, case, explainer=explainer).score, scores)
+
+
+@pytest.mark.parametrize("method", ["Gradient", "InputXGradient"])
+def test_input_invariance(case, method):
+    """It is a yes or a no there, and the first layer's bias is what compensates."""
+    scores = theirs(
+        case,
+        "InputInvariance",
+        case.maps(method),
+        method=method,
+        input_shift=0.5,
+        normalise=False,
+    )
+    metric = je.InputInvariance(shift=0.5, satisfied=True, normalise=None)
+    got = ours(metric, case, explainer=EXPLAINERS[method]).score
+    np.testing.assert_array_equal(got, np.ravel(scores))
+    np.testing.assert_array_equal(got, method == "Gradient")
 
 
 # captum's own metrics, on the same perturbations.

@@ -22,7 +22,7 @@ def mstc(heat: Any, percentile: Any = 80, n_neighbours: Any = 20) -> float:
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import minimum_spanning_tree
-    from scipy.spatial import ConvexHull, QhullError, cKDTree
+    from scipy.spatial import ConvexHull, KDTree, QhullError
 
     heat = np.asarray(heat, np.float64)
     points = np.argwhere((heat >= np.percentile(heat, percentile)) & (heat > 0))
@@ -31,7 +31,7 @@ def mstc(heat: Any, percentile: Any = 80, n_neighbours: Any = 20) -> float:
         area = ConvexHull(points).volume  # which is what the area is called in two dimensions
     except (QhullError, ValueError):  # too few points, or on one line
         return float("nan")
-    tree = cKDTree(points)
+    tree = KDTree(points)
     reach = tree.query(points, [min(int(n_neighbours), n - 1) + 1])[0][:, 0]
     found = tree.query_ball_point(points, reach * (1 + 1e-9))  # with all that are as near
     start = np.repeat(np.arange(n), [len(v) for v in found])

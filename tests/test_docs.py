@@ -1,0 +1,60 @@
+"""The pages of docs/ say what the code does."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import jaxeval as je
+
+DOCS = Path(__file__).parents[1] / "docs"
+QUANTUS = (DOCS / "quantus.md").read_text(encoding="utf-8")
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("make_metrics", DOCS / "make_metrics.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_metrics_is_current():
+    page = generator().page()
+    current = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    assert page == current, "run: python docs/make_metrics.py"
+
+
+def test_the_page_of_metrics_has_them_all():
+    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^### (\w+)$", page, re.MULTILINE)
+    assert sorted(headings) == sorted(je.METRICS)
+    assert not re.search(r"^\s*\.\. |:math:", page, re.MULTILINE)
+    for name, cls in je.METRICS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| [{name}]"))
+        assert cls.reference in row
+        assert {"higher": "↑", "lower": "↓"}[cls.direction] in row
+
+
+def rows_of(text):
+    """The first cells of all tables: what is said of which metric of Quantus."""
+    return re.findall(r"^\| (\w+) \|", text, re.MULTILINE)
+
+
+def test_every_metric_of_quantus_is_compared():
+    quantus = pytest.importorskip("quantus")
+    theirs = {
+        cls.__name__ for family in quantus.AVAILABLE_METRICS.values() for cls in family.values()
+    }
+    said = rows_of(QUANTUS)
+    assert len(said) == len(set(said))
+    assert set(said) - {"Quantus"} == theirs
+
+
+@pytest.mark.parametrize("call", sorted(set(re.findall(r"`(je\.\w+\([^`]*\))`", QUANTUS))))
+def test_the_settings_that_are_named_exist(call):
+    name = re.match(r"je\.(\w+)", call)[1]
+    if not hasattr(je, name):
+        pytest.skip(f"no {name} yet")
+    known = {"je": je, "m": 3}
+    assert isinstance(eval(call, known), je.Metric)
