@@ -15,6 +15,9 @@ from networks import Network
 
 import jaxeval as je
 
+if not hasattr(np, "trapz"):
+    np.trapz = np.trapezoid  # which Quantus calls by the name that NumPy 2.4 removed
+
 
 @dataclasses.dataclass(frozen=True)
 class Explainer:
@@ -89,6 +92,7 @@ class Metric:
       draws: what of Quantus's draws ours can be given: "indices", "noise" or "weights".
       curve: the curves are compared, not the scores; "mean": their mean over the samples.
       differs: why the scores are not compared: Quantus computes something else.
+      gradients: explanations that make one of the maps it scores.
       tolerance: the largest deviation that counts as agreement, relative to the largest score
         (at least 1).
     """
@@ -100,6 +104,7 @@ class Metric:
     draws: str | None = None
     curve: bool | str = False
     differs: str | None = None
+    gradients: int = 1
     tolerance: float = 1e-4
 
     @property
@@ -199,7 +204,12 @@ def every() -> dict[str, Metric]:
             {"n_perturb_samples": 10, "perturb_patch_sizes": [7]},
             differs="never takes a perturbation back",
         ),
-        Metric(je.Sufficiency(), "Sufficiency", differs="other distances"),
+        Metric(
+            je.Sufficiency(),
+            "Sufficiency",
+            {"normalise_func_kwargs": {}},  # it also normalises distances
+            differs="other distances",
+        ),
         Metric(je.IROF(), "IROF", differs="fills in the mean of the perturbed batch"),
         sensitivity("MaxSensitivity", 20),
         sensitivity("AvgSensitivity", 20),
@@ -236,14 +246,15 @@ def every() -> dict[str, Metric]:
             je.SmoothMPRT(n_samples=10),
             "SmoothMPRT",
             {**order, "nr_samples": 10},
+            gradients=10,
             differs="draws its own noise",
         ),
         Metric(
-            je.EfficientMPRT(),
+            je.EfficientMPRT(normalise=None),
             "EfficientMPRT",
-            {"abs": True, "normalise": True},
+            {"abs": True, "normalise": False},
             draws="weights",
-            tolerance=1e-3,
+            tolerance=1e-2,  # an entry at the edge of a bin falls on either side
         ),
         Metric(
             je.RandomLogit(), "RandomLogit", {"num_classes": 10}, differs="flattens the map first"
@@ -345,12 +356,12 @@ def theirs(
         a_batch=a.copy(),  # some metrics write into it
         explain_func=explain,
         channel_first=True,
-        softmax=False,
+        softmax=metric.theirs == "EfficientMPRT",  # it stops at negative outputs
         batch_size=len(a) if compare else 64,  # 64: the default
         **more,
     )
-    if isinstance(scores, dict):  # of layers, or of percentages
-        scores = np.stack([np.asarray(v) for v in scores.values()], -1)
+    if isinstance(scores, dict):  # of percentages, or of layers, after the model as it was
+        scores = np.stack([np.asarray(v) for k, v in scores.items() if k != "original"], -1)
     return np.asarray(scores)
 
 

@@ -126,6 +126,7 @@ class Case:
         forwards = results.asked["output"]
         maps = results.asked["attribution"] // len(self.explainers)
         gradients = maps * sum(e.gradients for e in self.explainers.values())
+        gradients *= max(m.gradients for m in self.metrics.values())
         if not forwards + gradients:
             return None
         x = jnp.asarray(np.resize(net.x, (width, *net.x.shape[1:])))
