@@ -590,7 +590,7 @@ def test_both_orders_of_flipping_are_shared():
         }
     )
     assert got["output"] == N + 2 * 6 * N
-    assert got["naive"]["output"] == (N + 2 * 6 * N) + 2 * 6 * N + (N + 6 * N)
+    assert got["naive"]["output"] == (N + 2 * 6 * N) + 3 * (N + 6 * N)
 
 
 def test_information_curves_share_the_steps_of_insertion():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Real
 
 from ._common import as_float
-from .rank import ascending
 
 
 def area(curve: Real[ArrayLike, " S"]) -> Float[Array, ""]:
@@ -33,8 +32,8 @@ def information_curve(
     """The trapezoid area under values over information, and the values at S even steps of it.
 
     Information is the size of an image's code, 0 for the first point (nothing is shown) and 1 for
-    the last (all of it); what lies outside is set to 0 or 1. Points are taken in the order of
-    their information.
+    the last (all of it); what lies outside is set to 0 or 1. It never falls: each point has at
+    least that of those before it, so that rounding cannot reorder them.
 
     Args:
       values: what the model says of each image [S].
@@ -48,9 +47,13 @@ def information_curve(
     """
     values, sizes = as_float(values), as_float(sizes)
     span = sizes[-1] - sizes[0]
-    at = jnp.clip((sizes - sizes[0]) / jnp.where(span > 0, span, 1), 0, 1)
-    order = ascending(at)
-    at, values = at[order], values[order]
+    at = lax.cummax(jnp.clip((sizes - sizes[0]) / jnp.where(span > 0, span, 1), 0, 1))
     total = jnp.sum(jnp.diff(at) * (values[1:] + values[:-1]) / 2)
-    even = jnp.interp(jnp.linspace(0, 1, at.size), at, values).at[-1].set(values[-1])
+    # Between the last point at or before it and the next; points may coincide.
+    even = jnp.linspace(0, 1, at.size, dtype=at.dtype)
+    before = jnp.searchsorted(at, even, side="right") - 1
+    after = jnp.minimum(before + 1, at.size - 1)
+    gap = at[after] - at[before]
+    share = (even - at[before]) / jnp.where(gap > 0, gap, 1)
+    even = values[before] + share * (values[after] - values[before])
     return jnp.where(span > 0, total, jnp.nan), jnp.where(span > 0, even, jnp.nan)

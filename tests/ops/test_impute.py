@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -43,8 +42,8 @@ def test_as_a_sparse_solver(rng, shape, axis, share):
 
 
 def test_a_photo_with_wide_holes(rng):
-    """As many unknowns as a 224 x 224 image has; the matrix then has a condition near 1e5."""
-    x = gaussian_filter(rng.normal(size=(224, 224)), 3).astype(np.float32)
+    """Holes as wide as the image: in float32, differences of sums would be off by 1e-3."""
+    x = gaussian_filter(rng.normal(size=(80, 80)), 3).astype(np.float32)
     x = x / np.ptp(x)
     for name, gone in holes(x.shape, 0.99):
         if name in ("corner", "dots"):
@@ -67,11 +66,12 @@ def test_samples_of_a_batch_do_not_see_each_other(rng):
     x = rng.normal(size=(3, 2, 9, 9)).astype(np.float32)
     gone = rng.uniform(size=(3, 9, 9)) < np.array([0.1, 0.5, 0.95])[:, None, None]
     batch = jax.jit(jax.vmap(lambda v, g: ops.impute(v, g, 0)))
-    got = batch(x, gone)
+    got = np.asarray(batch(x, gone))
     for i in range(3):
         np.testing.assert_allclose(got[i], impute(x[i], gone[i], 0), rtol=1e-5, atol=1e-6)
-    other = batch(x.copy() + np.array([0, 100, 0], np.float32)[:, None, None, None], gone)
-    np.testing.assert_array_equal(other[[0, 2]], got[jnp.array([0, 2])])
+    moved = x + np.array([0, 100, 0], np.float32)[:, None, None, None]
+    other = np.asarray(batch(moved, gone))
+    np.testing.assert_array_equal(other[[0, 2]], got[[0, 2]])
 
 
 def test_only_images_and_series():

@@ -270,8 +270,7 @@ def _information(m: Any, s: Sample, says: Any) -> Answer:
     if bits[-1] <= bits[0] or np.isnan(y).any():
         return np.nan, np.full(len(y), np.nan)
     h = np.clip((bits - bits[0]) / (bits[-1] - bits[0]), 0, 1)
-    points = sorted(zip(h, range(len(h)), y, strict=True))
-    h, y = np.array([p[0] for p in points]), np.array([p[2] for p in points])
+    h = np.maximum.accumulate(h)
     return float(np.trapezoid(y, h)), np.interp(np.linspace(0, 1, len(h)), h, y)
 
 

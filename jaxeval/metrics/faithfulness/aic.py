@@ -36,8 +36,8 @@ class AIC(Metric):
     x_0 is x blurred, x_s has its first k_s = floor(F s / S) features sharp, the most relevant
     first, and H is the size of the image's code, an estimate of its information: the bits of an
     ideal entropy coder behind PNG's Paeth filter, of 8 bits between the extremes of x
-    (`jaxeval.ops.code_length`). h is cut to [0, 1]; the area is that of the trapezoids between the
-    points in the order of h. Higher is better, within [0, 1]. NaN where x_0 has no smaller code
+    (`jaxeval.ops.code_length`). h is cut to [0, 1] and to never fall along the order; the area is
+    that of the trapezoids. Higher is better, within [0, 1]. NaN where x_0 has no smaller code
     than x.
     Shares its questions with `Insertion` and `SIC`.
 

@@ -67,7 +67,7 @@ class ROAD(Metric):
     def questions(self) -> RankedImputation:
         return RankedImputation(
             order=self.order,
-            percentages=jnp.asarray(self.percentages, jnp.float32),
+            percentages=self.percentages,
             scale=self.noise,
             draws=self.draws,
         )
