@@ -159,14 +159,18 @@ def identity(g: np.ndarray) -> np.ndarray:
     return g
 
 
-WORLDS = ("entries", "pixels", "pixels_1", "last", "last_pixels", "tabular")
+WORLDS = ("entries", "pixels", "pixels_1", "last", "last_pixels", "tabular", "tokens")
 
 
 @functools.cache
 def world(name: str = "entries") -> World:
-    """Six ways in which inputs and attributions may be laid out."""
-    axis: int = -1 if name.startswith("last") else 1
-    shape = {"tabular": (12,), "last": (8, 8, 2), "last_pixels": (8, 8, 2)}.get(name, (2, 8, 8))
+    """Seven ways in which inputs and attributions may be laid out.
+
+    "tokens" are embeddings [T, E] with an attribution for each token.
+    """
+    axis: int = -1 if name.startswith("last") or name == "tokens" else 1
+    shapes = {"tabular": (12,), "last": (8, 8, 2), "last_pixels": (8, 8, 2), "tokens": (12, 4)}
+    shape = shapes.get(name, (2, 8, 8))
     rng = np.random.default_rng(1)
     d = int(np.prod(shape))
 
@@ -180,13 +184,14 @@ def world(name: str = "entries") -> World:
     x = rng.uniform(-1, 1, (N, *shape)).astype(np.float32)
     x[0].flat[3] = 0  # a zero among the inputs
     y = rng.integers(0, K, N).astype(np.int32)
-    mask = np.zeros((N, *((12,) if name == "tabular" else (8, 8))), bool)
+    mask = np.zeros((N, *((12,) if name in ("tabular", "tokens") else (8, 8))), bool)
     for i in range(N):
         mask[(i, *(slice(1 + i // 2, 4 + i % 4),) * (mask.ndim - 1))] = True
     explainer, features, reduce = {
         "pixels": (pixels, (8, 8), lambda g: g.sum(0)),
         "pixels_1": (pixels_with_axis, (1, 8, 8), lambda g: g.sum(0, keepdims=True)),
         "last_pixels": (pixels, (8, 8), lambda g: g.sum(-1)),
+        "tokens": (pixels, (12,), lambda g: g.sum(-1)),
     }.get(name, (entries, shape, identity))
     double = jax.tree.map(lambda v: v.astype(np.float64), params)
     return World(
@@ -511,7 +516,7 @@ ROWS: dict[str, Row] = {
             "one at a time": {"features_in_step": 1},
             **WHITE,
         },
-        in_world={"tabular": {"features_in_step": 5}},
+        in_world={"tabular": {"features_in_step": 5}, "tokens": {"features_in_step": 5}},
     ),
     "PGI": Row(
         je.PGI(n_samples=6, std=0.5),
@@ -752,7 +757,7 @@ ROWS: dict[str, Row] = {
             "few neighbours": {"percentile": 60, "n_neighbours": 1},
             "three points or none": {"percentile": 95.3},
         },
-        skip=frozenset({"tabular"}),
+        skip=frozenset({"tabular", "tokens"}),
     ),
     # randomisation
     "MPRT": Row(

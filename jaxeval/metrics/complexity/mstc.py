@@ -54,8 +54,7 @@ class MSTC(Metric):
     Pixels are joined where one is among the nearest neighbours of the other, counting all that
     are equally near; where the graph falls apart, L is that of a tree for each part. Entry maps
     are summed over the channels first. Higher is better. NaN where the salient pixels lie on one
-    line or are fewer than three. For maps with two spatial axes; a host computes it, in about a
-    twentieth of a second for 224 x 224 pixels.
+    line or are fewer than three. For maps with two spatial axes. The host computes it.
 
     Args:
       percentile: of the magnitudes of the map, 0 to 100.
