@@ -29,6 +29,7 @@ F = 28 * 28
 MASKED = (
     "PointingGame",
     "RelevanceRankAccuracy",
+    "RelevanceMassAccuracy",
     "AUC",
     "AttributionLocalisation",
     "TopKIntersection",
@@ -357,6 +358,34 @@ def test_complexity(case, method, name):
     a = case.maps(method)
     # Quantus adds 1e-7 to every normalised magnitude before it sorts them.
     assert_close(ours(getattr(je, name)(), case, a).score, theirs(case, name, a, abs=True))
+
+
+@maps
+def test_effective_complexity(case, method):
+    a = case.maps(method)
+    scores = theirs(case, "EffectiveComplexity", a, abs=True)
+    assert list(ours(je.EffectiveComplexity(), case, a).score) == list(scores)
+
+
+@maps
+def test_relevance_mass_of_magnitudes(case, method):
+    """Of signed maps Quantus divides signed sums."""
+    a = case.maps(method)
+    scores = theirs(case, "RelevanceMassAccuracy", a, abs=True)
+    metric = je.RelevanceMassAccuracy(absolute=True)
+    assert_close(ours(metric, case, a, mask=case.mask).score, scores)
+
+
+# Axioms.
+
+
+@maps
+def test_non_sensitivity(case, method):
+    """Quantus counts, and replaces a feature once."""
+    a = case.maps(method)
+    counts = theirs(case, "NonSensitivity", a, abs=True, eps=1e-2)
+    metric = je.NonSensitivity(n_samples=1, baseline="black", eps=1e-2)
+    assert_close(F * ours(metric, case, a).score, counts)
 
 
 # Randomisation.
