@@ -45,11 +45,7 @@ def code_length(
     x, low, high = as_float(x), as_float(low), as_float(high)
     channel = None if channel_axis is None else channel_axis % x.ndim
     axes = [i for i in range(x.ndim) if i != channel][-2:]
-<<<<<<< HEAD
-    span = jnp.asarray(high) - low
-=======
     span = high - low
->>>>>>> 686af998ddf35d9404c4e3f7d19604db36e1152c
     v = jnp.round(255 * (x - low) / jnp.where(span > 0, span, 1)).astype(jnp.int32)
     left = _before(v, axes[-1])
     if len(axes) == 2:
