@@ -32,11 +32,7 @@ def mstc(heat: Any, percentile: Any = 80, n_neighbours: Any = 20) -> float:
     except (QhullError, ValueError):  # too few points, or on one line
         return float("nan")
     tree = KDTree(points)
-<<<<<<< HEAD
     reach = tree.query(points, min(int(n_neighbours), n - 1) + 1)[0][:, -1]
-=======
-    reach = tree.query(points, [min(int(n_neighbours), n - 1) + 1])[0][:, 0]
->>>>>>> a0f61f99663358ee5dbbae4027495941893e938c
     found = tree.query_ball_point(points, reach * (1 + 1e-9))  # with all that are as near
     start = np.repeat(np.arange(n), [len(v) for v in found])
     end = np.concatenate([np.asarray(v) for v in found])
