@@ -86,22 +86,13 @@ class Infidelity(Metric):
             raise ValueError('Infidelity(draws=...): "patches" draws nothing')
 
     def questions(self) -> Perturbation:
+        drawn: dict[str, Any] = {"n_samples": self.n_samples, "draws": self.draws}
         if self.perturbation == "gaussian":
-            return Noise(
-                kind="gaussian",
-                scale=self.std,
-                n_samples=self.n_samples,
-                subtract=True,
-                draws=self.draws,
-            )
+            return Noise(kind="gaussian", scale=self.std, subtract=True, **drawn)
+        placed: dict[str, Any] = {"patch_size": self.patch_size, "baseline": self.baseline}
         if self.perturbation == "patches":
-            return EachPatch(patch_size=self.patch_size, baseline=self.baseline)
-        return RandomSquares(
-            patch_size=self.patch_size,
-            n_samples=self.n_samples,
-            baseline=self.baseline,
-            draws=self.draws,
-        )
+            return EachPatch(**placed)
+        return RandomSquares(**placed, **drawn)
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         product = ((sample.x - query.x) * sample.to_input(sample.a)).sum()
