@@ -45,7 +45,7 @@ def _box(x: Array, where: ArrayLike, axes: tuple[int, ...]) -> Array:
     """x with the edges of the box around `where` repeated to the ends of the axes."""
     where = jnp.broadcast_to(where, x.shape)
     for axis in axes:
-        there = where.any([i for i in range(x.ndim) if i != axis])
+        there = where.any(tuple(i for i in range(x.ndim) if i != axis))
         first, last = there.argmax(), there.size - 1 - there[::-1].argmax()
         x = jnp.take(x, jnp.clip(jnp.arange(there.size), first, last), axis)
     return x

@@ -60,7 +60,7 @@ class RandomCells(RandomPerturbation):
             return ids, None, self.size
         valid, ids = valid_places(sample), jnp.zeros(shape, jnp.int32)
         for axis, k in enumerate(shape):
-            others = [i for i in range(len(shape)) if i != axis]
+            others = tuple(i for i in range(len(shape)) if i != axis)
             there = valid.any(others)
             first, end = there.argmax(), k - there[::-1].argmax()
             long = end - first
