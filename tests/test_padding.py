@@ -252,24 +252,27 @@ def test_padding_at_the_beginning(name):
     assert_alike(rows_of(got, LENGTHS == 8), want, name)
 
 
+QUICK = ("PixelFlipping", "FaithfulnessCorrelation", "Sparseness", "NonSensitivity", "SRG")
+
+
 @functools.cache
-def with_none(padding: bool, fast: bool) -> Any:
+def with_none(padding: bool, quick: bool) -> Any:
     """Samples of full length, with padding of all False, and without."""
     d = cut(data(), T)
     rows = np.flatnonzero(T == LENGTHS)
     metrics = {row: m for row, m in settings().items() if row in ROWS}
-    metrics = {row: m for row, m in metrics.items() if (row in FAST) == fast}
+    metrics = {row: m for row, m in metrics.items() if (row in QUICK) == quick}
     return run("tokens", d, rows, d.padding if padding else None, metrics)
 
 
-def slow_but(names: Any) -> list[Any]:
-    return [pytest.param(v, marks=[] if v in FAST else pytest.mark.slow) for v in names]
+def slow_but(few: tuple[str, ...], names: Any) -> list[Any]:
+    return [pytest.param(v, marks=[] if v in few else pytest.mark.slow) for v in names]
 
 
 @together
-@pytest.mark.parametrize("row", slow_but(row for row in settings() if row in ROWS))
+@pytest.mark.parametrize("row", slow_but(QUICK, (row for row in settings() if row in ROWS)))
 def test_padding_of_nothing_changes_nothing(row):
-    got, want = (with_none(padding, row in FAST)[row] for padding in (True, False))
+    got, want = (with_none(padding, row in QUICK)[row] for padding in (True, False))
     assert_alike(got, want, row, rtol=2e-6, atol=1e-6)
 
 
@@ -393,7 +396,7 @@ PLAIN = {
 }
 
 
-@pytest.mark.parametrize("row", slow_but(PLAIN))
+@pytest.mark.parametrize("row", slow_but(FAST, PLAIN))
 def test_nothing_touches_padding(row):
     d, spy = data(), Spy()
     x = np.where(d.padding[..., None], np.float32(3.25), d.x)  # nothing that a baseline would be
