@@ -46,7 +46,9 @@ settings. What a metric needs beside inputs and attributions:
 * **mask**: where the object is, `mask=`.
 
 A score that is undefined is NaN and counted. Every metric that draws at random takes its draws
-from you as well (`draws=`). How each one relates to Quantus's is in [quantus.md](quantus.md).
+from you as well (`draws=`). Of samples of different lengths those that take padding (`padding=`)
+score each as if it were cut to its own; the others refuse it. How each one relates to Quantus's
+is in [quantus.md](quantus.md).
 
 Settings that all metrics have:
 
@@ -90,11 +92,20 @@ def needs(cls: type[Metric]) -> list[str]:
     return found
 
 
+def padding(cls: type[Metric]) -> str:
+    """Whether a metric takes padding, in words."""
+    if isinstance(inspect.getattr_static(cls, "takes_padding"), property):
+        return "takes padding, with some settings"
+    taken = all(what.takes_padding for what in (cls, *asks_of(cls())))
+    return "takes padding" if taken else "refuses padding"
+
+
 def section(cls: type[Metric]) -> str:
     """One metric: what it says, its settings, its function."""
     body, settings = _parts(inspect.getdoc(cls) or "")
     facts = [f"**{cls.family}**, {cls.direction} is better {ARROWS[cls.direction]}"]
     facts.append("needs: " + (", ".join(needs(cls)) or "the attribution alone"))
+    facts.append(padding(cls))
     others = [n for n, v in vars(je).items() if v is cls and n != cls.__name__]
     if others:
         facts.append("also called " + ", ".join(f"`{n}`" for n in others))

@@ -29,6 +29,7 @@ def score(
     a: Any = None,
     *,
     mask: Any = None,
+    padding: Any = None,
     explainer: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
@@ -71,6 +72,7 @@ def score(
         output,
         stored=None if explainer is None or a is None else {name: a},
         mask=mask,
+        padding=padding,
         index=index,
         extras=extras,
         key=key,
@@ -90,6 +92,7 @@ def evaluate(
     explainers: Any,
     metrics: Any,
     mask: Any = None,
+    padding: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
     key: Any = 0,
@@ -110,6 +113,12 @@ def evaluate(
         ``(model, x, y, keys) -> a`` on a batch, or an array of attributions [N, ...].
       metrics: {name: metric}.
       mask: where the object is, bool [N, ...], for localisation metrics.
+      padding: where samples of different lengths are filled up, bool [N, ...] in the shape of x,
+        with or without its channel axis: [N, T] for token embeddings x [N, T, E] of a model with
+        channel_axis=-1. Padding is no feature: a padded sample has the score of the sample cut to
+        its own length, if the model ignores padding, too, which it reads off x. Perturbations
+        leave x as it is there; explainers see x as it is. A curve has as many points as the sample
+        has steps, then NaN. Metrics that cannot leave padding out refuse it.
       index: ids of the samples [N], from which their randomness comes (default: positions); with
         ids a sample's scores do not depend on where in the data set it stands.
       extras: {name: array [N, ...]} for metrics that read them.
@@ -144,6 +153,7 @@ def evaluate(
         metrics,
         output,
         mask=mask,
+        padding=padding,
         index=index,
         extras=extras,
         key=key,
@@ -191,6 +201,7 @@ def _prepared(
     *,
     stored: Mapping[str, Any] | None = None,
     mask: Any = None,
+    padding: Any = None,
     index: Any = None,
     extras: Any = None,
     key: Any,
@@ -200,12 +211,12 @@ def _prepared(
     progress: bool = False,
 ) -> Run:
     """The run, with everything that the caller gave checked."""
-    data = inputs.read_data(x, y, mask, index, extras)
+    data = inputs.read_data(x, y, mask, index, extras, padding)
     batch_size, mesh = inputs.read_batch_size(batch_size), inputs.read_mesh(mesh)
     key, precision = inputs.read_key(key), inputs.read_precision(precision)
     model = inputs.read_model(model, data.x, data.y)
     sources = inputs.read_sources(explainers, model, data, stored)
-    inputs.check_pairs(metrics, sources, model)
+    inputs.check_pairs(metrics, sources, model, data)
     return Run(
         model,
         data,

@@ -43,6 +43,8 @@ class Metric:
       asks: what it needs of the clean sample and of every query: a subset of
         {"output", "attribution", "hidden"}.
       needs: what the caller must give beside x, y and a: a subset of {"mask"}.
+      takes_padding: whether padding may be given, of which no feature counts: a padded sample
+        then has the score of the sample without its padding. Refused where it is False.
       reference: the paper.
 
     Args:
@@ -58,6 +60,7 @@ class Metric:
     direction: ClassVar[Any]
     asks: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
+    takes_padding: ClassVar[Any] = False
     reference: ClassVar[str]
 
     normalise: str | None = static("max")
@@ -81,6 +84,10 @@ class Metric:
           ValueError: before anything is compiled, with what was given and what is wanted.
         """
 
+    def fewest(self, sample: Sample) -> int:
+        """How many features every sample must have, from shapes and settings alone."""
+        return 1
+
     def questions(self) -> Perturbation | tuple[Perturbation, ...] | None:
         """What to ask the model: None, one perturbation, or a tuple of them."""
         return None
@@ -90,7 +97,11 @@ class Metric:
         return self.value(answer, query.y)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        """The outcome of a sample's measurements [S, ...]; `valid` [S] marks the real steps."""
+        """The outcome of a sample's measurements [S, ...]; `valid` [S] marks the real steps.
+
+        The others are NaN, at the end. Without padding all are real, unless a perturbation has
+        a `count`; ``sample.asked(valid)`` is None then.
+        """
         raise NotImplementedError(f"{type(self).__name__}.reduce")
 
     def finish(self, outcome: Outcome) -> Outcome:
@@ -124,9 +135,9 @@ class Metric:
         mass = jnp.where(query.aux, sample.a.ravel(), 0).sum()
         return jnp.stack([mass, self.drop(reference, answer, sample.y)])
 
-    def prepare(self, a: Any) -> Any:
-        """The attribution as it is scored: normalised, then absolute."""
-        return None if a is None else ops.prepare(a, self.normalise, self.absolute)
+    def prepare(self, a: Any, where: Any = None) -> Any:
+        """The attribution as it is scored: 0 at padding, normalised, then absolute."""
+        return None if a is None else ops.prepare(a, self.normalise, self.absolute, where)
 
     def __call__(
         self, model: Any, x: Any, y: Any = None, a: Any = None, **kwargs: Any

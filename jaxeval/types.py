@@ -178,7 +178,12 @@ class Sample:
     x [...] the input; y [] the explained class (int32); key its own random key;
     position [] its row in the data set; a [features] the attribution, prepared for the metric;
     mask [features] bool; draw the caller's draw for this step; extras {name: array};
-    features the shape that says what a feature is; channel_axis of x, or None.
+    features the shape that says what a feature is; channel_axis of x, or None;
+    valid the entries of x that are no padding, bool that broadcasts to x (size 1 along the
+    channels as a rule), None where nothing is padding.
+
+    Padding is no feature: `a` is 0 and `mask` False there, x stays as it is in every query, and
+    rankings put it last. What else counts features asks for `where`, `n_valid` or `filled`.
     """
 
     x: Any
@@ -189,12 +194,43 @@ class Sample:
     mask: Any = None
     draw: Any = None
     extras: Any = None
+    valid: Any = None
     features: tuple[int, ...] = static(())
     channel_axis: int | None = static(None)
 
     @property
     def n_features(self) -> int:
         return int(np.prod(self.features))
+
+    @property
+    def where(self) -> Any:
+        """Which features are no padding, bool [features]; None where nothing is padding."""
+        valid = self.valid
+        if valid is None:
+            return None
+        if len(self.features) < valid.ndim:
+            valid = valid.squeeze(self.channel_axis)
+        return jnp.broadcast_to(valid, self.features)
+
+    @property
+    def n_valid(self) -> Any:
+        """The number of features that are no padding."""
+        return self.n_features if self.valid is None else self.where.sum(dtype=jnp.int32)
+
+    def filled(self, value: Any) -> Any:
+        """The attribution with `value` at padding: -inf, say, which no ranking prefers."""
+        return self.a if self.valid is None else jnp.where(self.where, self.a, value)
+
+    def at_features(self, v: Any) -> Any:
+        """v [F], made of one feature after the other without padding, put at the features."""
+        return v if self.valid is None else v[jnp.cumsum(self.where) - 1]
+
+    def asked(self, valid: Any) -> Any:
+        """The marks [S] of the real steps where padding makes them differ between samples.
+
+        None without padding: then all are real.
+        """
+        return None if self.valid is None else valid
 
     @property
     def map_channel_axis(self) -> int | None:

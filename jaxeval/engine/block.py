@@ -79,6 +79,7 @@ class Block:
             key=kernels.keys_of(run.key, self._padded(data.index)),
             position=self._padded(np.arange(run.n, dtype=np.int32)),
             extras={k: self._padded(v) for k, v in data.extras.items()},
+            valid=None if run.valid is None else self._padded(run.valid),
             channel_axis=run.spec.channel_axis,
         )
         s = run.asker.put(s)
@@ -90,7 +91,7 @@ class Block:
             run.prepare()
         for e, a in maps.items():
             own = dataclasses.replace(s, a=a, features=tuple(a.shape[1:]))
-            mask = fit_mask(data.mask, own, e)
+            mask = fit_mask(data.mask, own, e, run.valid)
             mask = None if mask is None else self._load(mask)
             self.samples[e] = dataclasses.replace(own, mask=mask)
 
@@ -150,12 +151,16 @@ class Block:
         """An explainer's maps, prepared as a metric scores them; made once a block."""
         key = (explainer, prepared)
         if key not in self.maps:
-            self.maps[key] = self.prepare(prepared, self.samples[explainer].a)
+            self.maps[key] = self.prepare(prepared, self.samples[explainer])
         return self.maps[key]
 
-    def prepare(self, prepared: tuple[str | None, bool], a: Any) -> Any:
-        trivial = a is None or prepared == (None, False)
-        return a if trivial else kernels.prepare(self.run.mesh, prepared, a)
+    def prepare(self, prepared: tuple[str | None, bool], s: Sample, i: Any = None) -> Any:
+        """The maps of samples, or `s.a` of the samples at rows i, as a metric scores them."""
+        if s.a is None or (prepared == (None, False) and s.valid is None):
+            return s.a
+        i = None if s.valid is None else i
+        s = dataclasses.replace(s, x=None, y=None, key=None, position=None, mask=None, extras=None)
+        return kernels.prepare(self.run.mesh, prepared, s, i)
 
     def scored(self, explainer: str, names: list[str]) -> Scored:
         """Some metrics of an explainer, with the maps that they score."""
@@ -222,7 +227,7 @@ class Block:
         if planned or counted:
             args = (pert, draws.shared, s, self.reference, draws.own)
             plans, counts = kernels.plan(self.run.mesh, None, *args)
-            steps = np.asarray(counts) if counted else steps
+            steps = steps if counts is None else np.asarray(counts)
         return plans, np.where(self.rows, steps, 0)
 
     def wait(self, answer: Any) -> None:
@@ -328,7 +333,8 @@ class _Asking:
     def _measure(self, e: str, query: Query, answer: Answer, *at: Any) -> None:
         run, ref, scored = self.block.run, self.block.reference, self.scored[e]
         s = dataclasses.replace(self.block.samples[e], a=None)
-        answered = tuple(self.block.prepare(kind, answer.attribution) for kind in scored.kinds)
+        replied = dataclasses.replace(s, a=answer.attribution)
+        answered = tuple(self.block.prepare(kind, replied, at[0]) for kind in scored.kinds)
         answer = dataclasses.replace(answer, attribution=None)
         given = (s, scored.maps, ref, query, answer, answered)
         if e not in self.buffers:

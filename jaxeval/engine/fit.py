@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..types import Sample
@@ -23,8 +25,47 @@ def check_features(name: str, features: tuple[int, ...], spec: Sample) -> None:
         )
 
 
-def fit_mask(mask: np.ndarray | None, spec: Sample, name: str) -> np.ndarray | None:
-    """The mask [N, ...] in the shape of an explainer's maps [N, features].
+def fit_padding(padding: Any, spec: Sample) -> Any:
+    """The padding [N, ...] with the axes of the inputs, of size 1 along the channels if it may be.
+
+    Padding without the channel axis holds for all channels.
+    """
+    given, shape, axis = tuple(padding.shape[1:]), tuple(spec.x.shape), spec.channel_axis
+    if axis is not None and len(given) == len(shape) - 1:
+        padding = padding.reshape(len(padding), *given[:axis], 1, *given[axis:])
+    sizes = padding.shape[1:]
+    fits = len(sizes) == len(shape) and all(
+        g == n or (g == 1 and i == axis) for i, (g, n) in enumerate(zip(sizes, shape, strict=True))
+    )
+    if not fits:
+        raise ValueError(
+            f"padding of shape {[len(padding), *given]} does not fit inputs of shape "
+            f"{[len(padding), *shape]}"
+            + ("" if axis is None else f" (channel axis {axis + 1}, which padding may leave out)")
+        )
+    if axis is not None and isinstance(padding, np.ndarray):
+        one = padding.take([0], axis + 1)
+        return one if (padding == one).all() else padding
+    return padding
+
+
+def check_padded(name: str, spec: Sample) -> None:
+    """Padding marks whole features."""
+    axis, features = spec.channel_axis, tuple(spec.features)
+    if spec.valid is None or axis is None or spec.valid.shape[axis] == 1:
+        return
+    if features != tuple(spec.x.shape):
+        raise ValueError(
+            "padding marks some channels of a place and not others, but the attributions of "
+            f"explainer {name!r} have one feature for all channels, shape [N, "
+            f"{', '.join(map(str, features))}]"
+        )
+
+
+def fit_mask(
+    mask: np.ndarray | None, spec: Sample, name: str, valid: np.ndarray | None = None
+) -> np.ndarray | None:
+    """The mask [N, ...] in the shape of an explainer's maps [N, features]; False at padding.
 
     A mask without the channel axis, or of size 1 there, holds for all channels; a channel axis
     of size 1 is dropped for pixel maps.
@@ -42,11 +83,18 @@ def fit_mask(mask: np.ndarray | None, spec: Sample, name: str) -> np.ndarray | N
     ):
         fitted = np.broadcast_to(mask, (len(mask), *features))
         if mask.shape[1:] == features or (axis is not None and _differs_at(mask, features, axis)):
-            return fitted
+            return fitted if valid is None else fitted & features_of(valid, spec)
     raise ValueError(
         f"mask of shape {[len(mask), *given]} does not fit the attributions of explainer "
         f"{name!r}, which have the shape {[len(mask), *features]}"
     )
+
+
+def features_of(valid: np.ndarray, spec: Sample) -> np.ndarray:
+    """`valid` of the inputs in the shape of the maps [N, features]."""
+    if spec.channel_axis is not None and len(spec.features) < len(spec.x.shape):
+        valid = valid.squeeze(spec.channel_axis + 1)
+    return np.broadcast_to(valid, (len(valid), *spec.features))
 
 
 def _differs_at(mask: np.ndarray, features: tuple[int, ...], axis: int) -> bool:

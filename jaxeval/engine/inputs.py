@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from ..check import did_you_mean
-from ..metric import Metric, bind
+from ..metric import Metric, asks_of, bind
 from ..ops import OUTPUTS
 from ..types import Model
 from .ask import Source, as_model, as_source, traced_output
@@ -52,7 +52,7 @@ def read_y(y: Any, n: int) -> np.ndarray | None:
     return y.astype(np.int32)
 
 
-def read_data(x: Any, y: Any, mask: Any, index: Any, extras: Any) -> Data:
+def read_data(x: Any, y: Any, mask: Any, index: Any, extras: Any, padding: Any = None) -> Data:
     """The whole data set."""
     x = read_x(x)
     n = len(x)
@@ -70,18 +70,30 @@ def read_data(x: Any, y: Any, mask: Any, index: Any, extras: Any) -> Data:
         x=x,
         y=read_y(y, n),
         index=index.astype(np.uint32),
-        mask=None if mask is None else _read_mask(mask, n),
+        mask=None if mask is None else _read_mask("mask", mask, n),
+        padding=None if padding is None else _read_padding(padding, n),
         extras={k: _rows(f"extras[{k!r}]", v, n) for k, v in (extras or {}).items()},
     )
 
 
-def _read_mask(mask: Any, n: int) -> np.ndarray:
-    mask = _rows("mask", mask, n)
+def _read_padding(padding: Any, n: int) -> np.ndarray:
+    padding = _read_mask("padding", padding, n)
+    full = padding.reshape(n, -1).all(1)
+    if full.any():
+        raise ValueError(
+            f"padding is all that {int(full.sum())} samples have, the first of them sample "
+            f"{int(full.argmax())}: it must be True at padding and False at features"
+        )
+    return padding
+
+
+def _read_mask(name: str, mask: Any, n: int) -> np.ndarray:
+    mask = _rows(name, mask, n)
     if mask.dtype.kind == "b":
         return mask
     if mask.dtype.kind in "iuf" and np.isin(mask, (0, 1)).all():
         return mask.astype(bool)
-    raise ValueError(f"mask must be boolean (or hold only 0 and 1), got {mask.dtype}")
+    raise ValueError(f"{name} must be boolean (or hold only 0 and 1), got {mask.dtype}")
 
 
 def _rows(name: str, v: Any, n: int) -> np.ndarray:
@@ -187,11 +199,23 @@ def read_sources(
     return sources
 
 
-def check_pairs(metrics: Mapping[str, Metric], sources: Mapping[str, Source], model: Model) -> None:
-    """Each metric can be had of each explainer and the model."""
-    from ..metric import asks_of
+def refuse_padding(name: str, metric: Metric) -> None:
+    """A metric and its questions can leave out padding."""
+    for what in (metric, *asks_of(metric)):
+        if not what.takes_padding:
+            raise ValueError(
+                f"metric {name!r} takes no padding: with these settings "
+                f"{type(what).__name__} cannot leave it out, and would count it"
+            )
 
+
+def check_pairs(
+    metrics: Mapping[str, Metric], sources: Mapping[str, Source], model: Model, data: Data
+) -> None:
+    """Each metric can be had of each explainer, the model and the data set."""
     for m, metric in metrics.items():
+        if data.padding is not None:
+            refuse_padding(m, metric)
         if "hidden" in metric.asks and (model.host or model.hidden is None):
             raise ValueError(
                 f"metric {m!r} looks at hidden layers: give Model(hidden=...), a function "

@@ -16,12 +16,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from ..metric import Metric
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Sample
 from .view import (
+    ask,
     explainer_key,
     params_key,
     reduce_one,
@@ -107,27 +109,37 @@ def resize(size: int, tree: Any) -> Any:
 
 
 @spread(0)
-def prepare(fixed: tuple[str | None, bool], a: Any) -> Any:
+def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     """Maps as a metric with these settings scores them: fixed = (normalise, absolute).
+
+    `s` has nothing but the maps and, where there is padding, `valid`, of whose rows the maps are
+    those at `i` (None: all).
 
     A program of its own, for clean samples and for queries, so that equal maps are prepared to
     equal bits: fused with what is computed of a map, its rounding would differ.
     """
     from .. import ops
 
-    return jax.vmap(lambda v: ops.prepare(v, *fixed))(a)
+    if i is not None:
+        s = dataclasses.replace(s, valid=take(s.valid, i))
+    return jax.vmap(lambda s: ops.prepare(s.a, *fixed, s.where))(s)
 
 
 @spread(2)
 def plan(fixed: None, pert: Perturbation, shared: Any, s: Sample, ref: Answer, own: Any) -> Any:
-    """(plan, number of steps) of each sample. Draws: `shared` by all, or each sample's `own`."""
+    """(plan, number of steps) of each sample; None where the number is the same for all.
+
+    Draws: `shared` by all, or each sample's `own`.
+    """
 
     def one(s: Sample, ref: Answer, own: Any) -> Any:
         if isinstance(pert, RandomPerturbation) and pert.draws_per == "sample":
             s = dataclasses.replace(s, draw=shared if own is None else own)
         seen = view(s, pert)
         made = pert.plan(seen, view_reference(ref, pert))
-        return made, jnp.asarray(pert.count(seen, made), jnp.int32)
+        count = pert.count(seen, made)
+        same = isinstance(count, (int, np.integer))
+        return made, None if same else jnp.asarray(count, jnp.int32)
 
     return jax.vmap(one)(s, ref, own)
 
@@ -169,7 +181,7 @@ def probe(
         if isinstance(pert, RandomPerturbation) and pert.draws_per == "step":
             draw = None if shared is None else shared[step]
             row = dataclasses.replace(row, draw=draw if own is None else own[i, step])
-        return pert.apply(view(row, pert), take(plans, i), step)
+        return ask(pert, view(row, pert), take(plans, i), step)
 
     return jax.vmap(one)(i, step), s.key[i], i, step, real
 

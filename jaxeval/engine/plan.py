@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Model, Sample, identity
+from .fit import features_of
 from .view import needs_output
 
 
@@ -46,17 +49,33 @@ class Question:
         return bool(self.asks & {"output", "hidden"}) + len(self.explained(metrics))
 
 
-def _fitted(metric: Metric, model: Model, spec: Sample, n: int) -> list[Perturbation]:
+def _fitted(
+    metric: Metric, model: Model, spec: Sample, n: int, valid: np.ndarray | None
+) -> list[Perturbation]:
     """The metric's questions, bound; it, they and their draws fit the model and the samples."""
     metric.fit(model, spec)
     for pert in asks_of(metric):
         if isinstance(pert, RandomPerturbation):
             pert.check_draws(spec, n)
-    return [pert.bind(model, spec) for pert in asks_of(metric)]
+    perts = [pert.bind(model, spec) for pert in asks_of(metric)]
+    if valid is not None:
+        least = max(what.fewest(spec) for what in (metric, *perts))
+        counts = features_of(valid, spec).reshape(n, -1).sum(1)
+        if (few := counts < least).any():
+            i = int(few.argmax())
+            raise ValueError(
+                f"it needs {least} features of every sample, but sample {i} has {counts[i]} beside "
+                "its padding"
+            )
+    return perts
 
 
 def collect(
-    runs: Mapping[tuple[str, str], Metric], model: Model, specs: Mapping[str, Sample], n: int
+    runs: Mapping[tuple[str, str], Metric],
+    model: Model,
+    specs: Mapping[str, Sample],
+    n: int,
+    valid: np.ndarray | None = None,
 ) -> list[Question]:
     """The distinct questions of all runs {(explainer, metric name): metric}.
 
@@ -67,12 +86,13 @@ def collect(
     Args:
       specs: per explainer a sample of shapes and dtypes.
       n: the number of samples, which given draws may have as a leading axis.
+      valid: which entries of the inputs are no padding, bool that broadcasts to x [N, ...].
     """
     found: dict[Any, Question] = {}
     for (explainer, name), metric in runs.items():
         spec = specs[explainer]
         try:
-            perts = _fitted(metric, model, spec, n)
+            perts = _fitted(metric, model, spec, n, valid)
         except (TypeError, ValueError) as e:
             raise type(e)(f"metric {name!r} for explainer {explainer!r}: {e}") from e
         for slot, pert in enumerate(perts):

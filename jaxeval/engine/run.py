@@ -17,7 +17,7 @@ from ..types import Model, Outcome, Sample, canonical, identity
 from .ask import Asker, Source
 from .batch import automatic
 from .block import Block
-from .fit import check_features, fit_mask
+from .fit import check_features, check_padded, fit_mask, fit_padding
 from .plan import Question, chunk_width, collect, naive_cost
 from .view import needs_output
 
@@ -36,6 +36,7 @@ class Data:
     index: np.ndarray
     mask: np.ndarray | None
     extras: dict[str, np.ndarray]
+    padding: np.ndarray | None = None
 
 
 @dataclasses.dataclass
@@ -105,6 +106,12 @@ class Run:
             position=jax.ShapeDtypeStruct((), jnp.int32),
             channel_axis=model.sample_channel_axis(data.x.ndim - 1),
         )
+        self.valid: np.ndarray | None = None
+        """Which entries of the inputs are no padding, bool that broadcasts to x [N, ...]."""
+        if data.padding is not None:
+            self.valid = valid = ~fit_padding(data.padding, self.spec)
+            one = jax.ShapeDtypeStruct(valid.shape[1:], bool)
+            self.spec = dataclasses.replace(self.spec, valid=one)
         self.asker = Asker(model, self.spec.x, mesh, precision)
         known = all(source.features is not None for source in self.sources.values())
         self.questions: list[Question] | None = self._collect() if known else None
@@ -141,8 +148,9 @@ class Run:
             assert source.features is not None
             specs[e] = dataclasses.replace(self.spec, features=source.features)
             check_features(e, source.features, self.spec)
-            fit_mask(self.data.mask, specs[e], e)
-        return collect(self.runs, self.asker.given, specs, self.n)
+            check_padded(e, specs[e])
+            fit_mask(self.data.mask, specs[e], e, self.valid)
+        return collect(self.runs, self.asker.given, specs, self.n, self.valid)
 
     def _set_width(self, questions: list[Question]) -> None:
         explained = [q for q in questions if q.explained(self.metrics)]

@@ -16,7 +16,9 @@ from ..types import Answer, Model, Outcome, Sample, canonical
 from . import kernels
 from .ask import Host, Traced
 from .cpu import suited
-from .inputs import read_precision
+from .fit import check_padded, fit_padding
+from .inputs import read_precision, refuse_padding
+from .view import ask as ask_of
 from .view import (
     needs_output,
     params_key,
@@ -36,13 +38,14 @@ def as_function(
     batch_size: int = 1,
     precision: str = "highest",
 ) -> Callable[..., Outcome]:
-    """The metric as a pure function ``f(x, y, a, key, index=0, mask=None, extras=None)``.
+    """The metric as a function ``f(x, y, a, key, index=0, mask=None, extras=None, padding=None)``.
 
     It scores ONE sample, x [...], y [], a [features], to an `Outcome`, and may be jitted, vmapped
     over samples and differentiated in what the metric depends on smoothly. `a` may be None where
     there is an `explainer`; where the metric scores another explainer made of it (`SmoothMPRT`),
-    `a` is not used. Given the same key, index and a, it gives what `score` gives for the sample
-    with that index.
+    `a` is not used. `padding` is the sample's, bool, as in `jaxeval.evaluate`; whether it leaves
+    as many features as the settings ask for is not checked. Given the same key, index and a, it
+    gives what `score` gives for the sample with that index.
 
     Args:
       batch_size: steps that are evaluated together.
@@ -83,7 +86,14 @@ def as_function(
         return answer
 
     def f(
-        x: Any, y: Any, a: Any, key: Any, index: Any = 0, mask: Any = None, extras: Any = None
+        x: Any,
+        y: Any,
+        a: Any,
+        key: Any,
+        index: Any = 0,
+        mask: Any = None,
+        extras: Any = None,
+        padding: Any = None,
     ) -> Outcome:
         x, y = jnp.asarray(x), jnp.asarray(y, jnp.int32)
         key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
@@ -99,12 +109,19 @@ def as_function(
             y=y,
             key=own,
             position=jnp.asarray(index),
-            a=metric.prepare(jnp.asarray(a)),
             mask=mask,
             extras=extras or {},
             features=tuple(jnp.shape(a)),
             channel_axis=model.sample_channel_axis(x.ndim),
         )
+        if padding is not None:
+            refuse_padding(type(metric).__name__, metric)
+            valid = ~jnp.asarray(fit_padding(jnp.asarray(padding, bool)[None], sample))[0]
+            sample = dataclasses.replace(sample, valid=valid)
+            check_padded("given", sample)
+            if mask is not None:
+                sample = dataclasses.replace(sample, mask=mask & sample.where)
+        sample = dataclasses.replace(sample, a=metric.prepare(jnp.asarray(a), sample.where))
         metric.fit(model, sample)
         for pert in asks_of(metric):
             missing = sorted(set(pert.host_extras()) - set(sample.extras))
@@ -150,15 +167,20 @@ def _ask_all(
         row = seen
         if draw is not None and not once:
             row = dataclasses.replace(seen, draw=draw[t])
-        query = pert.apply(row, plan, t)
+        query = ask_of(pert, row, plan, t)
         attribution = "attribution" in metric.asks
         answer = ask(asked, query.x, query.y, sample.key, output, attribution)
-        answer = dataclasses.replace(answer, attribution=metric.prepare(answer.attribution))
+        map_ = metric.prepare(answer.attribution, sample.where)
+        answer = dataclasses.replace(answer, attribution=map_)
         return metric.measure(sample, reference, query, answer)
 
     size = 1 if pert.changes_params else min(batch_size, n_steps)
     measured = jax.lax.map(step, jnp.arange(n_steps), batch_size=size if size > 1 else None)
-    return measured, jnp.arange(n_steps) < pert.count(seen, plan)
+    valid = jnp.arange(n_steps) < pert.count(seen, plan)
+    if sample.valid is not None:
+        done = valid.reshape(-1, *(1,) * (measured.ndim - 1))
+        measured = jnp.where(done, measured, jnp.nan)
+    return measured, valid
 
 
 def _draws(pert: Perturbation, sample: Sample) -> tuple[Perturbation, Any]:

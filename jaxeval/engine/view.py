@@ -6,11 +6,12 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation
-from ..types import Answer, Outcome, Sample
+from ..types import Answer, Outcome, Query, Sample
 
 
 class Withheld:
@@ -49,6 +50,18 @@ def view(sample: Sample, pert: Perturbation) -> Sample:
         k: v if k in reads else Withheld(f"sample.extras[{k!r}]", k) for k, v in extras.items()
     }
     return dataclasses.replace(sample, **seen)
+
+
+def ask(pert: Perturbation, seen: Sample, plan: Any, step: Any) -> Query:
+    """The query of one step, of what the perturbation sees of the sample.
+
+    Here padding is left as it is: no perturbation can touch it, but for those that change the
+    model and its input together.
+    """
+    query = pert.apply(seen, plan, step)
+    if seen.valid is None or pert.changes_params:
+        return query
+    return dataclasses.replace(query, x=jnp.where(seen.valid, query.x, seen.x))
 
 
 def view_reference(reference: Answer, pert: Perturbation) -> Any:

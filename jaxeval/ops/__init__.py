@@ -10,6 +10,7 @@ from .code_length import code_length as code_length
 from .correlate import cosine as cosine
 from .correlate import pearson as pearson
 from .correlate import spearman as spearman
+from .curve import append as append
 from .curve import area as area
 from .curve import information_curve as information_curve
 from .distance import l1 as l1
@@ -43,11 +44,13 @@ from .rank import ascending as ascending
 from .rank import average_ranks as average_ranks
 from .rank import descending as descending
 from .rank import places as places
+from .rank import portion as portion
 from .rank import smallest as smallest
 from .rank import sort as sort
 from .rank import top as top
 from .segment import patch_ids as patch_ids
 from .segment import segment_sum as segment_sum
+from .similarity import MARKED as MARKED
 from .similarity import SIMILARITIES as SIMILARITIES
 from .similarity import similarity as similarity
 from .ssim import ssim as ssim

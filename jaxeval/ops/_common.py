@@ -35,6 +35,18 @@ def largest(v: Array) -> Array:
     return jnp.max(jnp.abs(v), initial=0)
 
 
+def extremes(v: Array, where: Any = None) -> tuple[Array, Array]:
+    """(min v, max v), of the entries that `where` marks."""
+    if where is None:
+        return v.min(), v.max()
+    return jnp.where(where, v, jnp.inf).min(), jnp.where(where, v, -jnp.inf).max()
+
+
+def only(v: Array, where: Any = None) -> Array:
+    """v with 0 where `where` is False."""
+    return v if where is None else jnp.where(where, v, 0)
+
+
 def known(argument: str, given: Any, names: Sequence[str]) -> None:
     """Refuses a name that is not among `names`, with the nearest one that is."""
     if isinstance(given, str) and given in names:

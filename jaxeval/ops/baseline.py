@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Key, Real
+from jaxtyping import Bool, Key, Real
 from scipy.ndimage import gaussian_filter1d
 
-from ._common import as_float, known
+from ._common import as_float, extremes, known
 
 RANDOM_BASELINES = ("uniform", "gaussian")
 BASELINES = ("black", "white", "mean", "channel_mean", "zero", *RANDOM_BASELINES, "blur")
@@ -41,11 +41,22 @@ def _blur(x: Array, axis: int) -> Array:
     )
 
 
+def _box(x: Array, where: ArrayLike, axes: tuple[int, ...]) -> Array:
+    """x with the edges of the box around `where` repeated to the ends of the axes."""
+    where = jnp.broadcast_to(where, x.shape)
+    for axis in axes:
+        there = where.any(tuple(i for i in range(x.ndim) if i != axis))
+        first, last = there.argmax(), there.size - 1 - there[::-1].argmax()
+        x = jnp.take(x, jnp.clip(jnp.arange(there.size), first, last), axis)
+    return x
+
+
 def baseline(
     x: Real[ArrayLike, "*shape"],
     b: str | Real[ArrayLike, " ..."],
     channel_axis: int | None,
     key: Key[Array, ""] | None = None,
+    where: Bool[ArrayLike, " ..."] | None = None,
 ) -> Real[Array, " ..."]:
     """The replacement values for one input.
 
@@ -62,6 +73,8 @@ def baseline(
         or a number, or an array that broadcasts to x.
       channel_axis: the axis of x that holds channels, or None.
       key: a typed PRNG key, used by "uniform" and "gaussian" only.
+      where: the entries of x that count, bool that broadcasts to x; None: all. "blur" takes the
+        smallest box around them for the whole, and repeats its edges.
 
     Returns:
       Values that broadcast to x, of its dtype.
@@ -92,9 +105,12 @@ def baseline(
         draw = jax.random.uniform if b == "uniform" else jax.random.normal
         return draw(key, x.shape).astype(x.dtype)
     if b == "blur":
-        return functools.reduce(_blur, axes, as_float(x)).astype(x.dtype)
+        whole = as_float(x) if where is None else _box(as_float(x), where, axes)
+        return functools.reduce(_blur, axes, whole).astype(x.dtype)
     if b == "zero":
         return jnp.zeros((), x.dtype)
     if b == "channel_mean":
-        return x.mean(axes, keepdims=True).astype(x.dtype)
-    return {"black": x.min, "white": x.max, "mean": x.mean}[b]().astype(x.dtype)
+        return x.mean(axes, keepdims=True, where=where).astype(x.dtype)
+    if b == "mean":
+        return x.mean(where=where).astype(x.dtype)
+    return extremes(x, where)[b == "white"].astype(x.dtype)

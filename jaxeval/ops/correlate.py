@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 
-from ._common import as_float, largest, power_of_two
+from ._common import as_float, extremes, largest, only, power_of_two
 from .rank import average_ranks
 
 ROUNDING = 16
@@ -25,7 +25,11 @@ def _cosine(u: Array, v: Array, undefined: Array) -> Array:
     return jnp.where(undefined, jnp.nan, similarity)
 
 
-def pearson(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+def pearson(
+    u: Real[ArrayLike, "*shape"],
+    v: Real[ArrayLike, "*shape"],
+    where: Bool[ArrayLike, "*shape"] | None = None,
+) -> Float[Array, ""]:
     """Pearson correlation: the cosine of u - mean(u) and v - mean(v).
 
     The magnitude of the entries does not matter: drops of 1e-30 correlate as drops of 1 do.
@@ -33,6 +37,7 @@ def pearson(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float
     Args:
       u: an array of any shape.
       v: an array of the same shape.
+      where: the entries that count, of the same shape; None: all.
 
     Returns:
       The correlation [], in [-1, 1]. NaN where u or v is constant (its entries equal but for what
@@ -41,28 +46,35 @@ def pearson(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float
     >>> print(pearson(jnp.array([1.0, 2.0, 3.0]), jnp.array([2e-30, 4e-30, 6e-30])))
     1.0
     """
-    u, v = jnp.ravel(as_float(u)), jnp.ravel(as_float(v))
+    marks = None if where is None else jnp.ravel(jnp.asarray(where))
+    u, v = only(jnp.ravel(as_float(u)), marks), only(jnp.ravel(as_float(v)), marks)
 
     def constant(w: Array) -> Array:
-        return w.max() - w.min() <= ROUNDING * jnp.finfo(w.dtype).eps * largest(w)
+        low, high = extremes(w, marks)
+        return high - low <= ROUNDING * jnp.finfo(w.dtype).eps * largest(w)
 
     undefined = constant(u) | constant(v)
 
     def centred(w: Array) -> Array:
         w = _rescaled(w)
         # Twice, because the first mean is rounded, and what it leaves may be all there is.
-        w = _rescaled(w - w.mean())
-        return w - w.mean()
+        w = _rescaled(only(w - w.mean(where=marks), marks))
+        return only(w - w.mean(where=marks), marks)
 
     return _cosine(centred(u), centred(v), undefined)
 
 
-def spearman(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+def spearman(
+    u: Real[ArrayLike, "*shape"],
+    v: Real[ArrayLike, "*shape"],
+    where: Bool[ArrayLike, "*shape"] | None = None,
+) -> Float[Array, ""]:
     """Spearman rank correlation: Pearson correlation of average ranks (ties share a rank).
 
     Args:
       u: an array of any shape.
       v: an array of the same shape.
+      where: the entries that count, of the same shape; None: all.
 
     Returns:
       The correlation [], in [-1, 1]. NaN where u or v is constant or holds NaN.
@@ -70,7 +82,8 @@ def spearman(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Floa
     >>> print(spearman(jnp.array([1.0, 2.0, 9.0]), jnp.array([3.0, 2.0, 1.0])))
     -1.0
     """
-    return pearson(average_ranks(u), average_ranks(v))
+    marks = None if where is None else jnp.ravel(jnp.asarray(where))
+    return pearson(average_ranks(u, marks), average_ranks(v, marks), marks)
 
 
 def cosine(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:

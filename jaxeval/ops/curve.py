@@ -5,24 +5,59 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 
 from ._common import as_float
 
 
-def area(curve: Real[ArrayLike, " S"]) -> Float[Array, ""]:
+def append(
+    curve: Real[ArrayLike, " S"],
+    value: Real[ArrayLike, ""],
+    where: Bool[ArrayLike, " S"] | None = None,
+) -> tuple[Float[Array, " S+1"], Bool[Array, " S+1"] | None]:
+    """A curve with one more point after its last.
+
+    Args:
+      curve: points [S].
+      value: the next.
+      where: which points are there, the first so many; None: all.
+
+    Returns:
+      (the curve [S + 1], which of its points are there, or None).
+
+    >>> append(jnp.array([1.0, jnp.nan]), 2.0, jnp.array([True, False]))[0].tolist()
+    [1.0, 2.0, nan]
+    """
+    curve = as_float(curve)
+    if where is None:
+        return jnp.append(curve, value), None
+    where = jnp.append(where, False)
+    here = jnp.arange(where.size) == where.sum()
+    return jnp.where(here, value, jnp.append(curve, jnp.nan)), where | here
+
+
+def area(
+    curve: Real[ArrayLike, " S"], where: Bool[ArrayLike, " S"] | None = None
+) -> Float[Array, ""]:
     """The trapezoid area under S >= 1 points spread evenly on [0, 1].
 
     Args:
       curve: the points [S].
+      where: which points are there, the first so many; None: all.
 
     Returns:
-      The area []; one point is its own area.
+      The area []; one point is its own area. NaN of none.
 
     >>> print(area(jnp.array([1.0, 0.5, 0.0])))
     0.5
     """
     curve = as_float(curve)
+    if where is not None:
+        where = jnp.asarray(where)
+        n, curve = where.sum(), jnp.where(where, curve, 0)
+        total = jnp.where(where[1:], (curve[1:] + curve[:-1]) / 2, 0).sum()
+        total = jnp.where(n > 1, total / jnp.maximum(n - 1, 1), curve[0])
+        return jnp.where(n > 0, total, jnp.nan)
     return curve[0] if curve.size == 1 else jnp.mean((curve[1:] + curve[:-1]) / 2)
 
 

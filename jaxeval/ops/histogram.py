@@ -9,21 +9,24 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float, Int32, Integer, Real
+from jaxtyping import Bool, Float, Int32, Integer, Real
 
-from ._common import as_float, known
+from ._common import as_float, extremes, known, only
 
 BIN_RULES = ("freedman_diaconis", "scott", "sqrt", "sturges", "rice")
 FEWEST_BINS, MOST_BINS = 10, 200
 """What the number of bins by a rule is cut to: it is 1 or infinite for a map of mostly zeros."""
 
 
-def n_bins(v: Real[ArrayLike, "*shape"], rule: str) -> Int32[Array, ""]:
+def n_bins(
+    v: Real[ArrayLike, "*shape"], rule: str, where: Bool[ArrayLike, "*shape"] | None = None
+) -> Int32[Array, ""]:
     """The number of bins for the values of v by a rule, rounded up, then cut to 10..200.
 
     With F values of range R, standard deviation s and interquartile range Q: R F^(1/3) / (2 Q)
     for "freedman_diaconis", R F^(1/3) / ((24 sqrt(pi))^(1/3) s) for "scott", sqrt(F) for "sqrt",
     log2(F) + 1 for "sturges", 2 F^(1/3) for "rice": the numbers of `numpy.histogram_bin_edges`.
+    Of the values that `where` marks, where it is given.
 
     Returns:
       The number []; 200 where Q or s is 0.
@@ -36,10 +39,17 @@ def n_bins(v: Real[ArrayLike, "*shape"], rule: str) -> Int32[Array, ""]:
     """
     known("rule", rule, BIN_RULES)
     v = as_float(v).ravel()
-    size, third = v.size, v.size ** (1 / 3)
+    marks = None if where is None else jnp.ravel(jnp.asarray(where))
+    size = v.size if marks is None else marks.sum()
+    third = size ** (1 / 3)
+    quartiles = jnp.array([75, 25])
     rules: dict[str, Callable[[], Any]] = {
-        "freedman_diaconis": lambda: 2 * jnp.subtract(*jnp.percentile(v, jnp.array([75, 25]))),
-        "scott": lambda: (24 * jnp.pi**0.5) ** (1 / 3) * v.std(),
+        "freedman_diaconis": lambda: (
+            2 * jnp.subtract(*jnp.percentile(v, quartiles))
+            if marks is None
+            else 2 * jnp.subtract(*jnp.nanpercentile(jnp.where(marks, v, jnp.nan), quartiles))
+        ),
+        "scott": lambda: (24 * jnp.pi**0.5) ** (1 / 3) * v.std(where=marks),
         "sqrt": lambda: size**0.5,
         "sturges": lambda: jnp.log2(size) + 1,
         "rice": lambda: 2 * third,
@@ -47,14 +57,18 @@ def n_bins(v: Real[ArrayLike, "*shape"], rule: str) -> Int32[Array, ""]:
     n = rules[rule]()
     if rule in ("freedman_diaconis", "scott"):
         width = n / third
-        n = jnp.where(width > 0, (v.max() - v.min()) / jnp.where(width > 0, width, 1), MOST_BINS)
+        low, high = extremes(v, marks)
+        n = jnp.where(width > 0, (high - low) / jnp.where(width > 0, width, 1), MOST_BINS)
     # Rounding must not make one bin more of a whole number.
     up = jnp.ceil(jnp.asarray(n, v.dtype) * (1 - 1e-6))
     return jnp.clip(up, FEWEST_BINS, MOST_BINS).astype(jnp.int32)
 
 
 def histogram(
-    v: Real[ArrayLike, "*shape"], n: Integer[ArrayLike, ""], most: int
+    v: Real[ArrayLike, "*shape"],
+    n: Integer[ArrayLike, ""],
+    most: int,
+    where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, " {most}"]:
     """How many values of v lie in each of n bins of equal width from min v to max v.
 
@@ -63,6 +77,7 @@ def histogram(
     Args:
       v: a map of any shape.
       n: the number of bins, at most `most`; it may be traced.
+      where: the values that count, of v's shape; None: all.
 
     Returns:
       The counts [most], 0 beyond n.
@@ -71,10 +86,12 @@ def histogram(
     [2.0, 1.0, 0.0]
     """
     v = as_float(v).ravel()
-    low, span = v.min(), v.max() - v.min()
+    marks = None if where is None else jnp.ravel(jnp.asarray(where))
+    low, high = extremes(v, marks)
+    span = high - low
     scaled = (v - low) / jnp.where(span > 0, span, 1)
     at = jnp.clip((scaled * n).astype(jnp.int32), 0, n - 1)
-    return jax.ops.segment_sum(jnp.ones_like(v), at, most)
+    return jax.ops.segment_sum(only(jnp.ones_like(v), marks), at, most)
 
 
 def entropy(counts: Real[ArrayLike, " n"]) -> Float[Array, ""]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 
-from ._common import as_float, known, largest
+from ._common import as_float, extremes, known, largest, only
 from .norm import norm
 
 NORMALISE = ("max", "negative", "second_moment")
@@ -20,7 +20,10 @@ def _over(a: Array, size: Array) -> Array:
 
 
 def prepare(
-    a: Real[ArrayLike, "*shape"], normalise: str | None, absolute: bool
+    a: Real[ArrayLike, "*shape"],
+    normalise: str | None,
+    absolute: bool,
+    where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, "*shape"]:
     """Normalises a map, then takes absolute values.
 
@@ -29,6 +32,7 @@ def prepare(
       normalise: "max" divides by max |a|; "negative" divides positive entries by max a and
         negative ones by |min a|; "second_moment" divides by sqrt(mean(a^2)); None does nothing.
       absolute: whether to return |a| in the end.
+      where: the features, of the map's shape; None: all. The rest is padding, 0 from the start.
 
     Returns:
       The prepared map [...]. A map of zeros stays one. NaN where a is NaN.
@@ -39,7 +43,7 @@ def prepare(
     >>> prepare(jnp.array([1.0, -4.0]), "max", absolute=True).tolist()
     [0.25, 1.0]
     """
-    a = as_float(a)
+    a = only(as_float(a), where)
     if normalise is not None:
         known("normalise", normalise, NORMALISE)
     if normalise == "max":
@@ -47,15 +51,18 @@ def prepare(
     elif normalise == "negative":
         a = jnp.where(a > 0, _over(a, a.max()), _over(a, -a.min()))
     elif normalise == "second_moment":
-        a = _over(a, norm(a) / jnp.sqrt(a.size))
+        a = _over(a, norm(a) / jnp.sqrt(a.size if where is None else jnp.sum(where)))
     return jnp.abs(a) if absolute else a
 
 
-def unit_range(a: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+def unit_range(
+    a: Real[ArrayLike, "*shape"], where: Bool[ArrayLike, "*shape"] | None = None
+) -> Float[Array, "*shape"]:
     """(a - min a) / (max a - min a): the map scaled to [0, 1].
 
     Args:
       a: the map [...] of one sample.
+      where: the entries that count, of the same shape; None: all. The others become 0.
 
     Returns:
       The scaled map [...]. A constant map becomes 0.
@@ -64,5 +71,5 @@ def unit_range(a: Real[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     [0.0, 0.25, 1.0]
     """
     a = as_float(a)
-    low = a.min()
-    return _over(a - low, a.max() - low)
+    low, high = extremes(a, where)
+    return only(_over(a - low, high - low), where)

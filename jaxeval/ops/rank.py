@@ -135,13 +135,17 @@ def top(v: Real[ArrayLike, "*shape"], k: Integer[ArrayLike, ""]) -> Bool[Array, 
     return (places(descending(v)) < k).reshape(jnp.shape(v))
 
 
-def average_ranks(v: Real[ArrayLike, " ..."]) -> Float[Array, " F"]:
+def average_ranks(
+    v: Real[ArrayLike, " ..."], where: Bool[ArrayLike, " F"] | None = None
+) -> Float[Array, " F"]:
     """Ranks 1..F from the smallest entry up, equal entries sharing the mean of their ranks.
 
     As scipy.stats.rankdata. Piecewise constant, so its gradient is 0.
 
     Args:
       v: an array with F entries, of any shape.
+      where: the entries of the flattened array that are ranked, among themselves; None: all. The
+        others have larger ranks.
 
     Returns:
       The ranks [F] of the flattened array. All NaN if v holds NaN.
@@ -150,6 +154,7 @@ def average_ranks(v: Real[ArrayLike, " ..."]) -> Float[Array, " F"]:
     [1.5, 3.0, 1.5]
     """
     v = jnp.ravel(jnp.asarray(v))
+    v = v if where is None else jnp.where(where, v, jnp.inf)
     keys = v if v.dtype.itemsize > 4 else _sortable(v)
     run = jnp.sort(keys)
     at = jnp.arange(v.size, dtype=jnp.int32)
@@ -158,6 +163,34 @@ def average_ranks(v: Real[ArrayLike, " ..."]) -> Float[Array, " F"]:
     first = jnp.searchsorted(run, keys)
     ranks = 1 + (first + last[first]) / 2
     return jnp.where(jnp.isnan(v).any(), jnp.nan, ranks)
+
+
+def portion(
+    n: Integer[ArrayLike, ""],
+    s: Integer[ArrayLike, ""],
+    total: Integer[ArrayLike, ""],
+    most: int,
+) -> Integer[Array, ""]:
+    """floor(n s / total) of traced int32 numbers, although n s may have more digits.
+
+    Args:
+      n: a number of things.
+      s: a number from 0 to `total`.
+      total: into how many parts they go, 1 to `most`.
+      most: static.
+
+    >>> print(portion(150_528, 150_527, 150_528, 150_528))
+    150527
+    """
+    n, s, total = jnp.asarray(n), jnp.asarray(s), jnp.asarray(total)
+    whole, rest = n // total * s, n % total
+    if most**2 < 2**31:
+        return whole + rest * s // total
+    part, over = jnp.zeros_like(s), jnp.zeros_like(s)
+    for bit in reversed(range(int(most).bit_length())):  # long multiplication and division
+        over = 2 * over + ((s >> bit) & 1) * rest
+        part, over = 2 * part + over // total, over % total
+    return whole + part
 
 
 def smallest(keys: UInt32[Array, " F"], n: Integer[ArrayLike, ""]) -> Bool[Array, " F"]:

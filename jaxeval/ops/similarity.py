@@ -7,14 +7,16 @@ from collections.abc import Callable
 import jax.numpy as jnp  # noqa: F401  (of the example)
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 
 from ._common import known
 from .correlate import pearson, spearman
 from .normalise import unit_range
 from .ssim import ssim
 
-SIMILARITIES = ("spearman", "pearson", "ssim")
+MARKED = ("spearman", "pearson")
+"""Those that can leave entries out."""
+SIMILARITIES = (*MARKED, "ssim")
 
 
 def similarity(
@@ -23,6 +25,7 @@ def similarity(
     kind: str | Callable,
     *,
     channel_axis: int | None = None,
+    where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, ""]:
     """How alike two maps are.
 
@@ -31,19 +34,23 @@ def similarity(
       kind: "spearman" or "pearson" over all entries; "ssim", `ssim` of the maps each scaled to
         [0, 1]; or a function ``(u, v) -> scalar``.
       channel_axis: of maps with channels, for "ssim".
+      where: the entries that count, of the same shape, for the kinds in `MARKED`; None: all.
 
     Returns:
       The similarity []; NaN where that kind is undefined.
 
     Raises:
-      ValueError: for an unknown name.
+      ValueError: for an unknown name, and for `where` with a kind that cannot leave entries out.
 
     >>> print(similarity(jnp.array([1.0, 2.0]), jnp.array([0.0, 9.0]), "spearman"))
     1.0
     """
+    if not callable(kind):
+        known("similarity", kind, SIMILARITIES)
+    if where is not None and kind not in MARKED:
+        raise ValueError(f"similarity {kind!r} cannot leave entries out: use one of {MARKED}")
     if callable(kind):
         return kind(u, v)
-    known("similarity", kind, SIMILARITIES)
     if kind == "ssim":
         return ssim(unit_range(u), unit_range(v), channel_axis=channel_axis)
-    return (spearman if kind == "spearman" else pearson)(u, v)
+    return (spearman if kind == "spearman" else pearson)(u, v, where)

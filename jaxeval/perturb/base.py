@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
@@ -26,10 +27,14 @@ class Perturbation:
         share the answers to a question that does not read the attribution.
       changes_params: it changes the model's parameters (see `params`), or the model as a whole
         (see `model`), beside or instead of the input.
+      takes_padding: whether it leaves out padding where samples have some. The engine puts the
+        clean x back there in every query (but where `changes_params`), so this is about which
+        features are chosen, and how many.
     """
 
     reads: ClassVar[Any] = frozenset()
     changes_params: ClassVar[bool] = False
+    takes_padding: ClassVar[bool] = False
 
     def host_extras(self) -> dict[str, HostExtra]:
         """Extras that are computed on the host, once per image, unless the caller gives them.
@@ -49,6 +54,10 @@ class Perturbation:
     def n_steps(self, sample: Sample) -> int:
         """How many queries, from shapes and static fields alone."""
         raise NotImplementedError(f"{type(self).__name__}.n_steps")
+
+    def fewest(self, sample: Sample) -> int:
+        """How many features every sample must have, once bound."""
+        return 1
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
         """What all steps of this sample share: a pytree kept on the device."""
@@ -144,19 +153,46 @@ def step_key(sample: Sample, step: Any) -> Any:
     return jax.random.fold_in(jax.random.fold_in(sample.key, 0), step)
 
 
+def places(sample: Sample, order: str) -> Any:
+    """The place [F] of each feature in the order of `a`, "morf" or "lerf"; padding comes last."""
+    if order == "morf":
+        return ops.places(ops.descending(sample.filled(-jnp.inf)))
+    return ops.places(ops.ascending(sample.filled(jnp.inf)))
+
+
+def behind(keys: Any, where: Any) -> Any:
+    """Random keys (uint32), of which those that `where` does not mark are larger than the rest."""
+    last = jnp.uint32(2**32 - 1)
+    return jnp.where(where, jnp.minimum(keys, last - 1), last)
+
+
+def counts(sample: Sample) -> Any:
+    """For `bind`: the number of features, or each that a sample with padding may have, 0..F."""
+    return np.arange(sample.n_features + 1) if sample.valid is not None else sample.n_features
+
+
+def of_count(sample: Sample, v: Any) -> Any:
+    """What was made of `counts`, for this sample."""
+    return v if sample.valid is None else jnp.asarray(v)[sample.n_valid]
+
+
+def one_baseline(sample: Sample, baseline: Any, key: Any = None) -> Any:
+    """A baseline of x without its padding; `key` for a random one."""
+    return ops.baseline(sample.x, baseline, sample.channel_axis, key, sample.valid)
+
+
 def plan_baseline(sample: Sample, baseline: Any) -> Any:
     """What of a baseline all steps share: nothing where it is drawn anew in each."""
     if isinstance(baseline, str) and baseline in ops.RANDOM_BASELINES:
         return None
-    return ops.baseline(sample.x, baseline, sample.channel_axis, None)
+    return one_baseline(sample, baseline)
 
 
 def step_baseline(sample: Sample, baseline: Any, planned: Any, step: Any) -> Any:
     """The baseline of one step: the planned one, or a fresh draw."""
     if planned is not None:
         return planned
-    key = jax.random.fold_in(step_key(sample, step), 1)
-    return ops.baseline(sample.x, baseline, sample.channel_axis, key)
+    return one_baseline(sample, baseline, jax.random.fold_in(step_key(sample, step), 1))
 
 
 def check_baseline(baseline: Any, sample: Sample) -> None:

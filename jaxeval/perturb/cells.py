@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,15 @@ import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import RandomPerturbation, check_baseline, plan_baseline, step_baseline, step_key
-from .region import over_space, spatial_shape
+from .base import (
+    RandomPerturbation,
+    behind,
+    check_baseline,
+    plan_baseline,
+    step_baseline,
+    step_key,
+)
+from .region import over_space, spatial_shape, valid_places
 
 
 @pytree
@@ -22,8 +29,11 @@ class RandomCells(RandomPerturbation):
     The grid has `grid_size` cells along each spatial axis (at most its length), of about equal
     size; a set holds the `share` of all cells, rounded, at least one. `aux` is what is gone,
     bool [space], with an axis for the channels where x has one. `draws`: the cells, indices
-    [S, n] or [N, S, n] in row-major order, -1 for none.
+    [S, n] or [N, S, n] in row-major order, -1 for none. Of a sample with padding the grid is laid
+    over the smallest box around its own places, and cells of padding alone are not chosen.
     """
+
+    takes_padding: ClassVar[bool] = True
 
     n_runs: int = static(200)
     grid_size: int = static(9)
@@ -35,15 +45,30 @@ class RandomCells(RandomPerturbation):
         check_baseline(self.baseline, sample)
         if self.size is not None:
             return self
-        size = np.floor(float(self.share) * self.n_cells(sample) + 0.5)
-        return dataclasses.replace(self, share=0.0, size=np.int32(max(size, 1)))
+        n = self.n_cells(sample)
+        n = n if sample.valid is None else np.arange(n + 1)
+        size = np.floor(float(self.share) * n + 0.5)
+        return dataclasses.replace(self, share=0.0, size=np.maximum(size, 1).astype(np.int32))
 
-    def cells(self, sample: Sample) -> np.ndarray:
-        """The cell of every place of the input, [space]."""
-        shape = spatial_shape(sample)
-        grid = [min(self.grid_size, n) for n in shape]
-        at = [np.arange(n) * g // n for n, g in zip(shape, grid, strict=True)]
-        return np.ravel_multi_index(np.meshgrid(*at, indexing="ij"), grid).astype(np.int32)
+    def cells(self, sample: Sample) -> tuple[Any, Any, Any]:
+        """(the cell of every place of the input [space], which can be chosen, how many are)."""
+        shape, n = spatial_shape(sample), self.n_cells(sample)
+        if sample.valid is None:
+            grid = [min(self.grid_size, k) for k in shape]
+            at = [np.arange(k) * g // k for k, g in zip(shape, grid, strict=True)]
+            ids = np.ravel_multi_index(np.meshgrid(*at, indexing="ij"), grid).astype(np.int32)
+            return ids, None, self.size
+        valid, ids = valid_places(sample), jnp.zeros(shape, jnp.int32)
+        for axis, k in enumerate(shape):
+            others = tuple(i for i in range(len(shape)) if i != axis)
+            there = valid.any(others)
+            first, end = there.argmax(), k - there[::-1].argmax()
+            long = end - first
+            grid = jnp.minimum(self.grid_size, long)
+            at = jnp.clip((jnp.arange(k) - first) * grid // long, 0, grid - 1)
+            ids = ids * grid + jnp.expand_dims(at, others)
+        some = ops.segment_sum(valid.astype(jnp.int32), ids, n) > 0
+        return ids, some, jnp.asarray(self.size)[some.sum()]
 
     def n_cells(self, sample: Sample) -> int:
         return int(np.prod([min(self.grid_size, n) for n in spatial_shape(sample)]))
@@ -61,13 +86,15 @@ class RandomCells(RandomPerturbation):
         return plan_baseline(sample, self.baseline)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        n = self.n_cells(sample)
+        n, (ids, some, size) = self.n_cells(sample), self.cells(sample)
         if sample.draw is not None:
             at = jnp.where(sample.draw < 0, n, sample.draw)  # beyond the cells: dropped
             chosen = jnp.zeros(n, bool).at[at].set(True, mode="drop")
         else:
             bits = jax.random.bits(step_key(sample, step), (n,), jnp.uint32)
-            chosen = ops.smallest(bits, self.size)
-        gone = over_space(sample, chosen[self.cells(sample)])
+            if some is not None:
+                bits = behind(bits, some)
+            chosen = ops.smallest(bits, size)
+        gone = over_space(sample, chosen[ids])
         there = step_baseline(sample, self.baseline, plan, step)
         return Query(x=jnp.where(gone, there, sample.x), y=sample.y, aux=gone)

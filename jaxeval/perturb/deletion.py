@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import check, ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import RandomPerturbation, check_baseline
+from .base import RandomPerturbation, check_baseline, one_baseline, places
 
 ORDERS = ("morf", "lerf", "random")
 
@@ -25,10 +25,12 @@ class RankedDeletion(RandomPerturbation):
     order (blind to `a`; `draws=` gives the order, [F] or [N, F] feature indices).
     With `insert` step s = 0..S-1 starts from the baseline and puts the first k_s features of x
     back.
-    The clean x itself is never a step. A random baseline is drawn once per sample.
+    The clean x itself is never a step. A random baseline is drawn once per sample. Of a sample
+    with padding F is the number of its own features, and so S may be smaller.
     """
 
     draws_per: ClassVar[str] = "sample"
+    takes_padding: ClassVar[bool] = True
 
     order: str = static("morf")
     steps: int | None = static(32)
@@ -43,7 +45,7 @@ class RankedDeletion(RandomPerturbation):
     def bind(self, model: Any, sample: Sample) -> RankedDeletion:
         check_baseline(self.baseline, sample)
         n, m = sample.n_features, self.features_in_step
-        if m and n % m:
+        if m and (n % m or sample.valid is not None):
             return self
         # Two ways to say one thing are one question.
         steps = n // m if m else min(self.steps or n, n)
@@ -54,6 +56,20 @@ class RankedDeletion(RandomPerturbation):
         n, m = sample.n_features, self.features_in_step
         s = np.arange((-(-n // m) if m else min(self.steps or n, n)) + 1)
         return np.minimum(m * s, n) if m else n * s // s[-1]
+
+    def own_steps(self, sample: Sample) -> Any:
+        """S, of the features that are no padding."""
+        n, m = sample.n_valid, self.features_in_step
+        return -(-n // m) if m else jnp.minimum(self.steps or n, n)
+
+    def size(self, sample: Sample, s: Any) -> Any:
+        """k_s of this sample."""
+        if sample.valid is None:
+            return jnp.asarray(self.sizes(sample), jnp.int32)[s]
+        n, m = sample.n_valid, self.features_in_step
+        if m:
+            return jnp.minimum(m * s, n)
+        return ops.portion(n, s, self.own_steps(sample), self.n_steps(sample))
 
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
         return (sample.n_features,)
@@ -80,17 +96,24 @@ class RankedDeletion(RandomPerturbation):
             order = sample.draw
             if order is None:
                 order = jax.random.permutation(sample.key, sample.n_features)
+            place = ops.places(order)
+            if sample.valid is not None:
+                behind = jnp.where(sample.where.ravel(), place, sample.n_features)
+                place = ops.places(ops.ascending(behind))
         else:
-            order = (ops.descending if self.order == "morf" else ops.ascending)(sample.a)
-        b = ops.baseline(
-            sample.x, self.baseline, sample.channel_axis, jax.random.fold_in(sample.key, 2)
-        )
-        return {"place": ops.places(order), "baseline": b}
+            place = places(sample, self.order)
+        b = one_baseline(sample, self.baseline, jax.random.fold_in(sample.key, 2))
+        return {"place": place, "baseline": b}
+
+    def count(self, sample: Sample, plan: Any) -> Any:
+        return self.n_steps(sample) if sample.valid is None else self.own_steps(sample)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        k = jnp.asarray(self.sizes(sample), jnp.int32)
         place = plan["place"]
-        gone = place >= k[step] if self.insert else place < k[step + 1]
+        if self.insert:
+            gone = place >= self.size(sample, step)
+        else:
+            gone = place < self.size(sample, step + 1)
         return Query(x=sample.replace_features(gone, plan["baseline"]), y=sample.y)
 
 

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
 from .base import (
     RandomPerturbation,
     check_baseline,
+    places,
     plan_baseline,
     step_baseline,
 )
@@ -28,6 +28,7 @@ class RankedGroups(RandomPerturbation):
     """
 
     reads: ClassVar[Any] = frozenset({"a"})
+    takes_padding: ClassVar[bool] = True
 
     order: str = static("morf")
     features_in_step: int = static(1)
@@ -50,8 +51,11 @@ class RankedGroups(RandomPerturbation):
         return -(-sample.n_features // self.features_in_step) * self.n_samples
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
-        order = (ops.descending if self.order == "morf" else ops.ascending)(sample.a)
-        return {"place": ops.places(order), "baseline": plan_baseline(sample, self.baseline)}
+        place = places(sample, self.order)
+        return {"place": place, "baseline": plan_baseline(sample, self.baseline)}
+
+    def count(self, sample: Sample, plan: Any) -> Any:
+        return -(-sample.n_valid // self.features_in_step) * self.n_samples
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         first = step // self.n_samples * self.features_in_step

@@ -144,6 +144,7 @@ class RandomiseLayers(Perturbation):
     """
 
     changes_params: ClassVar[bool] = True
+    takes_padding: ClassVar[bool] = True
 
     order: str = static("top_down")
     randomise: str = static("normal")

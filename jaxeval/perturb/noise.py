@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from .. import check, ops
+from .. import check
 from ..types import Answer, Query, Sample, pytree, static
-from .base import RandomPerturbation, step_key
+from .base import RandomPerturbation, counts, of_count, places, step_key
 
 KINDS = ("uniform", "gaussian")
 
@@ -30,6 +30,8 @@ class Noise(RandomPerturbation):
     >>> noise = je.Noise(kind="uniform", scale=0.1, n_samples=50)
     >>> metrics = [je.MaxSensitivity(noise=noise), je.LocalLipschitz(noise=noise)]
     """
+
+    takes_padding: ClassVar[bool] = True
 
     kind: str = static("uniform")
     scale: Any = 0.2
@@ -74,6 +76,7 @@ class RankedNoise(RandomPerturbation):
     """
 
     reads: ClassVar[Any] = frozenset({"a"})
+    takes_padding: ClassVar[bool] = True
 
     top: bool = static(True)
     share: Any = 0.25
@@ -85,8 +88,8 @@ class RankedNoise(RandomPerturbation):
         if self.size is not None:
             return self
         # 0.2 of 10 is 2, whatever its rounding in binary.
-        size = np.ceil(float(self.share) * sample.n_features - 1e-4)
-        return dataclasses.replace(self, share=0.0, size=np.int32(max(size, 1)))
+        size = np.ceil(float(self.share) * counts(sample) - 1e-4)
+        return dataclasses.replace(self, share=0.0, size=np.maximum(size, 1).astype(np.int32))
 
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
         return tuple(sample.x.shape)
@@ -95,8 +98,8 @@ class RankedNoise(RandomPerturbation):
         return self.n_samples
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
-        place = ops.places(ops.descending(sample.a))
-        return place < self.size if self.top else place >= self.size
+        place, size = places(sample, "morf"), of_count(sample, self.size)
+        return place < size if self.top else place >= size
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         x, noise = sample.x, sample.draw

@@ -36,6 +36,7 @@ class Offset(Perturbation):
     """
 
     changes_params: ClassVar[bool] = True
+    takes_padding: ClassVar[bool] = True
 
     shift: Any = -1.0
 

@@ -23,6 +23,7 @@ class OtherClass(RandomPerturbation):
 
     reads: ClassVar[Any] = frozenset({"output"})
     draws_per: ClassVar[str] = "sample"
+    takes_padding: ClassVar[bool] = True
 
     choose: str = static("random")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import HostExtra, Perturbation, check_baseline
+from .base import HostExtra, Perturbation, check_baseline, one_baseline
 from .region import over_space, spatial_shape
 
 
@@ -91,7 +91,7 @@ class RankedSegments(Perturbation):
         means = ops.segment_sum(a, ids, n) / jnp.maximum(sizes, 1)
         order = ops.descending(jnp.where(sizes > 0, means, -jnp.inf))
         key = jax.random.fold_in(sample.key, 2)
-        b = ops.baseline(sample.x, self.baseline, sample.channel_axis, key)
+        b = one_baseline(sample, self.baseline, key)
         return {"place": ops.places(order), "count": (sizes > 0).sum(), "baseline": b}
 
     def ids(self, sample: Sample) -> Any:

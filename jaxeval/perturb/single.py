@@ -20,11 +20,14 @@ from .base import (
 class SingleFeature(RandomPerturbation):
     """Step s replaces feature floor(s / n_samples), every feature `n_samples` times.
 
+    Padding does not count among them.
+
     `draws`: the replacing values, [F n_samples] or [N, F n_samples], the same for all channels
     of a pixel.
     """
 
     reads: ClassVar[Any] = frozenset({"features"})
+    takes_padding: ClassVar[bool] = True
 
     n_samples: int = static(1)
     baseline: Any = "uniform"
@@ -47,8 +50,11 @@ class SingleFeature(RandomPerturbation):
     def plan(self, sample: Sample, reference: Answer) -> Any:
         return plan_baseline(sample, self.baseline)
 
+    def count(self, sample: Sample, plan: Any) -> Any:
+        return sample.n_valid * self.n_samples
+
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        gone = jnp.arange(sample.n_features) == step // self.n_samples
+        gone = sample.at_features(jnp.arange(sample.n_features)) == step // self.n_samples
         there = sample.draw
         if there is None:
             there = step_baseline(sample, self.baseline, plan, step)
@@ -58,6 +64,8 @@ class SingleFeature(RandomPerturbation):
 @pytree
 class Blank(Perturbation):
     """One step: the baseline itself. A random baseline is drawn once."""
+
+    takes_padding: ClassVar[bool] = True
 
     baseline: Any = "black"
 

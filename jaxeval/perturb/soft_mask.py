@@ -14,10 +14,11 @@ class SoftMask(Perturbation):
     """One step: x times its map, scaled per sample to [0, 1] by its smallest and largest entry."""
 
     reads: ClassVar[Any] = frozenset({"a"})
+    takes_padding: ClassVar[bool] = True
 
     def n_steps(self, sample: Sample) -> int:
         return 1
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        shown = sample.to_input(ops.unit_range(sample.a)).astype(sample.x.dtype)
+        shown = sample.to_input(ops.unit_range(sample.a, sample.where)).astype(sample.x.dtype)
         return Query(x=sample.x * shown, y=sample.y)

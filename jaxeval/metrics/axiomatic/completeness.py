@@ -49,6 +49,7 @@ class Completeness(Metric):
     family = "axiomatic"
     direction = DirectionBy("satisfied", "lower", **{"True": "higher"})
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Sundararajan et al. 2017, Axiomatic attribution for deep networks, ICML"
 
     normalise: str | None = static(None)

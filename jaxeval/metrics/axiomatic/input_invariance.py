@@ -49,6 +49,7 @@ class InputInvariance(Metric):
     family = "axiomatic"
     direction = DirectionBy("satisfied", "lower", **{"True": "higher"})
     asks = frozenset({"attribution"})
+    takes_padding = True
     reference = "Kindermans et al. 2017, The (un)reliability of saliency methods"
 
     shift: Any = -1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -14,7 +14,10 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def non_sensitivity(
-    a: Float[Array, "*features"], changes: Float[Array, " F"], eps: Any = 1e-5
+    a: Float[Array, "*features"],
+    changes: Float[Array, " F"],
+    eps: Any = 1e-5,
+    where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
     """The share of features where |a_i| < eps and changes_i < eps disagree.
 
@@ -22,7 +25,8 @@ def non_sensitivity(
     >>> float(non_sensitivity(jnp.array([0.0, 1.0]), jnp.array([1.0, 1.0])))
     0.5
     """
-    return ((jnp.abs(a).ravel() < eps) != (changes < eps)).mean()
+    differ = (jnp.abs(a) < eps) != (changes < eps).reshape(a.shape)
+    return differ.mean(where=where)
 
 
 @pytree
@@ -47,6 +51,7 @@ class NonSensitivity(Metric):
     family = "axiomatic"
     direction = "lower"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Nguyen and Martinez 2020, On quantitative aspects of model interpretability"
 
     absolute: bool = static(True)
@@ -68,5 +73,5 @@ class NonSensitivity(Metric):
         return jnp.abs(self.drop(reference, answer, sample.y))
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        changes = measured.reshape(-1, self.n_samples).max(1)
-        return Outcome(score=non_sensitivity(sample.a, changes, self.eps))
+        changes = sample.at_features(measured.reshape(-1, self.n_samples).max(1))
+        return Outcome(score=non_sensitivity(sample.a, changes, self.eps, sample.where))

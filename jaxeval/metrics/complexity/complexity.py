@@ -39,6 +39,7 @@ class Complexity(Metric):
 
     family = "complexity"
     direction = "lower"
+    takes_padding = True
     reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:

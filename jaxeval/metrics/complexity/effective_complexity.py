@@ -38,6 +38,7 @@ class EffectiveComplexity(Metric):
 
     family = "complexity"
     direction = "lower"
+    takes_padding = True
     reference = "Nguyen and Martinez 2020, On quantitative aspects of model interpretability"
 
     eps: Any = 1e-5

@@ -47,16 +47,18 @@ class ADCC(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output", "attribution"})
+    takes_padding = True
     reference = "Poppi et al. 2021, Revisiting the evaluation of class activation mapping, CVPRW"
 
     def questions(self) -> SoftMask:
         return SoftMask()
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        coherency = (1 + ops.pearson(sample.a, answer.attribution)) / 2
+        coherency = (1 + ops.pearson(sample.a, answer.attribution, sample.where)) / 2
         drop = ops.relative_drop(reference.logits, answer.logits, sample.y, self.output)
         return jnp.stack([coherency, jnp.maximum(drop, 0)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         coherency, drop = measured[0]
-        return Outcome(score=adcc(coherency, ops.unit_range(sample.a).mean(), drop))
+        complexity = ops.unit_range(sample.a, sample.where).mean(where=sample.where)
+        return Outcome(score=adcc(coherency, complexity, drop))

@@ -40,6 +40,7 @@ class AverageDrop(Metric):
     family = "faithfulness"
     direction = "lower"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Chattopadhay et al. 2018, Grad-CAM++, WACV"
 
     def questions(self) -> SoftMask:

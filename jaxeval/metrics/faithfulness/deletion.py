@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -13,14 +13,16 @@ from ...perturb.deletion import RankedDeletion, check_steps
 from ...types import Answer, Outcome, Sample, pytree, static
 
 
-def deletion(curve: Float[Array, " S+1"]) -> Float[Array, ""]:
+def deletion(
+    curve: Float[Array, " S+1"], where: Bool[Array, " S+1"] | None = None
+) -> Float[Array, ""]:
     """The trapezoid area under f(x), f(x_1), ..., f(x_S), spread evenly on [0, 1].
 
     >>> import jax.numpy as jnp
     >>> float(deletion(jnp.array([1.0, 0.0, 0.0])))
     0.25
     """
-    return ops.area(curve)
+    return ops.area(curve, where)
 
 
 @pytree
@@ -43,6 +45,7 @@ class Deletion(Metric):
     family = "faithfulness"
     direction = "lower"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Petsiuk et al. 2018, RISE: Randomized input sampling for explanation, BMVC"
 
     n_steps: int | None = static(32)
@@ -61,4 +64,6 @@ class Deletion(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         curve = jnp.concatenate([self.value(reference, sample.y)[None], measured])
-        return Outcome(score=deletion(curve), curve=curve)
+        where = sample.asked(valid)
+        where = None if where is None else jnp.append(True, where)
+        return Outcome(score=deletion(curve, where), curve=curve)

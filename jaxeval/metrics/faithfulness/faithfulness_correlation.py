@@ -45,6 +45,7 @@ class FaithfulnessCorrelation(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
 
     n_runs: int = static(100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -12,7 +12,11 @@ from ...perturb import RankedGroups
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
-def faithfulness_estimate(sums: Float[Array, " S"], drops: Float[Array, " S"]) -> Float[Array, ""]:
+def faithfulness_estimate(
+    sums: Float[Array, " S"],
+    drops: Float[Array, " S"],
+    where: Bool[Array, " S"] | None = None,
+) -> Float[Array, ""]:
     """Pearson's correlation of the groups' attributions with the drops of the output.
 
     >>> import jax.numpy as jnp
@@ -20,7 +24,7 @@ def faithfulness_estimate(sums: Float[Array, " S"], drops: Float[Array, " S"]) -
     >>> round(float(faithfulness_estimate(v, -v)), 4)
     -1.0
     """
-    return ops.pearson(sums, drops)
+    return ops.pearson(sums, drops, where)
 
 
 @pytree
@@ -43,6 +47,7 @@ class FaithfulnessEstimate(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Alvarez-Melis and Jaakkola 2018, Towards robust interpretability, NeurIPS"
 
     features_in_step: int = static(1)
@@ -60,4 +65,5 @@ class FaithfulnessEstimate(Metric):
         return self.mass_and_drop(sample, reference, query, answer)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=faithfulness_estimate(measured[:, 0], measured[:, 1]))
+        where = sample.asked(valid)
+        return Outcome(score=faithfulness_estimate(measured[:, 0], measured[:, 1], where))

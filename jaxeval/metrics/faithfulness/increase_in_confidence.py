@@ -37,6 +37,7 @@ class IncreaseInConfidence(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Chattopadhay et al. 2018, Grad-CAM++, WACV"
 
     def questions(self) -> SoftMask:

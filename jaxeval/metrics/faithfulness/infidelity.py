@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -16,7 +16,10 @@ PERTURBATIONS = ("gaussian", "square", "patches")
 
 
 def infidelity(
-    products: Float[Array, " S"], drops: Float[Array, " S"], normalised: bool = False
+    products: Float[Array, " S"],
+    drops: Float[Array, " S"],
+    normalised: bool = False,
+    where: Bool[Array, " S"] | None = None,
 ) -> Float[Array, ""]:
     """The mean of (I . a - drop)^2; `normalised` first scales I . a by its best factor.
 
@@ -26,10 +29,10 @@ def infidelity(
     (0.0, 0.0)
     """
     if normalised:
-        power = (products**2).sum()
-        beta = (products * drops).sum() / jnp.where(power > 0, power, 1)
+        power = (products**2).sum(where=where)
+        beta = (products * drops).sum(where=where) / jnp.where(power > 0, power, 1)
         products = beta * products
-    return ((products - drops) ** 2).mean()
+    return ((products - drops) ** 2).mean(where=where)
 
 
 @pytree
@@ -58,6 +61,7 @@ class Infidelity(Metric):
     family = "faithfulness"
     direction = "lower"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
     normalise: str | None = static(None)
@@ -82,26 +86,18 @@ class Infidelity(Metric):
             raise ValueError('Infidelity(draws=...): "patches" draws nothing')
 
     def questions(self) -> Perturbation:
+        drawn: dict[str, Any] = {"n_samples": self.n_samples, "draws": self.draws}
         if self.perturbation == "gaussian":
-            return Noise(
-                kind="gaussian",
-                scale=self.std,
-                n_samples=self.n_samples,
-                subtract=True,
-                draws=self.draws,
-            )
+            return Noise(kind="gaussian", scale=self.std, subtract=True, **drawn)
+        placed: dict[str, Any] = {"patch_size": self.patch_size, "baseline": self.baseline}
         if self.perturbation == "patches":
-            return EachPatch(patch_size=self.patch_size, baseline=self.baseline)
-        return RandomSquares(
-            patch_size=self.patch_size,
-            n_samples=self.n_samples,
-            baseline=self.baseline,
-            draws=self.draws,
-        )
+            return EachPatch(**placed)
+        return RandomSquares(**placed, **drawn)
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         product = ((sample.x - query.x) * sample.to_input(sample.a)).sum()
         return jnp.stack([product, self.drop(reference, answer, sample.y)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=infidelity(measured[:, 0], measured[:, 1], self.normalised))
+        products, drops = measured.T
+        return Outcome(score=infidelity(products, drops, self.normalised, sample.asked(valid)))

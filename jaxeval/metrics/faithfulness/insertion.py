@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -13,14 +12,16 @@ from ...perturb.deletion import RankedDeletion, check_steps
 from ...types import Answer, Outcome, Sample, pytree, static
 
 
-def insertion(curve: Float[Array, " S+1"]) -> Float[Array, ""]:
+def insertion(
+    curve: Float[Array, " S+1"], where: Bool[Array, " S+1"] | None = None
+) -> Float[Array, ""]:
     """The trapezoid area under f(b), f(x_1), ..., f(x), spread evenly on [0, 1].
 
     >>> import jax.numpy as jnp
     >>> float(insertion(jnp.array([0.0, 1.0, 1.0])))
     0.75
     """
-    return ops.area(curve)
+    return ops.area(curve, where)
 
 
 @pytree
@@ -43,6 +44,7 @@ class Insertion(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Petsiuk et al. 2018, RISE: Randomized input sampling for explanation, BMVC"
 
     n_steps: int | None = static(32)
@@ -63,5 +65,6 @@ class Insertion(Metric):
         )
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        curve = jnp.concatenate([measured, self.value(reference, sample.y)[None]])
-        return Outcome(score=insertion(curve), curve=curve)
+        whole = self.value(reference, sample.y)
+        curve, where = ops.append(measured, whole, sample.asked(valid))
+        return Outcome(score=insertion(curve, where), curve=curve)

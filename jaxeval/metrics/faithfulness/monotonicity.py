@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -17,7 +17,9 @@ ROUNDING = 16
 """Units in the last place by which equal outputs may differ."""
 
 
-def monotonicity(curve: Float[Array, " S+1"], strict: bool = False) -> Float[Array, ""]:
+def monotonicity(
+    curve: Float[Array, " S+1"], strict: bool = False, where: Bool[Array, " S+1"] | None = None
+) -> Float[Array, ""]:
     """The share of the S steps that do not lower the curve; `strict`: 1 where none does, else 0.
 
     >>> import jax.numpy as jnp
@@ -26,7 +28,9 @@ def monotonicity(curve: Float[Array, " S+1"], strict: bool = False) -> Float[Arr
     """
     size = jnp.maximum(jnp.abs(curve[1:]), jnp.abs(curve[:-1]))
     kept = jnp.diff(curve) >= -ROUNDING * jnp.finfo(curve.dtype).eps * size
-    return (kept.all() if strict else kept.mean()).astype(curve.dtype)
+    steps = None if where is None else where[1:]
+    kept = kept.all(where=steps) if strict else kept.mean(where=steps)
+    return kept.astype(curve.dtype)
 
 
 @pytree
@@ -52,6 +56,7 @@ class Monotonicity(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Arya et al. 2019, One explanation does not fit all"
 
     absolute: bool = static(True)
@@ -83,5 +88,6 @@ class Monotonicity(Metric):
         return self.value(answer, sample.y)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        curve = jnp.append(measured, self.value(reference, sample.y))
-        return Outcome(score=monotonicity(curve, self.strict))
+        whole = self.value(reference, sample.y)
+        curve, where = ops.append(measured, whole, sample.asked(valid))
+        return Outcome(score=monotonicity(curve, self.strict, where))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -14,7 +14,9 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def monotonicity_correlation(
-    sums: Float[Array, " S"], effects: Float[Array, " S"]
+    sums: Float[Array, " S"],
+    effects: Float[Array, " S"],
+    where: Bool[Array, " S"] | None = None,
 ) -> Float[Array, ""]:
     """Spearman's correlation of the groups' attributions with the effects of replacing them.
 
@@ -23,7 +25,7 @@ def monotonicity_correlation(
     >>> round(float(monotonicity_correlation(v, v**3)), 4)
     1.0
     """
-    return ops.spearman(sums, effects)
+    return ops.spearman(sums, effects, where)
 
 
 @pytree
@@ -49,6 +51,7 @@ class MonotonicityCorrelation(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Nguyen and Martinez 2020, On quantitative aspects of model interpretability"
 
     absolute: bool = static(True)
@@ -79,4 +82,5 @@ class MonotonicityCorrelation(Metric):
         groups = measured.reshape(-1, self.n_samples, 2)
         # The root of the mean square ranks alike, and does not underflow.
         effects = jax.vmap(ops.norm)(groups[..., 1])
-        return Outcome(score=monotonicity_correlation(groups[:, 0, 0], effects))
+        where = sample.asked(valid[:: self.n_samples])
+        return Outcome(score=monotonicity_correlation(groups[:, 0, 0], effects, where))

@@ -46,6 +46,7 @@ class MuFidelity(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Fel et al. 2021, Look at the variance!, NeurIPS"
 
     n_runs: int = static(200)

@@ -45,6 +45,7 @@ class PGI(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Agarwal et al. 2022, OpenXAI: Towards a transparent evaluation, NeurIPS"
 
     absolute: bool = static(True)

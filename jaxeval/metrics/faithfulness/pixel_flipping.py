@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import DirectionBy, Metric
@@ -12,14 +12,16 @@ from ...perturb.deletion import ORDERS, RankedDeletion, check_steps
 from ...types import Answer, Outcome, Sample, pytree, static
 
 
-def pixel_flipping(curve: Float[Array, " S"]) -> Float[Array, ""]:
+def pixel_flipping(
+    curve: Float[Array, " S"], where: Bool[Array, " S"] | None = None
+) -> Float[Array, ""]:
     """The trapezoid area under f(x_1), ..., f(x_S), spread evenly on [0, 1].
 
     >>> import jax.numpy as jnp
     >>> float(pixel_flipping(jnp.array([1.0, 0.5, 0.0])))
     0.5
     """
-    return ops.area(curve)
+    return ops.area(curve, where)
 
 
 @pytree
@@ -45,6 +47,7 @@ class PixelFlipping(Metric):
     family = "faithfulness"
     direction = DirectionBy("order", "lower", lerf="higher")
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Bach et al. 2015, On pixel-wise explanations, PLOS ONE"
 
     n_steps: int | None = static(32)
@@ -69,4 +72,5 @@ class PixelFlipping(Metric):
         )
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=pixel_flipping(measured), curve=measured)
+        score = pixel_flipping(measured, sample.asked(valid))
+        return Outcome(score=score, curve=measured)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -12,14 +13,18 @@ from ...perturb import RankedPatches
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
-def region_perturbation(drops: Float[Array, " L"]) -> Float[Array, ""]:
+def region_perturbation(
+    drops: Float[Array, " L"], where: Bool[Array, " L"] | None = None
+) -> Float[Array, ""]:
     """AOPC, the area over the perturbation curve: the drops f(x) - f(x_k) summed, over L + 1.
 
     >>> import jax.numpy as jnp
     >>> float(region_perturbation(jnp.array([1.0, 1.0, 1.0])))
     0.75
     """
-    return drops.sum() / (drops.size + 1)
+    if where is None:
+        return drops.sum() / (drops.size + 1)
+    return jnp.where(where.any(), drops.sum(where=where) / (where.sum() + 1), jnp.nan)
 
 
 @pytree
@@ -42,6 +47,7 @@ class RegionPerturbation(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Samek et al. 2017, Evaluating the visualization of what a DNN has learned, TNNLS"
 
     patch_size: int = static(8)
@@ -63,4 +69,5 @@ class RegionPerturbation(Metric):
         return self.drop(reference, answer, sample.y)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=region_perturbation(measured), curve=measured)
+        score = region_perturbation(measured, sample.asked(valid))
+        return Outcome(score=score, curve=measured)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -12,14 +12,16 @@ from ...perturb import RankedPatches
 from ...types import Answer, Outcome, Sample, pytree, static
 
 
-def selectivity(curve: Float[Array, " L"]) -> Float[Array, ""]:
+def selectivity(
+    curve: Float[Array, " L"], where: Bool[Array, " L"] | None = None
+) -> Float[Array, ""]:
     """The trapezoid area under f(x_1), ..., f(x_L), spread evenly on [0, 1].
 
     >>> import jax.numpy as jnp
     >>> float(selectivity(jnp.array([1.0, 0.5, 0.0])))
     0.5
     """
-    return ops.area(curve)
+    return ops.area(curve, where)
 
 
 @pytree
@@ -42,6 +44,7 @@ class Selectivity(Metric):
     family = "faithfulness"
     direction = "lower"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Montavon et al. 2018, Methods for interpreting and understanding deep networks"
 
     patch_size: int = static(8)
@@ -56,4 +59,5 @@ class Selectivity(Metric):
         return RankedPatches(patch_size=self.patch_size, n_regions=None, baseline=self.baseline)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=selectivity(measured), curve=measured)
+        score = selectivity(measured, sample.asked(valid))
+        return Outcome(score=score, curve=measured)

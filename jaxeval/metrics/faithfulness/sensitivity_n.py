@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -16,7 +16,9 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def sensitivity_n(
-    sums: Float[Array, "K R"], drops: Float[Array, "K R"]
+    sums: Float[Array, "K R"],
+    drops: Float[Array, "K R"],
+    where: Bool[Array, "K R"] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, " K"]]:
     """(mean over sizes, Pearson's correlation per size [K]); sizes where it is NaN are left out.
 
@@ -26,7 +28,7 @@ def sensitivity_n(
     >>> curve.round(4).tolist(), abs(round(float(score), 4))
     ([1.0, -1.0], 0.0)
     """
-    curve = jax.vmap(ops.pearson)(sums, drops)
+    curve = jax.vmap(ops.pearson)(sums, drops, where)
     return jnp.nanmean(curve), curve
 
 
@@ -55,6 +57,7 @@ class SensitivityN(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Ancona et al. 2018, Towards better understanding of gradient-based methods, ICLR"
 
     n_runs: int = static(100)
@@ -93,5 +96,6 @@ class SensitivityN(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         by_size = measured.reshape(-1, self.n_runs, 2)
-        score, curve = sensitivity_n(by_size[..., 0], by_size[..., 1])
+        where = sample.asked(valid.reshape(-1, self.n_runs))
+        score, curve = sensitivity_n(by_size[..., 0], by_size[..., 1], where)
         return Outcome(score=score, curve=curve)

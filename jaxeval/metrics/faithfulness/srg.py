@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -13,14 +13,14 @@ from ...perturb.deletion import check_steps
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
-def srg(gap: Float[Array, " S"]) -> Float[Array, ""]:
+def srg(gap: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Float[Array, ""]:
     """The area between the two curves, of their gap at each step, spread evenly on [0, 1].
 
     >>> import jax.numpy as jnp
     >>> float(srg(jnp.array([0.5, 1.0])))
     0.75
     """
-    return ops.area(gap)
+    return ops.area(gap, where)
 
 
 @pytree
@@ -43,6 +43,7 @@ class SRG(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    takes_padding = True
     reference = "Blücher et al. 2024, Decoupling pixel flipping and occlusion strategy, TMLR"
 
     n_steps: int | None = static(32)
@@ -70,7 +71,8 @@ class SRG(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         lerf, morf = measured  # drops: the gap between confident outputs is not lost in rounding
-        return Outcome(score=srg(morf - lerf), curve=morf - lerf)
+        where = sample.asked(valid[0])  # both go as many steps
+        return Outcome(score=srg(morf - lerf, where), curve=morf - lerf)
 
 
 ABPC = SRG

@@ -13,7 +13,10 @@ from ...types import Answer, Outcome, Sample, pytree, static
 
 
 def attribution_localisation(
-    a: Float[Array, "*features"], mask: Bool[Array, "*features"], weighted: bool = False
+    a: Float[Array, "*features"],
+    mask: Bool[Array, "*features"],
+    weighted: bool = False,
+    where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
     """The share of the positive attribution in the mask; `weighted`: over the mask's own share.
 
@@ -25,7 +28,8 @@ def attribution_localisation(
     (0.75, 1.5)
     """
     share = ops.mass_inside(a, mask)
-    return share * a.size / jnp.maximum(mask.sum(), 1) if weighted else share
+    n = a.size if where is None else where.sum()
+    return share * n / jnp.maximum(mask.sum(), 1) if weighted else share
 
 
 @pytree
@@ -48,6 +52,7 @@ class AttributionLocalisation(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Kohlbrenner et al. 2020, Towards best practice in explaining with LRP, IJCNN"
 
     weighted: bool = static(False)
@@ -57,4 +62,5 @@ class AttributionLocalisation(Metric):
         check.one_of(self, "weighted", (True, False))
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=attribution_localisation(sample.a, sample.mask, self.weighted))
+        given = sample.a, sample.mask, self.weighted, sample.where
+        return Outcome(score=attribution_localisation(*given))

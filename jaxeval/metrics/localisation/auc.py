@@ -12,7 +12,11 @@ from ...metric import Metric
 from ...types import Answer, Outcome, Sample, pytree
 
 
-def auc(a: Float[Array, "*features"], mask: Bool[Array, "*features"]) -> Float[Array, ""]:
+def auc(
+    a: Float[Array, "*features"],
+    mask: Bool[Array, "*features"],
+    where: Bool[Array, "*features"] | None = None,
+) -> Float[Array, ""]:
     """The area under the ROC curve of a for the mask; NaN for an empty or a full mask.
 
     >>> import jax.numpy as jnp
@@ -21,9 +25,10 @@ def auc(a: Float[Array, "*features"], mask: Bool[Array, "*features"]) -> Float[A
     """
     inside = mask.ravel()
     n = inside.sum()
-    rest = inside.size - n
+    marks = None if where is None else where.ravel()
+    rest = (inside.size if marks is None else marks.sum()) - n
     # Mean rank, not the sum of ranks, which float32 cannot hold for an ImageNet photo.
-    mean_rank = jnp.where(inside, ops.average_ranks(a) / jnp.maximum(n, 1), 0).sum()
+    mean_rank = jnp.where(inside, ops.average_ranks(a, marks) / jnp.maximum(n, 1), 0).sum()
     score = (mean_rank - (n + 1) / 2) / jnp.maximum(rest, 1)
     return jnp.where((n > 0) & (rest > 0), score, jnp.nan)
 
@@ -44,7 +49,8 @@ class AUC(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Fawcett 2006, An introduction to ROC analysis, Pattern Recognition Letters"
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=auc(sample.a, sample.mask))
+        return Outcome(score=auc(sample.a, sample.mask, sample.where))

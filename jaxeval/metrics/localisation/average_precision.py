@@ -52,7 +52,8 @@ class AveragePrecision(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Everingham et al. 2010, The Pascal visual object classes challenge, IJCV"
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=average_precision(sample.a, sample.mask))
+        return Outcome(score=average_precision(sample.filled(-jnp.inf), sample.mask))

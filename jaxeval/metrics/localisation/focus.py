@@ -39,6 +39,7 @@ class Focus(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Arias-Duart et al. 2022, Focus! Rating XAI methods and finding biases, FUZZ-IEEE"
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:

@@ -49,6 +49,7 @@ class IoU(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Zhou et al. 2016, Learning deep features for discriminative localization, CVPR"
 
     threshold: Any = None
@@ -59,4 +60,4 @@ class IoU(Metric):
             check.real(self, "threshold")
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=iou(sample.a, sample.mask, self.threshold))
+        return Outcome(score=iou(sample.filled(-jnp.inf), sample.mask, self.threshold))

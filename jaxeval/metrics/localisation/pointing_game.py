@@ -19,6 +19,7 @@ def pointing_game(
     tolerance: Any = 0,
     weighted: bool = False,
     channel_axis: int | None = None,
+    where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
     """1 where the largest entry of a is within `tolerance` pixels of the mask, else 0.
 
@@ -34,7 +35,7 @@ def pointing_game(
     squares = sum(((jnp.asarray(g) - jnp.asarray(g)[at]) ** 2 for g in grid), jnp.zeros(a.size))
     hit = (inside & (squares <= tolerance**2)).any().astype(jnp.float32)
     if weighted:
-        hit = hit * (1 - inside.mean())
+        hit = hit * (1 - mask.mean(where=where))
     return jnp.where(inside.any(), hit, jnp.nan)
 
 
@@ -56,6 +57,7 @@ class PointingGame(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Zhang et al. 2018, Top-down neural attention by excitation backprop, IJCV"
 
     tolerance: Any = 0
@@ -67,6 +69,6 @@ class PointingGame(Metric):
         check.one_of(self, "weighted", (True, False))
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        axis = sample.channel_axis if len(sample.features) == sample.x.ndim else None
-        score = pointing_game(sample.a, sample.mask, self.tolerance, self.weighted, axis)
+        a, settings = sample.filled(-jnp.inf), (self.tolerance, self.weighted)
+        score = pointing_game(a, sample.mask, *settings, sample.map_channel_axis, sample.where)
         return Outcome(score=score)

@@ -44,6 +44,7 @@ class RelevanceMassAccuracy(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Arras et al. 2022, CLEVR-XAI, Information Fusion"
 
     signed: bool = static(False)

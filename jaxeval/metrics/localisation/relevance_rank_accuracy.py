@@ -40,7 +40,9 @@ class RelevanceRankAccuracy(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Arras et al. 2022, CLEVR-XAI, Information Fusion"
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=relevance_rank_accuracy(sample.a, sample.mask))
+        a = sample.filled(-jnp.inf)
+        return Outcome(score=relevance_rank_accuracy(a, sample.mask))

@@ -17,6 +17,7 @@ def top_k_intersection(
     mask: Bool[Array, "*features"],
     k: Any,
     concept_influence: bool = False,
+    where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
     """The share of the k top-ranked features that lie in the mask; NaN for an empty one.
 
@@ -30,7 +31,8 @@ def top_k_intersection(
     n = mask.sum()
     score = (ops.top(a, k) & mask).sum() / k
     if concept_influence:
-        score = score * a.size / jnp.maximum(n, 1)
+        size = a.size if where is None else where.sum()
+        score = score * size / jnp.maximum(n, 1)
     return jnp.where(n > 0, score, jnp.nan)
 
 
@@ -53,6 +55,7 @@ class TopKIntersection(Metric):
     family = "localisation"
     direction = "higher"
     needs = frozenset({"mask"})
+    takes_padding = True
     reference = "Theiner et al. 2022, Interpretable semantic photo geolocation, WACV"
 
     k: Any = None
@@ -70,7 +73,11 @@ class TopKIntersection(Metric):
                 f"attribution, shape {tuple(sample.features)}"
             )
 
+    def fewest(self, sample: Sample) -> int:
+        return 1 if self.k is None else int(self.k)
+
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        k = max(1, sample.n_features // 10) if self.k is None else self.k
-        score = top_k_intersection(sample.a, sample.mask, k, self.concept_influence)
+        k = jnp.maximum(1, sample.n_valid // 10) if self.k is None else self.k
+        a, influence = sample.filled(-jnp.inf), self.concept_influence
+        score = top_k_intersection(a, sample.mask, k, influence, sample.where)
         return Outcome(score=score)

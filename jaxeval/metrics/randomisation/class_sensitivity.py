@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -18,6 +18,7 @@ def class_sensitivity(
     other: Float[Array, "*features"],
     similarity: Any = "ssim",
     channel_axis: int | None = 0,
+    where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
     """The similarity of two maps, each scaled to [0, 1].
 
@@ -26,8 +27,8 @@ def class_sensitivity(
     >>> round(float(class_sensitivity(a, 3 * a - 1)), 4)
     1.0
     """
-    a, other = ops.unit_range(a), ops.unit_range(other)
-    return ops.similarity(a, other, similarity, channel_axis=channel_axis)
+    a, other = ops.unit_range(a, where), ops.unit_range(other, where)
+    return ops.similarity(a, other, similarity, channel_axis=channel_axis, where=where)
 
 
 @pytree
@@ -42,7 +43,8 @@ class ClassSensitivity(Metric):
     the similarity is (a constant map; for "ssim" two).
 
     Args:
-      similarity: "ssim", "pearson", "spearman" or a function (a, a') -> scalar.
+      similarity: "ssim", "pearson", "spearman" or a function (a, a') -> scalar; padding is taken
+        with the second and third.
       draws: the other class of each sample, [N], or one for all, [], instead of the likeliest.
 
     Outcome: score [].
@@ -69,12 +71,16 @@ class ClassSensitivity(Metric):
                 f"{np.shape(self.draws)}"
             )
 
+    @property
+    def takes_padding(self) -> bool:
+        return self.similarity in ops.MARKED
+
     def questions(self) -> OtherClass:
         return OtherClass(choose="top", draws=self.draws)
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        axis = sample.map_channel_axis
-        return class_sensitivity(sample.a, answer.attribution, self.similarity, axis)
+        maps, axis = (sample.a, answer.attribution), sample.map_channel_axis
+        return class_sensitivity(*maps, self.similarity, axis, sample.where)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return Outcome(score=measured[0])

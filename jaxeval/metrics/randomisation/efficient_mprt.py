@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
 from ... import check, ops
 from ...metric import Metric
@@ -49,6 +49,7 @@ class EfficientMPRT(Metric):
     family = "randomisation"
     direction = "higher"
     asks = frozenset({"attribution"})
+    takes_padding = True
     reference = "Hedström et al. 2023, Sanity checks revisited, XAI in Action (NeurIPS workshop)"
 
     absolute: bool = static(True)
@@ -70,20 +71,17 @@ class EfficientMPRT(Metric):
         ways = {"randomise": self.randomise, "n_seeds": self.n_seeds}
         return RandomiseLayers(order=ALL, draws=self.draws, **ways)
 
-    def entropy(self, a: Float[Array, "*features"], bins: Integer[Array, ""]) -> Float[Array, ""]:
-        """H of a map in so many bins."""
-        most = ops.MOST_BINS if isinstance(self.n_bins, str) else self.n_bins
-        return ops.entropy(ops.histogram(a, bins, most))
-
-    def bins(self, a: Float[Array, "*features"]) -> Any:
-        """The number of bins for a clean map."""
+    def entropy(self, a: Float[Array, "*features"], sample: Sample) -> Float[Array, ""]:
+        """H of a map of a sample, in as many bins as its clean map has."""
         if isinstance(self.n_bins, str):
-            return ops.n_bins(a, self.n_bins)
-        return jnp.asarray(self.n_bins)
+            bins, most = ops.n_bins(sample.a, self.n_bins, sample.where), ops.MOST_BINS
+        else:
+            bins, most = jnp.asarray(self.n_bins), self.n_bins
+        return ops.entropy(ops.histogram(a, bins, most, sample.where))
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        return self.entropy(answer.attribution, self.bins(sample.a))
+        return self.entropy(answer.attribution, sample)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        clean = self.entropy(sample.a, self.bins(sample.a))
+        clean = self.entropy(sample.a, sample)
         return Outcome(score=efficient_mprt(clean, measured.mean()))

@@ -43,7 +43,7 @@ class MPRT(Metric):
         another order) or "reinit" (the model's own initialisation, where it has one).
       n_seeds: independent randomisations, which are averaged.
       similarity: "spearman", "pearson", "ssim" (of maps scaled to [0, 1]) or a function
-        (a, a') -> scalar.
+        (a, a') -> scalar; padding is taken with the first two.
       score: "mean" over layers, or the "last" one of the order.
       layers: names of layers to randomise; None: all.
       draws: random parameters, a pytree as the model's with a leading axis [n_seeds].
@@ -76,6 +76,10 @@ class MPRT(Metric):
             check.one_of(self, "similarity", ops.SIMILARITIES)
         check.one_of(self, "score", SCORES)
 
+    @property
+    def takes_padding(self) -> bool:
+        return self.similarity in ops.MARKED
+
     def questions(self) -> RandomiseLayers:
         return RandomiseLayers(
             order=self.order,
@@ -89,8 +93,8 @@ class MPRT(Metric):
         return asked[0].stages
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        axis = sample.map_channel_axis
-        return ops.similarity(sample.a, answer.attribution, self.similarity, channel_axis=axis)
+        maps, axis = (sample.a, answer.attribution), sample.map_channel_axis
+        return ops.similarity(*maps, self.similarity, channel_axis=axis, where=sample.where)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         by_seed = measured.reshape(self.n_seeds, -1)

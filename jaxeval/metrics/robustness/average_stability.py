@@ -46,6 +46,7 @@ class AverageStability(Metric):
     family = "robustness"
     direction = "lower"
     asks = frozenset({"attribution"})
+    takes_padding = True
     reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
 
     distance: str = static("spearman")
@@ -68,7 +69,7 @@ class AverageStability(Metric):
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         if self.distance == "l2":
             return ops.l2(sample.a, answer.attribution)
-        return 1 - ops.spearman(sample.a, answer.attribution)
+        return 1 - ops.spearman(sample.a, answer.attribution, sample.where)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return Outcome(score=average_stability(measured))

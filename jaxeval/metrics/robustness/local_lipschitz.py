@@ -43,6 +43,7 @@ class LocalLipschitz(Metric):
     family = "robustness"
     direction = "lower"
     asks = frozenset({"attribution"})
+    takes_padding = True
     reference = "Alvarez-Melis and Jaakkola 2018, On the robustness of interpretability methods"
 
     std: Any = 0.1

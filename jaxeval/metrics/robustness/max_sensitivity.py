@@ -46,6 +46,7 @@ class MaxSensitivity(Metric):
     family = "robustness"
     direction = "lower"
     asks = frozenset({"attribution"})
+    takes_padding = True
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
     normalise: str | None = static(None)

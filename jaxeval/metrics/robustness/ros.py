@@ -46,6 +46,7 @@ class ROS(Metric):
     family = "robustness"
     direction = "lower"
     asks = frozenset({"attribution", "output"})
+    takes_padding = True
     reference = "Agarwal et al. 2022, Rethinking stability for attribution-based explanations"
 
     radius: Any = 0.05

@@ -1,0 +1,463 @@
+"""Padding is no feature: a padded sample has the score of the sample cut to its own length.
+
+The model reads off x what padding is (tokens of zeros) and takes inputs of any length, and the
+explainer has something to say of padding, which must not count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxeval as je
+from jaxeval.metric import asks_of
+from jaxeval.types import pytree
+from tests.cases import KEY, ROWS, metric_of
+
+T, E, K, HIDDEN = 12, 3, 4, 8
+LENGTHS = np.array([12, 8, 5, 8, 12, 5])
+N = len(LENGTHS)
+BATCH = 4
+
+together = pytest.mark.usefixtures("same_worker")
+"""Tests that look at the same run of everything."""
+
+
+@pytest.fixture(params=["@padding"])
+def same_worker() -> None:
+    """A place in the test's id for the group."""
+
+
+def real_tokens(x: Any) -> Any:
+    return (x != 0).any(-1)
+
+
+def apply(params: Any, x: Any) -> Any:
+    """A network of the mean of what it makes of each token that is not padding."""
+    h = jax.nn.softplus(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    real = real_tokens(x)[..., None]
+    mean = jnp.where(real, h, 0).sum(1) / jnp.maximum(real.sum(1), 1)
+    return jnp.tanh(mean) @ params["out"]["w"] + params["out"]["b"]
+
+
+def entries(model: je.Model, x: Any, y: Any, keys: Any) -> Any:
+    def total(v: Any) -> Any:
+        return jnp.take_along_axis(model(v), y[:, None], 1).sum()
+
+    return jnp.where(real_tokens(x)[..., None], jax.grad(total)(x), 5.0)
+
+
+def tokens(model: je.Model, x: Any, y: Any, keys: Any) -> Any:
+    return jnp.where(real_tokens(x), entries(model, x, y, keys).sum(-1), -7.0)
+
+
+EXPLAINERS = {"tokens": tokens, "entries": entries}
+
+
+@functools.cache
+def model() -> je.Model:
+    rng = np.random.default_rng(2)
+
+    def draw(*size: int) -> np.ndarray:
+        return rng.normal(size=size).astype(np.float32)
+
+    params = {
+        "hidden": {"w": 2 * draw(E, HIDDEN), "b": draw(HIDDEN)},
+        "out": {"w": 2 * draw(HIDDEN, K), "b": draw(K)},
+    }
+    return je.Model(apply, params, channel_axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    x: np.ndarray
+    y: np.ndarray
+    a: np.ndarray
+    mask: np.ndarray
+    padding: np.ndarray
+
+
+@functools.cache
+def data(kind: str = "tokens", left: bool = False) -> Data:
+    """Samples filled up at the end, or at the beginning, with maps that say something there."""
+    rng = np.random.default_rng(4)
+    x = rng.uniform(0.2, 1, (N, T, E)).astype(np.float32)
+    y = rng.integers(0, K, N).astype(np.int32)
+    a = rng.choice([-1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 3.0], (N, T, E)).astype(np.float32)
+    a[:, :3] = [[1.5], [-2.5], [0.125]]
+    a = a if kind == "entries" else a[..., 0]
+    mask = rng.uniform(size=a.shape) < 0.4
+    mask[:, 1] = True
+    padding = np.arange(T) >= LENGTHS[:, None]
+    x[padding], a[padding], mask[padding] = 0, 9, True
+    if left:
+        x, a, mask, padding = (v[:, ::-1].copy() for v in (x, a, mask, padding))
+    return Data(x, y, a, mask, padding)
+
+
+def takes_padding(m: Any) -> bool:
+    return all(what.takes_padding for what in (m, *asks_of(m)))
+
+
+SMALL = {"patch_size": 3, "grid_size": 4, "features_in_step": 5, "k": 4, "subset_size": 4}
+"""Settings for short samples."""
+
+
+FAST = (
+    "PixelFlipping", "PixelFlipping, in steps of 30", "Deletion", "Insertion", "SRG",
+    "FaithfulnessCorrelation", "FaithfulnessEstimate", "SensitivityN", "Infidelity",
+    "Infidelity/square", "MuFidelity", "MaxSensitivity", "Sparseness", "EffectiveComplexity",
+    "TopKIntersection", "RelevanceRankAccuracy", "MPRT", "NonSensitivity",
+)  # fmt: skip
+"""What is compared in a few seconds; the rest is slow."""
+
+
+@functools.cache
+def settings() -> dict[str, Any]:
+    """{row, or row and variant: metric} of all that take padding."""
+    found = {}
+    for row, r in ROWS.items():
+        for variant in (None, *r.variants):
+            m = metric_of(row, "tokens", variant)
+            small: dict[str, Any] = {
+                k: min(v, getattr(m, k))
+                for k, v in SMALL.items()
+                if isinstance(getattr(m, k, None), int)
+            }
+            if "per entry" in str(variant):
+                small["baseline"] = np.linspace(-1, 1, E, dtype=np.float32)
+            m = dataclasses.replace(m, **small)
+            if takes_padding(m) and variant not in ("given sizes", "all"):
+                found[row if variant is None else f"{row}, {variant}"] = m
+    return found
+
+
+def run(kind: str, d: Data, rows: Any, padding: Any, metrics: Any) -> Any:
+    """{metric: outcome} of samples `rows`, on their own ids."""
+    plain = {m: v for m, v in metrics.items() if "attribution" not in v.asks}
+    explains = {m: v for m, v in metrics.items() if m not in plain}
+    given = {"index": np.asarray(rows), "padding": padding, "key": KEY, "batch_size": BATCH}
+    given |= {"mask": d.mask, "progress": False}
+    out = {}
+    for which, e in ((plain, d.a), (explains, EXPLAINERS[kind])):
+        if which:
+            r = je.evaluate(model(), d.x, d.y, explainers={"e": e}, metrics=which, **given)
+            out |= {m: r["e", m] for m in which}
+    return out
+
+
+def group(name: str) -> dict[str, Any]:
+    """The metrics that are run together with one."""
+    return {m: v for m, v in settings().items() if (m in FAST) == (name in FAST)}
+
+
+@functools.cache
+def _padded(kind: str, fast: bool) -> Any:
+    d = data(kind)
+    return run(kind, d, range(N), d.padding, group(FAST[0] if fast else ""))
+
+
+def padded(kind: str, name: str) -> Any:
+    return _padded(kind, name in FAST)[name]
+
+
+def cut(d: Data, length: int, left: bool = False) -> Data:
+    rows, own = length == LENGTHS, slice(T - length, None) if left else slice(length)
+    x, a, mask, padding = (v[rows, own] for v in (d.x, d.a, d.mask, d.padding))
+    assert not padding.any()
+    return Data(x, d.y[rows], a, mask, padding)
+
+
+@functools.cache
+def _alone(kind: str, length: int, fast: bool) -> Any:
+    rows = np.flatnonzero(length == LENGTHS)
+    return run(kind, cut(data(kind), length), rows, None, group(FAST[0] if fast else ""))
+
+
+def alone(kind: str, length: int, name: str) -> Any:
+    """The samples of one length, without padding."""
+    return _alone(kind, length, name in FAST)[name]
+
+
+def assert_alike(got: Any, want: Any, what: str, rtol: float = 1e-5, atol: float = 1e-5) -> None:
+    close = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol, err_msg=what)
+    close(got.score, want.score)
+    if want.curve is not None:
+        points = want.curve.shape[-1]
+        close(got.curve[..., :points], want.curve)
+        assert np.isnan(got.curve[..., points:]).all(), what
+
+
+def rows_of(outcome: Any, rows: Any) -> Any:
+    return jax.tree.map(lambda v: v[rows], outcome)
+
+
+def cases() -> list[Any]:
+    """(metric, kind of map); all but a few are slow."""
+    return [
+        pytest.param(
+            name, kind, marks=[] if kind == "tokens" and name in FAST else pytest.mark.slow
+        )
+        for kind in EXPLAINERS
+        for name in settings()
+    ]
+
+
+@together
+@pytest.mark.parametrize(("name", "kind"), cases())
+def test_a_padded_sample_is_the_sample_without_padding(name, kind):
+    """The shortest, and one in the middle: with the draws of the same ids."""
+    for length in (5, 8):
+        got, want = padded(kind, name), alone(kind, length, name)
+        assert_alike(rows_of(got, length == LENGTHS), want, f"{name}, {length} tokens")
+
+
+SOME = ("PixelFlipping", "Insertion", "Infidelity/square", "MuFidelity", "MaxSensitivity")
+"""With their own draws; others are compared where they draw nothing."""
+
+
+@functools.cache
+def without_draws() -> dict[str, Any]:
+    """Metrics that draw nothing and do not tile the input from its first corner."""
+    return {
+        row: m
+        for row, m in settings().items()
+        if row in ROWS and not ROWS[row].random and not hasattr(m, "patch_size")
+    }
+
+
+@functools.cache
+def padded_left() -> Any:
+    d = data(left=True)
+    return run("tokens", d, range(N), d.padding, without_draws())
+
+
+@functools.cache
+def alone_right(length: int) -> Any:
+    rows = np.flatnonzero(length == LENGTHS)
+    return run("tokens", cut(data(left=True), length, True), rows, None, without_draws())
+
+
+@pytest.mark.slow
+@together
+@pytest.mark.parametrize("name", list(without_draws()))
+def test_padding_at_the_beginning(name):
+    got, want = padded_left()[name], alone_right(8)[name]
+    assert_alike(rows_of(got, LENGTHS == 8), want, name)
+
+
+QUICK = ("PixelFlipping", "FaithfulnessCorrelation", "Sparseness", "NonSensitivity", "SRG")
+
+
+@functools.cache
+def with_none(padding: bool, quick: bool) -> Any:
+    """Samples of full length, with padding of all False, and without."""
+    d = cut(data(), T)
+    rows = np.flatnonzero(T == LENGTHS)
+    metrics = {row: m for row, m in settings().items() if row in ROWS}
+    metrics = {row: m for row, m in metrics.items() if (row in QUICK) == quick}
+    return run("tokens", d, rows, d.padding if padding else None, metrics)
+
+
+def slow_but(few: tuple[str, ...], names: Any) -> list[Any]:
+    return [pytest.param(v, marks=[] if v in few else pytest.mark.slow) for v in names]
+
+
+@together
+@pytest.mark.parametrize("row", slow_but(QUICK, (row for row in settings() if row in ROWS)))
+def test_padding_of_nothing_changes_nothing(row):
+    got, want = (with_none(padding, row in QUICK)[row] for padding in (True, False))
+    assert_alike(got, want, row, rtol=2e-6, atol=1e-6)
+
+
+REFUSED = [row for row in ROWS if not takes_padding(metric_of(row, "tokens"))]
+
+
+def test_what_is_refused():
+    """Images, hidden layers, data sets, shifts, and an explainer that would put noise on it."""
+    classes = {row.split("/")[0] for row in REFUSED}
+    assert classes == {
+        "AIC", "ClassSensitivity", "Consistency", "Continuity", "IROF", "MSTC", "ROAD", "RRS",
+        "RandomLogit", "SIC", "SmoothMPRT", "Sufficiency",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("row", REFUSED)
+def test_what_cannot_leave_padding_out_refuses_it(row):
+    d, m = data(), metric_of(row, "tokens")
+    shown = dataclasses.replace(model(), hidden=lambda p, x: (apply(p, x), {"x": x}))
+    with pytest.raises(ValueError, match=rf"{type(m).__name__}' takes no padding"):
+        je.score(m, shown, d.x, d.y, explainer=tokens, mask=d.mask, padding=d.padding)
+
+
+@pytest.mark.parametrize("kind", ["ssim", lambda u, v: abs(u - v).max()], ids=["ssim", "function"])
+def test_similarities_that_count_everything_are_refused(kind):
+    d = data()
+    with pytest.raises(ValueError, match="MPRT' takes no padding"):
+        je.score(je.MPRT(similarity=kind), model(), d.x, d.y, explainer=tokens, padding=d.padding)
+
+
+@pytree
+class Counting(je.Metric):
+    """A metric that has not been told about padding."""
+
+    family, direction = "complexity", "lower"
+
+    def reduce(self, sample: Any, reference: Any, measured: Any, valid: Any) -> Any:
+        return je.Outcome(score=sample.a.mean())
+
+
+def test_a_new_metric_refuses_padding_until_it_says_otherwise():
+    d = data()
+    with pytest.raises(ValueError, match="takes no padding"):
+        je.score(Counting(), model(), d.x, d.y, d.a, padding=d.padding)
+
+
+BAD = {
+    "shape": (je.Sparseness(), np.zeros((N, T + 1), bool), r"padding of shape \[6, 13\] does not"),
+    "rows": (je.Sparseness(), np.zeros((N + 1, T), bool), "one row for each of the 6 samples"),
+    "numbers": (je.Sparseness(), np.full((N, T), 2), "padding must be boolean"),
+    "everything": (je.Sparseness(), np.arange(N)[:, None] + np.zeros(T) == 2, "sample 2"),
+    "channels": (
+        je.Sparseness(),
+        np.broadcast_to(np.arange(E) == 1, (N, T, E)),
+        "some channels of a place and not others",
+    ),
+    "subset": (
+        je.FaithfulnessCorrelation(subset_size=6),
+        None,
+        "needs 6 features of every sample, but sample 2 has 5",
+    ),
+    "sizes": (je.SensitivityN(sizes=[2, 7]), None, "needs 7 features .* sample 2 has 5"),
+    "k": (je.TopKIntersection(k=8), None, "needs 8 features of every sample, but sample 2 has 5"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_padding(what):
+    d, (m, padding, says) = data(), BAD[what]
+    padding = d.padding if padding is None else padding
+    with pytest.raises(ValueError, match=says):
+        je.score(m, model(), d.x, d.y, d.a, mask=d.mask, padding=padding)
+
+
+@pytest.mark.parametrize("kind", ["with its axis", "for every channel", "numbers"])
+def test_shapes_of_padding(kind):
+    d = data()
+    padding = {
+        "with its axis": d.padding[..., None],
+        "for every channel": np.repeat(d.padding[..., None], E, -1),
+        "numbers": d.padding.astype(int),
+    }[kind]
+    got = je.score(je.Sparseness(), model(), d.x, d.y, d.a, padding=padding)
+    want = je.score(je.Sparseness(), model(), d.x, d.y, d.a, padding=d.padding)
+    np.testing.assert_array_equal(got.score, want.score)
+
+
+@together
+@pytest.mark.parametrize("row", SOME)
+def test_padding_in_as_function(row):
+    d, m, i = data(), settings()[row], 2
+    explainer = tokens if "attribution" in m.asks else None
+    f = jax.jit(je.as_function(m, model(), explainer))
+    a = np.asarray(tokens(model(), d.x, d.y, None)) if explainer else d.a
+    got = f(d.x[i], d.y[i], a[i], jax.random.key(KEY), i, padding=d.padding[i])
+    assert_alike(got, jax.tree.map(lambda v: v[i], padded("tokens", row)), row)
+
+
+def test_as_function_refuses_padding_too():
+    d = data()
+    f = je.as_function(je.SIC(), model())
+    with pytest.raises(ValueError, match="takes no padding"):
+        f(d.x[0], d.y[0], d.a[0], 0, padding=d.padding[0])
+
+
+class Spy:
+    """A NumPy model that keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[np.ndarray] = []
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.asked.append(np.array(x))
+        return np.asarray(apply(model().params, x))
+
+
+PLAIN = {
+    row: m
+    for row, m in settings().items()
+    if row in ROWS and asks_of(m) and "attribution" not in m.asks
+}
+
+
+@pytest.mark.parametrize("row", slow_but(FAST, PLAIN))
+def test_nothing_touches_padding(row):
+    d, spy = data(), Spy()
+    x = np.where(d.padding[..., None], np.float32(3.25), d.x)  # nothing that a baseline would be
+    host = je.Model(lambda params, v: spy(v), {}, host=True, channel_axis=-1)
+    je.score(PLAIN[row], host, x, d.y, d.a, mask=d.mask, padding=d.padding, batch_size=64)
+    asked = np.concatenate(spy.asked)
+    assert len(asked) > N
+    padded_at = (asked == 3.25).all(-1).sum(1)
+    assert set(padded_at) <= set(T - LENGTHS)
+
+
+def test_short_samples_are_asked_less():
+    """As many steps as they have features."""
+    d = data()
+    r = je.evaluate(
+        model(), d.x, d.y, explainers={"a": d.a}, metrics={"m": je.PixelFlipping(n_steps=None)},
+        padding=d.padding, progress=False,
+    )  # fmt: skip
+    assert r.asked["output"] == LENGTHS.sum() + N
+    assert (np.isfinite(r["a", "m"].curve).sum(1) == LENGTHS).all()
+
+
+def test_given_draws_of_a_padded_sample():
+    """Subsets and orders are what they are without padding; what they say of padding is ignored."""
+    d, rng = data(), np.random.default_rng(3)
+    length, i = 5, 2
+    subsets = np.stack([rng.choice(length, 3, replace=False) for _ in range(6)])
+    order = rng.permutation(T)
+    own = order[order < length]
+    one = {"key": KEY, "index": [i]}
+    rows = slice(i, i + 1)
+    for m, whole, short in (
+        (je.FaithfulnessCorrelation(n_runs=6, subset_size=3), np.c_[subsets, [9] * 6], subsets),
+        (je.PixelFlipping(order="random", n_steps=4), order, own),
+        (je.PixelFlipping(order="random", features_in_step=2), order, own),
+    ):
+        given = dataclasses.replace(m, draws=whole)
+        alone = dataclasses.replace(m, draws=short)
+        got = je.score(
+            given, model(), d.x[rows], d.y[rows], d.a[rows], padding=d.padding[rows], **one
+        )
+        x, a = d.x[rows, :length], d.a[rows, :length]
+        assert_alike(got, je.score(alone, model(), x, d.y[rows], a, **one), str(m))
+
+
+def test_portion_is_exact():
+    from jaxeval import ops
+
+    rng = np.random.default_rng(0)
+    for most in (40, 50_000, 200_000):
+        for _ in range(20):
+            total = int(rng.integers(1, most + 1))
+            n, s = int(rng.integers(total, 400_000)), int(rng.integers(0, total + 1))
+            assert int(ops.portion(n, s, total, most)) == n * s // total
+
+
+def test_the_edges_of_the_box_are_repeated_for_blur():
+    from jaxeval import ops
+
+    x = np.random.default_rng(0).normal(size=(9, 7, 2)).astype(np.float32)
+    where = np.zeros((9, 7, 1), bool)
+    where[2:8, 1:5] = True
+    got = ops.baseline(x, "blur", 2, None, where)[2:8, 1:5]
+    np.testing.assert_allclose(got, ops.baseline(x[2:8, 1:5], "blur", 2), rtol=1e-5, atol=1e-6)
