@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -50,6 +51,17 @@ class Network:
         """Which quarters of each image show the class [N, 4], row by row: two of the four."""
         rng = np.random.default_rng(4)
         return np.array([rng.permutation([1, 1, 0, 0]) for _ in self.x])
+
+    def double(self) -> Network:
+        """The same in float64; of JAX within ``jax.enable_x64``."""
+        params = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), self.model.params)
+        return dataclasses.replace(
+            self,
+            model=dataclasses.replace(self.model, params=params),
+            torch=copy.deepcopy(self.torch).double(),
+            x=self.x.astype(np.float64),
+            x_torch=self.x_torch.astype(np.float64),
+        )
 
     def to_jax(self, v: np.ndarray) -> np.ndarray:
         """[..., 1, h, w] in the layout of x; there is one channel, so entries keep their order."""

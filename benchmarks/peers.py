@@ -28,11 +28,16 @@ class Explainer:
     gradients: int
 
 
+def dtype_of(model: Any) -> np.dtype:
+    """The precision of a torch model."""
+    return next(model.parameters()).detach().numpy().dtype
+
+
 def captum(name: str, /, **settings: Any) -> Callable[..., np.ndarray]:
     """One of captum's methods as the function that Quantus calls."""
 
     def explain(model: Any, inputs: Any, targets: Any, **_: Any) -> np.ndarray:
-        x = torch.as_tensor(np.asarray(inputs, np.float32))
+        x = torch.as_tensor(np.asarray(inputs, dtype_of(model)))
         y = torch.as_tensor(np.asarray(targets, np.int64))
         a = getattr(attr, name)(model).attribute(x, target=y, **settings)
         return a.detach().numpy()
@@ -44,7 +49,7 @@ def _smooth_grad(
     draws: np.ndarray, level: float, model: Any, inputs: Any, targets: Any, **_: Any
 ) -> np.ndarray:
     """captum's gradient on all noisy copies in one batch, as its NoiseTunnel asks it."""
-    x = np.asarray(inputs, np.float32)
+    x = np.asarray(inputs, dtype_of(model))
     axes = tuple(range(1, x.ndim))
     std = level * (x.max(axes, keepdims=True) - x.min(axes, keepdims=True))
     noisy = torch.from_numpy((x[:, None] + std[:, None] * draws).reshape(-1, *x.shape[1:]))
