@@ -1,4 +1,4 @@
-"""Two simulated devices for every test, and how tests are spread over workers."""
+"""How programs are compiled for tests, and how tests are spread over workers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FLAG = "--xla_force_host_platform_device_count"
-if FLAG not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}=2".strip()
+# Most of the time goes into compiling small programs, so they are optimised little: half the time.
+# `make test-all` compiles them as users do.
+FLAGS = {"--xla_force_host_platform_device_count": 2, "--xla_backend_optimization_level": 0}
+for flag, value in FLAGS.items():
+    if flag not in (given := os.environ.get("XLA_FLAGS", "")):
+        os.environ["XLA_FLAGS"] = f"{given} {flag}={value}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402

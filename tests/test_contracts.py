@@ -437,7 +437,7 @@ def test_a_noise_in_common():
         assert calls["explainer"] == got.asked["attribution"] == N + 4 * N
         assert got.asked["output"] == got.asked["hidden"] == N + 4 * N
         assert got.asked["naive"]["attribution"] == len(NOISY) * (N + 4 * N)
-        for row in NOISY:
+        for row in NOISY if kind == "uniform" else NOISY[:1]:
             alone = score(dataclasses.replace(ROWS[row].metric, noise=shared))
             r = ROWS[row]
             assert_same(got["entries", row], alone, row, rtol=r.rtol, atol=r.atol)
@@ -506,10 +506,10 @@ def test_one_program_with_the_model_and_one_for_each_explainer(compiled):
     evaluate(
         model=model,
         explainers={"a": first, "b": second, "stored": w.maps["ties"]},
-        metrics=metrics(PLAIN),
+        metrics=metrics(few := ["PixelFlipping", "FaithfulnessCorrelation", "AUC", "Completeness"]),
     )
-    asks_hidden = any("hidden" in ROWS[row].metric.asks for row in PLAIN)
-    assert traced_since(before)["forward"] == 1 + asks_hidden
+    assert not any("hidden" in ROWS[row].metric.asks for row in few)
+    assert traced_since(before)["forward"] == 1
     assert traced_since(before)["explain"] == 2
     evaluate(model=model, explainers={"a": first, "b": second})
     asks_hidden = any("hidden" in ROWS[row].metric.asks for row in ALL)
