@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import check, ops
+from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
 from .base import RandomPerturbation, check_baseline, one_baseline, places
 
@@ -115,9 +115,3 @@ class RankedDeletion(RandomPerturbation):
         else:
             gone = place < self.size(sample, step + 1)
         return Query(x=sample.replace_features(gone, plan["baseline"]), y=sample.y)
-
-
-def check_steps(owner: Any) -> None:
-    """Fields `n_steps` and `features_in_step` of a metric: one of them says how far a step goes."""
-    check.integer(owner, "n_steps", optional=True)
-    check.integer(owner, "features_in_step", optional=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ... import check, ops
-from ...metric import Metric
-from ...perturb.deletion import RankedDeletion, check_steps
-from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ... import ops
+from ...kinds import InformationCurve
+from ...types import Answer, Sample, pytree
 
 
 def aic(
@@ -27,7 +25,7 @@ def aic(
 
 
 @pytree
-class AIC(Metric):
+class AIC(InformationCurve):
     r"""Accuracy information curve: area under the accuracy over the information shown.
 
     .. math:: \int_0^1 1[\operatorname{argmax} z(x_h) = y] \, dh, \quad
@@ -54,31 +52,8 @@ class AIC(Metric):
     asks = frozenset({"output"})
     reference = "Kapishnikov et al. 2019, XRAI: Better attributions through regions, ICCV"
 
-    n_steps: int | None = static(32)
-    features_in_step: int | None = static(None)
-    baseline: Any = "blur"
+    def shown(self, sample: Sample, reference: Answer, answer: Answer) -> Any:
+        return answer.logits.argmax() == sample.y
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_steps(self)
-        check.baseline(self, "baseline", ops.BASELINES)
-
-    def questions(self) -> RankedDeletion:
-        return RankedDeletion(
-            steps=self.n_steps,
-            features_in_step=self.features_in_step,
-            insert=True,
-            baseline=self.baseline,
-        )
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        bits = ops.code_length(query.x, sample.x.min(), sample.x.max(), sample.channel_axis)
-        right = (answer.logits.argmax() == sample.y).astype(bits.dtype)
-        return jnp.stack([right, bits])
-
-    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        query = Query(x=sample.x, y=sample.y)
-        whole = self.measure(sample, reference, query, reference)
-        values, sizes = jnp.concatenate([measured, whole[None]]).T
-        score, curve = aic(values, sizes)
-        return Outcome(score=score, curve=curve)
+    def area(self, outputs: Any, sizes: Any) -> Any:
+        return aic(outputs, sizes)

@@ -7,10 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ... import check, ops
-from ...metric import Metric
-from ...perturb.deletion import RankedDeletion, check_steps
-from ...types import Answer, Outcome, Sample, pytree, static
+from ... import ops
+from ...kinds import Ranked
+from ...perturb import RankedDeletion
+from ...types import Answer, Outcome, Sample, pytree
 
 
 def deletion(
@@ -26,7 +26,7 @@ def deletion(
 
 
 @pytree
-class Deletion(Metric):
+class Deletion(Ranked):
     r"""Area under the output as features are set to the baseline, the most relevant first.
 
     .. math:: c_s = f(x_{\text{top } k_s \to b}), \quad k_s = \lfloor F s / S \rfloor,
@@ -48,19 +48,8 @@ class Deletion(Metric):
     takes_padding = True
     reference = "Petsiuk et al. 2018, RISE: Randomized input sampling for explanation, BMVC"
 
-    n_steps: int | None = static(32)
-    features_in_step: int | None = static(None)
-    baseline: Any = "black"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_steps(self)
-        check.baseline(self, "baseline", ops.BASELINES)
-
     def questions(self) -> RankedDeletion:
-        return RankedDeletion(
-            steps=self.n_steps, features_in_step=self.features_in_step, baseline=self.baseline
-        )
+        return self.ranked()
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         curve = jnp.concatenate([self.value(reference, sample.y)[None], measured])

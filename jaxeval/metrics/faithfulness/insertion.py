@@ -6,10 +6,10 @@ from typing import Any
 
 from jaxtyping import Array, Bool, Float
 
-from ... import check, ops
-from ...metric import Metric
-from ...perturb.deletion import RankedDeletion, check_steps
-from ...types import Answer, Outcome, Sample, pytree, static
+from ... import ops
+from ...kinds import Ranked
+from ...perturb import RankedDeletion
+from ...types import Answer, Outcome, Sample, pytree
 
 
 def insertion(
@@ -25,7 +25,7 @@ def insertion(
 
 
 @pytree
-class Insertion(Metric):
+class Insertion(Ranked):
     r"""Area under the output as features are put back onto the baseline, the most relevant first.
 
     .. math:: c_s = f(b_{\text{top } k_s \to x}), \quad k_s = \lfloor F s / S \rfloor,
@@ -47,22 +47,10 @@ class Insertion(Metric):
     takes_padding = True
     reference = "Petsiuk et al. 2018, RISE: Randomized input sampling for explanation, BMVC"
 
-    n_steps: int | None = static(32)
-    features_in_step: int | None = static(None)
     baseline: Any = "blur"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_steps(self)
-        check.baseline(self, "baseline", ops.BASELINES)
-
     def questions(self) -> RankedDeletion:
-        return RankedDeletion(
-            steps=self.n_steps,
-            features_in_step=self.features_in_step,
-            insert=True,
-            baseline=self.baseline,
-        )
+        return self.ranked(insert=True)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         whole = self.value(reference, sample.y)

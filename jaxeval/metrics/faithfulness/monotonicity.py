@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
+from ...kinds import Ranked
 from ...perturb import RankedDeletion
-from ...perturb.deletion import check_steps
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 ROUNDING = 16
@@ -34,7 +33,7 @@ def monotonicity(
 
 
 @pytree
-class Monotonicity(Metric):
+class Monotonicity(Ranked):
     r"""Share of the steps from the baseline to x, least relevant first, that do not lower f.
 
     .. math:: \frac{1}{S} \sum_{s=1}^{S} 1[f(x_s) \ge f(x_{s-1})],
@@ -60,25 +59,14 @@ class Monotonicity(Metric):
     reference = "Arya et al. 2019, One explanation does not fit all"
 
     absolute: bool = static(True)
-    n_steps: int | None = static(32)
-    features_in_step: int | None = static(None)
     strict: bool = static(False)
-    baseline: Any = "black"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_steps(self)
         check.one_of(self, "strict", (True, False))
-        check.baseline(self, "baseline", ops.BASELINES)
 
     def questions(self) -> RankedDeletion:
-        return RankedDeletion(
-            order="lerf",
-            steps=self.n_steps,
-            features_in_step=self.features_in_step,
-            insert=True,
-            baseline=self.baseline,
-        )
+        return self.ranked(order="lerf", insert=True)
 
     def value(self, answer: Answer, y: Any) -> Any:
         output = "log_probability" if self.output == "probability" else self.output

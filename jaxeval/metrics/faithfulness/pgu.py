@@ -7,10 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ... import check
-from ...metric import Metric
-from ...perturb import RankedNoise
-from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ...kinds import PredictionGap
+from ...types import Answer, Outcome, Sample, pytree
 
 
 def pgu(drops: Float[Array, " S"]) -> Float[Array, ""]:
@@ -24,7 +22,7 @@ def pgu(drops: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class PGU(Metric):
+class PGU(PredictionGap):
     r"""Prediction gap on unimportant features: mean change under noise on all but the top ones.
 
     .. math:: \mathbb{E}_u \, \big| f(x) - f(x + u \odot 1[i \notin T]) \big|,
@@ -47,30 +45,7 @@ class PGU(Metric):
     asks = frozenset({"output"})
     takes_padding = True
     reference = "Agarwal et al. 2022, OpenXAI: Towards a transparent evaluation, NeurIPS"
-
-    absolute: bool = static(True)
-    top_fraction: Any = 0.25
-    std: Any = 0.1
-    n_samples: int = static(50)
-    draws: Any = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check.real(self, "top_fraction", above=0, most=1)
-        check.real(self, "std", above=0)
-        check.integer(self, "n_samples")
-
-    def questions(self) -> RankedNoise:
-        return RankedNoise(
-            top=False,
-            share=self.top_fraction,
-            scale=self.std,
-            n_samples=self.n_samples,
-            draws=self.draws,
-        )
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        return self.drop(reference, answer, sample.y)
+    top = False
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return Outcome(score=pgu(measured))

@@ -7,8 +7,9 @@ from typing import Any
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import DirectionBy, Metric
-from ...perturb.deletion import ORDERS, RankedDeletion, check_steps
+from ...kinds import Ranked
+from ...metric import DirectionBy
+from ...perturb.deletion import ORDERS, RankedDeletion
 from ...types import Answer, Outcome, Sample, pytree, static
 
 
@@ -25,7 +26,7 @@ def pixel_flipping(
 
 
 @pytree
-class PixelFlipping(Metric):
+class PixelFlipping(Ranked):
     r"""Area under the output as features are set to the baseline, the most relevant first.
 
     .. math:: c_s = f(x_{\text{top } k_s \to b}), \quad k_s = \lfloor F s / S \rfloor,
@@ -50,26 +51,15 @@ class PixelFlipping(Metric):
     takes_padding = True
     reference = "Bach et al. 2015, On pixel-wise explanations, PLOS ONE"
 
-    n_steps: int | None = static(32)
-    features_in_step: int | None = static(None)
     order: str = static("morf")
-    baseline: Any = "black"
     draws: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_steps(self)
         check.one_of(self, "order", ORDERS)
-        check.baseline(self, "baseline", ops.BASELINES)
 
     def questions(self) -> RankedDeletion:
-        return RankedDeletion(
-            order=self.order,
-            steps=self.n_steps,
-            features_in_step=self.features_in_step,
-            baseline=self.baseline,
-            draws=self.draws,
-        )
+        return self.ranked(order=self.order, draws=self.draws)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         score = pixel_flipping(measured, sample.asked(valid))

@@ -6,11 +6,10 @@ from typing import Any
 
 from jaxtyping import Array, Bool, Float
 
-from ... import check, ops
-from ...metric import Metric
+from ... import ops
+from ...kinds import Ranked
 from ...perturb import RankedDeletion
-from ...perturb.deletion import check_steps
-from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ...types import Answer, Outcome, Query, Sample, pytree
 
 
 def srg(gap: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Float[Array, ""]:
@@ -24,7 +23,7 @@ def srg(gap: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Floa
 
 
 @pytree
-class SRG(Metric):
+class SRG(Ranked):
     r"""Symmetric relevance gain: area of the least-relevant-first minus most-relevant-first curve.
 
     .. math:: \text{SRG} = A(c^{\text{lerf}}) - A(c^{\text{morf}})
@@ -46,25 +45,8 @@ class SRG(Metric):
     takes_padding = True
     reference = "Blücher et al. 2024, Decoupling pixel flipping and occlusion strategy, TMLR"
 
-    n_steps: int | None = static(32)
-    features_in_step: int | None = static(None)
-    baseline: Any = "black"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_steps(self)
-        check.baseline(self, "baseline", ops.BASELINES)
-
     def questions(self) -> tuple[RankedDeletion, ...]:
-        return tuple(
-            RankedDeletion(
-                order=order,
-                steps=self.n_steps,
-                features_in_step=self.features_in_step,
-                baseline=self.baseline,
-            )
-            for order in ("lerf", "morf")
-        )
+        return tuple(self.ranked(order=order) for order in ("lerf", "morf"))
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         return self.drop(reference, answer, sample.y)

@@ -7,8 +7,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from ... import check, ops
-from ...metric import Metric
-from ...perturb import Noise
+from ...kinds import Noisy
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 DISTANCES = ("spearman", "l2")
@@ -25,7 +24,7 @@ def average_stability(distances: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class AverageStability(Metric):
+class AverageStability(Noisy):
     r"""Mean distance of the attributions of noisy inputs from that of the input.
 
     .. math:: \frac{1}{S} \sum_s d(\phi(x), \phi(x + u_s)), \quad u_s \sim U[-r, r]^d
@@ -50,21 +49,10 @@ class AverageStability(Metric):
     reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
 
     distance: str = static("spearman")
-    radius: Any = 0.2
-    n_samples: int = static(200)
-    draws: Any = None
-    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check.one_of(self, "distance", DISTANCES)
-        check.real(self, "radius", above=0)
-        check.integer(self, "n_samples")
-        check.instance(self, "noise", Noise)
-
-    def questions(self) -> Noise:
-        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
-        return self.noise or own
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         if self.distance == "l2":

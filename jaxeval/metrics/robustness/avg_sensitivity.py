@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ... import check, ops
-from ...metric import Metric
-from ...perturb import Noise
-from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ...kinds import Sensitivity
+from ...types import Answer, Outcome, Sample, pytree
 
 
 def avg_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
@@ -24,7 +21,7 @@ def avg_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class AvgSensitivity(Metric):
+class AvgSensitivity(Sensitivity):
     r"""Mean relative change of the attribution under uniform noise on the input.
 
     .. math:: \frac{1}{S} \sum_s
@@ -48,27 +45,6 @@ class AvgSensitivity(Metric):
     asks = frozenset({"attribution"})
     takes_padding = True
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
-
-    normalise: str | None = static(None)
-    radius: Any = 0.2
-    n_samples: int = static(200)
-    draws: Any = None
-    noise: Noise | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check.real(self, "radius", above=0)
-        check.integer(self, "n_samples")
-        check.instance(self, "noise", Noise)
-
-    def questions(self) -> Noise:
-        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
-        return self.noise or own
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        size = ops.norm(sample.a)
-        change = ops.l2(sample.a, answer.attribution) / jnp.where(size > 0, size, 1)
-        return jnp.where(size > 0, change, jnp.nan)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return Outcome(score=avg_sensitivity(measured))

@@ -7,10 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ... import check, ops
-from ...metric import Metric
-from ...perturb import Noise
-from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ... import ops
+from ...kinds import RelativeStability
+from ...types import Answer, Outcome, Query, Sample, pytree
 
 
 def ris(ratios: Float[Array, " S"]) -> Float[Array, ""]:
@@ -24,7 +23,7 @@ def ris(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class RIS(Metric):
+class RIS(RelativeStability):
     r"""Largest change of the attribution, relative to that of the input, under uniform noise.
 
     .. math:: \max_s
@@ -49,28 +48,8 @@ class RIS(Metric):
     takes_padding = True
     reference = "Agarwal et al. 2022, Rethinking stability for attribution-based explanations"
 
-    radius: Any = 0.05
-    n_samples: int = static(200)
-    eps: Any = 1e-6
-    draws: Any = None
-    noise: Noise | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check.real(self, "radius", above=0)
-        check.real(self, "eps", above=0)
-        check.integer(self, "n_samples")
-        check.instance(self, "noise", Noise)
-
-    def questions(self) -> Noise:
-        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
-        return self.noise or own
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        distance = ops.relative_change(sample.x, query.x, self.eps)
-        change = ops.relative_change(sample.a, answer.attribution, self.eps)
-        same = answer.logits.argmax() == reference.logits.argmax()
-        return jnp.where(same, change / jnp.maximum(distance, self.eps), jnp.nan)
+    def distance(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return ops.relative_change(sample.x, query.x, self.eps)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return Outcome(score=ris(measured))

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ... import check, ops
-from ...metric import Metric
-from ...perturb import Noise
+from ...kinds import RelativeStability
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
@@ -25,7 +24,7 @@ def rrs(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class RRS(Metric):
+class RRS(RelativeStability):
     r"""Largest change of the attribution, relative to hidden layers', under uniform noise.
 
     .. math:: \max_s
@@ -52,20 +51,11 @@ class RRS(Metric):
     reference = "Agarwal et al. 2022, Rethinking stability for attribution-based explanations"
 
     layers: tuple[str, ...] | None = static(None)
-    radius: Any = 0.05
-    n_samples: int = static(200)
-    eps: Any = 1e-6
-    draws: Any = None
-    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.layers, str) or (self.layers is not None and not self.layers):
             raise TypeError(f"RRS(layers={self.layers!r}): layers must be names, or None for all")
-        check.real(self, "radius", above=0)
-        check.real(self, "eps", above=0)
-        check.integer(self, "n_samples")
-        check.instance(self, "noise", Noise)
 
     def fit(self, model: Any, sample: Sample) -> None:
         x = jax.ShapeDtypeStruct((1, *sample.x.shape), sample.x.dtype)
@@ -77,20 +67,13 @@ class RRS(Metric):
                     f"{', '.join(known)}{check.did_you_mean(name, known)}"
                 )
 
-    def questions(self) -> Noise:
-        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
-        return self.noise or own
-
     def hidden(self, answer: Answer) -> Array:
         """The activations of the layers, in one row."""
         names = sorted(answer.hidden) if self.layers is None else self.layers
         return jnp.concatenate([answer.hidden[name].ravel() for name in names])
 
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        distance = ops.relative_change(self.hidden(reference), self.hidden(answer), self.eps)
-        change = ops.relative_change(sample.a, answer.attribution, self.eps)
-        same = answer.logits.argmax() == reference.logits.argmax()
-        return jnp.where(same, change / jnp.maximum(distance, self.eps), jnp.nan)
+    def distance(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return ops.relative_change(self.hidden(reference), self.hidden(answer), self.eps)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return Outcome(score=rrs(measured))

@@ -1,0 +1,161 @@
+"""Kinds of metrics: settings, questions and measurements that several metrics have in common.
+
+All are abstract. A metric of a kind says its family, direction and paper, and what it makes of what
+was measured.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from . import check, ops
+from .metric import Metric
+from .perturb import Noise, RankedDeletion, RankedNoise
+from .types import Answer, Outcome, Query, Sample, pytree, static
+
+
+@pytree
+class Ranked(Metric):
+    """Asks while the features go, or come back, in the order of their attribution.
+
+    One of `n_steps` and `features_in_step` says how far a step goes; `baseline` is what is in place
+    of a feature, see `jaxeval.ops.baseline`.
+    """
+
+    n_steps: int | None = static(32)
+    features_in_step: int | None = static(None)
+    baseline: Any = "black"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "n_steps", optional=True)
+        check.integer(self, "features_in_step", optional=True)
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def ranked(self, **how: Any) -> RankedDeletion:
+        """The deletion with these steps and this baseline."""
+        return RankedDeletion(
+            steps=self.n_steps,
+            features_in_step=self.features_in_step,
+            baseline=self.baseline,
+            **how,
+        )
+
+
+@pytree
+class InformationCurve(Ranked):
+    """The area under an output over the information shown, as blurred features get sharp."""
+
+    baseline: Any = "blur"
+
+    def questions(self) -> RankedDeletion:
+        return self.ranked(insert=True)
+
+    def shown(self, sample: Sample, reference: Answer, answer: Answer) -> Any:
+        """The output [] of an image of which a part is shown."""
+        raise NotImplementedError(f"{type(self).__name__}.shown")
+
+    def area(
+        self, outputs: Float[Array, " S+1"], sizes: Float[Array, " S+1"]
+    ) -> tuple[Float[Array, ""], Float[Array, " S+1"]]:
+        """(area, curve) of the outputs over the information, from code sizes."""
+        raise NotImplementedError(f"{type(self).__name__}.area")
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        bits = ops.code_length(query.x, sample.x.min(), sample.x.max(), sample.channel_axis)
+        return jnp.stack([self.shown(sample, reference, answer).astype(bits.dtype), bits])
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        query = Query(x=sample.x, y=sample.y)
+        whole = self.measure(sample, reference, query, reference)
+        outputs, sizes = jnp.concatenate([measured, whole[None]]).T
+        score, curve = self.area(outputs, sizes)
+        return Outcome(score=score, curve=curve)
+
+
+@pytree
+class PredictionGap(Metric):
+    """How much the output changes under noise on the top features, or on all others."""
+
+    top: ClassVar[bool]
+
+    absolute: bool = static(True)
+    top_fraction: Any = 0.25
+    std: Any = 0.1
+    n_samples: int = static(50)
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.real(self, "top_fraction", above=0, most=1)
+        check.real(self, "std", above=0)
+        check.integer(self, "n_samples")
+
+    def questions(self) -> RankedNoise:
+        return RankedNoise(
+            top=self.top,
+            share=self.top_fraction,
+            scale=self.std,
+            n_samples=self.n_samples,
+            draws=self.draws,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.drop(reference, answer, sample.y)
+
+
+@pytree
+class Noisy(Metric):
+    """Explains inputs with uniform noise of a `radius`, or with a `noise` that metrics share."""
+
+    radius: Any = 0.2
+    n_samples: int = static(200)
+    draws: Any = None
+    noise: Noise | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.real(self, "radius", above=0)
+        check.integer(self, "n_samples")
+        check.instance(self, "noise", Noise)
+
+    def questions(self) -> Noise:
+        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        return self.noise or own
+
+
+@pytree
+class Sensitivity(Noisy):
+    """Measures ||a - a'|| / ||a||, NaN for a map of zeros; maps are not normalised by default."""
+
+    normalise: str | None = static(None)
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        size = ops.norm(sample.a)
+        change = ops.l2(sample.a, answer.attribution) / jnp.where(size > 0, size, 1)
+        return jnp.where(size > 0, change, jnp.nan)
+
+
+@pytree
+class RelativeStability(Noisy):
+    """Measures ||(a - a') / a|| over a distance of what went in, NaN where the class changes."""
+
+    radius: Any = 0.05
+    eps: Any = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.real(self, "eps", above=0)
+
+    def distance(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        """How far the noisy input is from the clean one []."""
+        raise NotImplementedError(f"{type(self).__name__}.distance")
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        distance = self.distance(sample, reference, query, answer)
+        change = ops.relative_change(sample.a, answer.attribution, self.eps)
+        same = answer.logits.argmax() == reference.logits.argmax()
+        return jnp.where(same, change / jnp.maximum(distance, self.eps), jnp.nan)
