@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 
 from . import check, ops
 from .metric import Metric
-from .perturb import Noise, RankedDeletion, RankedNoise
+from .perturb import Noise, RandomiseLayers, RankedDeletion, RankedNoise
+from .perturb.layers import ORDERS, WAYS
 from .types import Answer, Outcome, Query, Sample, pytree, static
 
 
@@ -159,3 +160,55 @@ class RelativeStability(Noisy):
         change = ops.relative_change(sample.a, answer.attribution, self.eps)
         same = answer.logits.argmax() == reference.logits.argmax()
         return jnp.where(same, change / jnp.maximum(distance, self.eps), jnp.nan)
+
+
+@pytree
+class LayerRandomisation(Metric):
+    """Compares maps with those of models whose layers are randomised, with a curve over layers."""
+
+    absolute: bool = static(True)
+    order: str = static("top_down")
+    randomise: str = static("normal")
+    n_seeds: int = static(1)
+    similarity: Any = static("spearman")
+    score: str = static("mean")
+    layers: tuple[str, ...] | None = static(None)
+    draws: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.one_of(self, "order", ORDERS)
+        check.one_of(self, "randomise", WAYS)
+        check.integer(self, "n_seeds")
+        if not callable(self.similarity):
+            check.one_of(self, "similarity", ops.SIMILARITIES)
+        check.one_of(self, "score", ("mean", "last"))
+
+    def summary(self, similarities: Float[Array, "seeds L"]) -> Any:
+        """The score []."""
+        raise NotImplementedError(f"{type(self).__name__}.summary")
+
+    def params(self) -> Any:
+        """The caller's random parameters."""
+        return self.draws
+
+    def questions(self) -> RandomiseLayers:
+        return RandomiseLayers(
+            order=self.order,
+            randomise=self.randomise,
+            n_seeds=self.n_seeds,
+            names=self.layers if self.layers is None else tuple(self.layers),
+            draws=self.params(),
+        )
+
+    def points(self, asked: Any) -> tuple[str, ...]:
+        return asked[0].stages
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        maps, axis = (sample.a, answer.attribution), sample.map_channel_axis
+        return ops.similarity(*maps, self.similarity, channel_axis=axis, where=sample.where)
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        by_seed = measured.reshape(self.n_seeds, -1)
+        std = by_seed.std(0) if self.n_seeds > 1 else None
+        return Outcome(score=self.summary(by_seed), curve=by_seed.mean(0), curve_std=std)

@@ -6,12 +6,9 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from ... import check, ops
-from ...metric import Metric
-from ...perturb.layers import ORDERS, WAYS, RandomiseLayers
-from ...types import Answer, Outcome, Query, Sample, pytree, static
-
-SCORES = ("mean", "last")
+from ... import ops
+from ...kinds import LayerRandomisation
+from ...types import pytree
 
 
 def mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Array, ""]:
@@ -25,7 +22,7 @@ def mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Ar
 
 
 @pytree
-class MPRT(Metric):
+class MPRT(LayerRandomisation):
     r"""Similarity of the explanation to those of models whose layers are randomised.
 
     .. math:: \frac{1}{L} \sum_{l=1}^{L}
@@ -58,48 +55,9 @@ class MPRT(Metric):
     asks = frozenset({"attribution"})
     reference = "Adebayo et al. 2018, Sanity checks for saliency maps, NeurIPS"
 
-    absolute: bool = static(True)
-    order: str = static("top_down")
-    randomise: str = static("normal")
-    n_seeds: int = static(1)
-    similarity: Any = static("spearman")
-    score: str = static("mean")
-    layers: tuple[str, ...] | None = static(None)
-    draws: Any = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check.one_of(self, "order", ORDERS)
-        check.one_of(self, "randomise", WAYS)
-        check.integer(self, "n_seeds")
-        if not callable(self.similarity):
-            check.one_of(self, "similarity", ops.SIMILARITIES)
-        check.one_of(self, "score", SCORES)
-
     @property
     def takes_padding(self) -> bool:
         return self.similarity in ops.MARKED
 
-    def questions(self) -> RandomiseLayers:
-        return RandomiseLayers(
-            order=self.order,
-            randomise=self.randomise,
-            n_seeds=self.n_seeds,
-            names=self.layers if self.layers is None else tuple(self.layers),
-            draws=self.draws,
-        )
-
-    def points(self, asked: Any) -> tuple[str, ...]:
-        return asked[0].stages
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        maps, axis = (sample.a, answer.attribution), sample.map_channel_axis
-        return ops.similarity(*maps, self.similarity, channel_axis=axis, where=sample.where)
-
-    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        by_seed = measured.reshape(self.n_seeds, -1)
-        return Outcome(
-            score=mprt(by_seed, self.score),
-            curve=by_seed.mean(0),
-            curve_std=by_seed.std(0) if self.n_seeds > 1 else None,
-        )
+    def summary(self, similarities: Any) -> Any:
+        return mprt(similarities, self.score)

@@ -6,13 +6,10 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from ... import check, ops
+from ... import check
 from ...explain.smoothed import Smoothed, check_noise
-from ...metric import Metric
-from ...perturb.layers import ORDERS, WAYS, RandomiseLayers
-from ...types import Answer, Outcome, Query, Sample, pytree, static
-
-SCORES = ("mean", "last")
+from ...kinds import LayerRandomisation
+from ...types import pytree, static
 
 
 def smooth_mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Array, ""]:
@@ -26,7 +23,7 @@ def smooth_mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> F
 
 
 @pytree
-class SmoothMPRT(Metric):
+class SmoothMPRT(LayerRandomisation):
     r"""MPRT of the mean map over noisy inputs, so that gradient shattering is not held against it.
 
     .. math:: \frac{1}{L} \sum_{l=1}^{L} \operatorname{sim}\big(
@@ -52,27 +49,13 @@ class SmoothMPRT(Metric):
     asks = frozenset({"attribution"})
     reference = "Hedström et al. 2023, Sanity checks revisited, XAI in Action (NeurIPS workshop)"
 
-    absolute: bool = static(True)
     n_samples: int = static(50)
     noise_level: Any = 0.1
-    order: str = static("top_down")
-    randomise: str = static("normal")
-    n_seeds: int = static(1)
-    similarity: Any = static("spearman")
-    score: str = static("mean")
-    layers: tuple[str, ...] | None = static(None)
-    draws: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check.integer(self, "n_samples")
         check.real(self, "noise_level", least=0)
-        check.one_of(self, "order", ORDERS)
-        check.one_of(self, "randomise", WAYS)
-        check.integer(self, "n_seeds")
-        if not callable(self.similarity):
-            check.one_of(self, "similarity", ops.SIMILARITIES)
-        check.one_of(self, "score", SCORES)
         if self.draws is not None and not (
             isinstance(self.draws, dict) and self.draws.keys() <= {"params", "noise"}
         ):
@@ -84,24 +67,8 @@ class SmoothMPRT(Metric):
         n_samples, level = self.n_samples, self.noise_level
         return Smoothed(explainer=explainer, n_samples=n_samples, noise_level=level, draws=noise)
 
-    def questions(self) -> RandomiseLayers:
-        return RandomiseLayers(
-            order=self.order,
-            randomise=self.randomise,
-            n_seeds=self.n_seeds,
-            names=self.layers if self.layers is None else tuple(self.layers),
-            draws=(self.draws or {}).get("params"),
-        )
+    def params(self) -> Any:
+        return (self.draws or {}).get("params")
 
-    def points(self, asked: Any) -> tuple[str, ...]:
-        return asked[0].stages
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        axis = sample.map_channel_axis
-        return ops.similarity(sample.a, answer.attribution, self.similarity, channel_axis=axis)
-
-    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        by_seed = measured.reshape(self.n_seeds, -1)
-        score, std = smooth_mprt(by_seed, self.score), by_seed.std(0)
-        several = std if self.n_seeds > 1 else None
-        return Outcome(score=score, curve=by_seed.mean(0), curve_std=several)
+    def summary(self, similarities: Any) -> Any:
+        return smooth_mprt(similarities, self.score)
