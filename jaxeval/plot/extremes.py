@@ -85,7 +85,7 @@ def best_and_worst(
     >>> scores = {("A", "m"): Outcome(score=np.arange(4.0))}
     >>> r = Results(scores, {"m": "lower"}, {"m": "f"}, np.arange(4), np.zeros(4, int))
     >>> figure = best_and_worst(r, "A", "m", np.ones((4, 8, 8)), np.ones((4, 8, 8)), n=1)
-    >>> [axes.get_title() for axes in figure.axes[:2]]
+    >>> [axes.get_title() for axes in figure.axes[:3:2]]
     ['best\\n0: 0.00', 'worst\\n3: 3.00']
     """
     _known(results, [metric])

@@ -57,7 +57,8 @@ def critical_difference(
     half = (k + 1) // 2  # the best ones are named on the left
     letters = 26 if width >= 5 else 13
     labels = [f"{wrap(str(e), letters)}  {r:.2f}" for e, r in found.ranks.items()]
-    groups = _levels([(found.ranks[g[0]], found.ranks[g[-1]]) for g in found.groups()])
+    place = dict(zip(found.ranks.index, ranks.tolist(), strict=True))
+    groups = _levels([(place[g[0]], place[g[-1]]) for g in found.groups()])
     n_levels = 1 + max((level for *_, level in groups), default=-1)
 
     lines = max(1 + label.count("\n") for label in labels)
@@ -79,9 +80,8 @@ def critical_difference(
 
     line: Any = {"color": DARK, "linewidth": 1.0, "solid_capstyle": "butt", "clip_on": False}
     axes.plot([1, k], [0, 0], **line)
-    ticks = np.arange(1, k + 1)
     apart = max(1, int(np.ceil(0.22 * per_inch)))
-    for tick in ticks:
+    for tick in range(1, k + 1):
         named = (tick - 1) % apart == 0
         axes.plot([tick, tick], [0, -0.09 if named else -0.05], **line)
         if named:
@@ -207,7 +207,7 @@ def correlation(
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=18, ticks=[-1, 0, 1], pad=0.02)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.ax.tick_params(labelsize="x-small", length=2)
-    bar.set_label("Spearman's ρ, directions turned", fontsize="x-small")
+    bar.set_label("Spearman's ρ", fontsize="x-small")
     return figure
 
 
@@ -272,13 +272,13 @@ def rank_stability(
         )
         handles.append(bars)
         dark = np.dot(palette[place][:3], LUMINANCE) < 0.45
-        for row in np.flatnonzero(share >= 0.09):
+        for row in np.flatnonzero(share >= 0.09).tolist():
             axes.text(
                 left[row] + share[row] / 2, row, f"{place + 1}",
                 ha="center", va="center", fontsize="x-small", color="white" if dark else DARK,
             )  # fmt: skip
         left += share
-    for row in np.flatnonzero(np.isnan(shares).all(axis=1)):
+    for row in np.flatnonzero(np.isnan(shares).all(axis=1)).tolist():
         axes.text(0.01, row, "–", va="center", fontsize="small")
     axes.set_yticks(range(n), names, fontsize="small", parse_math=False)
     axes.invert_yaxis()

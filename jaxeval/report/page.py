@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from jaxeval.results import Results
 from jaxeval.results.parquet import replace_whole
 from jaxeval.results.stability import groups_of
 from jaxeval.version import __version__
+
+PAIRS = 2000
+"""Paired tests that a page lists; `Results.wilcoxon` has them all."""
 
 HERE = Path(__file__).parent
 SPOKES = 16
@@ -73,6 +77,7 @@ def html(
     """
     try:
         import jinja2
+        import markupsafe  # which jinja2 brings
     except ImportError as e:
         raise ImportError(
             f'reports need jinja2, which cannot be imported ({e}): pip install "jaxeval[report]"'
@@ -89,6 +94,7 @@ def html(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["soft"] = lambda text: markupsafe.Markup("<wbr>").join(_pieces(text))
     return environment.get_template("page.html").render(
         title=title,
         version=__version__,
@@ -111,6 +117,11 @@ def html(
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
     )
+
+
+def _pieces(text: str) -> list[str]:
+    """The text cut where a line may break: IntegratedGradients after Integrated."""
+    return re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[_(,=/])(?=\w)", text)
 
 
 def _section(key: str, heading: str, text: str = "", **parts: Any) -> dict[str, Any]:
@@ -177,7 +188,8 @@ def _curves(results: Results) -> dict[str, Any] | None:
             if m in results.points
             else (lambda m=m: plot.curves(results, m))
         )
-        best = results.ranking()[m].idxmin() if results.ranking()[m].notna().any() else None
+        ranks: Any = results.ranking()[m]
+        best = ranks.idxmin() if ranks.notna().any() else None
         alt = f"Mean curves of {len(results.explainers)} explainers under {m}" + (
             f"; {best} has the best mean score." if best is not None else "."
         )
@@ -223,8 +235,9 @@ def _differences(results: Results) -> dict[str, Any] | None:
                 ),
             )
         )
-    pairs = results.wilcoxon()
+    pairs: Any = results.wilcoxon()
     first = 1 if len(results.metrics) > 2 else 2
+    shown = min(len(pairs), PAIRS)
     return _section(
         "differences",
         "Which explainers differ",
@@ -234,7 +247,9 @@ def _differences(results: Results) -> dict[str, Any] | None:
         tables=[tables.wins(results, pairs)],
         more=[
             *_more("critical differences, metric by metric", pictures[first:]),
-            *_more(f"all {len(pairs):,} paired tests", shown=[tables.tests(pairs)]),
+            *_more(
+                f"{shown:,} of {len(pairs):,} paired tests", shown=[tables.tests(pairs[:shown])]
+            ),
         ],
     )
 
@@ -245,7 +260,7 @@ def _equals(p: str) -> str:
 
 def _comparable(results: Results, metric: str | None) -> bool:
     """Whether at least two explainers have a score."""
-    means = results.means()
+    means: Any = results.means()
     own = means.notna().any(axis=1) if metric is None else means[metric].notna()
     return int(own.sum()) > 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,8 +63,13 @@ def p_value(p: float) -> str:
 
 def value(v: Any, text: str | None = None, kind: str = "number") -> Cell:
     """A cell of a number, sorted by it."""
-    defined = v is not None and not np.isnan(v)
-    return Cell(text or number(v), float(v) if defined else None, kind)
+    key = None if v is None or np.isnan(v) else float(v)
+    return Cell(text or number(v), key, kind)
+
+
+def each(frame: pd.DataFrame) -> list[Any]:
+    """The rows, with the columns as attributes."""
+    return list(frame.itertuples(index=False))
 
 
 def name(text: Any) -> Cell:
@@ -73,8 +79,7 @@ def name(text: Any) -> Cell:
 def summary(results: Results) -> TableOf:
     """Mean, interval, deviation and numbers of samples, a row a cell of the results."""
     rows = []
-    for row in results.summary().itertuples(index=False):
-        v: Any = row
+    for v in each(results.summary()):
         interval = f"{number(v.ci_low)} … {number(v.ci_high)}" if v.n > 1 else "–"
         rows.append(
             [
@@ -95,7 +100,8 @@ def summary(results: Results) -> TableOf:
 
 def ranks(results: Results) -> TableOf:
     """The heat map of ranks, with mean scores below them."""
-    table, means = results.ranking(), results.means()
+    means: Any = results.means()
+    table: Any = results.ranking()
     last = max(len(table), 2)
     rows = []
     for explainer, own in table.iterrows():
@@ -128,7 +134,8 @@ def _shade(rank: float, last: int) -> str:
     at = (rank - 1) / (last - 1)
     dark, pale = np.array([8, 69, 148]), np.array([222, 235, 247])
     red, green, blue = np.rint(dark + (pale - dark) * at**0.8).astype(int)
-    text = "#ffffff" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 125 else "#111111"
+    linear = (np.array([red, green, blue]) / 255) ** 2.2
+    text = "#ffffff" if linear @ [0.2126, 0.7152, 0.0722] < 0.179 else "#000000"
     return f"background:rgb({red},{green},{blue});color:{text}"
 
 
@@ -136,14 +143,13 @@ def wins(results: Results, pairs: pd.DataFrame) -> TableOf:
     """How many others each explainer beats, and is beaten by, under each metric."""
     others = len(results.explainers) - 1
     rows = []
+    decided = [v for v in each(pairs) if v.better]
+    won_by = Counter((v.metric, v.better) for v in decided)
+    lost_by = Counter((v.metric, v.a if v.better == v.b else v.b) for v in decided)
     for explainer in results.explainers:
         cells, total = [name(explainer)], 0
         for metric in results.metrics:
-            own = pairs[pairs["metric"] == metric]
-            decided = own[own["better"] != ""]
-            won = int((decided["better"] == explainer).sum())
-            there = (decided["a"] == explainer) | (decided["b"] == explainer)
-            lost = int(there.sum()) - won
+            won, lost = won_by[metric, explainer], lost_by[metric, explainer]
             total += won - lost
             cells.append(Cell(f"{won} : {lost}", float(won - lost), "number"))
         rows.append([*cells, Cell(f"{total:+d}".replace("-", "−"), float(total), "number")])
@@ -171,7 +177,7 @@ def tests(pairs: pd.DataFrame) -> TableOf:
             value(v.n_zero),
             value(v.n_undefined, kind="number warn" if v.n_undefined else "number"),
         ]
-        for v in pairs.itertuples(index=False)
+        for v in each(pairs)
     ]
     columns = [
         *("metric", "a", "b", "effect", "p", "p (Holm)", "better", "pairs", "equal", "undefined")
@@ -185,6 +191,7 @@ def tests(pairs: pd.DataFrame) -> TableOf:
 
 def agreement(results: Results) -> TableOf:
     """Kendall's W of each family and of all metrics."""
+    found: Any = results.agreement()
     rows = [
         [
             name("all metrics" if family == "all" else family),
@@ -193,7 +200,7 @@ def agreement(results: Results) -> TableOf:
             value(int(row["n_metrics"])),
             value(int(row["n_explainers"])),
         ]
-        for family, row in results.agreement().iterrows()
+        for family, row in found.iterrows()
     ]
     columns = ["metrics", "Kendall's W", "p", "number", "explainers"]
     return TableOf("Agreement between metrics: 1 where all rank alike", columns, rows)
@@ -212,7 +219,7 @@ def sensitivity(results: Results, groups: Mapping[str, Sequence[str]] | None = N
             value(v.reversals, None if np.isnan(v.reversals) else f"{v.reversals:.0%}"),
             value(v.first_changes, None if np.isnan(v.first_changes) else f"{v.first_changes:.0%}"),
         ]
-        for v in results.sensitivity(groups=groups).itertuples(index=False)
+        for v in each(results.sensitivity(groups=groups))
     ]
     columns = [
         *("metric", "parameter", "values", "score changes by", "share of variance"),

@@ -128,7 +128,7 @@ class Comparisons:
             scores = self.means().to_numpy().T * self._signs(chosen)[:, None]
         else:
             scores = self._cube(chosen)[..., 0] * self._signs(chosen)
-        there = ~np.isnan(scores).all(axis=0)
+        there = np.array(~np.isnan(scores).all(axis=0))
         names = [e for e, ok in zip(self.explainers, there, strict=True) if ok]
         left_out = tuple(e for e, ok in zip(self.explainers, there, strict=True) if not ok)
         scores = scores[:, there]

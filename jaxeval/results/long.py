@@ -17,7 +17,7 @@ NEEDED = ("explainer", "metric", "sample", "score")
 
 
 def from_frame(
-    frame: pd.DataFrame,
+    frame: Any,
     directions: Mapping[str, str] | None = None,
     families: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -31,15 +31,16 @@ def from_frame(
         raise ValueError(f"the table has several models, {names}: choose the rows of one")
     frame = frame.reset_index(drop=True)
     settings = dict(settings or {})
+    place: Any
     described = dict(settings.get("metrics") or {})
     names, frame = _named(frame, described)
 
     def of_metric(given: Mapping[str, str] | None, column: str, default: str | None) -> Any:
         found = {}
         for name, metric in names.items():
-            kind = described.get(name)
-            kind = kind.get("class") if isinstance(kind, Mapping) else None
-            options = [given[k] for k in (name, metric, kind) if given and k in given]
+            own = described.get(name)
+            kind = own.get("class") if isinstance(own, Mapping) else None
+            options = [given[k] for k in (name, metric, str(kind)) if given and k in given]
             if column in frame and not options:
                 options = frame.loc[frame["name"] == name, column].unique().tolist()
                 if len(options) > 1:
@@ -69,7 +70,7 @@ def from_frame(
     }
 
 
-def _named(frame: pd.DataFrame, described: dict[str, Any]) -> tuple[dict[str, str], pd.DataFrame]:
+def _named(frame: Any, described: dict[str, Any]) -> tuple[dict[str, str], Any]:
     """Names (name -> metric) that tell the settings of a metric apart, and a column of them."""
     if "settings" not in frame:
         return {m: m for m in pd.unique(frame["metric"])}, frame.assign(name=frame["metric"])
@@ -88,7 +89,7 @@ def _named(frame: pd.DataFrame, described: dict[str, Any]) -> tuple[dict[str, st
     return names, frame.assign(name=[of_cell[cell] for cell in cells])
 
 
-def _outcome(rows: pd.DataFrame, place: pd.Series) -> Outcome:
+def _outcome(rows: Any, place: Any) -> Outcome:
     """The scores of one cell by sample: means over seeds, NaN where a sample is not there."""
     at = place[rows["sample"]].to_numpy()
     n = at.max() + 1

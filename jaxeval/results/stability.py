@@ -116,7 +116,7 @@ def by_value(
     """One row of the table of values: means and ranks [E, S], `has` [S] the values, `names` [E]."""
     chosen = np.array([v == value for v in has])
     overall, here = _mean(ranks, 1), _mean(ranks[:, chosen], 1)
-    best = np.flatnonzero(here == np.nanmin(here)) if np.isfinite(here).any() else []
+    best = np.flatnonzero(here == np.nanmin(here)).tolist() if np.isfinite(here).any() else []
     return {
         "n_settings": int(chosen.sum()),
         "mean": float(_mean(means[:, chosen])),
