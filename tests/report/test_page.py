@@ -28,7 +28,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.elements, self.texts = [], [], []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))  # where a name may break
         self.close()
         assert self.open == [], f"not closed: {self.open}"
 
