@@ -8,6 +8,7 @@ from . import data as data
 from . import explain as explain
 from . import functional as functional
 from . import plot as plot
+from . import report as report
 from .api import attribute as attribute
 from .api import evaluate as evaluate
 from .api import score as score

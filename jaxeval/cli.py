@@ -1,4 +1,4 @@
-"""The command ``jaxeval``: run the demonstration, list what there is."""
+"""The command ``jaxeval``: run the demonstration, list what there is, report results."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ from .check import did_you_mean
 from .data.digit_images import N_HELD_OUT
 from .explain import EXPLAINERS, Explainer
 from .metrics import METRICS
+from .report import command as report
 from .version import __version__
 
-OPTIONS = ("--batch-size", "--help", "--out", "--samples", "--seed", "--version")
+OPTIONS = (
+    *("--batch-size", "--help", "--out", "--samples", "--seed", "--version"),
+    *("--channel-axis", "--maps", "--metric", "--model", "--title"),
+)
 ARROWS = {"higher": "↑", "lower": "↓"}
 PIPED_WIDTH = 100
 """Columns of what goes to a file or a pipe, which have no width of their own."""
@@ -34,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if word := re.search(r"invalid choice: '(.*?)'", message):
-            message += did_you_mean(word[1], ("demo", "list", *LISTS))
+            message += did_you_mean(word[1], ("demo", "list", "report", *LISTS))
         elif word := re.search(r"unrecognized arguments: (\S+)", message):
             message += did_you_mean(word[1], OPTIONS)
         super().error(message)
@@ -77,6 +81,8 @@ def parser() -> Parser:
     what = "List the metrics, or the explainers for JAX models."
     listing = commands.add_parser("list", help=what, description=what, allow_abbrev=False)
     listing.add_argument("what", choices=list(LISTS))
+
+    report.add(commands)
     return main
 
 
@@ -107,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "list":
             console.print(LISTS[given.what](), highlight=False)
+        elif given.command == "report":
+            console.print(report.run(given), highlight=False, markup=False, soft_wrap=True)
         else:
             _demo(given, console)
     except KeyboardInterrupt:
@@ -115,6 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ImportError as e:
+        print(f"jaxeval: {e}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as e:
+        if given.command != "report":
+            raise
         print(f"jaxeval: {e}", file=sys.stderr)
         return 1
     return 0

@@ -143,3 +143,37 @@ def average_ranks(
     better = ((gap > 0) & ~equal).sum(axis=1)
     equal = equal.sum(axis=1)
     return np.where(np.isnan(scores), np.nan, better + (equal + 1) / 2)
+
+
+def row_ranks(values: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
+    """Ranks along the last axis, 1 for the smallest; ties share the average of their ranks.
+
+    Args:
+      values: [..., k], NaN where undefined.
+      tolerance: neighbours in the order tie that differ by no more than this share of the largest
+        magnitude of their row.
+
+    Returns:
+      Ranks of the shape of `values`, in float64; NaN stays NaN and takes no rank.
+
+    >>> row_ranks([[0.3, 0.1, 0.3, np.nan], [4, 3, 2, 1]]).tolist()
+    [[2.5, 1.0, 2.5, nan], [4.0, 3.0, 2.0, 1.0]]
+    """
+    values = np.asarray(values, np.float64)
+    if not values.size:
+        return np.full(values.shape, np.nan)
+    order = np.argsort(values, axis=-1, kind="stable")  # NaN comes last
+    rising = np.take_along_axis(values, order, -1)
+    size = np.abs(np.where(np.isfinite(values), values, 0)).max(axis=-1, keepdims=True)
+    left, right = rising[..., :-1], rising[..., 1:]
+    with np.errstate(invalid="ignore"):  # inf - inf
+        apart = (left != right) & ~(right - left <= tolerance * size)
+    # Each run of equals gets the middle of its first and last place.
+    place = np.broadcast_to(np.arange(values.shape[-1], dtype=np.float64), values.shape)
+    edge = np.ones((*values.shape[:-1], 1), bool)
+    first = np.maximum.accumulate(np.where(np.concatenate([edge, apart], -1), place, 0), -1)
+    ends = np.where(np.concatenate([apart, edge], -1), place, np.inf)
+    last = np.minimum.accumulate(ends[..., ::-1], -1)[..., ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, -1)
+    return np.where(np.isnan(values), np.nan, ranks)

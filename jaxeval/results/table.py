@@ -14,17 +14,16 @@ import numpy as np
 import pandas as pd
 
 from jaxeval.results import parquet
+from jaxeval.results.compare import ROUNDING, Comparisons
+from jaxeval.results.long import from_frame
 from jaxeval.results.stats import DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
 from jaxeval.types import Outcome
-
-ROUNDING = 1e-6
-"""What float32 scores, of the largest magnitude among them, cannot be told apart by."""
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results:
+class Results(Comparisons):
     """Per-sample scores of explainers under metrics, and the summaries of them.
 
     A result may be partial: a cell then holds the first n of the N samples, or is not there.
@@ -243,6 +242,30 @@ class Results:
           ValueError: it is no Parquet file, or not one of ours; says what it lacks.
         """
         return cls(**parquet.read(Path(path)))
+
+    @classmethod
+    def from_dataframe(cls, frame: pd.DataFrame, **given: Any) -> Results:
+        """Results out of a long table: one row an explainer, metric, sample and score.
+
+        Further columns count where they are there: settings (JSON text), which tells the settings
+        of one metric apart ("Deletion(n_steps=8)"); seed, over whose values scores and curves are
+        averaged, as repetitions of a sample are no further samples; label; curve; direction and
+        family. A sample that one cell lacks and another has is undefined there.
+
+        Args:
+          frame: of `to_dataframe`, or of a Parquet data set.
+          directions: metric -> "higher" or "lower", where no column tells it.
+          families: metric -> family; "metrics" where nothing tells it.
+          settings, asked: as of `Results`.
+
+        Raises:
+          ValueError: columns or directions that are missing, or several models.
+
+        >>> rows = {"explainer": ["A", "B"], "metric": ["m"] * 2, "sample": [7, 7], "score": [1, 2]}
+        >>> print(Results.from_dataframe(pd.DataFrame(rows), directions={"m": "lower"}))
+        Results: 2 explainers x 1 metric, 1 sample
+        """
+        return cls(**from_frame(frame, **given))
 
     def __str__(self) -> str:
         n_scores = sum(len(o.score) for o in self.outcomes.values())

@@ -1,0 +1,128 @@
+"""The samples that an explainer explains best and worst."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxeval.plot.comparison import _known
+from jaxeval.plot.maps import _channels, _input, _map, _pixels
+from jaxeval.plot.style import new_figure
+from jaxeval.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def extremes(
+    results: Results, explainer: str, metric: str, n: int = 3, index: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the n best and the n worst samples, the best (and the worst) first.
+
+    Ties are in the order of the samples; undefined scores are neither. No sample is in both: with
+    fewer than 2n defined scores each has half of them.
+
+    Args:
+      results: of an evaluation.
+      explainer: its name there.
+      metric: whose scores count.
+      n: how many.
+      index: ids of the samples to choose from; the rows are places in it. All by default.
+
+    Raises:
+      KeyError: an explainer or metric that is not there.
+
+    >>> from jaxeval.types import Outcome
+    >>> scores = {("A", "m"): Outcome(score=np.float32([3, np.nan, 1, 2]))}
+    >>> r = Results(scores, {"m": "lower"}, {"m": "f"}, np.arange(4), np.zeros(4, int))
+    >>> [rows.tolist() for rows in extremes(r, "A", "m", 1)]
+    [[2], [0]]
+    """
+    own = results[explainer, metric].score.astype(float)
+    scores = np.full(len(results.index), np.nan)
+    scores[: len(own)] = own
+    if index is not None:
+        place = {v: i for i, v in enumerate(results.index.tolist())}
+        rows = [place.get(v, -1) for v in np.asarray(index).tolist()]
+        scores = np.where(np.array(rows) < 0, np.nan, scores[rows])
+    order = np.argsort(scores if results.directions[metric] == "lower" else -scores, kind="stable")
+    order = order[: int((~np.isnan(scores)).sum())]
+    n = min(n, len(order) // 2)
+    return order[:n], order[len(order) - n :][::-1]
+
+
+def best_and_worst(
+    results: Results,
+    explainer: str,
+    metric: str,
+    x: ArrayLike,
+    attributions: ArrayLike,
+    index: ArrayLike | None = None,
+    channel_axis: int | None = 1,
+    n: int = 3,
+    titles: Sequence[Any] | None = None,
+) -> Figure:
+    """The inputs and maps of the samples with the best and the worst scores of an explainer.
+
+    Args:
+      results: of an evaluation.
+      explainer: its name there.
+      metric: whose scores count.
+      x: inputs, as in `attributions`.
+      attributions: the explainer's maps of these inputs.
+      index: ids of the samples in x; those of the results by default.
+      channel_axis: the axis of x that holds channels, or None.
+      n: the number of best and of worst samples.
+      titles: of the samples in x, their classes for example.
+
+    Raises:
+      ValueError: shapes that do not fit, or fewer than two defined scores.
+
+    >>> from jaxeval.types import Outcome
+    >>> scores = {("A", "m"): Outcome(score=np.arange(4.0))}
+    >>> r = Results(scores, {"m": "lower"}, {"m": "f"}, np.arange(4), np.zeros(4, int))
+    >>> figure = best_and_worst(r, "A", "m", np.ones((4, 8, 8)), np.ones((4, 8, 8)), n=1)
+    >>> [axes.get_title() for axes in figure.axes[:3:2]]
+    ['best\\n0: 0.00', 'worst\\n3: 3.00']
+    """
+    _known(results, [metric])
+    x, maps = np.asarray(x), np.asarray(attributions)
+    ids = results.index if index is None else np.asarray(index)
+    if len(x) != len(ids) or len(maps) != len(ids):
+        raise ValueError(
+            f"x and attributions must have the {len(ids)} samples of index, got {len(x)} and "
+            f"{len(maps)}"
+        )
+    best, worst = extremes(results, explainer, metric, n, ids)
+    if not len(best):
+        raise ValueError(f"fewer than two scores of {explainer!r} under {metric!r} are defined")
+    axis = _channels(x, {explainer: maps}, channel_axis)
+    maps = _pixels(maps, x, axis, channel_axis, explainer)
+    shown = x[..., None] if axis is None else np.moveaxis(x, axis, -1)
+    image = shown.ndim == 4
+    place = {v: i for i, v in enumerate(results.index.tolist())}
+    scores = results[explainer, metric].score
+
+    rows = [*best, *worst]
+    width, height = (1.05, 1.05) if image else (1.7, 1.0)
+    figure = new_figure(width * len(rows) + 0.5, 2 * height + 0.6, "constrained")
+    grid = figure.subplots(
+        2, len(rows) + 1, squeeze=False, sharex="col" if not image else False,
+        gridspec_kw={"width_ratios": [1] * len(best) + [0.12] + [1] * len(worst)},
+    )  # fmt: skip
+    signed = bool((maps[rows] < 0).any())
+    for axes in grid[:, len(best)]:
+        axes.set_axis_off()
+    columns = [c for c in range(len(rows) + 1) if c != len(best)]
+    for column, row in zip(columns, rows, strict=True):
+        _input(grid[0, column], shown[row])
+        _map(grid[1, column], maps[row], shown[row], signed)
+        label = f"{ids[row]}: {scores[place[ids[row].item()]]:#.3g}"
+        if titles is not None:
+            label = f"{titles[row]}\n{label}"
+        heading = {0: "best\n", len(best) + 1: "worst\n"}.get(column, "\n")
+        grid[0, column].set_title(heading + label, fontsize="small", parse_math=False)
+    return figure

@@ -1,0 +1,111 @@
+"""``jaxeval report``: results in a file or a folder, as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxeval.report.page import write
+from jaxeval.results import Results
+from jaxeval.results.parquet import KEY
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's commands."""
+    what = "Write one self-contained HTML page of results."
+    parser = commands.add_parser("report", help=what, description=what, allow_abbrev=False)
+    option = parser.add_argument
+    option("results", type=Path, help="a file of Results.save, or the folder of a sweep")
+    option(
+        "-o", "--out", type=Path, default=Path("report.html"),
+        help="the page (default: %(default)s)",
+    )  # fmt: skip
+    option("--title", default="Evaluation of explanations", help="of the page")
+    option("--model", help="of a sweep with several")
+    option(
+        "--maps", type=Path, metavar="FILE.npz",
+        help="for a gallery of best and worst samples: inputs x [n, ...], maps by the explainers' "
+        "names, and, if they are not all samples in order, their ids as index",
+    )  # fmt: skip
+    option("--metric", help="by which samples are best and worst (default: one of faithfulness)")
+    option("--channel-axis", type=int, default=1, help="of x (default: %(default)s)")
+
+
+def run(given: argparse.Namespace) -> str:
+    """Write the page, and return what there is to say.
+
+    Raises:
+      ValueError, OSError: what cannot be read, or does not fit.
+    """
+    results = read(given.results, given.model)
+    maps: dict[str, Any] = {}
+    if given.maps is not None:
+        with np.load(given.maps, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if "x" not in arrays:
+            raise ValueError(f"{given.maps} has no array x, the inputs of the maps")
+        maps = {"x": arrays.pop("x"), "index": arrays.pop("index", None), "attributions": arrays}
+    if given.metric is not None and given.metric not in results.metrics:
+        known = ", ".join(map(repr, results.metrics))
+        raise ValueError(f"no metric {given.metric!r}; there are {known}")
+    path = write(
+        results, given.out, title=given.title, metric=given.metric,
+        channel_axis=given.channel_axis, **maps,
+    )  # fmt: skip
+    return f"{path}: {results}, {path.stat().st_size / 1e6:.1f} MB"
+
+
+def read(path: Path, model: str | None = None) -> Results:
+    """The results in a file of `Results.save`, or in the parts of a folder of them.
+
+    Scores of several seeds are averaged, sample by sample.
+
+    Raises:
+      FileNotFoundError: there is no such file, or no part in the folder.
+      ValueError: it is no Parquet, or has several models and none was named.
+    """
+    if not path.is_dir():
+        return Results.load(path)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = path / "parts" if (path / "parts").is_dir() else path
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no Parquet file")
+    parts = [pq.read_table(file) for file in files]
+    known = [json.loads((part.schema.metadata or {}).get(KEY, b"{}")) for part in parts]
+    frame = pa.concat_tables(
+        [part.replace_schema_metadata(None) for part in parts], promote_options="default"
+    ).to_pandas()
+    if model is not None:
+        if "model" not in frame or model not in set(frame["model"]):
+            raise ValueError(f"{path} has no model {model!r}")
+        keep = [bool((part["model"].to_numpy() == model).any()) for part in parts]
+        known = [meta for meta, kept in zip(known, keep, strict=True) if kept]
+        frame = frame[frame["model"] == model]
+    settings = dict(known[0].get("settings") or {})
+    seconds = [meta.get("settings", {}).get("seconds") for meta in known]
+    if all(isinstance(s, (int, float)) for s in seconds):
+        settings["seconds"] = round(sum(seconds), 3)
+    settings["samples"] = int(frame["sample"].nunique())
+    return Results.from_dataframe(
+        frame.sort_values("sample", kind="stable"),
+        settings=settings,
+        asked=_sum([meta.get("asked") or {} for meta in known]),
+    )
+
+
+def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for part in parts:
+        for kind, count in part.items():
+            if isinstance(count, dict):
+                total[kind] = _sum([total.get(kind, {}), count])
+            else:
+                total[kind] = total.get(kind, 0) + count
+    return total

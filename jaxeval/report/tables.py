@@ -1,0 +1,301 @@
+"""Tables of the page, as plain data for the template."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxeval.plot.style import ARROWS
+from jaxeval.results import Results
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is read, what is sorted by (None: last), how it looks, and a second line."""
+
+    text: str
+    key: float | str | None = None
+    kind: str = ""
+    note: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class TableOf:
+    """Rows of cells; the first cell of a row names it."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    kind: str = field(default="")
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number in a few characters, a dash where it is undefined.
+
+    >>> number(0.123456), number(float("nan")), number(12345), number(-0.5)
+    ('0.123', '–', '12,345', '−0.500')
+    """
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return f"{value:,}".replace("-", "−")
+    if value is None or np.isnan(value):
+        return "–"
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.0f}" if 10**digits <= abs(value) < 1e6 else f"{value:#.{digits}g}"
+    return (text.rstrip(".") or "0").replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p-value as papers print it.
+
+    >>> p_value(0.0000123), p_value(0.031)
+    ('< 0.001', '0.031')
+    """
+    return "–" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def value(v: Any, text: str | None = None, kind: str = "number") -> Cell:
+    """A cell of a number, sorted by it."""
+    key = None if v is None or np.isnan(v) else float(v)
+    return Cell(text or number(v), key, kind)
+
+
+def each(frame: pd.DataFrame) -> list[Any]:
+    """The rows, with the columns as attributes."""
+    return list(frame.itertuples(index=False))
+
+
+def name(text: Any) -> Cell:
+    return Cell(str(text), str(text))
+
+
+def summary(results: Results) -> TableOf:
+    """Mean, interval, deviation and numbers of samples, a row a cell of the results."""
+    rows = []
+    for v in each(results.summary()):
+        interval = f"{number(v.ci_low)} … {number(v.ci_high)}" if v.n > 1 else "–"
+        rows.append(
+            [
+                name(v.explainer),
+                Cell(f"{v.metric} {ARROWS[v.direction]}", v.metric),
+                value(v.mean),
+                Cell(interval, None if np.isnan(v.ci_low) else float(v.ci_low), "number"),
+                value(v.std),
+                value(v.n),
+                value(v.n_undefined, kind="number warn" if v.n_undefined else "number"),
+            ]
+        )
+    columns = ["explainer", "metric", "mean", "95 % interval", "std", "samples", "undefined"]
+    return TableOf(
+        "Mean score over the defined samples, with its bootstrap interval", columns, rows
+    )
+
+
+def ranks(results: Results) -> TableOf:
+    """The heat map of ranks, with mean scores below them."""
+    means: Any = results.means()
+    table: Any = results.ranking()
+    last = max(len(table), 2)
+    rows = []
+    for explainer, own in table.iterrows():
+        cells = [name(explainer)]
+        for metric in (*results.metrics, "mean rank"):
+            rank = own[metric]
+            mean = "" if metric == "mean rank" else number(means.loc[explainer, metric])
+            cells.append(
+                Cell(
+                    "–" if np.isnan(rank) else f"{rank:.2f}" if not mean else f"{rank:g}",
+                    None if np.isnan(rank) else float(rank),
+                    "rank",
+                    mean,
+                    _shade(rank, last),
+                )
+            )
+        rows.append(cells)
+    columns = [
+        "explainer",
+        *(f"{m} {ARROWS[results.directions[m]]}" for m in results.metrics),
+        "mean rank",
+    ]
+    return TableOf("Rank by mean score, 1 is best; the mean score below it", columns, rows, "heat")
+
+
+def _shade(rank: float, last: int) -> str:
+    """Dark blue for the first, pale for the last; the text stays readable on it."""
+    if np.isnan(rank):
+        return ""
+    at = (rank - 1) / (last - 1)
+    dark, pale = np.array([8, 69, 148]), np.array([222, 235, 247])
+    red, green, blue = np.rint(dark + (pale - dark) * at**0.8).astype(int)
+    linear = (np.array([red, green, blue]) / 255) ** 2.2
+    text = "#ffffff" if linear @ [0.2126, 0.7152, 0.0722] < 0.179 else "#000000"
+    return f"background:rgb({red},{green},{blue});color:{text}"
+
+
+def wins(results: Results, pairs: pd.DataFrame) -> TableOf:
+    """How many others each explainer beats, and is beaten by, under each metric."""
+    others = len(results.explainers) - 1
+    rows = []
+    decided = [v for v in each(pairs) if v.better]
+    won_by = Counter((v.metric, v.better) for v in decided)
+    lost_by = Counter((v.metric, v.a if v.better == v.b else v.b) for v in decided)
+    for explainer in results.explainers:
+        cells, total = [name(explainer)], 0
+        for metric in results.metrics:
+            won, lost = won_by[metric, explainer], lost_by[metric, explainer]
+            total += won - lost
+            cells.append(Cell(f"{won} : {lost}", float(won - lost), "number"))
+        rows.append([*cells, Cell(f"{total:+d}".replace("-", "−"), float(total), "number")])
+    columns = ["explainer", *results.metrics, "balance"]
+    return TableOf(
+        f"Won : lost against {others} other{'s' if others != 1 else ''}, where the signed-rank "
+        "test decides (p < 0.05 after Holm)",
+        columns,
+        sorted(rows, key=lambda row: -float(row[-1].key or 0)),
+    )
+
+
+def tests(pairs: pd.DataFrame) -> TableOf:
+    """Every paired test."""
+    rows = [
+        [
+            Cell(v.metric, v.metric),
+            name(v.a),
+            name(v.b),
+            value(v.effect, None if np.isnan(v.effect) else f"{v.effect:+.2f}".replace("-", "−")),
+            value(v.p, p_value(v.p)),
+            value(v.p_holm, p_value(v.p_holm)),
+            name(v.better or "–"),
+            value(v.n),
+            value(v.n_zero),
+            value(v.n_undefined, kind="number warn" if v.n_undefined else "number"),
+        ]
+        for v in each(pairs)
+    ]
+    columns = [
+        *("metric", "a", "b", "effect", "p", "p (Holm)", "better", "pairs", "equal", "undefined")
+    ]
+    return TableOf(
+        "Paired signed-rank tests; an effect of +1 says that a is better on every sample",
+        columns,
+        rows,
+    )
+
+
+def agreement(results: Results) -> TableOf:
+    """Kendall's W of each family and of all metrics."""
+    found: Any = results.agreement()
+    rows = [
+        [
+            name("all metrics" if family == "all" else family),
+            value(row["w"]),
+            value(row["p"], p_value(row["p"])),
+            value(int(row["n_metrics"])),
+            value(int(row["n_explainers"])),
+        ]
+        for family, row in found.iterrows()
+    ]
+    columns = ["metrics", "Kendall's W", "p", "number", "explainers"]
+    return TableOf("Agreement between metrics: 1 where all rank alike", columns, rows)
+
+
+def sensitivity(results: Results, groups: Mapping[str, Sequence[str]] | None = None) -> TableOf:
+    """What each parameter of a metric changes."""
+    rows = [
+        [
+            name(v.metric),
+            name(v.parameter),
+            value(v.n_values),
+            value(v.score_change),
+            value(v.score_share, None if np.isnan(v.score_share) else f"{v.score_share:.0%}"),
+            value(v.kendall_tau),
+            value(v.reversals, None if np.isnan(v.reversals) else f"{v.reversals:.0%}"),
+            value(v.first_changes, None if np.isnan(v.first_changes) else f"{v.first_changes:.0%}"),
+        ]
+        for v in each(results.sensitivity(groups=groups))
+    ]
+    columns = [
+        *("metric", "parameter", "values", "score changes by", "share of variance"),
+        *("Kendall's τ", "pairs that swap", "another first"),
+    ]
+    return TableOf("What a change of one parameter alone does", columns, rows)
+
+
+def costs(results: Results) -> TableOf | None:
+    """What the model was asked."""
+    asked = results.asked
+    naive = asked.get("naive")
+    naive = naive if isinstance(naive, Mapping) else {}
+    rows = []
+    for kind, count in asked.items():
+        if isinstance(count, (int, float)) and (count or naive.get(kind)):
+            alone = naive.get(kind)
+            ratio = alone / count if alone and count else np.nan
+            rows.append(
+                [
+                    name(KINDS.get(kind, kind)),
+                    value(count),
+                    value(alone),
+                    value(ratio, "–" if np.isnan(ratio) else f"{ratio:.1f} ×"),
+                ]
+            )
+    columns = ["question", "asked", "one metric and explainer at a time", "saved"]
+    return TableOf("What the model was asked, in samples × steps", columns, rows) if rows else None
+
+
+KINDS = {"output": "outputs", "attribution": "explanations", "hidden": "hidden layers"}
+
+
+def facts(results: Results) -> list[tuple[str, str]]:
+    """Time, rate and environment, as names and what there is to say of them."""
+    settings, asked = results.settings, results.asked
+    found: list[tuple[str, str]] = []
+    seconds = settings.get("seconds")
+    if isinstance(seconds, (int, float)) and seconds > 0:
+        found.append(("time", f"{seconds:,.1f} s"))
+        questions = sum(v for v in asked.values() if isinstance(v, (int, float)))
+        n_scores = sum(len(o.score) for o in results.outcomes.values())
+        rate = [f"{n_scores / seconds:,.0f} scores"]
+        if questions:
+            rate.insert(0, f"{questions / seconds:,.0f} questions")
+        found.append(("rate", " and ".join(rate) + " a second"))
+    return found
+
+
+def environment(results: Results) -> list[tuple[str, str]]:
+    """How it was computed, as names and text; metrics and explainers have their own list."""
+    found = []
+    for key, v in results.settings.items():
+        if key in ("metrics", "explainers", "points", "seconds"):
+            continue
+        if isinstance(v, Mapping):
+            text = ", ".join(f"{k} {plain(u)}" for k, u in v.items())
+        else:
+            text = plain(v)
+        found.append((key.replace("_", " "), text))
+    return found
+
+
+def described(results: Results, what: str) -> list[tuple[str, str, str]]:
+    """(name, class, settings) of metrics or explainers."""
+    found = results.settings.get(what)
+    rows = []
+    for key, v in found.items() if isinstance(found, Mapping) else ():
+        if isinstance(v, Mapping):
+            fields = ", ".join(f"{k}={plain(u)}" for k, u in v.items() if k != "class")
+            rows.append((key, str(v.get("class", "")), fields))
+        else:
+            rows.append((key, plain(v), ""))
+    return rows
+
+
+def plain(v: Any) -> str:
+    """A setting as text."""
+    return v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)

@@ -1,0 +1,378 @@
+"""The statistics of results: which explainers differ, and whether metrics agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from jaxeval.results import stability
+from jaxeval.results.agreement import kendalls_w, mean_spearman
+from jaxeval.results.friedman import Friedman, critical_difference, friedman_test
+from jaxeval.results.paired import holm, signed_rank
+from jaxeval.results.stats import mean_and_std, row_ranks
+
+ROUNDING = 1e-6
+"""What float32 scores, of the largest magnitude among them, cannot be told apart by."""
+
+LEVELS = ("sample", "mean")
+OVER = ("explainers", "samples", "means")
+
+
+class Comparisons:
+    """Statistics over explainers and metrics; a part of `Results`.
+
+    The sample is the unit of observation; an undefined score is left out and counted. Scores that
+    differ by no more than float32 rounding (1e-6 of the largest magnitude) tie.
+    """
+
+    if TYPE_CHECKING:  # what `Results` has
+        directions: Mapping[str, str]
+        families: Mapping[str, str]
+        settings: Mapping[str, Any]
+        outcomes: Mapping[tuple[str, str], Any]
+        index: np.ndarray
+
+        @property
+        def explainers(self) -> tuple[str, ...]: ...
+        @property
+        def metrics(self) -> tuple[str, ...]: ...
+        def means(self) -> pd.DataFrame: ...
+
+    def _cube(self, metrics: Sequence[str] | None = None) -> np.ndarray:
+        """Scores [N, E, M], NaN where undefined or not there."""
+        metrics = list(self.metrics if metrics is None else metrics)
+        cube = np.full((len(self.index), len(self.explainers), len(metrics)), np.nan)
+        for i, explainer in enumerate(self.explainers):
+            for j, metric in enumerate(metrics):
+                if (outcome := self.outcomes.get((explainer, metric))) is not None:
+                    cube[: len(outcome.score), i, j] = outcome.score
+        return cube
+
+    def _signs(self, metrics: Sequence[str]) -> np.ndarray:
+        """1 where higher is better, -1 where lower is."""
+        return np.array([1.0 if self.directions[m] == "higher" else -1.0 for m in metrics])
+
+    def _chosen(self, metrics: str | Sequence[str] | None) -> list[str]:
+        chosen = [metrics] if isinstance(metrics, str) else list(metrics or self.metrics)
+        if missing := [m for m in chosen if m not in self.directions]:
+            known = ", ".join(map(repr, self.metrics))
+            raise ValueError(f"no metric {missing[0]!r}; there are {known}")
+        return chosen
+
+    def wilcoxon(
+        self,
+        metric: str | Sequence[str] | None = None,
+        alpha: float = 0.05,
+        zeros: str = "wilcox",
+    ) -> pd.DataFrame:
+        """Which of two explainers is better: paired signed-rank tests, per metric.
+
+        One row a metric and pair of explainers (a, b), with the columns of `paired.Paired` (n,
+        n_undefined, n_zero, advantage, effect, statistic, p; positive: a is better), and
+        p_holm, adjusted over the pairs of the metric (Holm 1979), and better, the name of the
+        better one where p_holm is below `alpha`, else "".
+
+        Args:
+          metric: one or several; all by default.
+          alpha: familywise error of the pairs of a metric.
+          zeros: samples without a difference: "wilcox" leaves them out, "pratt" ranks them, too.
+
+        Raises:
+          ValueError: an unknown metric, an alpha outside (0, 1), an unknown treatment of zeros.
+
+        Reference: Wilcoxon 1945; Holm 1979; Demšar 2006.
+        """
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
+        names = self.explainers
+        frames = []
+        for m in self._chosen(metric):
+            scores = self._cube([m])[..., 0]
+            rows = []
+            for i in range(len(names)):
+                for j in range(i + 1, len(names)):
+                    pair = signed_rank(
+                        scores[:, i], scores[:, j], self.directions[m], zeros, ROUNDING
+                    )
+                    rows.append({"metric": m, "a": names[i], "b": names[j], **pair._asdict()})
+            frame = pd.DataFrame(rows, columns=_PAIRED)
+            frame["p_holm"] = holm(frame["p"].to_numpy(float))
+            won = np.where(frame["effect"] > 0, frame["a"], frame["b"])
+            frame["better"] = np.where(frame["p_holm"] < alpha, won, "")
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    def friedman(self, metric: str | None = None, alpha: float = 0.05) -> Friedman:
+        """Do explainers differ at all, and which ones: Friedman's test and Nemenyi's difference.
+
+        Under a metric each sample ranks the explainers. Without one, each metric ranks them by
+        mean score, so that explainers are compared over metrics. Blocks that leave an explainer
+        unranked are left out and counted; an explainer without any score is not compared.
+
+        Args:
+          metric: over whose samples; None: over the metrics.
+          alpha: of the critical difference.
+
+        Raises:
+          ValueError: an unknown metric, fewer than two explainers, alpha outside (0, 1).
+
+        Reference: Friedman 1937; Nemenyi 1963; Demšar 2006.
+        """
+        chosen = self._chosen(metric)
+        if metric is None:
+            scores = self.means().to_numpy().T * self._signs(chosen)[:, None]
+        else:
+            scores = self._cube(chosen)[..., 0] * self._signs(chosen)
+        there = np.array(~np.isnan(scores).all(axis=0))
+        names = [e for e, ok in zip(self.explainers, there, strict=True) if ok]
+        left_out = tuple(e for e, ok in zip(self.explainers, there, strict=True) if not ok)
+        scores = scores[:, there]
+        complete = ~np.isnan(scores).any(axis=1)
+        ranks = row_ranks(-scores[complete], ROUNDING)
+        test = friedman_test(ranks)
+        mean = pd.Series(
+            mean_and_std(ranks)[0], index=pd.Index(names, dtype="str", name="explainer")
+        )
+        return Friedman(
+            ranks=mean.sort_values(kind="stable").rename("mean rank"),
+            metric=metric,
+            n=len(ranks),
+            n_undefined=int((~complete).sum()),
+            left_out=left_out,
+            **test._asdict(),
+            alpha=alpha,
+            critical_difference=critical_difference(len(names), len(ranks), alpha),
+        )
+
+    def agreement(
+        self,
+        metrics: Sequence[str] | None = None,
+        level: str = "mean",
+        n_permutations: int = 9999,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Do metrics rank explainers alike: Kendall's W, of each family and of all metrics.
+
+        One row a family with at least two metrics, and "all". Columns: w, statistic (chi-square),
+        df, p (by permutation), n_metrics, n_explainers (explainers that every metric ranks; the
+        others are left out), and n_samples.
+
+        Args:
+          metrics: which; all by default.
+          level: "mean": metrics rank by mean score. "sample": they rank for each sample by
+            itself, and w and n_explainers are means over the n_samples samples that define W;
+            statistic, df and p are NaN then.
+          n_permutations: for p; 0: from chi-square.
+          seed: of the permutations.
+
+        Raises:
+          ValueError: an unknown metric or level.
+
+        Reference: Kendall and Babington Smith 1939; Legendre 2005.
+        """
+        chosen = self._chosen(metrics)
+        if level not in LEVELS:
+            raise ValueError(f'level must be "sample" or "mean", got {level!r}')
+        families = dict.fromkeys(self.families[m] for m in chosen)
+        rows = {f: [m for m in chosen if self.families[m] == f] for f in families}
+        rows = {f: ms for f, ms in rows.items() if len(ms) > 1} | {"all": chosen}
+        table = {
+            name: self._concordance(own, level, n_permutations, seed) for name, own in rows.items()
+        }
+        return pd.DataFrame.from_dict(table, orient="index").rename_axis("family")
+
+    def _concordance(
+        self, metrics: Sequence[str], level: str, n_permutations: int, seed: int
+    ) -> dict[str, Any]:
+        if level == "mean":
+            scores = self.means()[list(metrics)].to_numpy().T * self._signs(metrics)[:, None]
+            found = kendalls_w(scores, n_permutations, seed, ROUNDING)
+            w, statistic, df, p, _, n_explainers = found
+            n_samples = len(self.index)
+        else:
+            cube = np.moveaxis(self._cube(metrics) * self._signs(metrics), -1, 1)
+            each = [kendalls_w(sample, 0, tolerance=ROUNDING) for sample in cube]
+            each = [v for v in each if not np.isnan(v.w)]
+            w, n_explainers = (
+                (float(np.mean([v.w for v in each])), float(np.mean([v.n_items for v in each])))
+                if each
+                else (np.nan, 0)
+            )
+            statistic, df, p, n_samples = np.nan, np.nan, np.nan, len(each)
+        return {
+            "w": w,
+            "statistic": statistic,
+            "df": df,
+            "p": p,
+            "n_metrics": len(metrics),
+            "n_explainers": n_explainers,
+            "n_samples": n_samples,
+        }
+
+    def correlations(
+        self,
+        metrics: Sequence[str] | None = None,
+        over: str = "explainers",
+        counts: bool = False,
+    ) -> Any:
+        """Spearman's rank correlation between metrics, metrics x metrics.
+
+        Scores of "lower is better" metrics are turned, so that a positive correlation says that
+        two metrics agree. NaN where it is never defined (fewer than two explainers, or constant
+        scores).
+
+        Args:
+          metrics: which; all by default.
+          over: "explainers": over the explainers' scores on one sample, averaged over samples.
+            "means": over the explainers' mean scores. "samples": over the samples' scores of one
+            explainer, averaged over explainers (do metrics find the same samples hard?).
+          counts: also return how many samples (1 for "means", explainers for "samples") define
+            each entry.
+
+        Returns:
+          A data frame, or two of them with `counts`.
+
+        Raises:
+          ValueError: an unknown metric or kind.
+
+        Reference: Spearman 1904; Tomsett et al. 2020, "Sanity checks for saliency metrics".
+        """
+        chosen = self._chosen(metrics)
+        if over not in OVER:
+            raise ValueError(f"over must be one of {', '.join(map(repr, OVER))}, got {over!r}")
+        signs = self._signs(chosen)
+        if over == "means":
+            scores = self.means()[chosen].to_numpy()[None] * signs
+        else:
+            scores = self._cube(chosen) * signs
+            scores = np.swapaxes(scores, 0, 1) if over == "samples" else scores
+        names = pd.Index(chosen, dtype="str", name="metric")
+        rho, n = (
+            pd.DataFrame(values, index=names, columns=names)
+            # Many samples lie so close that neighbours within rounding would tie one by one.
+            for values in mean_spearman(scores, 0.0 if over == "samples" else ROUNDING)
+        )
+        return (rho, n) if counts else rho
+
+    def rank_stability(
+        self, groups: Mapping[str, Sequence[str]] | None = None, level: str = "mean"
+    ) -> pd.DataFrame:
+        """How often each explainer holds each rank over the settings of a metric.
+
+        Rows (group, explainer). Columns 1, 2, …: the share of rankings in which the explainer
+        holds that rank, over those that rank it (ties share their ranks evenly, so rows add to
+        1); mean rank; std (ddof 1); n rankings; n_undefined without a rank for it. A metric whose
+        settings do not matter has shares of 0 and 1.
+
+        Args:
+          groups: name -> metrics that are settings of one; by default the metrics of one class,
+            as `settings["metrics"]` tells, where there are at least two.
+          level: "mean": one ranking a setting, by mean score; "sample": one a setting and sample.
+
+        Raises:
+          ValueError: no metric is there with several settings, an unknown metric or level.
+        """
+        if level not in LEVELS:
+            raise ValueError(f'level must be "sample" or "mean", got {level!r}')
+        parts = []
+        for group, names in self._groups(groups).items():
+            ranks = self._ranks(names, level)
+            shares = stability.rank_shares(ranks)
+            mean, std, n = mean_and_std(ranks.T)
+            part = pd.DataFrame(shares, columns=range(1, len(shares) + 1))
+            part["mean rank"], part["std"] = mean, std
+            part["n"], part["n_undefined"] = n, ranks.shape[1] - n
+            part.index = pd.MultiIndex.from_product(
+                [[group], self.explainers], names=["metric", "explainer"]
+            )
+            parts.append(part)
+        return pd.concat(parts)
+
+    def _ranks(self, metrics: Sequence[str], level: str) -> np.ndarray:
+        """Ranks [E, rankings], 1 for the best."""
+        if level == "mean":
+            means = self.means()[list(metrics)].to_numpy() * self._signs(metrics)
+            return row_ranks(-means.T, ROUNDING).T
+        scores = np.moveaxis(self._cube(metrics) * self._signs(metrics), 1, -1)
+        return row_ranks(-scores, ROUNDING).reshape(-1, len(self.explainers)).T
+
+    def _groups(self, groups: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
+        found = (
+            stability.groups_of(self.metrics, self.settings)
+            if groups is None
+            else {name: self._chosen(metrics) for name, metrics in groups.items()}
+        )
+        if not found:
+            raise ValueError(
+                "no metric is there with several settings: evaluate it under several names, or "
+                "say with groups={name: [metrics]} which belong together"
+            )
+        return found
+
+    def sensitivity(
+        self, per: str = "parameter", groups: Mapping[str, Sequence[str]] | None = None
+    ) -> pd.DataFrame:
+        """How much scores and rankings change with each parameter of a metric.
+
+        per="parameter": one row a metric class and parameter that varies, over all pairs of
+        settings that differ in this parameter only. Columns: n_values, n_pairs; score_change, the
+        mean absolute difference of an explainer's mean score, in the unit of the metric;
+        score_share, the share of the variance of an explainer's scores over all settings that
+        lies between values of the parameter (eta squared, mean over explainers: 1 where nothing
+        else matters); kendall_tau between the rankings (1: none changes); reversals, the share of
+        pairs of explainers that swap; first_changes, how often another one comes first.
+
+        per="value": one row a metric class, parameter and value. Columns: n_settings; mean score
+        over explainers and settings; change, that less the mean over all values; kendall_tau and
+        rank_change (mean absolute difference) between mean ranks here and over all settings;
+        first, who is best here. On a full grid the other parameters are the same for each value.
+
+        Values are JSON text. Undefined scores are left out of means; NaN where nothing is left.
+
+        Args:
+          per: "parameter" or "value".
+          groups: as of `rank_stability`.
+
+        Raises:
+          ValueError: no metric is there with several settings, or `per` is neither.
+        """
+        if per not in ("parameter", "value"):
+            raise ValueError(f'per must be "parameter" or "value", got {per!r}')
+        described = self.settings.get("metrics", {})
+        rows = []
+        for group, names in self._groups(groups).items():
+            own = {m: stability.fields_of(described.get(m)) for m in names}
+            means, ranks = self.means()[names].to_numpy(), self._ranks(names, "mean")
+            changing = stability.varied(own)
+            settings = [{p: own[m].get(p, "–") for p in changing} for m in names]
+            for parameter, values in changing.items():
+                key = {"metric": group, "parameter": parameter}
+                if per == "parameter":
+                    found = stability.by_parameter(means, ranks, settings, parameter)
+                    rows.append({**key, **found})
+                    continue
+                has = [s[parameter] for s in settings]
+                for value in values:
+                    found = stability.by_value(means, ranks, self.explainers, has, value)
+                    rows.append({**key, "value": value, **found})
+        return pd.DataFrame(rows)
+
+    def report(self, path: str | os.PathLike[str], **given: Any) -> Path:
+        """Write one self-contained HTML page of everything, and return its path.
+
+        Arguments are those of `jaxeval.report.write`. Needs ``pip install "jaxeval[report]"``.
+        """
+        from jaxeval.report import write
+
+        return write(self, path, **given)  # pyright: ignore[reportArgumentType]
+
+
+_PAIRED = [
+    *("metric", "a", "b", "n", "n_undefined", "n_zero"),
+    *("advantage", "effect", "statistic", "p"),
+]

@@ -1,0 +1,187 @@
+"""Do explainers differ at all, and which ones: the Friedman test and Nemenyi's differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.special
+import scipy.stats
+from numpy.typing import ArrayLike
+
+
+class FriedmanTest(NamedTuple):
+    """chi-square with df degrees of freedom and its p; Iman and Davenport's F and its p."""
+
+    statistic: float
+    df: int
+    p: float
+    f: float
+    f_p: float
+
+
+def friedman_test(ranks: ArrayLike) -> FriedmanTest:
+    r"""The Friedman test of n blocks (samples) that each rank k treatments (explainers).
+
+    .. math:: \chi^2_F = \frac{(k-1) \sum_j (\sum_i r_{ij} - n\frac{k+1}{2})^2}
+        {\sum_{ij} (r_{ij} - \frac{k+1}{2})^2}, \quad
+        F_F = \frac{(n-1)\chi^2_F}{n(k-1) - \chi^2_F}
+
+    H0: all treatments have the same rank on average. This form of chi-square is corrected for
+    ties; without ties it is :math:`\frac{12n}{k(k+1)}[\sum_j R_j^2 - \frac{k(k+1)^2}{4}]`. F is
+    less conservative, with k - 1 and (k - 1)(n - 1) degrees of freedom.
+
+    Reference: Friedman 1937; Conover 1999 for ties; Iman and Davenport 1980 for F; Demšar 2006,
+    "Statistical comparisons of classifiers over multiple data sets".
+
+    Args:
+      ranks: [n, k], each row the ranks 1..k with ties averaged.
+
+    Returns:
+      `FriedmanTest`; all but df NaN where there is no block, or every block ties throughout. F is
+      infinite where all blocks agree.
+
+    Raises:
+      ValueError: fewer than two treatments.
+
+    >>> friedman_test([[1, 2, 3], [1, 2, 3], [1, 3, 2]]).statistic
+    4.666666666666667
+    """
+    ranks = np.asarray(ranks, np.float64)
+    n, k = ranks.shape
+    if k < 2:
+        raise ValueError(f"the Friedman test compares at least 2 treatments, got {k}")
+    deviation = ranks - (k + 1) / 2
+    total = (deviation**2).sum()
+    if not total:
+        return FriedmanTest(np.nan, k - 1, *[np.nan] * 3)
+    chi = float((k - 1) * (deviation.sum(axis=0) ** 2).sum() / total)
+    rest = n * (k - 1) - chi
+    f = (n - 1) * chi / rest if rest > 1e-9 * n * k else np.inf
+    f_p = float(scipy.stats.f.sf(f, k - 1, (k - 1) * (n - 1))) if n > 1 else np.nan
+    return FriedmanTest(chi, k - 1, float(scipy.stats.chi2.sf(chi, k - 1)), f, f_p)
+
+
+def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
+    r"""Nemenyi's critical difference of mean ranks.
+
+    .. math:: CD = \frac{q_\alpha(k, \infty)}{\sqrt 2} \sqrt{\frac{k(k+1)}{6n}}
+
+    q is the quantile of the studentized range of k treatments. Two of them differ, with a
+    familywise error of alpha, whose mean ranks over n blocks are at least CD apart.
+
+    Reference: Nemenyi 1963; Demšar 2006.
+
+    Args:
+      k: treatments, at least 2.
+      n: blocks; with 0 the difference is infinite.
+      alpha: between 0 and 1.
+
+    Raises:
+      ValueError: k below 2, alpha outside (0, 1).
+
+    >>> round(critical_difference(4, 14), 2), round(critical_difference(4, 14, 0.1), 2)
+    (1.25, 1.12)
+    """
+    if k < 2:
+        raise ValueError(f"a critical difference is between at least 2 treatments, got {k}")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
+    if not n:
+        return np.inf
+    if k == 2:  # closed, and the series of the range is slow
+        q = float(-scipy.special.ndtri(alpha / 2))
+    else:
+        q = float(scipy.stats.studentized_range.isf(alpha, k, np.inf)) / np.sqrt(2)
+    return float(q * np.sqrt(k * (k + 1) / (6 * n)))
+
+
+def nemenyi_p(mean_ranks: ArrayLike, n: int) -> np.ndarray:
+    """p-values [k, k] of Nemenyi's comparisons of mean ranks [k] over n blocks; 1 on the diagonal.
+
+    They are adjusted for all pairs already.
+
+    >>> nemenyi_p([1.0, 2.0, 3.0], 10).round(3).tolist()
+    [[1.0, 0.065, 0.0], [0.065, 1.0, 0.065], [0.0, 0.065, 1.0]]
+    """
+    mean_ranks = np.asarray(mean_ranks, np.float64)
+    k = len(mean_ranks)
+    p = np.ones((k, k))
+    i, j = np.triu_indices(k, 1)
+    if n and len(i):
+        z = np.abs(mean_ranks[i] - mean_ranks[j]) / np.sqrt(k * (k + 1) / (6 * n))
+        different, back = np.unique(z, return_inverse=True)
+        if k == 2:
+            tail = 2 * scipy.special.ndtr(-different)
+        else:
+            tail = scipy.stats.studentized_range.sf(different * np.sqrt(2), k, np.inf)
+        p[i, j] = p[j, i] = np.clip(np.asarray(tail)[back], 0, 1)
+    elif not n:
+        p[~np.eye(k, dtype=bool)] = np.nan
+    return p
+
+
+@dataclass(frozen=True, eq=False)
+class Friedman:
+    """A Friedman test of explainers, and which of them differ (`Results.friedman`).
+
+    Attributes:
+      ranks: mean rank of each explainer, the best first.
+      metric: over whose samples; None: over metrics.
+      n: blocks (samples or metrics) that rank every explainer.
+      n_undefined: blocks left out, as some explainer is undefined there.
+      left_out: explainers without any defined score, which are not compared.
+      statistic, df, p: chi-square, corrected for ties.
+      f, f_p: Iman and Davenport's F.
+      alpha: of `critical_difference` and `groups`.
+      critical_difference: of mean ranks (Nemenyi).
+    """
+
+    ranks: pd.Series
+    metric: str | None
+    n: int
+    n_undefined: int
+    left_out: tuple[str, ...]
+    statistic: float
+    df: int
+    p: float
+    f: float
+    f_p: float
+    alpha: float
+    critical_difference: float
+
+    @property
+    def blocks(self) -> str:
+        """What the explainers were ranked on: "samples" or "metrics"."""
+        return "metrics" if self.metric is None else "samples"
+
+    def nemenyi(self) -> pd.DataFrame:
+        """p-values between explainers, adjusted for all pairs; rows and columns as in `ranks`."""
+        names = self.ranks.index
+        return pd.DataFrame(nemenyi_p(self.ranks.to_numpy(), self.n), index=names, columns=names)
+
+    def groups(self) -> list[tuple[str, ...]]:
+        """The largest runs of explainers within which no two differ, the best first.
+
+        Runs of one are left out. Two explainers that share no run differ.
+        """
+        ranks, names = self.ranks.to_numpy(), list(self.ranks.index)
+        found: list[tuple[str, ...]] = []
+        reached = 0
+        for i in range(len(ranks)):
+            # Differences below rounding of the critical one are no differences, either.
+            end = int(np.sum(ranks - ranks[i] < self.critical_difference - 1e-12))
+            if end - i > 1 and end > reached:
+                found.append(tuple(names[i:end]))
+            reached = max(reached, end)
+        return found
+
+    def __repr__(self) -> str:
+        over = "metrics" if self.metric is None else f"samples of {self.metric!r}"
+        return (
+            f"Friedman over {self.n:,} {over} ({self.n_undefined:,} left out): chi2({self.df}) = "
+            f"{self.statistic:.4g}, p = {self.p:.3g}; critical difference of mean ranks "
+            f"{self.critical_difference:.3g} (alpha {self.alpha:g})\n{self.ranks.to_string()}"
+        )

@@ -1,0 +1,109 @@
+"""Results out of a long table, one row a score, as Parquet data sets hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxeval.results.stability import fields_of, varied
+from jaxeval.types import Outcome
+
+QUOTE = '"'
+NEEDED = ("explainer", "metric", "sample", "score")
+
+
+def from_frame(
+    frame: Any,
+    directions: Mapping[str, str] | None = None,
+    families: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    asked: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The arguments of `Results`; see `Results.from_dataframe`."""
+    if missing := [c for c in NEEDED if c not in frame]:
+        raise ValueError(f"the table lacks the columns {', '.join(missing)}")
+    if "model" in frame and frame["model"].nunique() > 1:
+        names = ", ".join(map(repr, frame["model"].unique()))
+        raise ValueError(f"the table has several models, {names}: choose the rows of one")
+    frame = frame.reset_index(drop=True)
+    settings = dict(settings or {})
+    place: Any
+    described = dict(settings.get("metrics") or {})
+    names, frame = _named(frame, described)
+
+    def of_metric(given: Mapping[str, str] | None, column: str, default: str | None) -> Any:
+        found = {}
+        for name, metric in names.items():
+            own = described.get(name)
+            kind = own.get("class") if isinstance(own, Mapping) else None
+            options = [given[k] for k in (name, metric, str(kind)) if given and k in given]
+            if column in frame and not options:
+                options = frame.loc[frame["name"] == name, column].unique().tolist()
+                if len(options) > 1:
+                    raise ValueError(f"metric {metric!r} has several values of {column!r}")
+            if not options and default is None:
+                raise ValueError(f"metric {metric!r} has no {column}: give {column}s=")
+            found[name] = [*options, default][0]
+        return found
+
+    index = pd.unique(frame["sample"])
+    place = pd.Series(np.arange(len(index)), index=index)
+    y = np.full(len(index), -1, np.int64)
+    if "label" in frame:
+        y[place[frame["sample"]].to_numpy()] = frame["label"].to_numpy()
+    outcomes = {
+        cell: _outcome(rows, place)
+        for cell, rows in frame.groupby(["explainer", "name"], sort=False)
+    }
+    return {
+        "outcomes": outcomes,
+        "directions": of_metric(directions, "direction", None),
+        "families": of_metric(families, "family", "metrics"),
+        "index": np.asarray(index),
+        "y": y,
+        "asked": asked or {},
+        "settings": {**settings, "metrics": described},
+    }
+
+
+def _named(frame: Any, described: dict[str, Any]) -> tuple[dict[str, str], Any]:
+    """Names (name -> metric) that tell the settings of a metric apart, and a column of them."""
+    if "settings" not in frame:
+        return {m: m for m in pd.unique(frame["metric"])}, frame.assign(name=frame["metric"])
+    names, of_cell = {}, {}
+    for metric, texts in frame.groupby("metric", sort=False)["settings"]:
+        parsed = {text: json.loads(text) for text in texts.unique()}
+        fields = {text: fields_of(value) for text, value in parsed.items()}
+        changing = varied(fields)
+        for text, value in parsed.items():
+            own = fields[text]
+            said = ", ".join(f"{p}={own.get(p, '–').strip(QUOTE)}" for p in changing)
+            name = f"{metric}({said})" if said else str(metric)
+            names[name], of_cell[metric, text] = str(metric), name
+            described[name] = {"class": str(metric), **value}
+    cells = zip(frame["metric"], frame["settings"], strict=True)
+    return names, frame.assign(name=[of_cell[cell] for cell in cells])
+
+
+def _outcome(rows: Any, place: Any) -> Outcome:
+    """The scores of one cell by sample: means over seeds, NaN where a sample is not there."""
+    at = place[rows["sample"]].to_numpy()
+    n = at.max() + 1
+    values = rows["score"].to_numpy(float, na_value=np.nan)[:, None]
+    if "curve" in rows and rows["curve"].notna().any():
+        lengths = {len(c) for c in rows["curve"].dropna()}
+        if len(lengths) == 1:
+            blank = np.full(lengths.pop(), np.nan)
+            curves = [blank if c is None else np.asarray(c, float) for c in rows["curve"]]
+            values = np.concatenate([values, np.stack(curves)], axis=1)
+    defined = ~np.isnan(values)
+    total, count = np.zeros((n, values.shape[1])), np.zeros((n, values.shape[1]))
+    np.add.at(total, at, np.where(defined, values, 0))
+    np.add.at(count, at, defined)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+    return Outcome(score=mean[:, 0], curve=mean[:, 1:] if mean.shape[1] > 1 else None)
