@@ -15,8 +15,9 @@ demo: $(VENV)/.demo
 test: lint
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
 
-test-all: lint
-	$(BIN)/python -m pytest -q -n $(JOBS)
+# The slow tests, too, with the packages that only they use; writes docs/conversion.md.
+test-all: lint $(VENV)/.test-torch
+	$(BIN)/python -m pytest -q -n $(JOBS) --conversion docs/conversion.md
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -36,6 +37,10 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.test-torch: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test-torch]'
 	touch $@
 
 docs: $(VENV)/.test

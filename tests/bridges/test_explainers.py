@@ -18,7 +18,6 @@ from jaxeval_torch import (  # noqa: E402
 
 import jaxeval as je  # noqa: E402
 from tests import networks  # noqa: E402
-from tests.bridges.installed import torchvision  # noqa: E402
 from tests.bridges.nets import Answers  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -83,6 +82,20 @@ def test_baselines(case, form):
     )
     e = captum_explainer("IntegratedGradients", net, n_steps=4, baselines=given)
     close(e(None, case[2], case[3], keys()), right)
+
+
+@pytest.mark.parametrize(("settings", "most"), [({}, 4), ({"internal_batch_size": 8}, 8)])
+def test_the_module_sees_no_more_rows_at_once_than_the_engine_gives(case, settings, most):
+    _, net, x, y = case
+    rows = []
+    handle = net.register_forward_hook(lambda m, given, out: rows.append(len(given[0])))
+    try:
+        e = captum_explainer("IntegratedGradients", net, n_steps=6, **settings)
+        e(None, x, y, keys())
+    finally:
+        handle.remove()
+    assert max(rows) == most
+    assert sum(rows) >= 6 * len(x)
 
 
 def test_targets(case):
@@ -257,7 +270,6 @@ def test_metrics_that_change_parameters_refuse_them(case):
 
 
 def test_zennit(case):
-    torchvision()  # which zennit imports
     pytest.importorskip("zennit")
     from zennit.attribution import SmoothGrad
     from zennit.composites import EpsilonPlus
