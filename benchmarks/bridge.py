@@ -1,7 +1,7 @@
 """What converted torch modules cost: against torch itself, with the same number of threads.
 
-``python benchmarks/bridge.py [--repeats 5] [--quick] [--only NAME ...] [--out FILE]`` prints
-Markdown.
+``python benchmarks/bridge.py [--repeats 5] [--threads N] [--quick] [--only NAME ...] [--out FILE]``
+prints Markdown.
 
 A network is timed only after its logits and input gradients have agreed with torch's. Then torch
 and the converted model take turns within each repeat, and the ratios within a repeat are reported:
@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import io
 import logging
+import os
 import sys
 import tempfile
 import warnings
@@ -273,14 +274,24 @@ HEAD = """
 |---|---|---|---|---|---|---|---|---|"""
 
 
+def limit(threads: int) -> None:
+    """So many threads for torch, and so many cores for both: JAX takes a thread for each."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    torch.set_num_threads(threads)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, help="of torch and JAX alike; default: all cores")
     parser.add_argument("--quick", action="store_true", help="few rows, once, a small BERT")
     parser.add_argument("--only", nargs="*", help="names of networks: these alone")
     parser.add_argument("--out", type=Path, help="write the Markdown here, too")
     given = parser.parse_args(arguments)
     repeats = 1 if given.quick else given.repeats
+    if given.threads:
+        limit(given.threads)
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     jax.config.update("jax_enable_compilation_cache", False)

@@ -24,9 +24,9 @@ def relative(a: Any, b: Any) -> float:
 
 
 def converted(net: Any, x: Any, **options: Any) -> tuple[je.Model, float]:
-    """(the model, the seconds of its conversion)."""
-    start = time.perf_counter()
-    return from_torch(net, x, **options), time.perf_counter() - start
+    """(the model, the seconds of processor time that its conversion took)."""
+    start = time.process_time()
+    return from_torch(net, x, **options), time.process_time() - start
 
 
 def answers(net: Any, x: Any) -> np.ndarray:
@@ -38,16 +38,18 @@ def logits_off(model: je.Model, net: Any, x: Any, sizes: Iterable[int]) -> float
     """The worst of some batch sizes, compiled, and of `vmap` over single samples."""
     right, x = answers(net, x), _numpy(x)
     apply = jax.jit(model.apply)
-    off = [relative(apply(model.params, _map(lambda v, n=n: v[:n], x)), right[:n]) for n in sizes]
     one = lambda v: model.apply(model.params, jax.tree.map(lambda w: w[None], v))[0]  # noqa: E731
-    return max(*off, relative(jax.jit(jax.vmap(one))(x), right))
+    with jax.default_matmul_precision("highest"):  # as on conversion, so one program less
+        parts = [(n, _map(lambda v, n=n: v[:n], x)) for n in sizes]
+        off = [relative(apply(model.params, part), right[:n]) for n, part in parts]
+        return max(*off, relative(jax.jit(jax.vmap(one))(x), right))
 
 
 def gradients_off(
-    net: Any, x: Any, wrt: str | None = None, **options: Any
-) -> tuple[float, Callable[[], None]]:
-    """In float64, of a weighted sum of the logits: (with respect to x, or the part `wrt` of it;
-    a check of the gradients with respect to parameters)."""
+    net: Any, x: Any, wrt: str | None = None, parameters: bool = False, **options: Any
+) -> float:
+    """In float64, of a weighted sum of the logits with respect to x, or the part `wrt` of it;
+    with `parameters`, theirs are checked, too."""
     net, given = net.double(), _map(lambda v: v.double() if v.is_floating_point() else v, x)
     weights = torch.linspace(-1, 1, answers(net, given).shape[1], dtype=torch.float64)
     t = (given if wrt is None else given[wrt]).clone().requires_grad_()
@@ -61,17 +63,17 @@ def gradients_off(
             full = v if wrt is None else {**arrays, wrt: v}
             return (model.apply(params, full) @ w).sum()
 
-        v = arrays if wrt is None else arrays[wrt]
-        of_params, of_x = jax.jit(jax.grad(score, (0, 1)))(model.params, v)
-
-    def check_parameters() -> None:
-        trained = {k: p for k, p in net.named_parameters() if k in of_params["params"]}
-        largest = max(p.grad.abs().max().item() for p in trained.values())
-        for key, p in trained.items():  # some gradients are sums that cancel
-            off = np.abs(np.asarray(of_params["params"][key]) - p.grad.numpy()).max()
-            assert off <= 1e-6 * largest, key
-
-    return relative(of_x, t.grad.numpy()), check_parameters
+        gradient = jax.jit(jax.grad(score, (0, 1) if parameters else 1))
+        found = gradient(model.params, arrays if wrt is None else arrays[wrt])
+    if not parameters:
+        return relative(found, t.grad.numpy())
+    of_params, found = found
+    trained = {k: p for k, p in net.named_parameters() if k in of_params["params"]}
+    largest = max(p.grad.abs().max().item() for p in trained.values())
+    for key, p in trained.items():  # some gradients are sums that cancel
+        off = np.abs(np.asarray(of_params["params"][key]) - p.grad.numpy()).max()
+        assert off <= 1e-6 * largest, key
+    return relative(found, t.grad.numpy())
 
 
 def _logits(net: Any, x: Any) -> Any:

@@ -2,7 +2,7 @@
 
 A test calls ``record(group, name, column=value, ...)``, a fixture; what several tests record of
 one name makes one row. The page is written with ``pytest --conversion FILE``, as `make test-all`
-does, and only when every test of this folder has run and passed: no row is missing silently.
+does, and only when all that record have passed: no row is missing silently.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 KEY = "conversion"
-FOLDER = "tests/bridges/"
 PACKAGES = ("jax", "torch", "onnx", "onnxscript", "torchvision", "transformers")
 GROUPS = {
     "torchvision": "Families of torchvision, random weights",
@@ -29,8 +28,8 @@ TOP = """# What converts
 
 Of PyTorch modules, by `jaxeval_torch.from_torch`; written by `make test-all`. Logits are compared
 with torch's in float32, relative to the largest, compiled, for three batch sizes and under `vmap`;
-input gradients in float64. Seconds are those of the conversion: the export to ONNX, the comparison
-with torch on the example and its compilation. From the cache it takes a fraction of that.
+input gradients in float64. Seconds are the processor time of the conversion: the export to ONNX,
+and the comparison with torch on the example with its compilation.
 """
 
 BOTTOM = """
@@ -47,6 +46,8 @@ torch (captum, zennit, shap, LIME) need no conversion.
 
 @pytest.fixture
 def record(record_property: Callable[[str, Any], None]) -> Callable[..., None]:
+    record_property(KEY, None)  # even where it fails before it has anything to say
+
     def add(group: str, name: str, **columns: Any) -> None:
         record_property(KEY, {"group": group, "name": name, **columns})
 
@@ -63,13 +64,11 @@ class Page:
         self.said = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if not report.nodeid.startswith(FOLDER):
-            return
-        if report.outcome != "passed":
+        rows = [row for key, row in report.user_properties if key == KEY]
+        if rows and report.outcome != "passed":
             self.missing.append(report.nodeid)
-        for key, row in report.user_properties if report.when == "call" else ():
-            if key == KEY:
-                self.rows.setdefault((row["group"], row["name"]), {}).update(row)
+        for row in filter(None, rows if report.when == "call" else ()):
+            self.rows.setdefault((row["group"], row["name"]), {}).update(row)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(session.config, "workerinput") or not self.rows:

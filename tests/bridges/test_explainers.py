@@ -210,7 +210,8 @@ def test_a_layer_without_space_cannot_be_laid_over(case):
 # Any function.
 
 
-def test_a_function_of_tensors_is_an_explainer_for_evaluate(case):
+@pytest.mark.parametrize("answers", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+def test_a_function_of_tensors_is_an_explainer_for_evaluate(case, answers):
     model, net, x, y = case
     calls = []
 
@@ -224,27 +225,23 @@ def test_a_function_of_tensors_is_an_explainer_for_evaluate(case):
 
     net.train()
     try:
-        for m in (model, wrap_torch(net)):
-            results = je.evaluate(
-                m,
-                x,
-                y,
-                explainers={
-                    "torch": torch_explainer(gradient, net),
-                    "captum": captum_explainer("Saliency", net),
-                    "jax": je.explain.Saliency(),
-                },
-                metrics={
-                    "flip": je.PixelFlipping(n_steps=3),
-                    "max": je.MaxSensitivity(n_samples=2),
-                },
-                key=0,
-                batch_size=4,
-                progress=False,
-            ).to_dataframe()
-            table = results.pivot_table("score", ["metric", "sample"], "explainer")
-            np.testing.assert_allclose(table["torch"], table["jax"], rtol=1e-4)
-            np.testing.assert_allclose(table["captum"], table["jax"], rtol=1e-4)
+        results = je.evaluate(
+            model if answers == "jax" else wrap_torch(net),
+            x,
+            y,
+            explainers={
+                "torch": torch_explainer(gradient, net),
+                "captum": captum_explainer("Saliency", net),
+                "jax": je.explain.Saliency(),
+            },
+            metrics={"flip": je.PixelFlipping(n_steps=3), "max": je.MaxSensitivity(n_samples=2)},
+            key=0,
+            batch_size=4,
+            progress=False,
+        ).to_dataframe()
+        table = results.pivot_table("score", ["metric", "sample"], "explainer")
+        np.testing.assert_allclose(table["torch"], table["jax"], rtol=1e-4)
+        np.testing.assert_allclose(table["captum"], table["jax"], rtol=1e-4)
         assert all(m.training for m in net.modules())
         assert all(p.grad is None for p in net.parameters())
         assert max(calls) == 4  # a batch a call

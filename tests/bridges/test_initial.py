@@ -39,8 +39,9 @@ def test_draws_are_those_of_reset_parameters(name):
     layer = LAYERS[name]()
     reset = getattr(layer, "reset_parameters", None) or layer._reset_parameters
     init = initial(nn.Sequential(nn.ReLU(), layer))
-    params = [init(jax.random.key(i), None)["params"] for i in range(20)]
-    assert sorted(params[0]) == [f"1.{k}" for k in sorted(dict(layer.named_parameters()))]
+    keys = jax.vmap(jax.random.key)(jnp.arange(20))
+    params = jax.jit(jax.vmap(lambda k: init(k, None)["params"]))(keys)
+    assert sorted(params) == [f"1.{k}" for k in sorted(dict(layer.named_parameters()))]
     torch.manual_seed(0)
     theirs = {k: [] for k in dict(layer.named_parameters())}
     for _ in range(20):
@@ -51,8 +52,7 @@ def test_draws_are_those_of_reset_parameters(name):
         for k, p in layer.named_parameters():
             theirs[k].append(p.detach().numpy().copy())
     for k, drawn in theirs.items():
-        ours = np.stack([p[f"1.{k}"] for p in params])
-        drawn = np.stack(drawn)
+        ours, drawn = np.asarray(params[f"1.{k}"]), np.stack(drawn)
         assert ours.shape == drawn.shape
         if np.ptp(drawn) == 0:
             np.testing.assert_array_equal(ours, drawn)
@@ -87,6 +87,7 @@ def test_values_depend_on_the_key_and_the_name():
     )
 
 
+@pytest.mark.slow
 def test_mprt_draws_layers_anew(graphs):
     net, x = build("residual", 3)
     model = from_torch(net, x, cache=graphs)

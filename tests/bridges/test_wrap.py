@@ -56,7 +56,15 @@ EXPLAINERS = [
 ]
 
 
-@pytest.mark.parametrize("explainer", EXPLAINERS, ids=lambda e: type(e).__name__)
+def quick(e):
+    return type(e).__name__ in ("Saliency", "IntegratedGradients", "Occlusion")
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [pytest.param(e, marks=() if quick(e) else pytest.mark.slow) for e in EXPLAINERS],
+    ids=lambda e: type(e).__name__,
+)
 def test_explainers_give_what_they_give_for_the_jax_model(case, explainer):
     model, net, x, y = case
     keys = jax.random.split(jax.random.key(0), 5)
