@@ -18,8 +18,9 @@ test: lint
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
 	$(OPTIMISED) $(BIN)/python -m pytest -q tests/engine/test_cpu.py
 
-test-all: lint
-	$(OPTIMISED) $(BIN)/python -m pytest -q -n $(JOBS)
+# The slow tests, too, with the packages that only they use; writes docs/conversion.md.
+test-all: lint $(VENV)/.test-torch
+	$(OPTIMISED) $(BIN)/python -m pytest -q -n $(JOBS) --conversion docs/conversion.md
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -39,6 +40,10 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.test-torch: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test-torch]'
 	touch $@
 
 docs: $(VENV)/.test

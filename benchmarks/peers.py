@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import quantus
 import torch
 from captum import attr
 from networks import Network
+from optional import mend_torchvision
 
 import jaxeval as je
+
+mend_torchvision()
+import quantus  # noqa: E402  (which imports torchvision where it finds zennit)
 
 if not hasattr(np, "trapz"):
     np.trapz = np.trapezoid  # which Quantus calls by the name that NumPy 2.4 removed

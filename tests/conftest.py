@@ -22,6 +22,23 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
 
+from benchmarks.optional import mend_torchvision  # noqa: E402
+from tests.bridges.page import Page  # noqa: E402
+from tests.bridges.page import record as record  # noqa: E402
+
+mend_torchvision()  # before Quantus, zennit or transformers import it
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--conversion", type=Path, metavar="FILE", help="write the page of what converts there"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if file := config.getoption("--conversion"):
+        config.pluginmanager.register(Page(file))
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -65,3 +82,10 @@ def two_devices() -> Mesh:
     if len(devices) < 2:
         pytest.skip("needs two devices")
     return Mesh(np.array(devices[:2]), ("data",))
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where converted torch modules keep their graphs: a folder that all workers of a run share."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"

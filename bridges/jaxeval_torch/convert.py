@@ -20,6 +20,7 @@ import jaxeval as je
 
 from . import cache as cached
 from .graph import ConversionError, Graph
+from .initial import initial
 from .layers import find_layers
 from .logits import Logits, named_inputs
 from .tensors import device_of, in_evaluation, to_jax
@@ -111,7 +112,8 @@ def from_torch(
       channel_axis: as in `jaxeval.Model`.
 
     The parameters are ``{"params": {name: array}, "state": {...}}`` under torch's own names;
-    "state" holds buffers, such as running statistics.
+    "state" holds buffers, such as running statistics. `Model.init` draws every layer's parameters
+    as its ``reset_parameters`` would (MPRT's "reinit").
 
     Raises:
       ConversionError: the module cannot be exported (it branches on data), uses an operator that
@@ -248,7 +250,8 @@ def _model(
         if exact_layers:
             layers = find_layers(forward, params, x, picked, inputs)
             hidden = dataclasses.replace(forward, layers=layers)
-    return je.Model(forward, params, hidden=hidden, channel_axis=channel_axis)
+    init = initial(picked.module)
+    return je.Model(forward, params, hidden=hidden, init=init, channel_axis=channel_axis)
 
 
 def check(forward: Forward, params: Any, x: Any, expected: np.ndarray) -> None:

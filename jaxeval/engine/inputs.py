@@ -114,7 +114,7 @@ def _array(name: str, v: Any) -> np.ndarray:
     try:
         v = np.asarray(v)
     except Exception as e:
-        raise TypeError(f"{name} must be an array, got {type(v).__name__}") from e
+        raise TypeError(f"{name} must be an array, got {type(v).__name__} ({e})") from e
     if v.dtype.kind not in "biufV":  # V: bfloat16 and its kin
         raise TypeError(f"{name} must be a numeric array, got dtype {v.dtype}")
     return v

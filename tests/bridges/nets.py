@@ -195,6 +195,20 @@ NETS: dict[str, tuple[Any, tuple[int, ...]]] = {
     ),
 }
 
+TITLES = {
+    "lenet": "LeNet",
+    "cnn_1d": "1-D CNN, BatchNorm",
+    "lstm": "LSTM, two layers",
+    "lstm_both_ways": "LSTM, both ways",
+    "gru": "GRU, two layers",
+    "rnn": "RNN, both ways",
+    "mlp": "MLP, LayerNorm, GELU",
+    "residual": "residual block, BatchNorm",
+    "decoder": "ConvTranspose, resizing, GroupNorm, InstanceNorm",
+    "pads": "paddings, PReLU, Softplus, LogSoftmax",
+}
+"""What the networks are called in docs/conversion.md."""
+
 
 def build(name: str, n: int = 4, seed: int = 0) -> tuple[nn.Module, torch.Tensor]:
     """A network in evaluation mode, its running statistics not those of the start, and inputs."""

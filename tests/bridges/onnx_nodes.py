@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
+from collections import Counter
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -41,29 +43,49 @@ def _array(v: Any) -> Any:
 def _operators(graph: Any) -> set[str]:
     found = set()
     for node in graph.node:
-        found.add(node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::x")
+        found.add(
+            node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+        )
         for a in node.attribute:
             if a.HasField("g"):
                 found |= _operators(a.g)
     return found
 
 
-@functools.cache
-def node_tests() -> tuple[list[NodeTest], dict[str, int]]:
+@dataclasses.dataclass
+class NodeTests:
     """The tests whose operators are all known, and how many of the others there are, by reason."""
+
+    tried: list[NodeTest] = dataclasses.field(default_factory=list)
+    left: Counter[str] = dataclasses.field(default_factory=Counter)
+    unknown: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Tests of operators that are not in the table, by operator."""
+
+
+@functools.cache
+def node_tests(operator: str | None = None) -> NodeTests:
+    """All of them, or those whose only operator is this one."""
     from onnx.backend.test.loader import load_model_tests
 
-    tests, left = [], {}
+    found, package = NodeTests(), "onnx.backend.test.case.node"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cases = load_model_tests(kind="node")
+        # They are made when their module is imported: all take ten seconds.
+        if operator is not None:
+            import_module(f"{package}.{operator.lower()}")
+            cases = list(import_module(package)._NodeTestCases)
+        else:
+            cases = load_model_tests(kind="node")
     for case in cases:
         model = case.model
         operators = _operators(model.graph)
+        if operator is not None and operators != {operator}:
+            continue
         infos = [*model.graph.input, *model.graph.output]
         why = None
-        if not operators <= {*OPERATORS, *CONTROL}:
+        if unknown := operators - {*OPERATORS, *CONTROL}:
             why = "operators that are not in the table"
+            found.unknown.update(unknown)
         else:
             for reason, words in SKIP.items():
                 if any(w in case.name for w in words):
@@ -72,10 +94,10 @@ def node_tests() -> tuple[list[NodeTest], dict[str, int]]:
                 why = "types that JAX or NumPy lack"
         if why is None:
             inputs, outputs = (list(map(_array, v)) for v in case.data_sets[0])
-            tests.append(NodeTest(case.name, model, inputs, outputs, frozenset(operators)))
+            found.tried.append(NodeTest(case.name, model, inputs, outputs, frozenset(operators)))
         else:
-            left[why] = left.get(why, 0) + 1
-    return tests, left
+            found.left[why] += 1
+    return found
 
 
 def _odd_type(info: Any) -> bool:

@@ -13,36 +13,25 @@ pytest.importorskip("onnxscript")
 from jaxeval_torch import ConversionError, convert, from_torch  # noqa: E402
 
 import jaxeval as je  # noqa: E402
+from tests.bridges.agree import (  # noqa: E402
+    answers,
+    converted,
+    gradients_off,
+    logits_off,
+    relative,
+)
 from tests.bridges.nets import (  # noqa: E402
     NETS,
+    TITLES,
     Answers,
     Attention,
     Branches,
     Conditional,
-    LeNet,
     Out,
     build,
 )
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A cache of this run's own."""
-    return tmp_path_factory.mktemp("graphs")
-
-
-def relative(a, b):
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    assert a.shape == b.shape
-    return np.abs(a - b).max() / np.abs(b).max()
-
-
-def answers(net, *x):
-    with torch.no_grad():
-        return net(*x).numpy()
-
-
-QUICK = ("cnn_1d", "lstm", "mlp", "residual")
+QUICK = ("cnn_1d", "lstm", "residual")
 
 
 def nets(quick):
@@ -50,39 +39,29 @@ def nets(quick):
 
 
 @pytest.mark.parametrize("name", nets(QUICK))
-def test_logits_are_torchs_for_any_batch_under_jit_and_vmap(name, folder):
+def test_logits_are_torchs_for_any_batch_under_jit_and_vmap(name, record, tmp_path):
     net, x = build(name, 5)
-    model = from_torch(net, x[:2], cache=folder)
-    apply = jax.jit(model.apply)
-    for n in (1, 3, 5):
-        assert relative(apply(model.params, x[:n].numpy()), answers(net, x[:n])) < 1e-5
-    one = jax.vmap(lambda v: model.apply(model.params, v[None])[0])
-    assert relative(one(x.numpy()), answers(net, x)) < 1e-5
+    model, seconds = converted(net, x[:2], cache=tmp_path)
+    off = logits_off(model, net, x, (1, 3, 5))
+    size = " x ".join(map(str, x.shape[1:]))
+    record("small", TITLES[name], input=size, converts=True, logits=off, seconds=seconds)
+    assert off < 1e-5
 
 
-@pytest.mark.parametrize("name", nets(("mlp", "residual")))
+@pytest.mark.parametrize("name", nets(("mlp",)))
 @pytest.mark.parametrize("exact", [False, True], ids=["folded", "exact"])
-def test_input_gradients_are_torchs_in_float64(name, exact, folder):
+def test_gradients_are_torchs_in_float64(name, exact, graphs, record):
     net, x = build(name, 3)
-    net, x = net.double(), x.double()
-    weights = torch.linspace(-1, 1, answers(net, x).shape[1], dtype=torch.float64)
-    t = x.clone().requires_grad_()
-    (net(t) @ weights).sum().backward()
-    with jax.enable_x64(True):
-        model = from_torch(net, x, cache=folder, exact_layers=exact)
-        w = jnp.asarray(weights.numpy())
-        f = jax.jit(jax.grad(lambda p, v: (model.apply(p, v) @ w).sum(), (0, 1)))
-        of_params, of_x = f(model.params, x.numpy())
-    assert relative(of_x, t.grad.numpy()) < 1e-6
-    largest = max(p.grad.abs().max().item() for p in net.parameters())
-    for key, p in net.named_parameters():  # some gradients are sums that cancel
-        np.testing.assert_allclose(of_params["params"][key], p.grad, rtol=0, atol=1e-6 * largest)
+    off = gradients_off(net, x, parameters=True, cache=graphs, exact_layers=exact)
+    if not exact:
+        record("small", TITLES[name], gradients=off)
+    assert off < 1e-6
 
 
 @pytest.mark.parametrize("name", ["residual", pytest.param("gru", marks=pytest.mark.slow)])
-def test_parameters_have_torchs_names_and_values(name, folder):
+def test_parameters_have_torchs_names_and_values(name, graphs):
     net, x = build(name)
-    params = from_torch(net, x, cache=folder).params
+    params = from_torch(net, x, cache=graphs).params
     assert sorted(params["params"]) == sorted(dict(net.named_parameters()))
     floats = {k for k, b in net.named_buffers() if b.is_floating_point()}
     assert set(params["state"]) == floats
@@ -90,49 +69,18 @@ def test_parameters_have_torchs_names_and_values(name, folder):
         np.testing.assert_array_equal(value, net.state_dict()[key].numpy())
 
 
-def test_weights_are_arguments(folder):
+def test_weights_are_arguments(graphs):
     net, x = build("residual", seed=0)
     other, _ = build("residual", seed=1)
-    model = from_torch(net, x, cache=folder)
+    model = from_torch(net, x, cache=graphs)
     values = {k: jnp.asarray(v.numpy()) for k, v in other.state_dict().items()}
     params = {part: {k: values[k] for k in model.params[part]} for part in model.params}
     assert relative(model.apply(params, x.numpy()), answers(other, x)) < 1e-5
 
 
-def test_layers_have_torchs_outputs(folder):
+def test_folding_differs_by_rounding_only(graphs):
     net, x = build("residual")
-    model = from_torch(net, x, cache=folder, exact_layers=True)
-    logits, hidden = model.hidden(model.params, x.numpy())
-    assert relative(logits, answers(net, x)) < 1e-5
-    names = "0 1.conv1 1.bn1 1.act 1.conv2 1.bn2 1.act@2 1 2 3 4 5"
-    assert list(hidden) == names.split()
-    seen = {}
-    for name, part in net.named_modules():
-        part.register_forward_hook(lambda m, i, o, name=name: seen.setdefault(name, []).append(o))
-    answers(net, x)
-    for name, value in hidden.items():
-        base, _, time = name.partition("@")
-        assert relative(value, seen[base][int(time or 1) - 1].detach().numpy()) < 1e-5
-
-
-def test_layers_are_randomised_from_the_output(folder):
-    net, x = build("lenet", 3)
-    model = from_torch(net, x, cache=folder, exact_layers=True)
-    question = (
-        je.MPRT()
-        .questions()
-        .bind(model, je.Sample(x=x[0].numpy(), y=0, key=None, position=0, features=(1, 28, 28)))
-    )
-    assert [layer.name for layer in question.layers] == ["fc3", "fc2", "fc1", "conv2", "conv1"]
-    assert set(question.layers[0].leaves) == {"params/fc3.bias", "params/fc3.weight"}
-    out = je.score(je.MPRT(), model, x.numpy(), explainer=je.explain.Gradient())
-    assert out.curve.shape == (3, 5)
-    assert np.isfinite(out.score).all()
-
-
-def test_folding_differs_by_rounding_only(folder):
-    net, x = build("residual")
-    folded, exact = (from_torch(net, x, cache=folder, exact_layers=e) for e in (False, True))
+    folded, exact = (from_torch(net, x, cache=graphs, exact_layers=e) for e in (False, True))
     ops = [
         str(jax.make_jaxpr(m.apply)(m.params, x.numpy())).count(" mul ") for m in (folded, exact)
     ]
@@ -141,12 +89,13 @@ def test_folding_differs_by_rounding_only(folder):
     assert folded.hidden is None
 
 
-def test_equal_architectures_share_compiled_programs(folder):
+def test_equal_architectures_share_compiled_programs(graphs):
     (a, x), (b, _) = build("mlp", seed=0), build("mlp", seed=1)
-    one, two = from_torch(a, x, cache=folder), from_torch(b, x, cache=folder)
+    one, two = from_torch(a, x, cache=graphs), from_torch(b, x, cache=graphs)
     assert one.apply == two.apply
     assert hash(one.apply) == hash(two.apply)
-    assert one.apply != from_torch(build("gru")[0], build("gru")[1], cache=folder).apply
+    net, x = build("residual")
+    assert one.apply != from_torch(net, x, cache=graphs).apply
 
 
 # Inputs and answers of other kinds.
@@ -160,11 +109,11 @@ def tokens():
 
 
 @pytest.mark.parametrize("form", [dict, pytest.param(tuple, marks=pytest.mark.slow)])
-def test_tokens_with_a_mask(form, folder):
+def test_tokens_with_a_mask(form, graphs):
     net, ids, mask = tokens()
     given = {"ids": ids, "mask": mask} if form is dict else form((ids, mask))
     as_jax = lambda *v: dict(zip(("ids", "mask"), v, strict=True)) if form is dict else v  # noqa: E731
-    model = from_torch(net, given, cache=folder)
+    model = from_torch(net, given, cache=graphs)
     with torch.no_grad():
         right = net(ids, mask)["logits"].numpy()
     for n in (1, 4):
@@ -174,28 +123,22 @@ def test_tokens_with_a_mask(form, folder):
     other = ids.clone()
     other[mask == 0] = 1
     x = as_jax(other.numpy(), mask.numpy())
-    assert relative(model.apply(model.params, x), right) < 1e-5
-
-
-def test_wrong_forms_of_input_are_refused(folder):
-    net, ids, mask = tokens()
-    model = from_torch(net, {"ids": ids, "mask": mask}, cache=folder)
-    with pytest.raises(TypeError, match="keys ids, mask, got the keys ids"):
-        model.apply(model.params, {"ids": ids.numpy()})
-    model = from_torch(net, (ids, mask), cache=folder)
-    with pytest.raises(TypeError, match="takes 2 inputs, got 1"):
-        model.apply(model.params, ids.numpy())
+    assert relative(jax.jit(model.apply)(model.params, x), right) < 1e-5
+    # Other forms of input are refused.
+    says = "keys ids, mask, got the keys ids" if form is dict else "takes 2 inputs, got 1"
+    with pytest.raises(TypeError, match=says):
+        model.apply(model.params, {"ids": ids.numpy()} if form is dict else ids.numpy())
 
 
 @pytest.mark.parametrize(
     ("wrap", "output"),
     [
-        (lambda z: {"logits": z, "other": z * 2}, None),
         (lambda z: {"other": z * 2, "scores": z}, "scores"),
-        (lambda z: (z, z * 2), None),
-        (lambda z: (z * 2, z), 1),
+        pytest.param(lambda z: {"logits": z, "other": z * 2}, None, marks=pytest.mark.slow),
+        pytest.param(lambda z: (z, z * 2), None, marks=pytest.mark.slow),
+        pytest.param(lambda z: (z * 2, z), 1, marks=pytest.mark.slow),
         (lambda z: Out(torch.softmax(z, -1), z), "scores"),
-        (lambda z: (z[:, None, :] * 2, z), None),
+        pytest.param(lambda z: (z[:, None, :] * 2, z), None, marks=pytest.mark.slow),
     ],
 )
 def test_answers_of_many_forms(wrap, output):
@@ -221,12 +164,17 @@ def test_answers_without_logits_are_refused(wrap, output, says):
 # What is refused.
 
 
-def test_a_branch_on_data_is_refused_and_the_message_says_what_to_do():
+def test_a_branch_on_data_is_refused_and_the_message_says_what_to_do(record):
+    net = Branches().train()
     with pytest.raises(ConversionError, match="branches on the values") as e:
-        from_torch(Branches(), torch.randn(2, 5), cache=False)
+        from_torch(net, torch.randn(2, 5), cache=False)
     assert "wrap_torch" in str(e.value)
+    assert net.training
+    assert net.fc.training
+    record("refused", "`if` on the values of the input", input="5", converts=False)
 
 
+@pytest.mark.slow
 def test_a_branch_that_torch_can_export_is_taken_by_the_data():
     torch.manual_seed(0)
     net, x = Conditional().eval(), torch.randn(4, 5).abs()
@@ -236,12 +184,12 @@ def test_a_branch_that_torch_can_export_is_taken_by_the_data():
         assert relative(apply(model.params, given.numpy()), answers(net, given)) < 1e-5
 
 
-def test_other_logits_are_refused_with_the_numbers(monkeypatch, folder):
+def test_other_logits_are_refused_with_the_numbers(monkeypatch, graphs):
     net, x = build("mlp")
     moved = convert.to_jax
     monkeypatch.setattr(convert, "to_jax", lambda t: moved(t) * 1.01)
     with pytest.raises(ConversionError, match=r"differ by up to .* row \d: \[.*\] instead of"):
-        from_torch(net, x, cache=folder)
+        from_torch(net, x, cache=graphs)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +209,7 @@ def test_wrong_arguments_are_refused(module, example, error, says):
 # The module stays as it was.
 
 
-def test_the_module_is_left_as_it_was(folder):
+def test_the_module_is_left_as_it_was(graphs):
     net, x = build("residual")
     net.train()
     net[1].bn1.eval()
@@ -269,7 +217,7 @@ def test_the_module_is_left_as_it_was(folder):
     net[5].bias.grad = torch.ones(4)
     x.requires_grad_()
     before, given = copy.deepcopy(net), x.detach().clone()
-    model = from_torch(net, x, cache=folder, exact_layers=True)
+    model = from_torch(net, x, cache=graphs, exact_layers=True)
     assert [m.training for m in net.modules()] == [m.training for m in before.modules()]
     assert [p.requires_grad for p in net.parameters()] == [
         p.requires_grad for p in before.parameters()
@@ -285,14 +233,6 @@ def test_the_module_is_left_as_it_was(folder):
     with torch.no_grad():
         net[5].weight.zero_()
     assert relative(model(x.detach().numpy()), right) < 1e-5
-
-
-def test_a_failed_conversion_leaves_the_module_as_it_was():
-    net = Branches().train()
-    with pytest.raises(ConversionError):
-        from_torch(net, torch.randn(2, 5), cache=False)
-    assert net.training
-    assert net.fc.training
 
 
 # The cache.
@@ -311,6 +251,7 @@ def test_a_kept_graph_is_used_again_with_other_weights(tmp_path, monkeypatch):
     assert relative(second(x.numpy()), answers(other, x)) < 1e-5
 
 
+@pytest.mark.slow
 def test_another_architecture_is_another_graph(tmp_path):
     x = torch.randn(3, 5)
     for make in (torch.nn.LeakyReLU, lambda: torch.nn.LeakyReLU(0.1)):
@@ -332,6 +273,7 @@ class Global(torch.nn.Module):
         return self.fc(x) * FACTOR
 
 
+@pytest.mark.slow
 def test_a_stale_or_broken_file_is_replaced(tmp_path, monkeypatch):
     net, x = Global().eval(), torch.randn(3, 5)
     from_torch(net, x, cache=tmp_path)
@@ -345,6 +287,7 @@ def test_a_stale_or_broken_file_is_replaced(tmp_path, monkeypatch):
     assert file.stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_where_the_cache_is(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXEVAL_CACHE", str(tmp_path / "a"))
     net, x = build("mlp")
@@ -357,9 +300,9 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
 # With the engine.
 
 
-def test_metrics_and_explainers_take_it(folder):
-    net, x = build("lenet", 4)
-    model = from_torch(net, x, cache=folder)
+def test_metrics_and_explainers_take_it(graphs):
+    net, x = build("mlp", 4)
+    model = from_torch(net, x, cache=graphs)
     results = je.evaluate(
         model,
         x.numpy(),
@@ -370,6 +313,7 @@ def test_metrics_and_explainers_take_it(folder):
     assert np.isfinite(results.to_dataframe()["score"]).all()
 
 
+@pytest.mark.slow
 def test_a_module_answers_alike_called_once_or_again():
     """One module, two names, shared weights."""
     torch.manual_seed(0)
@@ -383,14 +327,3 @@ def test_a_module_answers_alike_called_once_or_again():
     with torch.no_grad():
         assert relative(hidden["0"], shared(x).numpy()) < 1e-5
         assert relative(hidden["0@2"], shared(torch.tanh(shared(x))).numpy()) < 1e-5
-
-
-def test_lenet_layers_with_a_pooling_called_twice(folder):
-    net, x = build("lenet")
-    assert isinstance(net, LeNet)
-    model = from_torch(net, x, cache=folder, exact_layers=True)
-    hidden = model.hidden(model.params, x.numpy())[1]
-    names = ["conv1", "pool", "conv2", "pool@2", "flatten", "fc1", "fc2", "fc3"]
-    assert list(hidden) == names
-    assert hidden["pool"].shape == (4, 6, 12, 12)
-    assert hidden["pool@2"].shape == (4, 16, 4, 4)

@@ -18,7 +18,6 @@ from jaxeval_torch import (  # noqa: E402
 
 import jaxeval as je  # noqa: E402
 from tests import networks  # noqa: E402
-from tests.bridges.installed import torchvision  # noqa: E402
 from tests.bridges.nets import Answers  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -83,6 +82,20 @@ def test_baselines(case, form):
     )
     e = captum_explainer("IntegratedGradients", net, n_steps=4, baselines=given)
     close(e(None, case[2], case[3], keys()), right)
+
+
+@pytest.mark.parametrize(("settings", "most"), [({}, 4), ({"internal_batch_size": 8}, 8)])
+def test_the_module_sees_no_more_rows_at_once_than_the_engine_gives(case, settings, most):
+    _, net, x, y = case
+    rows = []
+    handle = net.register_forward_hook(lambda m, given, out: rows.append(len(given[0])))
+    try:
+        e = captum_explainer("IntegratedGradients", net, n_steps=6, **settings)
+        e(None, x, y, keys())
+    finally:
+        handle.remove()
+    assert max(rows) == most
+    assert sum(rows) >= 6 * len(x)
 
 
 def test_targets(case):
@@ -197,7 +210,8 @@ def test_a_layer_without_space_cannot_be_laid_over(case):
 # Any function.
 
 
-def test_a_function_of_tensors_is_an_explainer_for_evaluate(case):
+@pytest.mark.parametrize("answers", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+def test_a_function_of_tensors_is_an_explainer_for_evaluate(case, answers):
     model, net, x, y = case
     calls = []
 
@@ -211,27 +225,23 @@ def test_a_function_of_tensors_is_an_explainer_for_evaluate(case):
 
     net.train()
     try:
-        for m in (model, wrap_torch(net)):
-            results = je.evaluate(
-                m,
-                x,
-                y,
-                explainers={
-                    "torch": torch_explainer(gradient, net),
-                    "captum": captum_explainer("Saliency", net),
-                    "jax": je.explain.Saliency(),
-                },
-                metrics={
-                    "flip": je.PixelFlipping(n_steps=3),
-                    "max": je.MaxSensitivity(n_samples=2),
-                },
-                key=0,
-                batch_size=4,
-                progress=False,
-            ).to_dataframe()
-            table = results.pivot_table("score", ["metric", "sample"], "explainer")
-            np.testing.assert_allclose(table["torch"], table["jax"], rtol=1e-4)
-            np.testing.assert_allclose(table["captum"], table["jax"], rtol=1e-4)
+        results = je.evaluate(
+            model if answers == "jax" else wrap_torch(net),
+            x,
+            y,
+            explainers={
+                "torch": torch_explainer(gradient, net),
+                "captum": captum_explainer("Saliency", net),
+                "jax": je.explain.Saliency(),
+            },
+            metrics={"flip": je.PixelFlipping(n_steps=3), "max": je.MaxSensitivity(n_samples=2)},
+            key=0,
+            batch_size=4,
+            progress=False,
+        ).to_dataframe()
+        table = results.pivot_table("score", ["metric", "sample"], "explainer")
+        np.testing.assert_allclose(table["torch"], table["jax"], rtol=1e-4)
+        np.testing.assert_allclose(table["captum"], table["jax"], rtol=1e-4)
         assert all(m.training for m in net.modules())
         assert all(p.grad is None for p in net.parameters())
         assert max(calls) == 4  # a batch a call
@@ -257,7 +267,6 @@ def test_metrics_that_change_parameters_refuse_them(case):
 
 
 def test_zennit(case):
-    torchvision()  # which zennit imports
     pytest.importorskip("zennit")
     from zennit.attribution import SmoothGrad
     from zennit.composites import EpsilonPlus

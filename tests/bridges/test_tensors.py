@@ -9,6 +9,8 @@ torch = pytest.importorskip("torch")
 
 from jaxeval_torch.tensors import in_evaluation, to_jax, to_torch  # noqa: E402
 
+import jaxeval as je  # noqa: E402
+
 
 @pytest.mark.parametrize("make", [np.asarray, jnp.asarray])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8", "bool"])
@@ -86,6 +88,21 @@ def test_float64_stays_where_jax_has_it():
     with jax.enable_x64(True):
         assert to_jax(t).dtype == jnp.float64
         assert float(to_jax(t)[0]) == 1 / 3
+
+
+def test_evaluate_takes_tensors_and_leaves_them_as_they_are():
+    model = je.Model(lambda p, v: v @ p, jnp.arange(12.0).reshape(4, 3))
+    x, a, y = torch.randn(5, 4), torch.randn(5, 4), torch.tensor([0, 1, 2, 1, 0])
+    given = [t.clone() for t in (x, a, y)]
+    metric = je.PixelFlipping(n_steps=2)
+    right = metric(model, x.numpy(), y.numpy(), a.numpy())
+    np.testing.assert_array_equal(metric(model, x, y, a), right)
+    for t, before in zip((x, a, y), given, strict=True):
+        assert torch.equal(t, before)
+    with pytest.raises(TypeError, match=r"x must be an array, got Tensor .*detach\(\)"):
+        metric(model, x.clone().requires_grad_(), y, a)
+    with pytest.raises(ValueError, match=f"y holds {2**40}"):
+        metric(model, x, torch.full((5,), 2**40), a)
 
 
 def test_a_tensor_with_a_gradient_arrives_and_keeps_it():

@@ -56,7 +56,15 @@ EXPLAINERS = [
 ]
 
 
-@pytest.mark.parametrize("explainer", EXPLAINERS, ids=lambda e: type(e).__name__)
+def quick(e):
+    return type(e).__name__ in ("Saliency", "IntegratedGradients", "Occlusion")
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [pytest.param(e, marks=() if quick(e) else pytest.mark.slow) for e in EXPLAINERS],
+    ids=lambda e: type(e).__name__,
+)
 def test_explainers_give_what_they_give_for_the_jax_model(case, explainer):
     model, net, x, y = case
     keys = jax.random.split(jax.random.key(0), 5)
@@ -87,6 +95,10 @@ def test_metrics_give_what_they_give_for_the_jax_model(case):
     for a, b in zip(metrics[0]["score"], metrics[1]["score"], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
+
+@pytest.mark.slow
+def test_metrics_that_explain_anew_give_what_they_give_for_the_jax_model(case):
+    model, net, x, y = case
     for metric in (je.MaxSensitivity(n_samples=2), je.RandomLogit()):
         ours, theirs = (
             metric(m, x, y, explainer=je.explain.Saliency(), key=0)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -81,16 +80,3 @@ def torch_explainer(
         )
     device = device_of(module) if device is None else torch.device(device)
     return je.Host(TorchExplainer(fn, module, device, per_sample), arrays="jax")
-
-
-@contextlib.contextmanager
-def numpy_seed() -> Iterator[None]:
-    """NumPy's global stream, seeded by torch's, which is the sample's; afterwards as before."""
-    import torch
-
-    state = np.random.get_state()
-    np.random.seed(int(torch.randint(2**31 - 1, ())))
-    try:
-        yield
-    finally:
-        np.random.set_state(state)

@@ -59,7 +59,8 @@ def captum_explainer(
         "linear" for series.
       per_sample: see `torch_explainer`; None: for the methods of captum that draw at random.
       settings: for the constructor and for ``attribute``: ``n_steps``, ``baselines`` (a number,
-        an array or tensor, or a function of the inputs), ``internal_batch_size``, ...
+        an array or tensor, or a function of the inputs), ``internal_batch_size`` (by default the
+        rows of the batch, so that the module never sees more at once than the engine gives), ...
 
     >>> import torch
     >>> net = torch.nn.Linear(4, 3)
@@ -118,6 +119,7 @@ def captum_explainer(
         instance,
         given,
         target if "target" in accepted or free else None,
+        "internal_batch_size" in accepted,
         bool(layer is not None or hasattr(instance, "layer")),
         interpolate,
     )
@@ -131,6 +133,8 @@ class Captum:
     instance: Any
     settings: Mapping[str, Any]
     target: Any
+    in_parts: bool
+    """Does it take an `internal_batch_size`?"""
     of_layer: bool
     interpolate: str | None
 
@@ -142,6 +146,8 @@ class Captum:
             settings["target"] = self.target(targets)
         elif self.target is not None:
             settings["target"] = self.target
+        if self.in_parts:
+            settings.setdefault("internal_batch_size", len(inputs))
         a = self.instance.attribute(inputs, **settings)
         if settings.get("return_convergence_delta"):
             a = a[0]

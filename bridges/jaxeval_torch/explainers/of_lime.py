@@ -10,7 +10,7 @@ import numpy as np
 import jaxeval as je
 
 from ..logits import Logits
-from .base import numpy_seed, torch_explainer
+from .base import torch_explainer
 
 
 def lime_explainer(
@@ -60,10 +60,9 @@ def lime_explainer(
         options = {"num_features": 10**6, **settings}
         if "progress_bar" in inspect.signature(explainer.explain_instance).parameters:
             options.setdefault("progress_bar", False)
-        with numpy_seed():
-            found = explainer.explain_instance(
-                image.transpose(1, 2, 0), probabilities, labels=(label,), top_labels=None, **options
-            )
+        found = explainer.explain_instance(
+            image.transpose(1, 2, 0), probabilities, labels=(label,), top_labels=None, **options
+        )
         weights = dict(found.local_exp[label])
         return np.vectorize(lambda s: weights.get(s, 0.0), otypes=[float])(found.segments)[
             None, None

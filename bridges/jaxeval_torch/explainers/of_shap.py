@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from jaxeval import check
 
 from ..logits import Logits
 from ..tensors import device_of, to_torch
-from .base import numpy_seed, torch_explainer
+from .base import torch_explainer
 
 
 def shap_explainer(
@@ -85,3 +87,17 @@ def shap_explainer(
     if per_sample is None:
         per_sample = name != "DeepExplainer"
     return torch_explainer(values, module, device=device, per_sample=per_sample)
+
+
+@contextlib.contextmanager
+def numpy_seed() -> Iterator[None]:
+    """NumPy's global stream, seeded by torch's, which is the sample's; afterwards as before."""
+    import torch
+
+    # The global one, as shap's explainers draw from no other and take none of the caller's.
+    state = np.random.get_state()
+    np.random.seed(int(torch.randint(2**31 - 1, ())))
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
