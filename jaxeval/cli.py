@@ -1,4 +1,4 @@
-"""The command ``jaxeval``: run the demonstration, list what there is."""
+"""The command ``jaxeval``: sweeps, the demonstration, lists of what there is."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jax
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .cache import use_compilation_cache as use_compilation_cache
 from .check import did_you_mean
 from .data.digit_images import N_HELD_OUT
 from .explain import EXPLAINERS, Explainer
 from .metrics import METRICS
+from .sweep import command
 from .version import __version__
 
-OPTIONS = ("--batch-size", "--help", "--out", "--samples", "--seed", "--version")
+OPTIONS = ("--help", "--out", "--samples", "--seed", "--version", *command.OPTIONS)
+COMMANDS = ("demo", "list", "run", "status")
 ARROWS = {"higher": "↑", "lower": "↓"}
 PIPED_WIDTH = 100
 """Columns of what goes to a file or a pipe, which have no width of their own."""
@@ -34,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if word := re.search(r"invalid choice: '(.*?)'", message):
-            message += did_you_mean(word[1], ("demo", "list", *LISTS))
+            message += did_you_mean(word[1], (*COMMANDS, *LISTS))
         elif word := re.search(r"unrecognized arguments: (\S+)", message):
             message += did_you_mean(word[1], OPTIONS)
         super().error(message)
@@ -77,6 +79,7 @@ def parser() -> Parser:
     what = "List the metrics, or the explainers for JAX models."
     listing = commands.add_parser("list", help=what, description=what, allow_abbrev=False)
     listing.add_argument("what", choices=list(LISTS))
+    command.add_to(commands, integer)
     return main
 
 
@@ -107,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "list":
             console.print(LISTS[given.what](), highlight=False)
+        elif given.command in command.COMMANDS:
+            return command.COMMANDS[given.command](given, console)
         else:
             _demo(given, console)
     except KeyboardInterrupt:
@@ -129,27 +134,6 @@ def _demo(given: argparse.Namespace, console: Console) -> None:
     from . import demo
 
     demo.run(given.out, given.samples, given.batch_size, given.seed, console)
-
-
-def use_compilation_cache() -> Path | None:
-    """Keep compiled programs in the user's cache folder, and return it.
-
-    None where the user has chosen a folder already (``JAX_COMPILATION_CACHE_DIR``), or where
-    there is no place to write to.
-    """
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
-        return None
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "jaxeval"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        # The programs of a small model take less than JAX's limit of a second, but are many.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return folder
 
 
 def metrics_table() -> Table:
