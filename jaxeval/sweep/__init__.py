@@ -6,6 +6,6 @@ from .lines import SweepError as SweepError
 from .place import Place as Place
 from .plan import ChangedError as ChangedError
 from .plan import Plan as Plan
-from .run import Done as Done
-from .run import Runner as Runner
-from .run import run as run
+from .runner import Done as Done
+from .runner import Runner as Runner
+from .runner import run as run

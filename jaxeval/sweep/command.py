@@ -20,7 +20,7 @@ from .lines import SweepError
 from .log import duration
 from .place import find_place, local_mesh
 from .plan import Plan
-from .run import Done, Runner
+from .runner import Done, Runner
 
 OPTIONS = (
     "--any-code", "--batch-size", "--devices", "--dry-run", "--gpus", "--on", "--quiet", "--rank",

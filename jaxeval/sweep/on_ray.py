@@ -13,7 +13,7 @@ from .describe import Sweep
 from .lines import SweepError
 from .log import Log, Progress
 from .plan import Plan, Shard
-from .run import Done, Runner
+from .runner import Done, Runner
 
 RETRIES = 3
 """How often Ray gives a shard to another worker, after one that died with it."""

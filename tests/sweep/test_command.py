@@ -6,7 +6,6 @@ import json
 
 import jax
 import pytest
-import things
 
 import jaxeval as je
 from jaxeval import cache, cli
@@ -130,24 +129,12 @@ def test_wrong_arguments(capsys, arguments, wanted):
     assert wanted in capsys.readouterr().err
 
 
-def test_shards_that_fail_make_the_command_fail(capsys, file, monkeypatch):
-    import numpy as np
-
-    def data():
-        found = things.data.__wrapped__()
-        found["x"][9, 0] = np.inf
-        return found
-
-    monkeypatch.setattr(things, "data", data)
-    data.__wrapped__ = None
-    things.data.__wrapped__ = ORIGINAL
+def test_shards_that_fail_make_the_command_fail(capsys, file):
+    file.write_text(SWEEP.replace("things:data", "things:spoilt"))
     code, out, _ = run(capsys, "run", file, "--quiet")
     assert code == 1
     assert "2 failed" in out
     assert "b0000001-m0-s0" in out
-
-
-ORIGINAL = things.data
 
 
 def test_broken_entries_of_the_cache_are_deleted(tmp_path, monkeypatch, recwarn):

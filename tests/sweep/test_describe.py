@@ -122,7 +122,7 @@ def test_yaml_says_the_same(tmp_path):
         ('"things:data"', '"things.npz"', r":2: there is no data 'things.npz'"),
         ('model = "things:linear"', "", r": one of the keys 'model' and 'models' is wanted"),
         ('"things:linear"', '"digit"', r":3: there is no model 'digit'. Did you mean 'digits'\?"),
-        ('"things:linear"', '{ factory = "things:linear", depth = 2 }', r":3: model has no setting"),
+        ('"things:linear"', '{ factory = "things:linear", depth = 2 }', r":3: model has no sett"),
         ('output = "scores"', "", r": the key 'output' is missing"),
         ('"things:data"', '{ source = "things:data", limt = 3 }', r":2: data has no option 'limt'"),
     ],

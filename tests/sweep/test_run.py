@@ -10,8 +10,7 @@ import pytest
 import things
 
 import jaxeval as je
-from jaxeval.sweep import ChangedError, Plan, Runner, SweepError
-from jaxeval.sweep import run as run_module
+from jaxeval.sweep import ChangedError, Plan, Runner, SweepError, runner
 
 
 def done(sweep, **options):
@@ -68,7 +67,7 @@ def test_the_scores_are_those_of_evaluate(finished):
 
 def test_finished_shards_are_not_computed_again(finished, monkeypatch):
     folder, _ = finished
-    monkeypatch.setattr(run_module, "evaluate", None)  # a call would fail
+    monkeypatch.setattr(runner, "evaluate", None)  # a call would fail
     again = done(things.sweep(folder, seeds=(0, 3)))
     assert (again.computed, again.found, again.complete) == (0, 10, True)
 
@@ -86,27 +85,27 @@ def test_what_is_missing_is_computed_and_nothing_else(tmp_path):
 
 
 CHANGES = {
-    "seeds": (dict(seeds=(0, 4)), r"seeds: \[0, 3\] -> \[0, 4\]"),
-    "shards": (dict(shard_size=6), "shard_size: 5 -> 6"),
+    "seeds": ({"seeds": (0, 4)}, r"seeds: \[0, 3\] -> \[0, 4\]"),
+    "shards": ({"shard_size": 6}, "shard_size: 5 -> 6"),
     "a setting": (
-        dict(metrics={**things.metrics(), "flip": je.PixelFlipping(n_steps=2)}),
+        {"metrics": {**things.metrics(), "flip": je.PixelFlipping(n_steps=2)}},
         r"metrics.flip\(n_steps=3\): .* is gone",
     ),
     "a metric's field": (
-        dict(metrics={**things.metrics(), "sparse": je.Sparseness(normalise=None)}),
+        {"metrics": {**things.metrics(), "sparse": je.Sparseness(normalise=None)}},
         'metrics.sparse.is.normalise: "max" -> null',
     ),
     "an explainer": (
-        dict(explainers={**things.explainers(), "one more": things.mine}),
+        {"explainers": {**things.explainers(), "one more": things.mine}},
         "explainers.one more: .* is new",
     ),
-    "the model's weights": (dict(model=things.linear(1.5)), "models.model.params"),
+    "the model's weights": ({"model": things.linear(1.5)}, "models.model.params"),
     "the data": (
-        dict(data={**things.data(), "y": np.zeros(things.N, np.int32)}),
+        {"data": {**things.data(), "y": np.zeros(things.N, np.int32)}},
         "data.y: ",
     ),
-    "more data": (dict(data=things.data(30)), "data.samples: 21 -> 30"),
-    "the class score": (dict(class_score="logit"), 'class_score: "probability" -> "logit"'),
+    "more data": ({"data": things.data(30)}, "data.samples: 21 -> 30"),
+    "the class score": ({"class_score": "logit"}, 'class_score: "probability" -> "logit"'),
 }
 
 

@@ -28,6 +28,12 @@ def data(n: int = N):
     }
 
 
+def spoilt():
+    found = data()
+    found["x"][9, 0] = np.inf
+    return found
+
+
 def mine(model, x, y, keys):
     return x * 2
 
@@ -51,13 +57,13 @@ def explainers():
 
 
 def sweep(output, **changes) -> je.Sweep:
-    given = dict(
-        data=data(),
-        model=linear(),
-        explainers=explainers(),
-        metrics=metrics(),
-        output=output,
-        shard_size=5,
-        batch_size=16,
-    )
+    given = {
+        "data": data(),
+        "model": linear(),
+        "explainers": explainers(),
+        "metrics": metrics(),
+        "output": output,
+        "shard_size": 5,
+        "batch_size": 16,
+    }
     return je.Sweep(**{**given, **changes})

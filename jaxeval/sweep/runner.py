@@ -280,10 +280,7 @@ def run(sweep: Sweep, **options: Any) -> Done:
     ... )
     >>> je.run(sweep, progress=False).complete
     True
-    >>> je.Store(folder).results()
-    Results: 1 explainer x 1 metric, 6 samples
-    mean scores (* best)
-                  x
-    s ↑     0.8333*
+    >>> je.Store(folder).results().scores["x", "s"].shape
+    (6,)
     """
     return Runner(Plan(sweep), **options)()
