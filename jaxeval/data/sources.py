@@ -238,6 +238,16 @@ class Stream(Source):
                 return
 
 
+class Again:
+    """What a function gives, called anew for every pass."""
+
+    def __init__(self, make: Callable[[], Iterable[Any]]):
+        self.make = make
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.make())
+
+
 def open_source(
     given: Any, *, limit: int | None = None, batched: bool | None = None, **columns: Any
 ) -> Source:
@@ -265,7 +275,9 @@ def open_source(
     if isinstance(given, (str, Path)):
         return open_path(Path(given), limit=limit, **columns)
     if callable(given) and not hasattr(given, "__getitem__") and not hasattr(given, "__iter__"):
-        return open_source(given(), limit=limit, batched=batched, **columns)
+        made = given()
+        again = Again(given) if hasattr(made, "__next__") else made
+        return open_source(again, limit=limit, batched=batched, **columns)
     known = Columns(**columns)
     if isinstance(given, tuple) and hasattr(given, "_asdict"):
         given = given._asdict()  # type: ignore[attr-defined]

@@ -21,10 +21,11 @@ from .log import duration
 from .place import find_place, local_mesh
 from .plan import Plan
 from .runner import Done, Runner
+from .supervise import end_with_parent, supervise
 
 OPTIONS = (
     "--any-code", "--batch-size", "--devices", "--dry-run", "--gpus", "--on", "--quiet", "--rank",
-    "--world",
+    "--restarts", "--world",
 )  # fmt: skip
 
 
@@ -45,8 +46,7 @@ def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
         "--rank",
         type=integer(0, 2**20),
         metavar="R",
-        help="of this process, which does the shards with number %% world = rank "
-        "(default: SLURM's or MPI's)",
+        help="of this process, whose share of the shards it does (default: SLURM's or MPI's)",
     )
     add("--world", type=integer(1, 2**20), metavar="W", help="the number of processes")
     add(
@@ -68,6 +68,14 @@ def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
         help="go on although the code of jaxeval has changed since the sweep began",
     )
     add("--quiet", action="store_true", help="no progress")
+    add(
+        "--restarts",
+        type=integer(0, 1000),
+        default=0,
+        metavar="N",
+        help="start again, at most N times, if the process dies (out of memory, say), with half "
+        "the batch size if it died before it finished a shard (default: %(default)s)",
+    )
 
     what = "Say how far a sweep is."
     status = commands.add_parser("status", help=what, description=what, allow_abbrev=False)
@@ -77,6 +85,9 @@ def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
 def run(given: argparse.Namespace, console: Console) -> int:
     """Run a sweep; 0 where this process's part is done, 1 where shards failed, 2 if refused."""
     try:
+        if given.restarts and not given.dry_run:
+            return supervise(given)
+        end_with_parent()
         use_compilation_cache()
         delete_broken_entries()
         sweep = Sweep.from_file(given.file)

@@ -90,7 +90,7 @@ def estimate(
     asked = {k: v for k, v in results.asked.items() if k != "naive"}
     combinations = len(plan.models) * len(sweep.seeds)
     n, shards = plan.samples, plan.shards()
-    mine = None if shards is None else [s for s in shards if place.owns(s.number)]
+    mine = None if shards is None else [s for s in shards if place.owns(s.lane)]
     total = None
     if mine is not None:
         batches = len(mine) * -(-plan.size // count)

@@ -12,14 +12,14 @@ from jax.sharding import Mesh
 
 
 class Place(NamedTuple):
-    """This process does the shards with ``number % world == rank``; `how` says who told it."""
+    """This process does the shards with ``lane % world == rank``; `how` says who told it."""
 
     rank: int = 0
     world: int = 1
     how: str = "one process"
 
-    def owns(self, number: int) -> bool:
-        return number % self.world == self.rank
+    def owns(self, lane: int) -> bool:
+        return lane % self.world == self.rank
 
 
 MPI = (

@@ -36,10 +36,11 @@ class ChangedError(SweepError):
 class Shard:
     """A block of samples under one model and seed, with every explainer and metric.
 
-    All of them go together, because that is what lets them share questions.
+    All of them go together, because that is what lets them share questions. Of the shards of each
+    model and seed every process gets an equal share: those with ``lane % world == rank``.
     """
 
-    number: int
+    lane: int
     block: int
     model: int
     seed: int
@@ -269,11 +270,9 @@ class Plan:
 
     def of_block(self, block: int) -> Iterator[Shard]:
         seeds = len(self.sweep.seeds)
-        number = block * len(self.models) * seeds
         for m in range(len(self.models)):
             for s in range(seeds):
-                yield Shard(number, block, m, s)
-                number += 1
+                yield Shard(block + m * seeds + s, block, m, s)
 
     def shards(self) -> list[Shard] | None:
         """All shards, once their number is known."""

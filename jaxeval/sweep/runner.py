@@ -105,7 +105,7 @@ class Runner:
 
     def _mine(self) -> list[Shard] | None:
         shards = self.plan.shards()
-        return None if shards is None else [s for s in shards if self.place.owns(s.number)]
+        return None if shards is None else [s for s in shards if self.place.owns(s.lane)]
 
     def _work(self, there: set[str]) -> Iterator[tuple[Batch, int, list[Shard]]]:
         """(samples, the number of the first one, shards to do), loaded ahead."""
@@ -113,7 +113,7 @@ class Runner:
 
         def missing(block: int) -> list[Shard]:
             shards = plan.of_block(block)
-            return [s for s in shards if self.place.owns(s.number) and s.key not in there]
+            return [s for s in shards if self.place.owns(s.lane) and s.key not in there]
 
         blocks = plan.source.blocks(plan.size, lambda block: bool(missing(block)))
         seen = 0

@@ -70,8 +70,7 @@ def test_run_status_and_again(capsys, file):
     code, out, _ = run(capsys, "status", file)
     assert code == 0
     assert "shards 3 of 6 (50%)" in out
-    assert "model, seed 0 " not in out
-    assert "linear, seed 0 3 of 3 shards" in out
+    assert "seed 0 2 of 3 shards" in out
     assert "left " in out
 
     code, out, _ = run(capsys, "run", file, "--quiet")

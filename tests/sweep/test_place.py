@@ -46,7 +46,7 @@ def test_half_a_place_is_refused(args, env, message):
 
 def test_every_shard_has_one_owner():
     places = [Place(rank, 3) for rank in range(3)]
-    assert all(sum(p.owns(number) for p in places) == 1 for number in range(20))
+    assert all(sum(p.owns(lane) for p in places) == 1 for lane in range(20))
 
 
 def test_devices(two_devices):

@@ -140,7 +140,7 @@ def test_two_processes_do_it_together_and_one_is_killed(sweep, cache):
     second.communicate()
     assert "not complete yet" in finish(first)
     done = store.done()
-    mine = {f"b{b:07d}-m0-s0" for b in range(10)}  # even numbers: the first seed's
+    mine = {f"b{b:07d}-m0-s{b % 2}" for b in range(10)}
     assert mine <= done
     assert len(done) < SHARDS
     before = {key: store.path(key).stat().st_mtime_ns for key in done}
@@ -157,6 +157,19 @@ def test_two_processes_that_do_the_same(sweep, cache):
     for process in both:
         finish(process)
     assert_whole(je.Store(sweep.parent / "scores"))
+
+
+@pytest.mark.slow
+def test_a_run_that_dies_is_started_again_with_less(sweep, cache):
+    text = SWEEP.replace("things:slow", "things:fatal").replace("seeds = [0, 1]", "")
+    sweep.write_text(text.replace("shard_size = 2\n", "shard_size = 20\n"))
+    out = " ".join(finish(start(sweep, cache, "--restarts", "3")).split())
+    assert "was ended by SIGABRT: starting again with a batch size of 4" in out
+    assert "was ended by SIGABRT: starting again with a batch size of 2" in out
+    assert "a batch size of 1" not in out
+    assert "the sweep is complete" in out
+    sweep.write_text(sweep.read_text().replace('"scores"', '"others"'))
+    assert "was ended by SIGABRT" in finish(start(sweep, cache, "--restarts", "1"), 134)
 
 
 @pytest.mark.slow

@@ -169,6 +169,8 @@ def test_streams(tmp_path):
     store.path("b0000003-m0-s0").unlink()
     with pytest.raises(SweepError, match="other samples than before in block 0"):
         done(things.sweep(tmp_path, data=Stream(forth[::-1])))
+    anew = done(things.sweep(tmp_path / "anew", data=lambda: (s for s in Stream(forth))))
+    assert anew.complete
     with pytest.raises(SweepError, match="can be gone through only once"):
         done(things.sweep(tmp_path / "once", data=iter(Stream(forth))))
 
