@@ -9,9 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ..api import evaluate
 from ..engine import kernels
 from ..engine.run import Run
 from .place import Place, local_mesh
@@ -26,14 +24,17 @@ class Estimate:
     """The cost of a sweep.
 
     Attributes:
+      settings: how many models, seeds, explainers and metrics there are.
       questions: distinct questions of the metrics, per model.
       evaluations: model outputs and attributions of one sample under one model and seed.
       naive: what one run for each metric and explainer would ask of one sample.
       memory: bytes of one device, about; None where no program tells.
       measured: the most bytes that the device had in use, where it counts.
+      batch_size: evaluations in flight on a device; `batch_samples` samples are one batch.
       first, batch: seconds of the first batch, compilation included, and of one after it.
       samples: of the data set; None where only its end tells.
       total: seconds of this process's part of the sweep; None likewise.
+      shards, devices, world: of the whole sweep, of this process, processes.
     """
 
     settings: dict[str, int]
@@ -65,30 +66,14 @@ def estimate(
     run = plan.prepared(name, block, batch_size, mesh)
     count = min(len(block), run.local * run.devices)
     part = block.rows(slice(0, count))
-    index = np.arange(count) if part.index is None else part.index
-    part = dataclasses.replace(part, index=index)
-
-    def once() -> Any:
-        return evaluate(
-            plan.models[name],
-            explainers=plan.explainers(0, count),
-            metrics={m: s.made for m, s in sweep.metric_settings.items()},
-            key=sweep.seeds[0],
-            batch_size=run.batch_size,
-            mesh=mesh,
-            output=sweep.class_score,
-            precision=sweep.precision,
-            progress=False,
-            **part.parts(),
-        )
-
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
-        results = once()
+        run = plan.prepared(name, part, run.batch_size, mesh)
+        record = run()
         seconds.append(time.perf_counter() - began)
-    asked = {k: v for k, v in results.asked.items() if k != "naive"}
-    combinations = len(plan.models) * len(sweep.seeds)
+        run.progress.stop()
+    asked = {k: v for k, v in record.asked.items() if k != "naive"}
     n, shards = plan.samples, plan.shards()
     mine = None if shards is None else [s for s in shards if place.owns(s.lane)]
     total = None
@@ -102,11 +87,10 @@ def estimate(
             "seeds": len(sweep.seeds),
             "explainers": len(sweep.explainer_settings),
             "metrics": len(sweep.metric_settings),
-            "combinations": combinations,
         },
         questions=len(run.questions or ()),
         evaluations={k: round(v / count) for k, v in asked.items()},
-        naive={k: round(v / count) for k, v in results.asked["naive"].items()},
+        naive={k: round(v / count) for k, v in record.asked["naive"].items()},
         memory=max(memory_of(run), default=None),
         measured=(stats or {}).get("peak_bytes_in_use"),
         batch_size=run.batch_size,

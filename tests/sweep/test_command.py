@@ -64,7 +64,7 @@ def test_run_status_and_again(capsys, file):
     assert "device memory about" in out
     assert "estimated time" in out
 
-    code, out, err = run(capsys, "run", file, "--rank", 0, "--world", 2, "--devices", 1)
+    code, out, err = run(capsys, "run", file, "--rank", 0, "--world", 2)
     assert code == 0
     assert out.startswith("3 shards computed; the sweep is not complete yet: ")
     code, out, _ = run(capsys, "status", file)

@@ -202,3 +202,16 @@ def test_the_example(tmp_path):
     assert plan.n == 596
     assert len(plan.sweep.explainer_settings) == 5
     assert len(plan.sweep.metric_settings) == 8
+
+
+def test_the_files_of_the_page_are_toml():
+    import re
+    import tomllib
+    from pathlib import Path
+
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "sweeps.md").read_text() + (root / "README.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        tomllib.loads(block)

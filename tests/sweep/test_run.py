@@ -208,17 +208,17 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path, capsys):
         return np.asarray(x)
 
     sweep = things.sweep(
-        tmp_path, explainers={"h": je.Host(hungry)}, metrics={"s": je.Sparseness()}, batch_size=8
+        tmp_path, explainers={"h": je.Host(hungry)}, metrics={"s": je.Sparseness()}, batch_size=4
     )
     plan = Plan(sweep)
     runner = Runner(plan, mesh=je.sweep.place.local_mesh(1))
     assert runner().complete
     assert runner.batch_size == 2
-    assert max(widths[3:]) == 2
+    assert max(widths[2:]) == 2
     said = capsys.readouterr().err
-    assert "out of device memory with a batch size of 8: going on with 4" in " ".join(said.split())
+    assert "out of device memory with a batch size of 4: going on with 2" in " ".join(said.split())
     log = (tmp_path / "log" / "rank-0000.jsonl").read_text()
-    assert log.count('"event": "out of memory"') == 2
+    assert log.count('"event": "out of memory"') == 1
     got = je.Store(tmp_path).results().scores["h", "s"]
     want = je.Sparseness()(things.linear(), things.data()["x"], a=things.data()["x"])
     np.testing.assert_allclose(got, want, atol=1e-6)
