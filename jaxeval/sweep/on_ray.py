@@ -21,15 +21,18 @@ RETRIES = 3
 _runners: dict[str, Runner] = {}
 
 
-def shard_task(sweep: Sweep, fingerprint: str, shard: Shard, options: dict[str, Any]) -> dict:
+def shard_task(
+    sweep: Sweep, fingerprint: str, shard: Shard, options: dict[str, Any]
+) -> dict[str, int]:
     """Do one shard in this worker, which keeps the model and its programs for the next one."""
-    if fingerprint not in _runners:
+    known = f"{fingerprint} {sweep.output}"
+    if known not in _runners:
         use_compilation_cache()
         delete_broken_entries()
         _runners.clear()
         name = f"ray-{socket.gethostname()}-{os.getpid()}"
-        _runners[fingerprint] = Runner(Plan(sweep), progress=False, log=name, **options)
-    runner = _runners[fingerprint]
+        _runners[known] = Runner(Plan(sweep), progress=False, log=name, **options)
+    runner = _runners[known]
     plan, done = runner.plan, Done(runner.store)
     if runner.store.path(shard.key).exists():
         return {"found": 1}
@@ -70,6 +73,7 @@ def run_on_ray(
         import ray
     except ImportError as e:
         raise ImportError('a sweep on Ray needs Ray: pip install "jaxeval[ray]"') from e
+    sweep = dataclasses.replace(sweep, output=os.path.abspath(sweep.output))
     plan = Plan(sweep)
     if plan.n is None:
         raise sweep.located(
@@ -97,7 +101,8 @@ def run_on_ray(
         task = ray.remote(shard_task).options(
             num_cpus=num_cpus, num_gpus=num_gpus, max_retries=RETRIES, runtime_env={"env_vars": env}
         )
-        options = {"batch_size": batch_size, "any_code": any_code}
+        # What tells functions apart here may not be had where they arrive pickled.
+        options = {"batch_size": batch_size, "hashes": plan.hashes()}
         given = ray.put(dataclasses.replace(sweep))  # without what is loaded here
         log("start on ray", shards=len(shards), there=done.found)
         bar.start(len(missing), done.found)

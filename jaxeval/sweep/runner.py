@@ -43,6 +43,7 @@ class Runner:
       mesh: the devices to spread samples over; None: all of this process.
       any_code: go on with a folder that another version of jaxeval has begun.
       log: the name of this process's log; None: of its rank.
+      hashes: `Plan.hashes` of the process that has begun the sweep for this one.
     """
 
     def __init__(
@@ -55,16 +56,18 @@ class Runner:
         progress: bool = True,
         any_code: bool = False,
         log: str | None = None,
+        hashes: dict[tuple[str, str], str] | None = None,
     ):
         self.plan, self.place = plan, place or Place()
         self.mesh = local_mesh() if mesh is None else mesh
-        plan.begin(any_code)
+        if hashes is None:
+            plan.begin(any_code)
         self.store = plan.store
         self.log = Log(self.store.folder / "log", self.place.rank, log)
         self.progress = Progress(progress)
         self.batch_size = batch_size or plan.sweep.batch_size
         """A cap, which running out of memory lowers."""
-        self.hashes = plan.hashes()
+        self.hashes = plan.hashes() if hashes is None else hashes
 
     def __call__(self) -> Done:
         """Do this process's shards that are not there yet.
