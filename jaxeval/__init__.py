@@ -28,6 +28,11 @@ from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
 from .perturb import layer_names as layer_names
 from .results import Results as Results
+from .results import Store as Store
+from .sweep import Grid as Grid
+from .sweep import Sweep as Sweep
+from .sweep import SweepError as SweepError
+from .sweep import run as run
 from .types import Answer as Answer
 from .types import Model as Model
 from .types import Outcome as Outcome

@@ -1,4 +1,4 @@
-"""The command ``jaxeval``: run the demonstration, list what there is, report results."""
+"""The command ``jaxeval``: sweeps, reports, the demonstration, lists of what there is."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jax
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .cache import use_compilation_cache as use_compilation_cache
 from .check import did_you_mean
 from .data.digit_images import N_HELD_OUT
 from .explain import EXPLAINERS, Explainer
 from .metrics import METRICS
 from .report import command as report
+from .sweep import command as sweep
 from .version import __version__
 
 OPTIONS = (
-    *("--batch-size", "--help", "--out", "--samples", "--seed", "--version"),
+    *("--help", "--out", "--samples", "--seed", "--version", *sweep.OPTIONS),
     *("--channel-axis", "--maps", "--metric", "--model", "--title"),
 )
+COMMANDS = ("demo", "list", "report", *sweep.COMMANDS)
 ARROWS = {"higher": "↑", "lower": "↓"}
 PIPED_WIDTH = 100
 """Columns of what goes to a file or a pipe, which have no width of their own."""
@@ -38,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if word := re.search(r"invalid choice: '(.*?)'", message):
-            message += did_you_mean(word[1], ("demo", "list", "report", *LISTS))
+            message += did_you_mean(word[1], (*COMMANDS, *LISTS))
         elif word := re.search(r"unrecognized arguments: (\S+)", message):
             message += did_you_mean(word[1], OPTIONS)
         super().error(message)
@@ -82,6 +84,7 @@ def parser() -> Parser:
     listing = commands.add_parser("list", help=what, description=what, allow_abbrev=False)
     listing.add_argument("what", choices=list(LISTS))
 
+    sweep.add_to(commands, integer)
     report.add(commands)
     return main
 
@@ -109,10 +112,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser().print_help(sys.stderr)
         return 2
     given = parser().parse_args(arguments)
+    given.arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
     try:
         if given.command == "list":
             console.print(LISTS[given.what](), highlight=False)
+        elif given.command in sweep.COMMANDS:
+            return sweep.COMMANDS[given.command](given, console)
         elif given.command == "report":
             console.print(report.run(given), highlight=False, markup=False, soft_wrap=True)
         else:
@@ -142,27 +148,6 @@ def _demo(given: argparse.Namespace, console: Console) -> None:
     from . import demo
 
     demo.run(given.out, given.samples, given.batch_size, given.seed, console)
-
-
-def use_compilation_cache() -> Path | None:
-    """Keep compiled programs in the user's cache folder, and return it.
-
-    None where the user has chosen a folder already (``JAX_COMPILATION_CACHE_DIR``), or where
-    there is no place to write to.
-    """
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
-        return None
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "jaxeval"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        # The programs of a small model take less than JAX's limit of a second, but are many.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return folder
 
 
 def metrics_table() -> Table:

@@ -11,6 +11,8 @@ from .digit_images import Digits as Digits
 from .digit_images import digits as digits
 from .mosaics import Mosaics as Mosaics
 from .mosaics import mosaic as mosaic
+from .sources import Source as Source
+from .sources import open_source as open_source
 
 if TYPE_CHECKING:
     from ..types import Model

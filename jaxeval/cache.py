@@ -1,0 +1,75 @@
+"""Where compiled programs are kept, so that the next process need not compile them."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+
+BROKEN = re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
+
+
+def use_compilation_cache() -> Path | None:
+    """Keep compiled programs in the user's cache folder, and return it.
+
+    None where the user has chosen a folder already (``JAX_COMPILATION_CACHE_DIR``), or where
+    there is no place to write to.
+    """
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+        return None
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "jaxeval"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # The programs of a small model take less than JAX's limit of a second, but are many.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return folder
+
+
+def delete_broken_entries() -> None:
+    """From now on, delete an entry of the cache folder that JAX warns it cannot read.
+
+    JAX writes entries in place, so a process that is killed may leave half of one; JAX warns of
+    it in every process after, compiles, and leaves it as it is.
+    """
+    if getattr(warnings.showwarning, "deletes_broken_entries", False):
+        return
+    before = warnings.showwarning
+
+    def show(message: Any, *args: Any, **kwargs: Any) -> None:
+        folder = getattr(jax.config, "jax_compilation_cache_dir", None)
+        if (found := BROKEN.search(str(message))) and folder:
+            for file in broken(Path(folder), found[1]):
+                file.unlink(missing_ok=True)
+        before(message, *args, **kwargs)
+
+    show.deletes_broken_entries = True  # type: ignore[attr-defined]
+    warnings.showwarning = show
+
+
+def broken(folder: Path, program: str) -> list[Path]:
+    """The entries of a program that cannot be unpacked; all of them, where JAX cannot be asked."""
+    entries = list(folder.glob(f"{program}-*-cache"))
+    try:
+        from jax._src.compilation_cache import decompress_executable
+    except ImportError:
+        return entries
+
+    def fails(file: Path) -> bool:
+        try:
+            decompress_executable(file.read_bytes())
+        except FileNotFoundError:
+            return False
+        except Exception:
+            return True
+        return False
+
+    return [file for file in entries if fails(file)]

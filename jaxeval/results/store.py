@@ -1,0 +1,225 @@
+"""A folder of scores, written shard by shard by any number of processes, each shard whole.
+
+The layout::
+
+    manifest.json     what is computed, and the fingerprint of it; the first writer's
+    parts/*.parquet   one file a shard, each a file of `Results.save` with a few columns more
+    tmp/              files that are being written
+    log/*.jsonl       what the processes have to say
+
+A shard is written to ``tmp``, synced, and given its name in ``parts`` by a hard link. A link is
+made at once or not at all, and fails where the name is taken; so no reader ever sees half a file,
+and of two processes that computed the same shard one is first and the other throws its own away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxeval.results import parquet
+from jaxeval.results.table import Results
+from jaxeval.types import Outcome
+
+SHARD = b"jaxeval.shard"
+STALE = 3600.0
+"""Seconds after which a file in ``tmp`` belongs to no living writer: writing takes a few."""
+
+
+class Store:
+    """The scores of one sweep in a folder.
+
+    ``pandas.read_parquet(folder / "parts")``, ``polars.read_parquet(folder / "parts/*.parquet")``
+    and ``duckdb.sql("from 'folder/parts/*.parquet'")`` read it as it is, while it is written, too:
+    one row a score, undefined ones null with the status "undefined".
+
+    Args:
+      folder: where it is, or is to be.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+        self.parts, self.tmp = self.folder / "parts", self.folder / "tmp"
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder)!r})"
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the folder, and return its manifest: this one, or what an earlier process wrote."""
+        for folder in (self.parts, self.tmp, self.folder / "log"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._clean()
+        text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+        self._commit(self.folder / "manifest.json", lambda file: file.write(text.encode()))
+        return self.manifest()
+
+    def _clean(self) -> None:
+        """Delete what killed processes have left half written."""
+        for file in self.tmp.iterdir():
+            try:
+                if time.time() - file.stat().st_mtime > STALE:
+                    file.unlink(missing_ok=True)
+            except OSError:
+                pass  # another process was faster
+
+    def commit(self, key: str, results: Results, shard: Mapping[str, Any]) -> bool:
+        """Write one shard; False where it was there already, and what is there stays.
+
+        Args:
+          key: its name.
+          shard: what else is known of it, plain values: "model" and "seed" become columns, and
+            "hashes", {(explainer, metric): text}, the column "settings_hash".
+        """
+        table = self._table(results, shard)
+        return self._commit(
+            self.parts / f"{key}.parquet",
+            lambda file: pq.write_table(
+                table, file, row_group_size=parquet.ROW_GROUP, compression="zstd"
+            ),
+        )
+
+    @staticmethod
+    def _table(results: Results, shard: Mapping[str, Any]) -> pa.Table:
+        table = parquet.to_arrow(results)
+        hashes = shard["hashes"]
+        sizes = [len(o.score) for o in results.outcomes.values()]
+        text = pa.array(np.repeat([hashes[cell] for cell in results.outcomes], sizes), pa.string())
+        n = table.num_rows
+        columns = {
+            "model": pa.repeat(pa.scalar(shard["model"], pa.string()), n),
+            "seed": pa.repeat(pa.scalar(shard["seed"], pa.int64()), n),
+            "settings_hash": text,
+        }
+        for name, values in columns.items():
+            table = table.append_column(pa.field(name, values.type, nullable=False), values)
+        known = {k: v for k, v in shard.items() if k != "hashes"}
+        metadata = {**(table.schema.metadata or {}), SHARD: json.dumps(known).encode()}
+        return table.replace_schema_metadata(metadata)
+
+    def note(self, name: str, value: Any) -> Any:
+        """Keep a small fact that is found out on the way; return what is kept, the first one."""
+        file = self.folder / f"{name}.json"
+        self._commit(file, lambda out: out.write(json.dumps(value).encode()))
+        return self.noted(name)
+
+    def noted(self, name: str) -> Any:
+        """A fact that `note` has kept, or None."""
+        try:
+            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def _commit(self, path: Path, write: Callable[[IO[bytes]], Any]) -> bool:
+        if path.exists():
+            return False
+        writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        temporary = self.tmp / f"{path.name}.{writer}"
+        try:
+            with open(temporary, "xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        if hasattr(os, "O_DIRECTORY"):
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        return True
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def manifest(self) -> dict[str, Any]:
+        """What is computed here.
+
+        Raises:
+          FileNotFoundError: no sweep has begun in this folder.
+        """
+        try:
+            return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        except FileNotFoundError as e:
+            raise FileNotFoundError(f"{self.folder} holds no sweep: no manifest.json") from e
+
+    def done(self) -> set[str]:
+        """The keys of the shards that are there."""
+        return {p.stem for p in self.parts.glob("*.parquet")}
+
+    def path(self, key: str) -> Path:
+        return self.parts / f"{key}.parquet"
+
+    def shard(self, key: str) -> dict[str, Any]:
+        """What is known of a shard, from its schema alone."""
+        return json.loads(pq.read_schema(self.path(key)).metadata[SHARD])
+
+    def results(self, model: str | None = None, seed: int | None = None) -> Results:
+        """The scores of one model under one seed, of the samples that are there so far.
+
+        Raises:
+          ValueError: there are several models or seeds, and none was named; or no scores yet.
+        """
+        found = {key: self.shard(key) for key in sorted(self.done())}
+        wanted = {"model": model, "seed": seed}
+        for name, value in wanted.items():
+            there = sorted({shard[name] for shard in found.values()})
+            if value is None and len(there) > 1:
+                raise ValueError(f"there are several: give {name}=, one of {there}")
+            if value is not None:
+                found = {k: shard for k, shard in found.items() if shard[name] == value}
+                if not found:
+                    raise ValueError(f"no scores of {name} {value!r} yet; there are {there}")
+        if not found:
+            raise ValueError(f"{self.folder} has no scores yet")
+        keys = sorted(found, key=lambda key: found[key]["start"])
+        return joined([Results.load(self.path(key)) for key in keys])
+
+
+def joined(parts: list[Results]) -> Results:
+    """The results of several blocks of samples as one."""
+    first = parts[0]
+    cells = list(first.outcomes)
+
+    def column(name: str, cell: tuple[str, str]) -> Any:
+        values = [getattr(part.outcomes[cell], name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
+    asked: dict[str, Any] = {}
+    for part in parts:
+        for kind, value in part.asked.items():
+            if isinstance(value, dict):
+                known = asked.setdefault(kind, {})
+                for k, v in value.items():
+                    known[k] = known.get(k, 0) + v
+            else:
+                asked[kind] = asked.get(kind, 0) + value
+    samples = sum(len(part.index) for part in parts)
+    seconds = round(sum(part.settings.get("seconds", 0) for part in parts), 3)
+    return Results(
+        {
+            cell: Outcome(**{k: column(k, cell) for k in ("score", "curve", "curve_std")})
+            for cell in cells
+        },
+        first.directions,
+        first.families,
+        np.concatenate([part.index for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        asked,
+        {**first.settings, "samples": samples, "seconds": seconds},
+    )

@@ -1,0 +1,11 @@
+"""Sweeps: one description, any number of processes, and nothing lost when they are killed."""
+
+from .describe import Sweep as Sweep
+from .grid import Grid as Grid
+from .lines import SweepError as SweepError
+from .place import Place as Place
+from .plan import ChangedError as ChangedError
+from .plan import Plan as Plan
+from .runner import Done as Done
+from .runner import Runner as Runner
+from .runner import run as run

@@ -1,0 +1,247 @@
+"""The commands ``jaxeval run`` and ``jaxeval status``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..cache import delete_broken_entries, use_compilation_cache
+from ..results.store import Store
+from .describe import Sweep
+from .estimate import Estimate, estimate
+from .lines import SweepError
+from .log import duration
+from .place import find_place, local_mesh
+from .plan import Plan
+from .runner import Done, Runner
+from .supervise import end_with_parent, supervise
+
+OPTIONS = (
+    "--any-code", "--batch-size", "--devices", "--dry-run", "--gpus", "--on", "--quiet", "--rank",
+    "--restarts", "--world",
+)  # fmt: skip
+
+
+def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
+    """Add the commands to a parser's."""
+    what = "Run a sweep, or go on with it: finished shards are not computed again."
+    run = commands.add_parser("run", help=what, description=what, allow_abbrev=False)
+    add = run.add_argument
+    add("file", type=Path, metavar="sweep.toml", help="the sweep: .toml, .yaml or .yml")
+    add("--dry-run", action="store_true", help="say what it would ask and cost; write nothing")
+    add(
+        "--on",
+        choices=["here", "ray"],
+        default="here",
+        help="this process, or a Ray cluster (default: %(default)s)",
+    )
+    add(
+        "--rank",
+        type=integer(0, 2**20),
+        metavar="R",
+        help="of this process, whose share of the shards it does (default: SLURM's or MPI's)",
+    )
+    add("--world", type=integer(1, 2**20), metavar="W", help="the number of processes")
+    add(
+        "--devices",
+        type=integer(1, 2**16),
+        metavar="N",
+        help="of this process to spread samples over (default: all)",
+    )
+    add(
+        "--batch-size",
+        type=integer(1, 2**20),
+        metavar="N",
+        help="most model evaluations in flight on a device (default: the sweep's)",
+    )
+    add("--gpus", type=float, metavar="N", help="of each task on Ray (default: 1, if there are)")
+    add(
+        "--any-code",
+        action="store_true",
+        help="go on although the code of jaxeval has changed since the sweep began",
+    )
+    add("--quiet", action="store_true", help="no progress")
+    add(
+        "--restarts",
+        type=integer(0, 1000),
+        default=0,
+        metavar="N",
+        help="start again, at most N times, if the process dies (out of memory, say), with half "
+        "the batch size if it died before it finished a shard (default: %(default)s)",
+    )
+
+    what = "Say how far a sweep is."
+    status = commands.add_parser("status", help=what, description=what, allow_abbrev=False)
+    status.add_argument("path", type=Path, help="the sweep's file, or the folder of its scores")
+
+
+def run(given: argparse.Namespace, console: Console) -> int:
+    """Run a sweep; 0 where this process's part is done, 1 where shards failed, 2 if refused."""
+    try:
+        if given.restarts and not given.dry_run:
+            return supervise(given)
+        end_with_parent()
+        use_compilation_cache()
+        delete_broken_entries()
+        sweep = Sweep.from_file(given.file)
+        if given.on == "ray" and not given.dry_run:
+            from .on_ray import run_on_ray
+
+            done = run_on_ray(
+                sweep,
+                batch_size=given.batch_size,
+                progress=not given.quiet,
+                any_code=given.any_code,
+                num_gpus=given.gpus,
+            )
+            return _report(done, console)
+        place, mesh = find_place(given.rank, given.world), local_mesh(given.devices)
+        plan = Plan(sweep)
+        if given.dry_run:
+            found = estimate(plan, place=place, batch_size=given.batch_size, mesh=mesh)
+            console.print(_estimate_table(found), highlight=False)
+            return 0
+        runner = Runner(
+            plan,
+            place=place,
+            mesh=mesh,
+            batch_size=given.batch_size,
+            progress=not given.quiet,
+            any_code=given.any_code,
+        )
+        return _report(runner(), console)
+    except (SweepError, FileNotFoundError) as e:
+        return _refuse(e)
+    except ValueError as e:
+        if type(e) is not ValueError:  # an evaluation that failed is no wrong argument
+            raise
+        return _refuse(e)
+
+
+def status(given: argparse.Namespace, console: Console) -> int:
+    """Print how far a sweep is."""
+    try:
+        folder = given.path if given.path.is_dir() else Sweep.from_file(given.path).output
+        store = Store(folder)
+        manifest = store.manifest()
+    except (SweepError, FileNotFoundError) as e:
+        return _refuse(e)
+    console.print(_status_table(store, manifest), highlight=False)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Console], int]] = {"run": run, "status": status}
+
+
+def _refuse(e: Exception) -> int:
+    print(f"jaxeval: {e}", file=sys.stderr)
+    return 2
+
+
+def _report(done: Done, console: Console) -> int:
+    parts = [f"{done.computed} shards computed"]
+    if done.found:
+        parts.append(f"{done.found} were there")
+    if done.doubled:
+        parts.append(f"{done.doubled} another process had written first")
+    if done.failed:
+        parts.append(f"{len(done.failed)} failed")
+    end = "the sweep is complete" if done.complete else "the sweep is not complete yet"
+    console.print(f"{', '.join(parts)}; {end}: {done.store.folder}", highlight=False, markup=False)
+    for key, error in list(done.failed.items())[:5]:
+        console.print(f"  {key}: {error}", highlight=False, markup=False)
+    return 1 if done.failed else 0
+
+
+def _table(rows: list[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _bytes(n: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n < 1024 or unit == "GiB":
+            break
+        n /= 1024
+    return f"{n:.1f} {unit}"
+
+
+def _estimate_table(e: Estimate) -> Table:
+    s = e.settings
+    asked = " and ".join(
+        f"{v:,} {'outputs' if k == 'output' else k + 's' if k == 'attribution' else k}"
+        for k, v in e.evaluations.items()
+        if v
+    )
+    once, alone = sum(e.evaluations.values()), sum(e.naive.values())
+    rows = [
+        (
+            "settings",
+            f"{s['models']} models x {s['seeds']} seeds x {s['explainers']} explainers x "
+            f"{s['metrics']} metrics",
+        ),
+        ("samples", "unknown until the data ends" if e.samples is None else f"{e.samples:,}"),
+        ("shards", "unknown" if e.shards is None else f"{e.shards:,}"),
+        ("distinct questions", f"{e.questions:,} a sample, model and seed"),
+        ("evaluations", f"{asked or 'none'} a sample, model and seed"),
+        ("one at a time", f"{alone:,}, {alone / max(once, 1):.1f} times as many"),
+        ("batch size", f"{e.batch_size:,} on each of {e.devices} devices"),
+    ]
+    if e.memory is not None:
+        text = f"about {_bytes(e.memory)} of each device"
+        if e.measured is not None:
+            text += f"; {_bytes(e.measured)} measured"
+        rows.append(("device memory", text))
+    rows.append(
+        (
+            "timed",
+            f"{e.batch_samples:,} samples: {duration(e.first)} with compilation, "
+            f"{duration(e.batch)} after",
+        )
+    )
+    if e.total is not None:
+        whose = "" if e.world == 1 else f" for this process of {e.world}"
+        rows.append(("estimated time", duration(e.total) + whose))
+    return _table(rows)
+
+
+def _status_table(store: Store, manifest: dict[str, Any]) -> Table:
+    config, there = manifest["config"], sorted(store.done())
+    models, seeds = list(config["models"]), config["seeds"]
+    n, size = config["data"]["samples"], config["shard_size"]
+    n = store.noted("samples") if n is None else n
+    each = None if n is None else -(-n // size)
+    total = None if each is None else each * len(models) * len(seeds)
+    share = f" ({len(there) / total:.0%})" if total else ""
+    rows = [
+        ("folder", str(store.folder)),
+        ("begun", str(manifest["environment"]["created"])),
+        ("shards", f"{len(there):,} of {'?' if total is None else f'{total:,}'}{share}"),
+    ]
+    import pyarrow.parquet as pq
+
+    scores = sum(pq.read_metadata(store.path(key)).num_rows for key in there)
+    seconds = sum(store.shard(key)["seconds"] for key in there)
+    rows.append(("scores", f"{scores:,}"))
+    rows.append(("computing time", duration(seconds)))
+    if total and there and len(there) < total:
+        left = seconds / len(there) * (total - len(there))
+        rows.append(("left", f"{duration(left)} of computing time"))
+    if len(models) * len(seeds) > 1:
+        for m, name in enumerate(models):
+            for s, seed in enumerate(seeds):
+                done = sum(key.endswith(f"-m{m}-s{s}") for key in there)
+                of = "?" if each is None else each
+                rows.append((f"{name}, seed {seed}", f"{done:,} of {of} shards"))
+    return _table(rows)

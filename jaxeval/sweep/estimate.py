@@ -1,0 +1,134 @@
+"""What a sweep would cost, told before it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..engine import kernels
+from ..engine.run import Run
+from .place import Place, local_mesh
+from .plan import Plan
+
+MARGIN = 1.5
+"""By how much a device's memory outgrows what its programs name: fragments, and what XLA keeps."""
+
+
+@dataclasses.dataclass
+class Estimate:
+    """The cost of a sweep.
+
+    Attributes:
+      settings: how many models, seeds, explainers and metrics there are.
+      questions: distinct questions of the metrics, per model.
+      evaluations: model outputs and attributions of one sample under one model and seed.
+      naive: what one run for each metric and explainer would ask of one sample.
+      memory: bytes of one device, about; None where no program tells.
+      measured: the most bytes that the device had in use, where it counts.
+      batch_size: evaluations in flight on a device; `batch_samples` samples are one batch.
+      first, batch: seconds of the first batch, compilation included, and of one after it.
+      samples: of the data set; None where only its end tells.
+      total: seconds of this process's part of the sweep; None likewise.
+      shards, devices, world: of the whole sweep, of this process, processes.
+    """
+
+    settings: dict[str, int]
+    questions: int
+    evaluations: dict[str, int]
+    naive: dict[str, int]
+    memory: float | None
+    measured: float | None
+    batch_size: int
+    batch_samples: int
+    first: float
+    batch: float
+    samples: int | None
+    total: float | None
+    shards: int | None
+    devices: int
+    world: int
+
+
+def estimate(
+    plan: Plan, *, place: Place | None = None, batch_size: int | None = None, mesh: Any = None
+) -> Estimate:
+    """Count the questions, and time one batch of the first model; nothing is written."""
+    place, mesh = place or Place(), local_mesh() if mesh is None else mesh
+    sweep = plan.sweep
+    name = next(iter(plan.models))
+    batch_size = batch_size or sweep.batch_size
+    block = plan.first
+    run = plan.prepared(name, block, batch_size, mesh)
+    count = min(len(block), run.local * run.devices)
+    part = block.rows(slice(0, count))
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        run = plan.prepared(name, part, run.batch_size, mesh)
+        record = run()
+        seconds.append(time.perf_counter() - began)
+        run.progress.stop()
+    asked = {k: v for k, v in record.asked.items() if k != "naive"}
+    n, shards = plan.samples, plan.shards()
+    mine = None if shards is None else [s for s in shards if place.owns(s.lane)]
+    total = None
+    if mine is not None:
+        batches = len(mine) * -(-plan.size // count)
+        total = seconds[0] * len(plan.models) + seconds[1] * max(0, batches - len(plan.models))
+    stats = mesh.devices.flat[0].memory_stats() if mesh.devices.flat[0].platform != "cpu" else None
+    return Estimate(
+        settings={
+            "models": len(plan.models),
+            "seeds": len(sweep.seeds),
+            "explainers": len(sweep.explainer_settings),
+            "metrics": len(sweep.metric_settings),
+        },
+        questions=len(run.questions or ()),
+        evaluations={k: round(v / count) for k, v in asked.items()},
+        naive={k: round(v / count) for k, v in record.asked["naive"].items()},
+        memory=max(memory_of(run), default=None),
+        measured=(stats or {}).get("peak_bytes_in_use"),
+        batch_size=run.batch_size,
+        batch_samples=count,
+        first=seconds[0],
+        batch=seconds[1],
+        samples=n,
+        total=total,
+        shards=None if shards is None else len(shards),
+        devices=mesh.devices.size,
+        world=place.world,
+    )
+
+
+def memory_of(run: Run) -> Iterator[float]:
+    """Bytes that each program with the model in it takes on a device, with a margin."""
+    if run.asker.given.host:
+        return
+    model, x = run.asker.model, run.data.x
+
+    def spec(rows: int, like: Any = x, dtype: Any = None) -> Any:
+        return jax.ShapeDtypeStruct((rows * run.devices, *like.shape[1:]), dtype or like.dtype)
+
+    def size(program: Any) -> float:
+        a = program.compile().memory_analysis()
+        used = a.argument_size_in_bytes + a.output_size_in_bytes + a.temp_size_in_bytes
+        return MARGIN * (used - a.alias_size_in_bytes)
+
+    forward = spec(run.forward_width())
+    yield size(kernels.forward.lower(run.mesh, (run.hidden, run.asker.precision), model, forward))
+    for name, source in run.sources.items():
+        if source.explainer is None or source.eager:
+            continue
+        rows = run.explain_width(name)
+        keys = jax.eval_shape(lambda n=rows * run.devices: jax.random.split(jax.random.key(0), n))
+        labels = jax.ShapeDtypeStruct((rows * run.devices,), jnp.int32)
+        yield size(
+            kernels.explain.lower(
+                run.mesh, run.asker.precision, source.explainer, model, spec(rows), labels, keys
+            )
+        )

@@ -1,0 +1,248 @@
+"""From settings with lists in them to the objects that they stand for, one for each combination."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..check import did_you_mean
+from ..digests import digest
+from ..explain import EXPLAINERS, lrp_rules
+from ..metrics import METRICS
+from ..perturb import Noise
+from .lines import Keys, SweepError
+
+OBJECTS: dict[str, Any] = {
+    **METRICS,
+    **EXPLAINERS,
+    "Noise": Noise,
+    **{
+        name: getattr(lrp_rules, name)
+        for name in ("AlphaBeta", "Epsilon", "Flat", "Gamma", "Pass", "WSquare", "ZBox", "ZPlus")
+    },
+}
+"""What ``{class = "..."}`` may name as the value of a setting."""
+
+SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+"""``package.module:name``."""
+
+
+class Grid:
+    """A class, or any function that makes objects, with a list of values for some settings.
+
+    It stands for one object for each combination of the lists' values. The rule: **a list is a
+    grid**, always, and everything else is a value. A setting that itself takes several numbers
+    gets them as a tuple: ``percentages=(10, 50, 90)`` is one value, and
+    ``percentages=[(10, 50), (10, 90)]`` a grid of two. In a file, where there are no tuples, a
+    list inside the grid's list is the value: ``percentages = [[10, 50, 90]]``.
+
+    >>> import jaxeval as je
+    >>> grid = je.Grid(je.PixelFlipping, baseline=["black", "mean"], n_steps=16)
+    >>> list(grid.expand("flipping"))
+    ['flipping(baseline=black)', 'flipping(baseline=mean)']
+    """
+
+    def __init__(self, make: Callable[..., Any], /, **settings: Any):
+        if not callable(make):
+            raise TypeError(f"Grid(make) takes a class or a function, got {make!r}")
+        self.make, self.settings = make, settings
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {k}={v!r}" for k, v in self.settings.items())
+        return f"Grid({getattr(self.make, '__name__', self.make)}{settings})"
+
+    def expand(self, name: str, path: Keys = ()) -> dict[str, Setting]:
+        """{its own name: object with these settings}, of all combinations.
+
+        Raises:
+          SweepError: an unknown setting, or a value that the class refuses.
+        """
+        self._check_names(name, path)
+        lists = {k: v for k, v in self.settings.items() if isinstance(v, list)}
+        fixed = {k: v for k, v in self.settings.items() if k not in lists}
+        for key, values in lists.items():
+            if not values:
+                raise SweepError(f"{name}: the grid of {key!r} is empty", (*path, key))
+        found: dict[str, Setting] = {}
+        for values in itertools.product(*lists.values()):
+            varied = dict(zip(lists, values, strict=True))
+            inside = ", ".join(f"{k}={shown(v)}" for k, v in varied.items())
+            own = f"{name}({inside})" if varied else name
+            if own in found:
+                raise SweepError(f"{own} is there twice", (*path, *list(lists)[:1]))
+            try:
+                made = self.make(**fixed, **varied)
+            except (TypeError, ValueError) as e:
+                raise SweepError(f"{name}: {e}{_hint(e, varied)}", self._blame(e, path)) from e
+            found[own] = Setting(own, name, varied, made)
+        return found
+
+    def _check_names(self, name: str, path: Keys) -> None:
+        try:
+            parameters = inspect.signature(self.make).parameters.values()
+        except (TypeError, ValueError):
+            return
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return
+        known = [p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY]
+        for key in self.settings:
+            if key not in known:
+                raise SweepError(
+                    f"{name} has no setting {key!r}{did_you_mean(key, known) or _only(known)}",
+                    (*path, key),
+                )
+        for p in parameters:
+            if p.default is p.empty and p.name in known and p.name not in self.settings:
+                raise SweepError(f"{name} lacks the setting {p.name!r}", path)
+
+    def _blame(self, e: Exception, path: Keys) -> Keys:
+        """The path of the setting that an error names, if it names one."""
+        named = [k for k in self.settings if re.search(rf"\b{re.escape(k)}\b", str(e))]
+        return (*path, *named[:1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One object of a grid: its name, that of the grid, and the values it has of the lists."""
+
+    name: str
+    group: str
+    varied: Mapping[str, Any]
+    made: Any
+
+
+def _only(known: list[str]) -> str:
+    return f", only {', '.join(known)}" if known else ": it takes none"
+
+
+def _hint(e: Exception, varied: Mapping[str, Any]) -> str:
+    """The rule of lists, where an error wants a list and the grid gave it single values."""
+    for key in varied:
+        if f"{key} must be a list" in str(e):
+            return f". A list is a grid: one list of numbers is written {key} = [[...]]"
+    return ""
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in a name.
+
+    >>> shown((10, 50)), shown(0.5), shown(None), shown("black")
+    ('10 50', '0.5', 'none', 'black')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (tuple, list)):
+        return " ".join(map(shown, value))
+    if isinstance(value, (str, int, np.number)):
+        return str(value)
+    if hasattr(value, "shape"):
+        return digest(value)[:8]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        given = [
+            f"{f.name}={shown(v)}"
+            for f in dataclasses.fields(value)
+            if not same(v := getattr(value, f.name), f.default)
+        ]
+        return f"{type(value).__name__}({', '.join(given)})"
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def same(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(a, (str, int, float, tuple)) and type(a) is type(b) and a == b)
+
+
+# -- what a file says ----------------------------------------------------------------------------
+
+
+def load(spec: str, path: Keys = ()) -> Any:
+    """The object that ``package.module:name`` names."""
+    module, _, name = spec.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as e:
+        raise SweepError(f"{spec!r}: cannot import {module}: {e}", path) from e
+    for part in name.split("."):
+        if not hasattr(found, part):
+            names = [n for n in dir(found) if not n.startswith("_")]
+            raise SweepError(f"{module} has no {part!r}{did_you_mean(part, names)}", path)
+        found = getattr(found, part)
+    return found
+
+
+def value_of(given: Any, folder: Path, path: Keys) -> Any:
+    """What a value in a file stands for.
+
+    "none" is None; ``{class = "Noise", scale = 0.1}`` an object; ``{import = "package:name"}``
+    what is imported; ``{file = "maps.npy"}`` an array (of an .npz with ``key``); a list a tuple.
+    """
+    if isinstance(given, str):
+        return None if given == "none" else given
+    if isinstance(given, list):
+        return tuple(value_of(v, folder, (*path, i)) for i, v in enumerate(given))
+    if not isinstance(given, dict):
+        return given
+    kinds = [k for k in ("class", "import", "file") if k in given]
+    if len(kinds) != 1:
+        raise SweepError(
+            "a table as a value has one of the keys class, import and file, "
+            f"got {', '.join(given) or 'none'}",
+            path,
+        )
+    rest = {k: v for k, v in given.items() if k != kinds[0]}
+    spec = given[kinds[0]]
+    if not isinstance(spec, str):
+        raise SweepError(f"{kinds[0]} must be a text, got {spec!r}", (*path, kinds[0]))
+    if kinds[0] == "class":
+        make = named(spec, OBJECTS, (*path, "class"), "class")
+        read = {k: value_of(v, folder, (*path, k)) for k, v in rest.items()}
+        return Grid(make, **read).expand(spec, path)[spec].made
+    allowed = {"import": (), "file": ("key",)}[kinds[0]]
+    for key in rest:
+        if key not in allowed:
+            raise SweepError(
+                f"{{{kinds[0]} = ...}} has no key {key!r}{did_you_mean(key, allowed)}", (*path, key)
+            )
+    return load(spec, path) if kinds[0] == "import" else _array(folder / spec, rest, path)
+
+
+def _array(file: Path, given: Mapping[str, Any], path: Keys) -> Any:
+    try:
+        found = np.load(file, mmap_mode="r" if file.suffix == ".npy" else None)
+    except (OSError, ValueError) as e:
+        raise SweepError(f"cannot read an array from {file}: {e}", path) from e
+    if isinstance(found, np.lib.npyio.NpzFile):
+        names = found.files
+        key = given.get("key", names[0] if len(names) == 1 else None)
+        if key not in names:
+            raise SweepError(f"{file} has the arrays {', '.join(names)}: name one with key", path)
+        return found[key]
+    return found
+
+
+def named(spec: Any, known: Mapping[str, Any], path: Keys, what: str) -> Any:
+    """The class of that name, or what ``package.module:name`` names."""
+    if not isinstance(spec, str):
+        raise SweepError(f"the {what} must be a name, got {spec!r}", path)
+    if SPEC.fullmatch(spec):
+        return load(spec, path)
+    if spec not in known:
+        raise SweepError(
+            f"there is no {what} {spec!r}{did_you_mean(spec, known)}"
+            if did_you_mean(spec, known)
+            else f"there is no {what} {spec!r}: `jaxeval list {what}s` names them, and "
+            "package.module:name one of your own",
+            path,
+        )
+    return known[spec]

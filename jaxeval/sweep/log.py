@@ -1,0 +1,103 @@
+"""What a sweep says while it runs: lines of JSON in its folder, and progress on the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+EVERY = 30.0
+"""Seconds between lines of progress where there is no terminal."""
+
+
+class Log:
+    """Appends one JSON object a line: time, event, rank, host, pid, and what belongs to it."""
+
+    def __init__(self, folder: Path, rank: int = 0, name: str | None = None):
+        self.path = folder / f"{name or f'rank-{rank:04d}'}.jsonl"
+        self.fixed = {"rank": rank, "host": socket.gethostname(), "pid": os.getpid()}
+
+    def __call__(self, event: str, **values: Any) -> None:
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e3):03d}Z"
+        line = json.dumps({"time": stamp, "event": event, **self.fixed, **values}, default=str)
+        with open(self.path, "a", encoding="utf-8") as file:  # appended whole, by any process
+            file.write(line + "\n")
+
+
+class Progress:
+    """Shards done, samples a second, time left; a bar on a terminal, else a line now and then."""
+
+    def __init__(self, shown: bool = True):
+        from rich.console import Console
+
+        self.shown = shown
+        self.console = Console(stderr=True)
+        self.bar: Any = None
+        self.total: int | None = None
+        self.done = self.samples = 0
+        self.began = self.spoke = time.monotonic()
+
+    def start(self, total: int | None, skipped: int) -> None:
+        """`total` shards are this process's to do, beside those that are there already."""
+        self.total, self.began = total, time.monotonic()
+        self.spoke = self.began
+        if not self.shown:
+            return
+        if skipped:
+            self.say(f"{skipped} of this process's shards are there already")
+        if self.console.is_terminal or self.console.is_jupyter:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("sweeping"),
+                BarColumn(),
+                TextColumn("{task.completed:.0f} of {task.fields[of]} shards"),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                refresh_per_second=2,
+            )
+            of = "?" if total is None else total
+            self.task = self.bar.add_task("sweeping", total=total, of=of, rate="")
+            self.bar.start()
+
+    def advance(self, samples: int) -> None:
+        self.done, self.samples = self.done + 1, self.samples + samples
+        spent = time.monotonic() - self.began
+        rate = f"{self.samples / max(spent, 1e-9):,.1f} samples/s"
+        if self.bar is not None:
+            self.bar.update(self.task, advance=1, rate=rate)
+        elif self.shown and time.monotonic() - self.spoke >= EVERY:
+            self.spoke = time.monotonic()
+            left = ""
+            if self.total is not None:
+                left = f", {duration(spent / self.done * (self.total - self.done))} left"
+            self.say(f"{self.done} of {self.total or '?'} shards, {rate}{left}")
+
+    def say(self, text: str) -> None:
+        if self.shown:
+            self.console.print(f"jaxeval: {text}", highlight=False, markup=False)
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+        sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(0.25), duration(42), duration(150), duration(7300)
+    ('0.2 s', '42 s', '2.5 min', '2.0 h')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

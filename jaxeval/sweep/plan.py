@@ -1,0 +1,292 @@
+"""A sweep with its model and data at hand: checked, fingerprinted, cut into shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..api import _prepared
+from ..data.sources import Batch
+from ..engine import inputs
+from ..engine.run import Run
+from ..metric import Metric
+from ..results.store import Store
+from . import fingerprint
+from .describe import Sweep
+from .lines import Keys, SweepError
+
+VERSION = 1
+
+
+class ChangedError(SweepError):
+    """The folder holds the scores of another sweep; `changes` says in what it differs."""
+
+    def __init__(self, message: str, changes: list[str]):
+        super().__init__(message, ("output",))
+        self.changes = changes
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A block of samples under one model and seed, with every explainer and metric.
+
+    All of them go together, because that is what lets them share questions. Of the shards of each
+    model and seed every process gets an equal share: those with ``lane % world == rank``.
+    """
+
+    lane: int
+    block: int
+    model: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"b{self.block:07d}-m{self.model}-s{self.seed}"
+
+
+class Plan:
+    """What there is to do.
+
+    Raises:
+      SweepError: a metric, an explainer and a model that do not go together, before anything is
+        compiled; with the file's line.
+    """
+
+    def __init__(self, sweep: Sweep):
+        self.sweep = sweep
+        try:
+            self.models, self.source = sweep.models, sweep.source
+            self.n = self.source.n
+            self.size = sweep.shard_size if self.n is None else min(sweep.shard_size, self.n)
+            self._check_whole()
+            self.first = self._first_block()
+            self.runs = {name: self._fit(name) for name in self.models}
+        except SweepError as e:
+            raise sweep.located(e) from e
+        self.store = Store(sweep.output)
+
+    # -- what fits ------------------------------------------------------------------------------
+
+    def _check_whole(self) -> None:
+        """Metrics of a whole data set need it in one shard."""
+        if self.n is not None and self.n <= self.size:
+            return
+        for name, setting in self.sweep.metric_settings.items():
+            if type(setting.made).aggregate is not Metric.aggregate:
+                wanted = "known number of samples" if self.n is None else f"shard_size of {self.n}"
+                raise SweepError(
+                    f"metric {name!r} is computed over the whole data set at once, which takes a "
+                    f"{wanted} or more",
+                    ("metrics", setting.group),
+                )
+
+    def _first_block(self) -> Batch:
+        """The first samples; of a stream, which is then gone through from its beginning again."""
+        try:
+            if self.n is not None:
+                return self.source.load(0, min(self.n, self.size))
+            blocks = self.source.blocks(self.size, lambda _: True)
+            found = next(blocks, None)
+        except (TypeError, ValueError, KeyError, OSError) as e:
+            raise SweepError(f"data: {e}", ("data",)) from e
+        if found is None:
+            raise SweepError("the data set is empty", ("data",))
+        if iter(self.source.items) is self.source.items:  # type: ignore[attr-defined]
+            raise SweepError(
+                "the data is an iterator, which can be gone through only once, and a sweep that "
+                "is resumed goes through it again: give a function that returns it",
+                ("data",),
+            )
+        return found[1]
+
+    def _fit(self, name: str) -> Run:
+        """The run over the first samples, checked and not started."""
+        try:
+            return self.prepared(name, self.first.rows(slice(0, 1)), batch_size=1)
+        except SweepError:
+            raise
+        except (TypeError, ValueError) as e:
+            raise SweepError(f"model {name!r}: {e}", self._blame(str(e), name)) from e
+
+    def prepared(self, name: str, batch: Batch, batch_size: int | None, mesh: Any = None) -> Run:
+        """The run of one model over some samples, checked and not started."""
+        sweep = self.sweep
+        metrics = {m: s.made for m, s in sweep.metric_settings.items()}
+        return _prepared(
+            inputs.read_metrics(metrics, sweep.class_score, batch.mask is not None),
+            self.models[name],
+            explainers=self.explainers(0, len(batch)),
+            key=sweep.seeds[0],
+            batch_size=batch_size,
+            mesh=mesh,
+            precision=sweep.precision,
+            **{"y": None, **batch.parts()},
+        )
+
+    def _blame(self, message: str, model: str) -> Keys:
+        """The setting that an error names."""
+        for what, settings in (
+            ("metrics", self.sweep.metric_settings),
+            ("explainers", self.sweep.explainer_settings),
+        ):
+            for name, setting in settings.items():
+                if repr(name) in message:
+                    return (what, setting.group)
+        if message.startswith(("x ", "y ", "mask", "index", "padding", "extras")):
+            return ("data",)
+        return ("models", model) if len(self.models) > 1 else ("model",)
+
+    def explainers(self, start: int, stop: int) -> dict[str, Any]:
+        """{name: explainer} for these samples: of stored attributions their rows."""
+        found = {}
+        for name, setting in self.sweep.explainer_settings.items():
+            made = setting.made
+            if hasattr(made, "shape"):
+                if self.n is None or len(made) < self.n:
+                    raise SweepError(
+                        f"explainer {name!r} has attributions of {len(made)} samples, and the "
+                        f"data set has {self.n or 'an unknown number'}",
+                        ("explainers", setting.group),
+                    )
+                made = np.array(made[start:stop])
+            found[name] = made
+        return found
+
+    # -- what it is -----------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """All that the scores depend on, as plain data."""
+        sweep = self.sweep
+        score = sweep.class_score
+        return {
+            "models": {name: fingerprint.model(m) for name, m in self.models.items()},
+            "data": {"samples": self.n, **self.source.identity(), **self._columns()},
+            "explainers": self._settings("explainer"),
+            "metrics": self._settings("metric"),
+            "seeds": list(sweep.seeds),
+            "shard_size": self.size,
+            "class_score": score if isinstance(score, str) else fingerprint.function(score),
+            "precision": sweep.precision,
+            "x64": bool(jax.config.jax_enable_x64),  # pyright: ignore
+            "code": fingerprint.code(),
+        }
+
+    def _columns(self) -> dict[str, Any]:
+        columns = getattr(self.source, "columns", None)
+        if columns is None:
+            return {}
+        plain = {f.name: getattr(columns, f.name) for f in dataclasses.fields(columns)}
+        transform = plain["transform"]
+        return {
+            "columns": {
+                **{k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()},
+                "transform": None if transform is None else fingerprint.function(transform),
+            }
+        }
+
+    def _settings(self, kind: str) -> dict[str, Any]:
+        return {
+            name: {
+                "group": s.group,
+                "varied": {k: _plain(v) for k, v in s.varied.items()},
+                "is": fingerprint.thing(s.made),
+            }
+            for name, s in getattr(self.sweep, f"{kind}_settings").items()
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        config = self.config()
+        return {
+            "version": VERSION,
+            "fingerprint": fingerprint.sha256(config),
+            "config": config,
+            "environment": {
+                "jax": jax.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+                "host": platform.node(),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        }
+
+    def begin(self, any_code: bool = False) -> dict[str, Any]:
+        """Make the store, or take up the one that is there, and return its manifest.
+
+        Args:
+          any_code: go on although jaxeval's own code has changed since.
+
+        Raises:
+          ChangedError: what is there was computed otherwise.
+        """
+        wanted = self.manifest()
+        try:
+            there = self.store.create(wanted)
+        except OSError as e:
+            raise SweepError(f"cannot write to {self.store.folder}: {e}", ("output",)) from e
+        if there.get("version", 0) > VERSION:
+            raise SweepError(f"{self.store.folder} was written by a newer jaxeval", ("output",))
+        old, new = dict(there["config"]), dict(wanted["config"])
+        if any_code:
+            for config in (old, new):
+                config.pop("code", None)
+        if changed := list(fingerprint.changes(old, new)):
+            lines = "".join(f"\n  {line}" for line in changed[:20])
+            more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
+            code = all(line.startswith("code.") for line in changed)
+            advice = " (--any-code goes on all the same)" if code else ""
+            raise ChangedError(
+                f"{self.store.folder} holds the scores of another sweep; give another output, or "
+                f"delete it. What changed{advice}:{lines}{more}",
+                changed,
+            )
+        return there
+
+    def hashes(self) -> dict[tuple[str, str], str]:
+        """{(explainer, metric): a short text that equal settings share}."""
+        explainers, metrics = self._settings("explainer"), self._settings("metric")
+        return {
+            (e, m): fingerprint.sha256([explainers[e]["is"], metrics[m]["is"]])[:16]
+            for e in explainers
+            for m in metrics
+        }
+
+    # -- the shards -----------------------------------------------------------------------------
+
+    @property
+    def blocks(self) -> int | None:
+        """The number of blocks, once it is known."""
+        n = self.samples
+        return None if n is None else -(-n // self.size)
+
+    @property
+    def samples(self) -> int | None:
+        """The number of samples; of a stream, once it has been gone through."""
+        return self.n if self.n is not None else self.store.noted("samples")
+
+    def of_block(self, block: int) -> Iterator[Shard]:
+        seeds = len(self.sweep.seeds)
+        for m in range(len(self.models)):
+            for s in range(seeds):
+                yield Shard(block + m * seeds + s, block, m, s)
+
+    def shards(self) -> list[Shard] | None:
+        """All shards, once their number is known."""
+        if self.blocks is None:
+            return None
+        return [shard for block in range(self.blocks) for shard in self.of_block(block)]
+
+
+def _plain(value: Any) -> Any:
+    from .grid import shown
+
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float) and np.isfinite(value):
+        return value
+    return shown(value)

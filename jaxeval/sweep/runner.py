@@ -1,0 +1,289 @@
+"""The run of a sweep: this process's shards one after the other, each committed when done."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..api import evaluate
+from ..data.prefetch import prefetch
+from ..data.sources import Batch
+from ..results.store import Store
+from ..results.table import Results
+from ..types import Outcome
+from .describe import Sweep
+from .lines import SweepError
+from .log import Log, Progress
+from .place import Place, local_mesh
+from .plan import Plan, Shard
+
+
+@dataclasses.dataclass
+class Done:
+    """What a process did: shards computed, found, lost to another process, and failed."""
+
+    store: Store
+    computed: int = 0
+    found: int = 0
+    doubled: int = 0
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    complete: bool = False
+    """Every shard of the sweep is there, this process's and all others'."""
+
+
+class Runner:
+    """Does shards of a plan.
+
+    Args:
+      batch_size: most evaluations in flight on a device; None: as the sweep says.
+      mesh: the devices to spread samples over; None: all of this process.
+      any_code: go on with a folder that another version of jaxeval has begun.
+      log: the name of this process's log; None: of its rank.
+      hashes: `Plan.hashes` of the process that has begun the sweep for this one.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        place: Place | None = None,
+        batch_size: int | None = None,
+        mesh: Any = None,
+        progress: bool = True,
+        any_code: bool = False,
+        log: str | None = None,
+        hashes: dict[tuple[str, str], str] | None = None,
+    ):
+        self.plan, self.place = plan, place or Place()
+        self.mesh = local_mesh() if mesh is None else mesh
+        if hashes is None:
+            plan.begin(any_code)
+        self.store = plan.store
+        self.log = Log(self.store.folder / "log", self.place.rank, log)
+        self.progress = Progress(progress)
+        self.batch_size = batch_size or plan.sweep.batch_size
+        """A cap, which running out of memory lowers."""
+        self.hashes = plan.hashes() if hashes is None else hashes
+
+    def __call__(self) -> Done:
+        """Do this process's shards that are not there yet.
+
+        A shard that fails is left out, and the others go on; where none has succeeded, the first
+        failure is raised.
+        """
+        done = Done(self.store)
+        there = self.store.done()
+        mine = self._mine()
+        missing = None if mine is None else [s for s in mine if s.key not in there]
+        done.found = 0 if mine is None else len(mine) - len(missing or ())
+        self.log(
+            "start", world=self.place.world, told_by=self.place.how, shards=mine and len(mine),
+            there=done.found, devices=[str(d) for d in self.mesh.devices.flat],
+        )  # fmt: skip
+        self.progress.start(None if missing is None else len(missing), done.found)
+        try:
+            for batch, start, shards in self._work(there):
+                for shard in shards:
+                    if self.store.path(shard.key).exists():  # another process was here meanwhile
+                        done.found += 1
+                        continue
+                    self.do(shard, batch, start, done)
+        except BaseException as e:
+            self.log("stopped", error=f"{type(e).__name__}: {e}")
+            raise
+        finally:
+            self.progress.stop()
+        all_shards = self.plan.shards()
+        there = self.store.done()
+        done.complete = all_shards is not None and all(s.key in there for s in all_shards)
+        self.log(
+            "end", computed=done.computed, found=done.found, doubled=done.doubled,
+            failed=len(done.failed), complete=done.complete,
+        )  # fmt: skip
+        return done
+
+    def _mine(self) -> list[Shard] | None:
+        shards = self.plan.shards()
+        return None if shards is None else [s for s in shards if self.place.owns(s.lane)]
+
+    def _work(self, there: set[str]) -> Iterator[tuple[Batch, int, list[Shard]]]:
+        """(samples, the number of the first one, shards to do), loaded ahead."""
+        plan = self.plan
+
+        def missing(block: int) -> list[Shard]:
+            shards = plan.of_block(block)
+            return [s for s in shards if self.place.owns(s.lane) and s.key not in there]
+
+        blocks = plan.source.blocks(plan.size, lambda block: bool(missing(block)))
+        seen = 0
+        for block, batch in prefetch(blocks):
+            start = block * plan.size
+            seen = max(seen, start + len(batch))
+            self._same(block, batch, there)
+            if shards := missing(block):
+                yield batch, start, shards
+        if plan.n is None and self.store.note("samples", seen) != seen:
+            raise SweepError(
+                f"the data ended after {seen} samples, and before it had "
+                f"{self.store.noted('samples')}",
+                ("data",),
+            )
+
+    def _same(self, block: int, batch: Batch, there: set[str]) -> None:
+        """A stream gives the samples that it gave before, which nothing else tells."""
+        if self.plan.n is not None:
+            return
+        for shard in self.plan.of_block(block):
+            if shard.key in there:
+                known = self.store.shard(shard.key)["data"]
+                if known != batch.digest():
+                    raise SweepError(
+                        f"the data gives other samples than before in block {block}: a sweep "
+                        "needs them in the same order every time (no shuffling)",
+                        ("data",),
+                    )
+                return
+
+    def do(
+        self, shard: Shard, batch: Batch, start: int, done: Done, keep_going: bool = True
+    ) -> None:
+        """Compute one shard, of the samples from `start` on, and commit it.
+
+        Args:
+          keep_going: whether to note a failure in `done` instead of raising it, once any shard
+            has succeeded.
+        """
+        began = time.monotonic()
+        try:
+            results = self.evaluate(shard, batch, start)
+        except Exception as e:
+            text = f"{type(e).__name__}: {e}"
+            self.log("failed", shard=shard.key, error=text)
+            if not keep_going or not (done.computed or done.found):
+                raise
+            self.progress.say(f"{shard.key} failed, the others go on: {text}")
+            done.failed[shard.key] = text
+            return
+        seconds = time.monotonic() - began
+        first = self.commit(shard, batch, start, results, seconds)
+        done.computed += first
+        done.doubled += not first
+        self.progress.advance(len(batch))
+        self.log(
+            "shard", shard=shard.key, samples=len(batch), seconds=round(seconds, 3),
+            scores=sum(len(o.score) for o in results.outcomes.values()),
+            undefined=sum(o.n_undefined for o in results.outcomes.values()),
+            batch_size=results.settings.get("batch_size"), asked=results.asked, first=first,
+        )  # fmt: skip
+
+    def evaluate(self, shard: Shard, batch: Batch, start: int) -> Results:
+        """The scores of one shard; out of device memory it goes on with half the batch."""
+        plan, sweep = self.plan, self.plan.sweep
+        name = list(plan.models)[shard.model]
+        n, explainers = len(batch), plan.explainers(start, start + len(batch))
+        if batch.index is None:
+            batch = dataclasses.replace(batch, index=np.arange(start, start + n))
+        if n < plan.size and shard.block:
+            # A short last block in its own shape would be compiled anew, model and all.
+            at = np.minimum(np.arange(plan.size), n - 1)
+            batch = batch.rows(at)
+            explainers = {k: v[at] if hasattr(v, "shape") else v for k, v in explainers.items()}
+        while True:
+            try:
+                results = evaluate(
+                    plan.models[name],
+                    explainers=explainers,
+                    metrics={m: s.made for m, s in sweep.metric_settings.items()},
+                    key=sweep.seeds[shard.seed],
+                    batch_size=self.batch_size,
+                    mesh=self.mesh,
+                    output=sweep.class_score,
+                    precision=sweep.precision,
+                    progress=False,
+                    **batch.parts(),
+                )
+                return results if n == len(batch) else shortened(results, n)
+            except Exception as e:
+                if not out_of_memory(e):
+                    raise
+                partial = getattr(e, "partial", None)
+                used = partial.settings["batch_size"] if isinstance(partial, Results) else None
+                used = used or self.batch_size or len(batch)
+                if used <= 1:
+                    raise
+                self.batch_size = used // 2
+                self.log("out of memory", batch_size=used, now=self.batch_size, error=str(e)[:500])
+                self.progress.say(
+                    f"out of device memory with a batch size of {used}: going on with "
+                    f"{self.batch_size}"
+                )
+
+    def commit(
+        self, shard: Shard, batch: Batch, start: int, results: Results, seconds: float
+    ) -> bool:
+        """Write a shard; False where another process was first."""
+        return self.store.commit(
+            shard.key,
+            results,
+            {
+                "hashes": self.hashes,
+                "model": list(self.plan.models)[shard.model],
+                "seed": self.plan.sweep.seeds[shard.seed],
+                "block": shard.block,
+                "start": start,
+                "stop": start + len(batch),
+                "data": batch.digest() if self.plan.n is None else None,
+                "seconds": round(seconds, 3),
+                **self.log.fixed,
+            },
+        )
+
+
+def out_of_memory(e: BaseException | None) -> bool:
+    """Whether an error, or one that it came of, says that device memory ran out.
+
+    >>> out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: out of memory"))
+    True
+    """
+    while e is not None:
+        if isinstance(e, MemoryError) or "RESOURCE_EXHAUSTED" in str(e):
+            return True
+        e = e.__cause__ or e.__context__
+    return False
+
+
+def shortened(results: Results, n: int) -> Results:
+    """The first n samples."""
+
+    def cut(outcome: Outcome) -> Outcome:
+        parts = {k: getattr(outcome, k) for k in ("score", "curve", "curve_std")}
+        return Outcome(**{k: None if v is None else v[:n] for k, v in parts.items()})
+
+    return dataclasses.replace(
+        results,
+        outcomes={cell: cut(outcome) for cell, outcome in results.outcomes.items()},
+        index=results.index[:n],
+        y=results.y[:n],
+        settings={**results.settings, "samples": n},
+    )
+
+
+def run(sweep: Sweep, **options: Any) -> Done:
+    """Do a sweep, or go on with it; `options` are those of `Runner`.
+
+    >>> import jaxeval as je, numpy as np, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> sweep = je.Sweep(
+    ...     data=np.eye(6, dtype=np.float32), model=lambda x: 3 * x, output=folder, shard_size=4,
+    ...     explainers={"x": je.explain.InputXGradient()}, metrics={"s": je.Sparseness()},
+    ... )
+    >>> je.run(sweep, progress=False).complete
+    True
+    >>> je.Store(folder).results().scores["x", "s"].shape
+    (6,)
+    """
+    return Runner(Plan(sweep), **options)()

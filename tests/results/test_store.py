@@ -1,0 +1,129 @@
+"""The store: a shard is there as a whole or not at all, and once; other tools read it as it is."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+import jaxeval as je
+from jaxeval.types import Outcome
+
+CELLS = [(e, m) for e in ("A", "B") for m in ("m", "curve")]
+HASHES = {cell: f"{i:016x}" for i, cell in enumerate(CELLS)}
+
+
+def results(start, stop):
+    index = np.arange(start, stop)
+
+    def outcome(cell):
+        score = np.float32(index * (1 + CELLS.index(cell)))
+        score[index == 4] = np.nan
+        curve = np.stack([score, score + 1], 1) if cell[1] == "curve" else None
+        return Outcome(score=score, curve=curve)
+
+    return je.Results(
+        {cell: outcome(cell) for cell in CELLS},
+        {"m": "higher", "curve": "lower"},
+        {"m": "complexity", "curve": "faithfulness"},
+        index,
+        index % 2,
+        {"output": 10, "naive": {"output": 20}},
+        {"seconds": 0.5},
+    )
+
+
+def shard(start, stop, **changes):
+    plain = {"model": "net", "seed": 0, "start": start, "stop": stop, "hashes": HASHES}
+    return {**plain, **changes}
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = je.Store(tmp_path / "new" / "scores")
+    found.create({"version": 1, "config": {"n": 6}})
+    assert found.commit("b1", results(3, 6), shard(3, 6))
+    assert found.commit("b0", results(0, 3), shard(0, 3))
+    return found
+
+
+def test_blocks_come_back_in_order(store):
+    got, want = store.results(), results(0, 6)
+    np.testing.assert_array_equal(got.index, want.index)
+    for cell in CELLS:
+        np.testing.assert_array_equal(got.scores[cell], want.scores[cell])
+    np.testing.assert_array_equal(got.curves["A", "curve"], want.curves["A", "curve"])
+    assert got.asked == {"output": 20, "naive": {"output": 40}}
+    assert store.shard("b1")["start"] == 3
+
+
+def test_the_first_one_stays(store):
+    before = store.path("b0").read_bytes()
+    assert not store.commit("b0", results(0, 2), shard(0, 2))
+    assert store.path("b0").read_bytes() == before
+    assert store.done() == {"b0", "b1"}
+    assert not list(store.tmp.iterdir())
+    assert store.create({"version": 1, "config": {"n": 7}})["config"] == {"n": 6}
+    assert store.note("samples", 6) == 6
+    assert store.note("samples", 7) == 6
+
+
+def test_what_a_killed_writer_left_is_deleted_once_it_is_old(store):
+    young, old = store.tmp / "young", store.tmp / "old"
+    for file in (young, old):
+        file.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    store.create({"version": 1, "config": {}})
+    assert young.exists()
+    assert not old.exists()
+    assert len(store.results().index) == 6  # what is in tmp is no data
+
+
+def test_pandas_reads_it(store):
+    import pandas as pd
+
+    frame = pd.read_parquet(store.folder / "parts")
+    check(frame)
+
+
+def test_polars_reads_it(store):
+    polars = pytest.importorskip("polars")
+    frame = polars.read_parquet(store.folder / "parts" / "*.parquet").to_pandas()
+    check(frame)
+
+
+def test_duckdb_reads_it(store):
+    duckdb = pytest.importorskip("duckdb")
+    check(duckdb.sql(f"from '{store.folder}/parts/*.parquet'").df())
+
+
+def check(frame):
+    assert len(frame) == 6 * len(CELLS)
+    assert not frame.duplicated(["model", "seed", "explainer", "metric", "sample"]).any()
+    assert set(frame["model"]) == {"net"}
+    undefined = frame[frame["status"] == "undefined"]
+    assert set(undefined["sample"]) == {4}
+    assert undefined["score"].isna().all()
+    means = frame.groupby(["explainer", "metric"])["score"].mean()
+    assert means["A", "m"] == pytest.approx(np.mean([0, 1, 2, 3, 5]))
+    hashes = frame.groupby(["explainer", "metric"])["settings_hash"].unique()
+    assert all(hashes[cell].tolist() == [HASHES[cell]] for cell in CELLS)
+
+
+def test_several_models(store):
+    store.commit("b0-other", results(0, 3), shard(0, 3, model="other"))
+    with pytest.raises(ValueError, match=r"give model=, one of \['net', 'other'\]"):
+        store.results()
+    assert len(store.results("net").index) == 6
+    assert len(store.results("other").index) == 3
+
+
+def test_nothing_yet(tmp_path):
+    store = je.Store(tmp_path / "scores")
+    with pytest.raises(FileNotFoundError, match="holds no sweep"):
+        store.manifest()
+    store.create({"version": 1, "config": {}})
+    with pytest.raises(ValueError, match="no scores yet"):
+        store.results()
