@@ -28,8 +28,9 @@ TOP = """# What converts
 
 Of PyTorch modules, by `jaxeval_torch.from_torch`; written by `make test-all`. Logits are compared
 with torch's in float32, relative to the largest, compiled, for three batch sizes and under `vmap`;
-input gradients in float64. Seconds are the processor time of the conversion: the export to ONNX,
-and the comparison with torch on the example with its compilation.
+input gradients in float64, of torchvision's families at half the side where that is allowed.
+Seconds are the processor time of the conversion: the export to ONNX, and the comparison with torch
+on the example with its compilation.
 """
 
 BOTTOM = """

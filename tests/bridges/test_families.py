@@ -161,7 +161,7 @@ def test_torchvision(name, record):
     gradients = gradients_off(net, half, cache=False)
     record(
         "torchvision",
-        name,
+        "maxvit_t, windows of 2" if name == "maxvit" else name,
         input=f"3 x {side} x {side}",
         converts=True,
         logits=off,
