@@ -248,7 +248,8 @@ def _model(
         if exact_layers:
             layers = find_layers(forward, params, x, picked, inputs)
             hidden = dataclasses.replace(forward, layers=layers)
-    return je.Model(forward, params, hidden=hidden, channel_axis=channel_axis)
+    example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) if hasattr(x, "shape") else None
+    return je.Model(forward, params, hidden=hidden, channel_axis=channel_axis, example=example)
 
 
 def check(forward: Forward, params: Any, x: Any, expected: np.ndarray) -> None:

@@ -115,6 +115,17 @@ def test_layers_have_torchs_outputs(folder):
         assert relative(value, seen[base][int(time or 1) - 1].detach().numpy()) < 1e-5
 
 
+def test_layers_are_listed_by_torchs_names(folder):
+    net, x = build("residual")
+    model = from_torch(net, x, cache=folder, exact_layers=True)
+    found = model.layers()
+    _, hidden = model.hidden(model.params, x[:1].numpy())
+    weighted = [
+        name for name, _ in net.named_modules() if hasattr(net.get_submodule(name), "weight")
+    ]
+    assert {name: found[name] for name in weighted} == {n: hidden[n].shape for n in weighted}
+
+
 def test_layers_are_randomised_from_the_output(folder):
     net, x = build("lenet", 3)
     model = from_torch(net, x, cache=folder, exact_layers=True)
