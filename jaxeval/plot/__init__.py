@@ -7,6 +7,7 @@ Save one with ``figure.savefig("name.pdf")``. Needs ``pip install "jaxeval[plot]
 from jaxeval.plot.comparison import curves as curves
 from jaxeval.plot.comparison import radar as radar
 from jaxeval.plot.comparison import ranks as ranks
+from jaxeval.plot.gallery import gallery as gallery
 from jaxeval.plot.maps import attributions as attributions
 from jaxeval.plot.randomisation import randomisation as randomisation
 from jaxeval.plot.style import colours as colours
