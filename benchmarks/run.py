@@ -15,13 +15,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import platform
 import sys
-import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,9 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import peers
-import torch
 from networks import Network, digits, lenet
 from peers import Explainer, Metric
+from timing import gap, load, machine, seconds, spread
 
 import jaxeval as je
 from jaxeval.engine import TRACES
@@ -151,14 +147,6 @@ class Case:
         return run
 
 
-def gap(a: Any, b: Any, least: float = 1.0) -> float:
-    """The largest difference, relative to the largest entry of b or to `least`; inf for NaN."""
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape != b.shape or not np.isfinite(a).all() or not np.isfinite(b).all():
-        return float("inf")
-    return float(np.abs(a - b).max() / max(least, np.abs(b).max()))
-
-
 def cases(net: Network, quick: bool) -> list[Case]:
     """The cases of one network, sized to its inputs."""
     large = net.x[0].size > 100
@@ -201,12 +189,6 @@ def one_by_one(net: Network) -> list[Case]:
         Case(name, net, {name: metric}, saliency, stored=not metric.explains)
         for name, metric in peers.every().items()
     ]
-
-
-def seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 @dataclasses.dataclass
@@ -267,12 +249,6 @@ def measure(case: Case, repeats: int) -> Timing | str:
     return t
 
 
-def spread(ratios: list[float], digits: int) -> str:
-    """Median, smallest and largest."""
-    middle, low, high = (f"{v:,.{digits}f}" for v in (median(ratios), min(ratios), max(ratios)))
-    return middle if len(ratios) == 1 else f"{middle} ({low} to {high})"
-
-
 def agreement(case: Case, t: Timing) -> str:
     known = [f"differs: {v.differs}" for v in case.metrics.values() if v.differs]
     return known[0] if known else f"{t.deviation:.0e}"
@@ -309,28 +285,6 @@ def compiled(case: Case, t: Timing) -> str:
     )
 
 
-def machine() -> str:
-    """What this ran on."""
-    cpu = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":")[1].strip() if names else cpu
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    packages = ("jaxeval", "jax", "numpy", "torch", "captum", "quantus")
-    device = jax.devices()[0]
-    return (
-        f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}; "
-        f"Python {platform.python_version()}, "
-        + ", ".join(f"{p} {version(p)}" for p in packages)
-        + f"; JAX on {device.platform} ({device.device_kind}), torch on cpu with "
-        f"{torch.get_num_threads()} threads"
-    )
-
-
-def load() -> str:
-    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=128, help="default: %(default)s")
@@ -355,7 +309,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(text, flush=True)
 
     say(f"# Benchmark: {samples} samples, {repeats} repeats\n")
-    say(f"{machine()}; load average at the start {load()}.")
+    say(f"{machine('quantus')}; load average at the start {load()}.")
     notes, apart = [], []
 
     def table(cases: list[Case]) -> list[Timing]:
