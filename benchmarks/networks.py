@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from captum.attr._utils.custom_modules import Addition_Module
+from jax.ad_checkpoint import checkpoint_name
 from torch import nn
 
 import jaxeval as je
@@ -27,7 +30,12 @@ LENET = {
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """One network twice, with its inputs; `x_torch` is x with the channel axis first."""
+    """One network twice, with its inputs; `x_torch` is x with the channel axis first.
+
+    Where layers are explained, `layer` is the name of one and `module` that of torch's, and `parts`
+    are the forward pass cut there: ``(params, x) -> activation`` and ``(params, activation) ->
+    logits``.
+    """
 
     name: str
     model: je.Model
@@ -35,6 +43,9 @@ class Network:
     x: np.ndarray
     x_torch: np.ndarray
     y: np.ndarray
+    layer: str = ""
+    module: str = ""
+    parts: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -68,22 +79,38 @@ class Network:
         return v.reshape(*v.shape[:-3], *self.x.shape[1:])
 
 
-def lenet_hidden(params: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The logits, and the outputs of the dense layers before they are rectified."""
+def conv(w: Any, x: jax.Array, stride: int = 1, padding: Any = "VALID") -> jax.Array:
+    return jax.lax.conv_general_dilated(x, w, (stride, stride), padding)
 
-    def conv(layer: str, x: jax.Array) -> jax.Array:
-        w, b = params[layer]
-        x = jax.lax.conv_general_dilated(x, w, (1, 1), "VALID") + b[:, None, None]
-        return jax.lax.reduce_window(
-            jax.nn.relu(x), -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID"
-        )
 
-    x, dense = conv("conv_2", conv("conv_1", x)).reshape(len(x), -1), {}
+def max_pool(x: jax.Array) -> jax.Array:
+    window = (1, 1, 2, 2)
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+
+def lenet_features(params: Any, x: jax.Array) -> jax.Array:
+    """The output of the second convolution."""
+    (w1, b1), (w2, b2) = params["conv_1"], params["conv_2"]
+    x = max_pool(jax.nn.relu(conv(w1, x) + b1[:, None, None]))
+    return conv(w2, x) + b2[:, None, None]
+
+
+def lenet_dense(params: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    x, dense = max_pool(jax.nn.relu(x)).reshape(len(x), -1), {}
     for layer in ("fc_1", "fc_2", "fc_3"):
         w, b = params[layer]
         dense[layer] = x @ w.T + b
         x = jax.nn.relu(dense[layer])
     return dense["fc_3"], dense
+
+
+def lenet_rest(params: Any, x: jax.Array) -> jax.Array:
+    return lenet_dense(params, x)[0]
+
+
+def lenet_hidden(params: Any, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The logits, and the outputs of the dense layers before they are rectified."""
+    return lenet_dense(params, lenet_features(params, x))
 
 
 def lenet_apply(params: Any, x: jax.Array) -> jax.Array:
@@ -112,7 +139,90 @@ def lenet(samples: int) -> Network:
             net.append(nn.Flatten())
     x = rng.uniform(0, 1, (samples, 1, 28, 28)).astype(np.float32)
     model = je.Model(lenet_apply, jax.tree.map(jnp.asarray, params), hidden=lenet_hidden)
-    return _checked("LeNet", model, net.eval(), x, x)
+    found = _checked("LeNet", model, net.eval(), x, x)
+    parts = (lenet_features, lenet_rest)
+    return dataclasses.replace(found, layer="conv_2", module="conv_2", parts=parts)
+
+
+WIDTHS = (16, 32, 64)
+"""Channels of the stages of the residual network, each of which halves the sides of the last."""
+
+
+def residual_features(params: Any, x: jax.Array) -> jax.Array:
+    """The output of the last residual block."""
+
+    def layer(name: str, x: jax.Array, stride: int) -> jax.Array:
+        p = params[name]
+        mean, var, scale, shift = (v[:, None, None] for v in p["norm"])
+        margin = p["conv"].shape[-1] // 2
+        y = conv(p["conv"], x, stride, [(margin, margin)] * 2)
+        return (y - mean) * jax.lax.rsqrt(var + 1e-5) * scale + shift
+
+    x = jax.nn.relu(layer("stem", x, 2))
+    for i in range(len(WIDTHS)):
+        stride = 2 if i else 1
+        y = jax.nn.relu(layer(f"block_{i}.first", x, stride))
+        y = layer(f"block_{i}.second", y, 1)
+        x = jax.nn.relu(y + (layer(f"block_{i}.short", x, stride) if i else x))
+    return checkpoint_name(x, "features")
+
+
+def residual_rest(params: Any, x: jax.Array) -> jax.Array:
+    w, b = params["fc"]
+    return x.mean((2, 3)) @ w.T + b
+
+
+def residual_apply(params: Any, x: jax.Array) -> jax.Array:
+    return residual_rest(params, residual_features(params, x))
+
+
+class Block(nn.Module):
+    """A residual block; the addition is a module, because captum's LRP knows no other."""
+
+    def __init__(self, before: int, after: int, stride: int):
+        super().__init__()
+        self.first, self.second = _normalised(before, after, 3, stride), _normalised(after, after)
+        self.short = _normalised(before, after, 1, stride) if before != after else None
+        self.relu, self.out, self.plus = nn.ReLU(), nn.ReLU(), Addition_Module()
+
+    def forward(self, x: Any) -> Any:
+        y = self.second(self.relu(self.first(x)))
+        return self.out(self.plus(y, x if self.short is None else self.short(x)))
+
+
+def _normalised(before: int, after: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(before, after, size, stride, size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(after))
+
+
+def residual(samples: int) -> Network:
+    """A small ResNet with batch normalisation and random weights, on images 3 x 64 x 64."""
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    net.add_module("stem", _normalised(3, WIDTHS[0], 3, 2))
+    net.add_module("relu", nn.ReLU())
+    for i, (before, after) in enumerate(zip((WIDTHS[0], *WIDTHS), WIDTHS, strict=False)):
+        net.add_module(f"block_{i}", Block(before, after, 2 if i else 1))
+    net.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    net.add_module("flat", nn.Flatten())
+    net.add_module("fc", nn.Linear(WIDTHS[-1], 10))
+    params: dict[str, Any] = {"fc": (net.fc.weight, net.fc.bias)}
+    for name, module in net.named_modules():
+        if not isinstance(module, nn.BatchNorm2d):
+            continue
+        module.running_mean.normal_(0, 0.3)
+        module.running_var.uniform_(0.5, 2)
+        nn.init.uniform_(module.weight, 0.5, 1.5)
+        nn.init.normal_(module.bias, 0, 0.1)
+        layer = name.rpartition(".")[0]
+        norm = (module.running_mean, module.running_var, module.weight, module.bias)
+        params[layer] = {"conv": net.get_submodule(layer)[0].weight, "norm": norm}
+    params = jax.tree.map(lambda v: jnp.asarray(v.detach().numpy()), params)
+    x = np.random.default_rng(1).uniform(0, 1, (samples, 3, 64, 64)).astype(np.float32)
+    found = _checked("ResNet", je.Model(residual_apply, params), net.eval(), x, x)
+    parts = (residual_features, residual_rest)
+    module = f"block_{len(WIDTHS) - 1}.out"
+    return dataclasses.replace(found, layer="features", module=module, parts=parts)
 
 
 def digits(samples: int) -> Network:

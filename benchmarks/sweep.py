@@ -189,9 +189,10 @@ def main() -> int:
         lines.extend(text)
         print(*text, sep="\n", flush=True)
 
-    import run
+    from run import PACKAGES
+    from timing import load, machine
 
-    say("# Sweeps\n", run.machine() + f"; load average at the start {run.load()}.")
+    say("# Sweeps\n", machine(PACKAGES) + f"; load average at the start {load()}.")
     with tempfile.TemporaryDirectory() as folder:
         if "peers" in given.only:
             say("\n## Against Quantus\n", *against_peers(given.samples, given.repeats, folder))
@@ -199,7 +200,7 @@ def main() -> int:
             say("\n## Cost\n", *cost(given.repeats, folder))
         if "memory" in given.only:
             say("\n## Memory\n", *memory(folder))
-    say(f"\nLoad average at the end {run.load()}.")
+    say(f"\nLoad average at the end {load()}.")
     if given.out:
         given.out.write_text("\n".join(lines) + "\n")
     return 0

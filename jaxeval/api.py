@@ -178,7 +178,7 @@ def attribute(
 ) -> jax.Array:
     """The attributions [N, ...] of one explainer, the same that `evaluate` would score.
 
-    Arguments as in `evaluate`.
+    Arguments as in `evaluate`. Maps of a layer have the layer's shape.
 
     >>> import jax.numpy as jnp, jaxeval as je
     >>> model = je.Model(lambda w, x: x @ w, 2 * jnp.eye(3))

@@ -1,4 +1,4 @@
-"""The command ``jaxeval``: sweeps, reports, the demonstration, lists of what there is."""
+"""The command ``jaxeval``: sweeps, reports, demonstrations, lists of what there is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIONS = (
     *("--help", "--out", "--samples", "--seed", "--version", *sweep.OPTIONS),
     *("--channel-axis", "--maps", "--metric", "--model", "--title"),
 )
-COMMANDS = ("demo", "list", "report", *sweep.COMMANDS)
+COMMANDS = ("demo", "gallery", "list", "report", *sweep.COMMANDS)
 ARROWS = {"higher": "↑", "lower": "↓"}
 PIPED_WIDTH = 100
 """Columns of what goes to a file or a pipe, which have no width of their own."""
@@ -55,7 +55,7 @@ def parser() -> Parser:
     main.add_argument("--version", action="version", version=f"jaxeval {__version__}")
     commands = main.add_subparsers(dest="command", required=True, title="commands")
 
-    what = "Compare seven explainers of a digit classifier under fourteen metrics; draw and save."
+    what = "Compare ten explainers of a digit classifier under fourteen metrics; draw and save."
     demo = commands.add_parser("demo", help=what, description=what, allow_abbrev=False)
     add = demo.add_argument
     add("--out", type=Path, default=Path("demo"), help="folder to write to (default: %(default)s)")
@@ -72,13 +72,15 @@ def parser() -> Parser:
         metavar="N",
         help="most model evaluations in flight (default: as many as samples)",
     )
-    add(
-        "--seed",
-        type=integer(0, 2**31 - 1),
-        default=0,
-        metavar="N",
-        help="of all randomness (default: %(default)s)",
+    _add_seed(demo)
+
+    what = "Draw a picture of every explainer, on three digits."
+    gallery = commands.add_parser("gallery", help=what, description=what, allow_abbrev=False)
+    file = Path("gallery.png")
+    gallery.add_argument(
+        "--out", type=Path, default=file, help="file to write (default: %(default)s)"
     )
+    _add_seed(gallery)
 
     what = "List the metrics, or the explainers for JAX models."
     listing = commands.add_parser("list", help=what, description=what, allow_abbrev=False)
@@ -87,6 +89,16 @@ def parser() -> Parser:
     sweep.add_to(commands, integer)
     report.add(commands)
     return main
+
+
+def _add_seed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seed",
+        type=integer(0, 2**31 - 1),
+        default=0,
+        metavar="N",
+        help="of all randomness (default: %(default)s)",
+    )
 
 
 def integer(least: int, most: int) -> Callable[[str], int]:
@@ -121,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return sweep.COMMANDS[given.command](given, console)
         elif given.command == "report":
             console.print(report.run(given), highlight=False, markup=False, soft_wrap=True)
+        elif given.command == "gallery":
+            _gallery(given, console)
         else:
             _demo(given, console)
     except KeyboardInterrupt:
@@ -140,14 +154,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(given: argparse.Namespace, console: Console) -> None:
-    try:  # now, not after all the work
-        given.out.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        parser().error(f"argument --out: cannot write to {given.out}: {e.strerror}")
+    _make(given.out, given.out)
     use_compilation_cache()
     from . import demo
 
     demo.run(given.out, given.samples, given.batch_size, given.seed, console)
+
+
+def _gallery(given: argparse.Namespace, console: Console) -> None:
+    if given.out.suffix.lower() not in (".pdf", ".png", ".svg"):
+        parser().error(f"argument --out: must end in .png, .pdf or .svg, got {str(given.out)!r}")
+    _make(given.out.parent, given.out)
+    use_compilation_cache()
+    from . import gallery
+
+    maps = gallery.run(given.out, given.seed)
+    console.print(f"{len(maps)} explainers, written to {given.out}", highlight=False)
+
+
+def _make(folder: Path, out: Path) -> None:
+    try:  # now, not after all the work
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        parser().error(f"argument --out: cannot write to {out}: {e.strerror}")
 
 
 def metrics_table() -> Table:

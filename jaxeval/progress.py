@@ -14,17 +14,21 @@ class NoProgress:
 
 
 class Bar(NoProgress):
-    """A bar on the terminal (standard error) or in a notebook, gone when the run is done."""
+    """A bar on the terminal (standard error) or in a notebook, gone when the run is done.
 
-    def __init__(self) -> None:
+    Args:
+      doing, what: the words before the bar, and of what it counts.
+    """
+
+    def __init__(self, doing: str = "evaluating", what: str = "questions") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         screen = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("evaluating"),
+            TextColumn(doing),
             BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} questions"),
+            TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {what}"),
             TextColumn("{task.fields[rate]}/s"),
             TimeRemainingColumn(),
             console=screen,
@@ -32,10 +36,11 @@ class Bar(NoProgress):
             transient=True,
             refresh_per_second=4,
         )
+        self._doing = doing
         self._task: Any = None
 
     def start(self, total: int) -> None:
-        self._task = self._bar.add_task("evaluating", total=total, rate="-")
+        self._task = self._bar.add_task(self._doing, total=total, rate="-")
         self._bar.start()
 
     def advance(self, n: int) -> None:

@@ -123,6 +123,8 @@ class Model:
         "jax" hands over `jax.Array`s instead (for dlpack); where it is a `jax.custom_vjp` that
         answers in Python, it has input gradients, too, outside of `jax.jit`. A callable that JAX
         cannot trace is treated as "numpy" by the engine.
+      example: the shape and type of inputs that the model takes (`jax.ShapeDtypeStruct`), for
+        `layers()`; converted models have one.
     """
 
     apply: Callable[..., Any] = static()
@@ -131,6 +133,7 @@ class Model:
     init: Callable[..., Any] | None = static(None)
     channel_axis: int | None = static(1)
     host: bool | str = static(False)
+    example: jax.ShapeDtypeStruct | None = static(None)
 
     def __post_init__(self) -> None:
         if not callable(self.apply):
@@ -157,6 +160,30 @@ class Model:
                 "traced, so it has no input gradients; use an explainer that asks for outputs "
                 "only (Occlusion), or one of your own that answers on the host"
             ) from e
+
+    def layers(self, x: Any = None) -> dict[str, tuple[int, ...]]:
+        """The model's layers in the order of the forward pass, with the shapes of their outputs.
+
+        The names are those of Flax modules, of torch's modules in a converted model, or of the
+        dicts that hold the parameters; explainers and metrics take them as ``layer=`` and
+        ``layers=``. See `jaxeval.explain.layers`.
+
+        Args:
+          x: inputs [N, ...], or their shape and type; None takes the model's `example`.
+
+        >>> params = {"first": jnp.ones((2, 3)), "second": jnp.ones((3, 4))}
+        >>> model = Model(lambda p, x: jnp.tanh(x @ p["first"]) @ p["second"], params)
+        >>> model.layers(jnp.ones((5, 2)))
+        {'first': (5, 3), 'first/activation': (5, 3), 'second': (5, 4)}
+        """
+        from .explain import layers
+
+        if x is None and self.example is None:
+            raise TypeError(
+                "Model.layers(x) needs inputs x [N, ...] of the kind that the model takes (only "
+                "their shape matters): this model carries no example"
+            )
+        return layers(self, self.example if x is None else x)
 
     def sample_channel_axis(self, ndim: int) -> int | None:
         """The channel axis of one sample with `ndim` axes, or None where there is none."""

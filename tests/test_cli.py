@@ -10,7 +10,7 @@ import jax
 import pytest
 
 import jaxeval as je
-from jaxeval import cli, demo
+from jaxeval import cli, demo, gallery
 
 
 def run(capsys, *arguments):
@@ -84,6 +84,8 @@ def test_tables_fit_the_terminal(capsys, monkeypatch, width):
         (("demo", "--batch-size", "0"), "--batch-size: must be a whole number"),
         (("demo", "--seed", "-1"), "--seed: must be a whole number"),
         (("demo", "--seed"), "--seed"),
+        (("galery",), "Did you mean 'gallery'?"),
+        (("gallery", "--out", "maps"), "must end in .png, .pdf or .svg, got 'maps'"),
     ],
 )
 def test_wrong_arguments_are_refused_in_words(capsys, arguments, wanted):
@@ -94,6 +96,7 @@ def test_folder_that_cannot_be_is_refused_before_the_work(capsys, tmp_path):
     file = tmp_path / "file"
     file.touch()
     assert "cannot write to" in refused(capsys, "demo", "--out", str(file))
+    assert "cannot write to" in refused(capsys, "gallery", "--out", str(file / "maps.png"))
 
 
 def test_without_a_command_it_says_what_there_is(capsys):
@@ -131,6 +134,18 @@ def test_demo_gets_its_arguments(capsys, monkeypatch, tmp_path, own_config):
 def test_demo_defaults():
     given = cli.parser().parse_args(["demo"])
     assert (given.out, given.samples, given.batch_size, given.seed) == (Path("demo"), 500, None, 0)
+
+
+def test_gallery_gets_its_arguments(capsys, monkeypatch, tmp_path, own_config):
+    given = []
+    monkeypatch.setattr(gallery, "run", lambda *a: given.append(a) or {"A": 1, "B": 2})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "new" / "maps.png"
+    code, text = run(capsys, "gallery", "--out", str(out), "--seed", "3")
+    assert code == 0
+    assert given == [(out, 3)]
+    assert out.parent.is_dir()
+    assert "2 explainers, written to" in text
 
 
 def test_what_is_missing_is_said_without_a_traceback(capsys, monkeypatch, tmp_path, own_config):

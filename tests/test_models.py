@@ -1,5 +1,7 @@
 """Models from Flax: Linen and NNX, their state, their hidden layers and their initialisation."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from flax import nnx
 
 import jaxeval as je
 from jaxeval.engine import TRACES
+from jaxeval.perturb.layers import layer_names
 
 X = np.random.default_rng(0).uniform(size=(5, 8, 8, 1)).astype(np.float32)
 
@@ -105,6 +108,25 @@ def test_nnx_layers_are_named_without_the_variable():
     model = je.from_flax(NnxNet(nnx.Rngs(0)))
     out = je.score(je.MPRT(layers=["out", "conv"]), model, X, explainer=je.explain.Gradient())
     assert out.curve.shape == (5, 2)
+
+
+def test_layers_have_one_name_everywhere(linen):
+    """As listed, as hidden activations (RRS), and as what is randomised (MPRT)."""
+    model, _ = linen
+    found = model.layers(X)
+    assert found["Conv_0"] == (5, 4, 4, 4)
+    randomised = layer_names(model, X)
+    assert randomised == ("Conv_0", "BatchNorm_0", "Dense_0", "Dense_1")
+    assert [name for name in found if name in randomised] == list(randomised)
+    _, hidden = model.hidden(model.params, X)
+    shapes = {name: v.shape for name, v in hidden.items()}
+    assert shapes.items() >= {name: found[name] for name in randomised}.items()
+    nnx_model = je.from_flax(NnxNet(nnx.Rngs(0)))
+    assert set(layer_names(nnx_model, X)) <= set(nnx_model.layers(X))
+    with pytest.raises(TypeError, match="needs inputs x"):
+        model.layers()
+    known = dataclasses.replace(model, example=jax.ShapeDtypeStruct((1, *X.shape[1:]), X.dtype))
+    assert known.layers()["Conv_0"] == (1, 4, 4, 4)
 
 
 @pytest.mark.parametrize(

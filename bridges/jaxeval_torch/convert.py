@@ -251,7 +251,10 @@ def _model(
             layers = find_layers(forward, params, x, picked, inputs)
             hidden = dataclasses.replace(forward, layers=layers)
     init = initial(picked.module)
-    return je.Model(forward, params, hidden=hidden, init=init, channel_axis=channel_axis)
+    example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) if hasattr(x, "shape") else None
+    return je.Model(
+        forward, params, hidden=hidden, init=init, channel_axis=channel_axis, example=example
+    )
 
 
 def check(forward: Forward, params: Any, x: Any, expected: np.ndarray) -> None:

@@ -20,7 +20,7 @@ from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Outcome, Query, Sample, canonical
 from . import kernels
 from .ask import Source
-from .fit import check_features, fit_mask
+from .fit import fit_mask
 from .host import once_per_image
 from .plan import Question
 from .view import finish_all
@@ -143,7 +143,7 @@ class Block:
         )
         if source.features is None:
             source.features = tuple(a.shape[1:])
-            check_features(source.name, source.features, run.spec)
+            run.check_features(source.name, source.features)
         run.progress.advance(self.count)
         return a if width == run.local else self._resized(a, run.local)
 

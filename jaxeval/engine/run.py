@@ -147,10 +147,15 @@ class Run:
         for e, source in self.sources.items():
             assert source.features is not None
             specs[e] = dataclasses.replace(self.spec, features=source.features)
-            check_features(e, source.features, self.spec)
+            self.check_features(e, source.features)
             check_padded(e, specs[e])
             fit_mask(self.data.mask, specs[e], e, self.valid)
         return collect(self.runs, self.asker.given, specs, self.n, self.valid)
+
+    def check_features(self, explainer: str, features: tuple[int, ...]) -> None:
+        """A map is one of the input, where metrics score it; alone it may be one of a layer."""
+        if self.metrics_given:
+            check_features(explainer, features, self.spec)
 
     def _set_width(self, questions: list[Question]) -> None:
         explained = [q for q in questions if q.explained(self.metrics)]

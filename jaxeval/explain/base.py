@@ -148,7 +148,8 @@ class SteppedExplainer(Explainer):
 
     ``a = finish(state, Σ_i step(state, i))`` over i = 0 .. steps - 1, with
     ``state = prepare()``, any pytree. Every step asks about N rows, whatever the number of steps,
-    so memory is that of one step. Sums are kept in float32 at least.
+    so memory is that of one step. Sums are kept in float32 at least. A method whose steps build on
+    each other writes `add` instead of `step`, and what it carries along takes the place of the sum.
 
     Inside `jax.jit` or `jax.vmap` the steps are a compiled loop. Outside they are one compiled
     program, called from Python, and that is the way to go on a CPU: there XLA gives fast
@@ -166,28 +167,34 @@ class SteppedExplainer(Explainer):
         """What all steps need and is worth computing once."""
         return None
 
-    @abstractmethod
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
         """What step i adds to the sum, in the shape of x."""
+        raise NotImplementedError(f"{type(self).__name__} has neither step() nor add()")
+
+    def add(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        """The sum with what step i adds to it."""
+        return total + self.step(model, x, y, keys, state, i)
 
     def finish(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
     ) -> jax.Array:
         """The attributions, from the sum of all steps."""
         return total
 
-    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
-        """What the sum starts from: zeros, as a rule in the shape of x."""
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
+        """What the sum starts from: zeros, as a rule in the shape of x; never arrays of `state`."""
         return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
 
     @final
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         state = self.prepare(model, x, y, keys)
 
-        def add(i: Any, total: jax.Array) -> jax.Array:
-            return _add(total, self, model, x, y, keys, state, i)
+        def add(i: Any, total: Any) -> Any:
+            return self.add(total, model, x, y, keys, state, i)
 
         total, n = self.zero(model, x, y, keys, state), self.steps(model, x)
         if model.host:  # called on the host, outside compiled programs
@@ -195,7 +202,7 @@ class SteppedExplainer(Explainer):
                 total = add(i, total)
         else:
             total = jax.lax.fori_loop(0, n, add, total)
-        return self.finish(model, x, y, keys, state, total.astype(x.dtype))
+        return self.finish(model, x, y, keys, state, _as(x.dtype, total))
 
     def _run(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         if model.host or _is_traced(self, model, x, y, keys):
@@ -206,7 +213,7 @@ class SteppedExplainer(Explainer):
         total = given[0].zero(*given[1:], state)
         for i in range(self.steps(model, x)):
             total = _compiled_add(total, *given, state, i)
-        return _compiled(type(self).finish, *given, state, total.astype(x.dtype))
+        return _compiled(type(self).finish, *given, state, _as(x.dtype, total))
 
 
 def _is_traced(*given: Any) -> bool:
@@ -219,8 +226,12 @@ def _compiled(part: Callable[..., Any], *given: Any) -> Any:
     return part(*given)
 
 
-def _add(total: jax.Array, explainer: SteppedExplainer, *given: Any) -> jax.Array:
-    return total + explainer.step(*given)
+def _as(dtype: Any, total: Any) -> Any:
+    return jax.tree.map(lambda v: v.astype(dtype), total)
+
+
+def _add(total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
+    return explainer.add(total, *given)
 
 
 _compiled_add = jax.jit(_add, donate_argnums=0)

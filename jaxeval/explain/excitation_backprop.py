@@ -23,7 +23,8 @@ class ExcitationBackprop(Explainer):
     has an excitatory input. Of inputs of both signs, the products ``x_i w_ij > 0`` count.
 
     Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop". Equal to zennit's
-    `ExcitationBackprop`. The `output` says nothing here: the walk starts at the class itself.
+    `ExcitationBackprop` with ``zero_params=["bias"]``. The `output` says nothing here: the walk
+    starts at the class itself.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from jaxeval.types import Model

@@ -10,7 +10,7 @@ from jax import lax
 
 from .. import check, ops
 from ..types import Model, pytree, static
-from .base import Explainer
+from .base import SteppedExplainer
 
 NEAR = 1e-6
 """Share of the whole way that counts as arrived."""
@@ -61,7 +61,7 @@ def advance(
 
 
 @pytree
-class GuidedIG(Explainer):
+class GuidedIG(SteppedExplainer):
     """Integrated gradients along a way that avoids large gradients.
 
     ``a = ∫ ∂f_y(γ)/∂x dγ`` along a way γ from the baseline b to x that in every step moves the
@@ -99,19 +99,31 @@ class GuidedIG(Explainer):
         check.real(self, "max_distance", least=0, most=1)
         check.baseline(self, "baseline", ops.BASELINES)
 
-    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
-        b = self.baselines(model, x, self.baseline, keys)
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return self.n_steps
 
-        def step(i: Any, state: Any) -> Any:
-            at, total = state
-            g = self.input_gradient(model, at, y)
-            done = (i + 1) / self.n_steps
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        return self.baselines(model, x, self.baseline, keys)
 
-            def one(*sample: Any) -> jax.Array:
-                at, g, x, b = sample
-                return advance(at, g, x, b, done, self.fraction, self.max_distance)
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
+        """Where the way starts, and the sum."""
+        return jnp.array(state), super().zero(model, x, y, keys, state)
 
-            after = jax.vmap(one)(at, g, x, b)
-            return after, total + (after - at) * g
+    def add(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        at, total = total
+        g = self.input_gradient(model, at, y)
+        done = (i + 1) / self.n_steps
 
-        return lax.fori_loop(0, self.n_steps, step, (b, jnp.zeros_like(x)))[1]
+        def one(*sample: Any) -> jax.Array:
+            at, g, x, b = sample
+            return advance(at, g, x, b, done, self.fraction, self.max_distance)
+
+        after = jax.vmap(one)(at, g, x, state)
+        return after, total + (after - at) * g
+
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
+    ) -> jax.Array:
+        return total[1]

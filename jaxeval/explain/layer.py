@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .. import ops
 from ..types import Model, pytree, static
@@ -25,7 +24,7 @@ def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:
     `jax.ad_checkpoint.checkpoint_name(value, "name")`.
 
     Args:
-      x: inputs [N, ...]; only their shape and dtype matter.
+      x: inputs [N, ...], or their shape and dtype.
 
     >>> import jax.numpy as jnp
     >>> params = {"first": {"w": jnp.ones((2, 3))}, "second": {"w": jnp.ones((3, 4))}}
@@ -33,7 +32,7 @@ def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:
     >>> layers(net, jnp.ones((5, 2)))
     {'first': (5, 3), 'first/activation': (5, 3), 'second': (5, 4)}
     """
-    graph = Graph(model, jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x)))
+    graph = Graph(model, jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)))
     return {name: value.shape for name, value in graph.layers.items()}
 
 

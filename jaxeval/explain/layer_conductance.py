@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .. import check
 from ..types import Model, pytree, static
@@ -49,23 +50,41 @@ class LayerConductance(LayerPath):
         super().__post_init__()
         check.one_of(self, "derivative", DERIVATIVES)
 
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        b = super().prepare(model, x, y, keys)
+        if self.derivative == "exact":
+            return b
+        return b, self.activation(Graph(model, x), model, self._node(x, b, 0))
+
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
+        total = super().zero(model, x, y, keys, state)
+        return total if self.derivative == "exact" else (jnp.array(state[1]), total)
+
+    def add(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        if self.derivative == "exact":
+            return super().add(total, model, x, y, keys, state, i)
+        graph, (b, _), (a, total) = Graph(model, x), state, total
+        after = self.activation(graph, model, self._node(x, b, i + 1))
+        g = self.gradient(graph, model, self._node(x, b, i), y, a)
+        return after, total + (after - a) * g
+
+    def _node(self, x: jax.Array, b: jax.Array, i: Any) -> jax.Array:
+        """The place on the way where differences are taken."""
+        return b + self.nodes(x.dtype, self.n_steps + 1)[0][i] * (x - b)
+
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
         graph = Graph(model, x)
         way = x - state
+        alphas, weights = self.nodes(x.dtype)
+        at = state + alphas[i] * way
+        a, change = jax.jvp(lambda v: self.activation(graph, model, v), (at,), (way,))
+        return weights[i] * change * self.gradient(graph, model, at, y, a)
 
-        def activation(at: jax.Array) -> jax.Array:
-            return self.activation(graph, model, at)
-
-        if self.derivative == "exact":
-            alphas, weights = self.nodes(x.dtype)
-            at = state + alphas[i] * way
-            a, change = jax.jvp(activation, (at,), (way,))
-            change = weights[i] * change
-        else:
-            alphas, _ = self.nodes(x.dtype, self.n_steps + 1)
-            at = state + alphas[i] * way
-            a = activation(at)
-            change = activation(state + alphas[i + 1] * way) - a
-        return change * self.gradient(graph, model, at, y, a)
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
+    ) -> jax.Array:
+        return total if self.derivative == "exact" else total[1]

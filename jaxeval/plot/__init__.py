@@ -9,6 +9,7 @@ from jaxeval.plot.comparison import radar as radar
 from jaxeval.plot.comparison import ranks as ranks
 from jaxeval.plot.extremes import best_and_worst as best_and_worst
 from jaxeval.plot.extremes import extremes as extremes
+from jaxeval.plot.gallery import gallery as gallery
 from jaxeval.plot.maps import attributions as attributions
 from jaxeval.plot.randomisation import randomisation as randomisation
 from jaxeval.plot.statistics import correlation as correlation

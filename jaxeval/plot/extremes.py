@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxeval.plot.comparison import _known
-from jaxeval.plot.maps import _channels, _input, _map, _pixels
+from jaxeval.plot.maps import _channels, _pixels, draw_input, draw_map
 from jaxeval.plot.style import new_figure
 from jaxeval.results import Results
 
@@ -118,8 +118,8 @@ def best_and_worst(
         axes.set_axis_off()
     columns = [c for c in range(len(rows) + 1) if c != len(best)]
     for column, row in zip(columns, rows, strict=True):
-        _input(grid[0, column], shown[row])
-        _map(grid[1, column], maps[row], shown[row], signed)
+        draw_input(grid[0, column], shown[row])
+        draw_map(grid[1, column], maps[row], shown[row], signed)
         label = f"{ids[row]}: {scores[place[ids[row].item()]]:#.3g}"
         if titles is not None:
             label = f"{titles[row]}\n{label}"

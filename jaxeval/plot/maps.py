@@ -71,7 +71,7 @@ def attributions(
     )
     grid = figure.subplots(len(x), len(maps) + 1, squeeze=False, sharex=True, sharey="row")
     for row, sample in enumerate(x):
-        _input(grid[row, 0], sample)
+        draw_input(grid[row, 0], sample)
         if titles is not None:
             label = wrap(str(titles[row]), 16)
             upright = {"rotation": 0, "ha": "right", "va": "center"} if len(label) < 4 else {}
@@ -80,7 +80,7 @@ def attributions(
     drawn = None
     for column, (name, a) in enumerate(maps.items(), start=1):
         for row, sample in enumerate(x):
-            picture = _map(grid[row, column], a[row], sample, signed[name])
+            picture = draw_map(grid[row, column], a[row], sample, signed[name])
             if drawn is None or signed[name]:
                 drawn = picture
     for axes, name in zip(grid[0], ["input", *maps], strict=True):
@@ -139,7 +139,7 @@ def _pixels(
     return pixels
 
 
-def _input(axes: Axes, sample: np.ndarray) -> None:
+def draw_input(axes: Axes, sample: np.ndarray) -> None:
     """Draw an image [H, W, C] or a series [T, C]."""
     if sample.ndim == 2:
         axes.plot(sample, color="#222222", linewidth=0.9)
@@ -153,10 +153,10 @@ def _input(axes: Axes, sample: np.ndarray) -> None:
         axes.imshow(image)
     else:
         axes.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
-    _bare(axes)
+    bare(axes)
 
 
-def _map(axes: Axes, a: np.ndarray, sample: np.ndarray, signed: bool) -> Any:
+def draw_map(axes: Axes, a: np.ndarray, sample: np.ndarray, signed: bool) -> Any:
     """Draw a map [H, W], or a band [T] behind its series; returns what a colour bar needs."""
     magnitude = np.abs(a[np.isfinite(a)])
     # A map of few entries has none at its percentile, but it has a largest.
@@ -165,7 +165,7 @@ def _map(axes: Axes, a: np.ndarray, sample: np.ndarray, signed: bool) -> Any:
     style: Any = {"cmap": _colours(signed), "vmin": -1 if signed else 0, "vmax": 1}
     if a.ndim == 2:
         drawn = axes.imshow(scaled, interpolation="nearest", **style)
-        _bare(axes)
+        bare(axes)
         return drawn
     low, high = float(np.nanmin(sample)), float(np.nanmax(sample))
     margin = 0.05 * ((high - low) or 1.0)
@@ -191,7 +191,7 @@ def _colours(signed: bool) -> Any:
     return ListedColormap(diverging(np.linspace(0.5, 1, 256)), name=f"{COLOURS}_positive")
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

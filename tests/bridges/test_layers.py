@@ -42,6 +42,14 @@ def test_layers_have_torchs_outputs(residual):
         assert relative(value, seen[base][int(time or 1) - 1].detach().numpy()) < 1e-5
 
 
+def test_layers_are_listed_by_torchs_names(residual):
+    net, x, model = residual
+    found = model.layers()
+    _, hidden = model.hidden(model.params, x[:1].numpy())
+    weighted = [name for name, part in net.named_modules() if hasattr(part, "weight")]
+    assert {name: found[name] for name in weighted} == {n: hidden[n].shape for n in weighted}
+
+
 @pytest.mark.slow
 def test_a_pooling_called_twice_is_two_layers(graphs):
     net, x = build("lenet")

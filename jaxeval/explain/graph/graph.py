@@ -1,0 +1,81 @@
+"""A model as a graph of nodes, which runs forwards and, with rules of any kind, backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ... import check
+from ...types import Model
+from .names import name_layers
+from .parts import Node, Rule, Value, Values
+from .program import Program
+from .units import Units
+
+
+class Graph(Program):
+    """A model's forward pass for inputs like x.
+
+    Args:
+      x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
+
+    Attributes:
+      nodes: the units that rules are for, in order.
+      layers: their outputs by name; `weighted` are the names of those with parameters or with a
+        name of their own, `convolutions` of those that convolve.
+    """
+
+    def __init__(self, model: Model, x: Any):
+        super().__init__(model, x)
+        self.nodes = Units(self).gather()
+        self.layers, self.weighted, self.convolutions = name_layers(self, self.nodes)
+
+    def layer(self, name: str) -> Value:
+        """The output of a named layer."""
+        if name not in self.layers:
+            raise ValueError(
+                f"the model has no layer {name!r}, only {', '.join(self.layers)}"
+                f"{check.did_you_mean(name, self.layers)}"
+            )
+        return self.layers[name]
+
+    def forward(self, params: Any, x: Any, replace: Mapping[Value, Any] | None = None) -> Values:
+        """All values for these parameters and inputs, with some replaced as they come up."""
+        values = dict(self.constants)
+        values.update(zip(self.parameters, jax.tree.leaves(params), strict=True))
+        values[self.inputs[0]] = x
+        values.update(replace or {})
+        for operation in self.operations:
+            out = operation.call(*(values[v] for v in operation.ins))
+            for v, given in zip(operation.outs, out, strict=True):
+                if not replace or v not in replace:
+                    values[v] = given
+        return values
+
+    def backward(
+        self, values: Values, seed: Any, rules: Mapping[str, Rule], to: Value | None = None
+    ) -> Any:
+        """What arrives at the input, or at the value `to`, when `seed` starts at the logits.
+
+        Args:
+          values: of `forward`.
+          seed: in the shape of the logits [N, K].
+          rules: kind of node -> rule; a kind without a rule passes its gradient.
+        """
+        to = self.inputs[0] if to is None else to
+        arrived: Values = {self.out: seed}
+        for node in reversed(self.nodes):
+            if to in node.outs:
+                break
+            if node.kind == "stop" or not any(v in arrived for v in node.outs):
+                continue
+            cotangents = [
+                arrived[v] if v in arrived else jnp.zeros(v.shape, v.dtype) for v in node.outs
+            ]
+            back = rules.get(node.kind, Node.gradient)(node, values, cotangents)
+            for v, r in zip(node.ins, back, strict=True):
+                arrived[v] = arrived[v] + r if v in arrived else r
+        return arrived[to] if to in arrived else jnp.zeros(to.shape, to.dtype)

@@ -1,0 +1,80 @@
+"""The layers of a model by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ... import jaxprs
+from .parts import Node, Operation, Value
+from .program import Program
+
+
+class Layers(NamedTuple):
+    """Layers in the order of the forward pass."""
+
+    outputs: dict[str, Value]
+    weighted: list[str]
+    """Those with parameters or with a name of their own."""
+    convolutions: list[str]
+
+
+def name_layers(program: Program, nodes: Iterable[Node]) -> Layers:
+    """Values by name: outputs of what has parameters, of named values, and of what follows.
+
+    Operations with parameters of one path are a layer; its output is the last value before other
+    parameters or another kind of node come in. Without parameters, a node is named after the layer
+    before it and its kind: "conv_1/relu".
+    """
+    used: dict[Value, frozenset[str]] = {
+        v: frozenset([jaxprs.layer_of(n, _collections(program.names))])
+        for v, n in zip(program.parameters, program.names, strict=True)
+    }
+    weighted: list[str] = []
+    convolutions: list[str] = []
+    named: dict[str, Value] = {}
+    before: dict[Value, str] = {}
+
+    def layers_in(operation: Operation) -> list[str]:
+        ins = [v for v in operation.ins if v.inexact and v not in operation.active]
+        return sorted(frozenset().union(*(used.get(v, frozenset()) for v in ins)))
+
+    def note(name: str, value: Value) -> None:
+        numbered, i = name, 1
+        while numbered in named:
+            numbered, i = f"{name}@{i + 1}", i + 1
+        named[numbered] = value
+
+    for operation in program.operations:
+        if not operation.active:
+            used.update(dict.fromkeys(operation.outs, frozenset(layers_in(operation))))
+    for node in nodes:
+        source = next((before[v] for v in node.ins if v in before), "")
+        runs: list[tuple[str, Value]] = []
+        for operation in node.operations:
+            inside = layers_in(operation)
+            if inside and (not runs or runs[-1][0] not in inside):
+                runs.append((inside[0], operation.outs[0]))
+            elif runs:
+                runs[-1] = (runs[-1][0], operation.outs[0])
+        given = node.last.params.get("name") if node.last.name == "name" else None
+        if given is not None:
+            runs = [(str(given), node.outs[0])]
+        kind = {"largest": node.last.name, "sum": node.first.name}.get(node.kind, node.kind)
+        shown = ("relu", "activation", "largest", "sum", "softmax", "normalise", "add")
+        for name, value in runs:
+            note(name, value)
+            weighted.append(next(reversed(named)))
+            if node.first.name == "conv_general_dilated":
+                convolutions.append(next(reversed(named)))
+        if not runs and node.kind in shown and node.outs[0] is not program.out:
+            note(f"{source}/{kind}" if source else kind, node.outs[0])
+        after = runs[-1][0] if runs else source
+        before.update(dict.fromkeys(node.outs, after))
+    return Layers(named, weighted, convolutions)
+
+
+def _collections(names: Sequence[str]) -> tuple[str, ...]:
+    """The first parts of paths that name no layer: Flax keeps weights apart from statistics."""
+    tops = {n.split("/")[0] for n in names}
+    return tuple(tops) if "params" in tops else ()
