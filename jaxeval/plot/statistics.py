@@ -154,7 +154,8 @@ def correlation(
       results: of an evaluation, or the data frame of `Results.correlations`.
       metrics: which, in this order; all by default.
       over: as of `Results.correlations`.
-      width: of the figure in inches; by default what the numbers need.
+      width: about how wide, in inches; by default what the numbers need. Names are broken into
+        lines then, and a cell is at least as high as its name.
 
     Raises:
       ValueError: unknown metrics, or no scores yet.
