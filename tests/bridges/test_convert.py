@@ -31,7 +31,7 @@ from tests.bridges.nets import (  # noqa: E402
     build,
 )
 
-QUICK = ("cnn_1d", "lstm", "residual")
+QUICK = ("lstm", "residual")
 
 
 def nets(quick):

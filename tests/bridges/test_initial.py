@@ -34,7 +34,12 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+QUICK = ("linear", "embedding", "batch norm")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in LAYERS]
+)
 def test_draws_are_those_of_reset_parameters(name):
     layer = LAYERS[name]()
     reset = getattr(layer, "reset_parameters", None) or layer._reset_parameters
