@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 FULL = 2**30
@@ -33,7 +34,7 @@ def digest(tree: Any) -> str:
     running = hasher()
     for path in sorted(leaves):
         value = leaves[path]
-        if hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             value = jax.random.key_data(value)
         array = np.asarray(value)
         running.update(f"{path}|{array.dtype}|{list(array.shape)}|".encode())

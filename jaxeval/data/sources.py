@@ -241,7 +241,7 @@ class Stream(Source):
 class Again:
     """What a function gives, called anew for every pass."""
 
-    def __init__(self, make: Callable[[], Iterable[Any]]):
+    def __init__(self, make: Any):
         self.make = make
 
     def __iter__(self) -> Iterator[Any]:
@@ -280,20 +280,21 @@ def open_source(
         return open_source(again, limit=limit, batched=batched, **columns)
     known = Columns(**columns)
     if isinstance(given, tuple) and hasattr(given, "_asdict"):
-        given = given._asdict()  # type: ignore[attr-defined]
+        given = given._asdict()  # pyright: ignore
     if isinstance(given, tuple) and 1 <= len(given) <= 2 and all(map(_is_array, given)):
         given = dict(zip("xy", given, strict=False))
     if _is_array(given):
         given = {"x": given}
     if isinstance(given, Mapping):
         return Arrays(given, known, limit)
-    loader = hasattr(given, "dataset") and hasattr(given, "batch_size")
+    found: Any = given
+    loader = hasattr(found, "dataset") and hasattr(found, "batch_size")
     if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not loader:
         return Items(given, known, limit)
     if hasattr(given, "__iter__"):
         if batched is None:
-            batched = loader and given.batch_size is not None
-        return Stream(given, known, limit, batched)
+            batched = loader and found.batch_size is not None
+        return Stream(found, known, limit, batched)
     raise TypeError(
         "data must be arrays, a path, or what can be indexed or iterated, got "
         f"{type(given).__name__}"

@@ -104,7 +104,7 @@ class Sweep:
         if not callable(self.class_score):
             _one_of("class_score", self.class_score, OUTPUTS)
         _one_of("precision", self.precision, PRECISIONS)
-        self.explainer_settings, self.metric_settings  # noqa: B018  wrong ones are refused now
+        _ = self.explainer_settings, self.metric_settings  # wrong ones are refused now
 
     @functools.cached_property
     def explainer_settings(self) -> dict[str, Setting]:
@@ -214,7 +214,7 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         rest["class_score"] = value_of(score, folder, ("class_score",))
     return {
         **rest,
-        "output": folder / settings["output"],
+        "output": (folder / settings["output"]).resolve(),
         "data": _read_data(settings["data"], folder),
         "model": _read_models(settings, folder),
         "explainers": _read_grids(settings["explainers"], EXPLAINERS, "explainers", folder),

@@ -233,7 +233,8 @@ class Plan:
             raise SweepError(f"{self.store.folder} was written by a newer jaxeval", ("output",))
         old, new = dict(there["config"]), dict(wanted["config"])
         if any_code:
-            old.pop("code", None), new.pop("code", None)
+            old = {k: v for k, v in old.items() if k != "code"}
+            new = {k: v for k, v in new.items() if k != "code"}
         if changed := list(fingerprint.changes(old, new)):
             lines = "".join(f"\n  {line}" for line in changed[:20])
             more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
