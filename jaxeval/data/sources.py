@@ -241,7 +241,7 @@ class Stream(Source):
 class Again:
     """What a function gives, called anew for every pass."""
 
-    def __init__(self, make: Callable[[], Iterable[Any]]):
+    def __init__(self, make: Any):
         self.make = make
 
     def __iter__(self) -> Iterator[Any]:
@@ -281,7 +281,7 @@ def open_source(
         return open_source(again, limit=limit, batched=batched, **columns)
     known = Columns(**columns)
     if isinstance(given, tuple) and hasattr(given, "_asdict"):
-        given = given._asdict()  # type: ignore[attr-defined]
+        given = given._asdict()  # pyright: ignore
     if isinstance(given, tuple) and 1 <= len(given) <= 2 and all(map(_is_array, given)):
         given = dict(zip("xy", given, strict=False))
     if _is_array(given):

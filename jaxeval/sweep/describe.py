@@ -214,7 +214,7 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         rest["class_score"] = value_of(score, folder, ("class_score",))
     return {
         **rest,
-        "output": folder / settings["output"],
+        "output": (folder / settings["output"]).resolve(),
         "data": _read_data(settings["data"], folder),
         "model": _read_models(settings, folder),
         "explainers": _read_grids(settings["explainers"], EXPLAINERS, "explainers", folder),

@@ -71,6 +71,7 @@ def run_on_ray(
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray  # pyright: ignore[reportMissingImports]
+        from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
     except ImportError as e:
         raise ImportError('a sweep on Ray needs Ray: pip install "jaxeval[ray]"') from e
     sweep = dataclasses.replace(sweep, output=os.path.abspath(sweep.output))
@@ -115,7 +116,7 @@ def run_on_ray(
                     for name, value in ray.get(reference).items():
                         setattr(done, name, getattr(done, name) + value)
                     bar.advance(plan.size)
-                except ray.exceptions.RayError as e:
+                except RayError as e:
                     done.failed[shard.key] = str(e).strip().splitlines()[-1]
                     log("failed", shard=shard.key, error=str(e)[-2000:])
                     bar.say(f"{shard.key} failed: {done.failed[shard.key]}")

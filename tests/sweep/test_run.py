@@ -11,10 +11,12 @@ import things
 
 import jaxeval as je
 from jaxeval.sweep import ChangedError, Plan, Runner, SweepError, runner
+from jaxeval.sweep.place import local_mesh
 
 
 def done(sweep, **options):
-    return je.run(sweep, progress=False, **options)
+    # On one device a shard and the whole data set take the same compiled programs.
+    return je.run(sweep, progress=False, mesh=local_mesh(1), **options)
 
 
 def direct(n=things.N, seed=0, **changes):
@@ -28,7 +30,7 @@ def direct(n=things.N, seed=0, **changes):
         explainers={e: s.made for e, s in sweep.explainer_settings.items()},
         metrics={m: s.made for m, s in sweep.metric_settings.items()},
         key=seed,
-        batch_size=16,
+        batch_size=5,
         progress=False,
     )
 
@@ -134,7 +136,7 @@ def test_what_may_change(finished):
 
 def test_the_last_block_takes_no_new_programs(tmp_path):
     plan = Plan(things.sweep(tmp_path))
-    runner = Runner(plan, progress=False)
+    runner = Runner(plan, progress=False, mesh=local_mesh(1))
     from jaxeval.engine import TRACES
 
     found = je.sweep.Done(plan.store)
@@ -211,7 +213,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path, capsys):
         tmp_path, explainers={"h": je.Host(hungry)}, metrics={"s": je.Sparseness()}, batch_size=4
     )
     plan = Plan(sweep)
-    runner = Runner(plan, mesh=je.sweep.place.local_mesh(1))
+    runner = Runner(plan, mesh=local_mesh(1))
     assert runner().complete
     assert runner.batch_size == 2
     assert max(widths[2:]) == 2
@@ -247,7 +249,7 @@ def test_a_metric_of_the_whole_data_set(tmp_path):
     assert (found.computed, found.complete) == (1, True)
     want = je.evaluate(
         things.linear(), d["x"], d["y"], explainers=things.explainers(), metrics=metrics, key=0,
-        batch_size=16, progress=False,
+        batch_size=5, progress=False,
     )  # fmt: skip
     assert_same(je.Store(tmp_path).results(), want)
 

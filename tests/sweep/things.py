@@ -72,6 +72,6 @@ def sweep(output, **changes) -> je.Sweep:
         "metrics": metrics(),
         "output": output,
         "shard_size": 5,
-        "batch_size": 16,
+        "batch_size": 5,
     }
     return je.Sweep(**{**given, **changes})
