@@ -158,7 +158,31 @@ class DeepLift(Explainer):
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         b = self.baselines(model, x, self.baseline, keys)
         graph = Graph(model, x)
-        values, baseline = (graph.forward(model.params, v) for v in (x, b))
+        values = graph.forward(model.params, x)
+        shared = not isinstance(self.baseline, str) or self.baseline == "zero"
+        baseline = self.once(graph, model, b) if shared else None
+        if baseline is None:
+            baseline = graph.forward(model.params, b)
         seed = score_multipliers(values[graph.out], baseline[graph.out], y, self.output)
         m = graph.backward(values, seed, Multipliers(baseline, self.pooling).table())
         return (x - b) * m if self.multiply_by_inputs else m
+
+    def once(self, graph: Graph, model: Model, b: jax.Array) -> Values | None:
+        """All values of a baseline that all samples share, computed for one of them.
+
+        None where rows cannot be told from other axes.
+        """
+        one = Graph(model, b[:1])
+        values = one.forward(model.params, b[:1])
+        pairs = [(graph.inputs, one.inputs)]
+        if [o.name for o in graph.operations] != [o.name for o in one.operations]:
+            return None
+        pairs += [(o.outs, p.outs) for o, p in zip(graph.operations, one.operations, strict=True)]
+        known: Values = {}
+        for v, w in ((v, w) for vs, ws in pairs for v, w in zip(vs, ws, strict=True)):
+            if len(v.shape) != len(w.shape) or any(
+                n not in (m, 1) for n, m in zip(w.shape, v.shape, strict=True)
+            ):
+                return None
+            known[v] = jnp.broadcast_to(values[w], v.shape)
+        return {**graph.constants, **graph.given(model.params), **known}

@@ -13,7 +13,7 @@ from .. import check, ops
 from ..types import Model, pytree, static
 from .backpropagation import score_gradient
 from .base import Explainer
-from .graph import Graph, Node, Rule, Unsupported, Values
+from .graph import Graph, Node, Rule, Unsupported, Value, Values
 from .lrp_rules import (
     AlphaBeta,
     Epsilon,
@@ -50,6 +50,8 @@ COMPOSITES: dict[str, dict[str, str]] = {
     "epsilon_gamma_box": {"first": "z_box", "convolution": "gamma", "dense": "epsilon"},
 }
 """Which rule serves the first layer, convolutions, and matrix products (zennit's names)."""
+KEEPS_SIGNS = ("reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "name", "copy")
+"""Operations that hand on entries of one value and nothing else."""
 ADDITIONS = ("proportional", "copy")
 ATTENTION = ("values", "uniform")
 
@@ -189,7 +191,18 @@ class Relevance:
         rule = next((rule for v, rule in self.chosen.items() if v in made), None)
         if rule is None:
             rule = self.by_role(node)
-        return [rule.propagate(Layer(node, values), r[0])]
+        nonnegative = self.is_nonnegative(node.ins[0])
+        return [rule.propagate(Layer(node, values, self.graph.made, nonnegative), r[0])]
+
+    def is_nonnegative(self, value: Value) -> bool:
+        """Whether it is behind a rectifier, moved or pooled at most."""
+        while (node := self.maker.get(value)) is not None:
+            if node.kind in ("relu", "softmax"):
+                return True
+            if node.kind != "largest" and node.last.name not in KEEPS_SIGNS:
+                return False
+            value = node.ins[0]
+        return False
 
     def by_role(self, node: Node) -> LrpRule:
         if node.kind == "scale":

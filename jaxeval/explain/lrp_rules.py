@@ -8,8 +8,9 @@ positive parts.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 
 from .. import check
 from ..types import pytree, static
-from .graph import CORES, Node, Values
+from .graph import CORES, Node, Operation, Value, Values
 
 Change = Callable[[Any], Any]
 
@@ -39,66 +40,141 @@ def stable(z: jax.Array, epsilon: Any) -> jax.Array:
     return z + jnp.where(z >= 0, 1, -1).astype(z.dtype) * jnp.asarray(epsilon, z.dtype)
 
 
+CHANGES: dict[str, Change] = {
+    "own": same,
+    "positive": positive,
+    "negative": negative,
+    "squared": jnp.square,
+    "ones": jnp.ones_like,
+}
+"""What may become of weights."""
+
+
 class Layer:
     """A layer with weights at given values: ``z = s · core(x, W) + b``.
 
     s and b hold the bias and whatever constant scale and shift comes behind the layer, such as
     batch normalisation: the weights are those of the merged layer, s · W.
+
+    Args:
+      made: which operation made a value.
+      nonnegative: no entry of x is below 0, whatever the model's input.
     """
 
-    def __init__(self, node: Node, values: Values):
-        self.node, self.values = node, values
+    def __init__(
+        self,
+        node: Node,
+        values: Values,
+        made: Mapping[Value, Operation],
+        nonnegative: bool = False,
+    ):
+        self.node, self.values, self.nonnegative = node, values, nonnegative
         self.core = node.first if node.first.name in CORES else None
         self.x = values[node.ins[0]]
         s: Any = 1.0
         b: Any = jnp.zeros((), self.x.dtype)
+        scales: list[Value] = []
         for operation, before in node.after:
             first = operation.ins[0] is before
-            others = [values[v] for v in operation.ins if v is not before]
+            others = [v for v in operation.ins if v is not before]
+            if operation.name in ("mul", "div"):
+                scales += others
+            other = values[others[0]] if others else None
             if operation.name in ("add", "add_any"):
-                b = b + others[0]
+                b = b + other
             elif operation.name == "sub":
-                s, b = (s, b - others[0]) if first else (-s, others[0] - b)
+                s, b = (s, b - other) if first else (-s, other - b)
             elif operation.name == "mul":
-                s, b = s * others[0], b * others[0]
+                s, b = s * other, b * other
             elif operation.name == "div":
-                s, b = s / others[0], b / others[0]
+                s, b = s / other, b / other
             elif operation.name == "neg":
                 s, b = -s, -b
         self.scaled = not isinstance(s, float)
         self.s, self.b = jnp.asarray(s, self.x.dtype), b
+        self.merged = self._merged(scales, made)
 
     @property
     def out(self) -> jax.Array:
         return self.values[self.node.outs[0]]
 
-    def product(self, x: jax.Array, weights: str = "own") -> jax.Array:
-        """``Σ_i x_i w'_i`` with the weights changed: "own", "positive", "negative", "ones",
-        "squared"."""
+    def _merged(self, scales: list[Value], made: Mapping[Value, Operation]) -> Any:
+        """The weights s · W; None where s is not one number a channel of the output."""
         if self.core is None:
-            change = {"positive": positive, "negative": negative, "squared": jnp.square}
-            s = jnp.ones_like(self.s) if weights == "ones" else change.get(weights, same)(self.s)
-            return jnp.broadcast_to(s * x, self.out.shape)
+            return None
+        x = self.node.ins[0]
+        weights = [v for v in self.core.ins if v is not x and v.inexact]
+        w = self.values[weights[0]]
+        if not self.scaled:
+            return w
+        axes = _channel_axes(self.core, self.core.ins.index(weights[0]))
+        if axes is None or not all(_per_channel(v, axes[0], made) for v in scales):
+            return None
+        full = jnp.broadcast_to(self.s, self.out.shape)
+        s = full[tuple(slice(None) if i == axes[0] else 0 for i in range(full.ndim))]
+        return w * jnp.expand_dims(s, [i for i in range(w.ndim) if i != axes[1]])
+
+    def product(self, x: jax.Array, weights: str = "own", gain: Any = None) -> jax.Array:
+        """``Σ_i x_i w'_i`` with the weights changed: "own", "positive", "negative", "ones",
+        "squared". With a gain, the weights are ``w + gain w'``."""
+        change = CHANGES[weights]
+        if self.core is None:
+            s = self.s if gain is None else self.s + gain * change(self.s)
+            return jnp.broadcast_to((change(s) if gain is None else s) * x, self.out.shape)
         if weights == "ones":
-            return self._core(x, jnp.ones_like)
-        if weights == "squared":
-            return self.s**2 * self._core(x, jnp.square)
+            return self._core(x, change)
         if weights == "own":
+            # As in the forward pass, so that it is computed once.
             return self.s * self._core(x, same) if self.scaled else self._core(x, same)
+        if self.merged is not None:
+            w = self.merged
+            changed = change(w) if gain is None else w + gain * change(w)
+            return self._core(x, lambda _: changed)
+        if gain is not None:
+            return self.product(x) + gain * self.product(x, weights)
+        if weights == "squared":
+            return self.s**2 * self._core(x, change)
         # The positive part of s W is made of both parts of W where s has both signs.
         kept, turned = (positive, negative) if weights == "positive" else (negative, positive)
-        if not self.scaled:
-            return self._core(x, kept)
         return positive(self.s) * self._core(x, kept) + negative(self.s) * self._core(x, turned)
 
     def _core(self, x: jax.Array, change: Change) -> jax.Array:
         assert self.core is not None
-        given = [x if v is self.node.ins[0] else change(self.values[v]) for v in self.core.ins]
-        return self.core.call(*given)[0]
+
+        def given(v: Value) -> Any:
+            if v is self.node.ins[0]:
+                return x
+            return change(self.values[v]) if v.inexact else self.values[v]
+
+        return self.core.call(*map(given, self.core.ins))[0]
+
+
+def _channel_axes(core: Operation, weights: int) -> tuple[int, int] | None:
+    """The axes of a core's output and of its weights that hold output channels."""
+    if core.name == "conv_general_dilated" and weights == 1:
+        dims = core.params["dimension_numbers"]
+        return dims.out_spec[1], dims.rhs_spec[0]
+    if core.name == "dot_general":
+        contracted, batch = core.params["dimension_numbers"]
+        free = set(range(len(core.ins[weights].shape))) - set(contracted[weights])
+        if not batch[0] and len(free) == 1:
+            return (len(core.outs[0].shape) - 1 if weights == 1 else 0), free.pop()
+    return None
+
+
+def _per_channel(value: Value, axis: int, made: Mapping[Value, Operation]) -> bool:
+    """Whether a value varies along one axis only, as far as its making shows."""
+    if not value.shape:
+        return True
+    maker = made.get(value)
+    if maker is None or maker.name != "broadcast_in_dim":
+        return False
+    places = zip(maker.ins[0].shape, maker.params["broadcast_dimensions"], strict=True)
+    return all(n == 1 or place == axis for n, place in places)
 
 
 class Term(NamedTuple):
-    """One sum z: its inputs, how they are multiplied with weights, and its bias."""
+    """Products of one kind: inputs, how they are multiplied with weights, and a bias."""
 
     x: jax.Array
     product: Callable[[jax.Array], jax.Array]
@@ -106,14 +182,22 @@ class Term(NamedTuple):
 
 
 def share(
-    layer: Layer, terms: list[Term], part: Callable[[list[jax.Array]], list[jax.Array]]
+    layer: Layer,
+    sums: list[list[Term]],
+    part: Callable[[list[jax.Array]], list[jax.Array]],
 ) -> jax.Array:
-    """``Σ_k x_k · (∂z_k/∂x_k)ᵀ c_k`` over the terms, with ``c = part(z)`` one for each."""
-    sums, backs = zip(*(jax.vjp(t.product, t.x) for t in terms), strict=True)
-    z = [v + jnp.asarray(t.bias, v.dtype) for v, t in zip(sums, terms, strict=True)]
+    """``Σ_k c_k Σ_t x_t · (∂z_t/∂x_t)ᵀ`` over sums z_k of terms, with ``c = part(z)``."""
+    z, backs = [], []
+    for terms in sums:
+        products, back = zip(*(jax.vjp(t.product, t.x) for t in terms), strict=True)
+        biased = (v + jnp.asarray(t.bias, v.dtype) for v, t in zip(products, terms, strict=True))
+        z.append(functools.reduce(jnp.add, biased))
+        backs.append(back)
     total = jnp.zeros_like(layer.x)
-    for t, back, c, v in zip(terms, backs, part(z), z, strict=True):
-        total = total + t.x * back(jnp.broadcast_to(c, v.shape).astype(v.dtype))[0]
+    for terms, back, c, v in zip(sums, backs, part(z), z, strict=True):
+        c = jnp.broadcast_to(c, v.shape).astype(v.dtype)
+        for t, b in zip(terms, back, strict=True):
+            total = total + t.x * b(c)[0]
     return total
 
 
@@ -147,7 +231,7 @@ class Epsilon(LrpRule):
 
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
         term = Term(layer.x, layer.product, self.own(layer.b))
-        return share(layer, [term], lambda z: [relevance / stable(z[0], self.epsilon)])
+        return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
 
 
 @pytree
@@ -164,28 +248,26 @@ class AlphaBeta(LrpRule):
         check.real(self, "beta", least=0)
 
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
-        terms = _signed(layer, self.own(layer.b, positive), self.own(layer.b, negative))
-
         def part(z: list[jax.Array]) -> list[jax.Array]:
-            gain = self.alpha * relevance / stable(z[0] + z[1], self.epsilon)
-            loss = -self.beta * relevance / stable(z[2] + z[3], self.epsilon)
-            return [gain, gain, loss, loss]
+            gain = self.alpha * relevance / stable(z[0], self.epsilon)
+            return [gain, -self.beta * relevance / stable(z[1], self.epsilon)]
 
-        return share(layer, terms, part)
+        biases = (self.own(layer.b, change) for change in (positive, negative))
+        return share(layer, signed(layer, *biases), part)
 
 
-def _signed(layer: Layer, up: Any, down: Any) -> list[Term]:
-    """The positive products in two terms (of both signs of x), then the negative ones."""
+def signed(layer: Layer, up: Any, down: Any, gain: Any = None) -> list[list[Term]]:
+    """The positive products, then the negative ones, of inputs of both signs."""
     x = layer.x
 
     def product(weights: str) -> Callable[[jax.Array], jax.Array]:
-        return lambda v: layer.product(v, weights)
+        return lambda v: layer.product(v, weights, gain)
 
+    if layer.nonnegative:
+        return [[Term(x, product("positive"), up)], [Term(x, product("negative"), down)]]
     return [
-        Term(positive(x), product("positive"), up),
-        Term(negative(x), product("negative")),
-        Term(positive(x), product("negative"), down),
-        Term(negative(x), product("positive")),
+        [Term(positive(x), product("positive"), up), Term(negative(x), product("negative"))],
+        [Term(positive(x), product("negative"), down), Term(negative(x), product("positive"))],
     ]
 
 
@@ -195,8 +277,8 @@ class ZPlus(LrpRule):
     (Montavon et al. 2017)."""
 
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
-        terms = _signed(layer, self.own(layer.b, positive), 0)[:2]
-        return share(layer, terms, lambda z: [relevance / stable(z[0] + z[1], self.epsilon)] * 2)
+        sums = signed(layer, self.own(layer.b, positive), 0)[:1]
+        return share(layer, sums, lambda z: [relevance / stable(z[0], self.epsilon)])
 
 
 @pytree
@@ -217,29 +299,18 @@ class Gamma(LrpRule):
 
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
         x, b = layer.x, layer.b
-
-        def favoured(weights: str) -> Callable[[jax.Array], jax.Array]:
-            return lambda v: layer.product(v) + self.gamma * layer.product(v, weights)
-
         if not self.general:
-            term = Term(x, favoured("positive"), self.own(b))
-            return share(layer, [term], lambda z: [relevance / stable(z[0], self.epsilon)])
+            term = Term(x, lambda v: layer.product(v, "positive", self.gamma), self.own(b))
+            return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
 
         up, down = (self.own(b, lambda b, p=p: b + self.gamma * p(b)) for p in (positive, negative))
-        terms = [
-            Term(positive(x), favoured("positive"), up),
-            Term(negative(x), favoured("negative")),
-            Term(positive(x), favoured("negative"), down),
-            Term(negative(x), favoured("positive")),
-        ]
         z_own = layer.product(x) + jnp.asarray(self.own(b), x.dtype)
 
         def part(z: list[jax.Array]) -> list[jax.Array]:
-            gain = jnp.where(z_own > 0, relevance, 0) / stable(z[0] + z[1], self.epsilon)
-            loss = jnp.where(z_own < 0, relevance, 0) / stable(z[2] + z[3], self.epsilon)
-            return [gain, gain, loss, loss]
+            gain = jnp.where(z_own > 0, relevance, 0) / stable(z[0], self.epsilon)
+            return [gain, jnp.where(z_own < 0, relevance, 0) / stable(z[1], self.epsilon)]
 
-        return share(layer, terms, part)
+        return share(layer, signed(layer, up, down, self.gamma), part)
 
 
 @pytree
@@ -255,17 +326,17 @@ class ZBox(LrpRule):
             jnp.broadcast_to(jnp.asarray(v, layer.x.dtype), layer.x.shape)
             for v in (self.low, self.high)
         )
-        terms = [
-            Term(layer.x, layer.product, self.own(layer.b)),
-            Term(low, lambda v: layer.product(v, "positive"), self.own(layer.b, positive)),
-            Term(high, lambda v: layer.product(v, "negative"), self.own(layer.b, negative)),
+        sums = [
+            [Term(layer.x, layer.product, self.own(layer.b))],
+            [Term(low, lambda v: layer.product(v, "positive"), self.own(layer.b, positive))],
+            [Term(high, lambda v: layer.product(v, "negative"), self.own(layer.b, negative))],
         ]
 
         def part(z: list[jax.Array]) -> list[jax.Array]:
             c = relevance / stable(z[0] - z[1] - z[2], self.epsilon)
             return [c, -c, -c]
 
-        return share(layer, terms, part)
+        return share(layer, sums, part)
 
 
 @pytree
@@ -274,7 +345,7 @@ class Flat(LrpRule):
 
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
         term = Term(jnp.ones_like(layer.x), lambda v: layer.product(v, "ones"))
-        return share(layer, [term], lambda z: [relevance / stable(z[0], self.epsilon)])
+        return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
 
 
 @pytree
@@ -287,7 +358,7 @@ class WSquare(LrpRule):
             lambda v: layer.product(v, "squared"),
             self.own(layer.b, jnp.square),
         )
-        return share(layer, [term], lambda z: [relevance / stable(z[0], self.epsilon)])
+        return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
 
 
 @pytree

@@ -53,8 +53,16 @@ def test_deep_lift_shap(name):
     assert_close(ours(e, case), in_double("DeepLiftShap", case, b))
 
 
-@pytest.mark.parametrize("output", ["logit", "log_probability", "probability"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [
+        *(("lenet", "logit"), ("rgb", "log_probability"), ("tabular", "probability")),
+        *(
+            pytest.param(name, output, marks=pytest.mark.slow)
+            for name, output in (("lenet", "log_probability"), ("lenet", "probability"))
+        ),
+    ],
+)
 def test_deep_lift_is_complete(name, output):
     case = make(name)
     b = np.random.default_rng(0).normal(size=(2, *case.x.shape[1:])).astype(np.float32)

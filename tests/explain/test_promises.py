@@ -62,6 +62,16 @@ EVERY = {
 }
 
 
+QUICK = (
+    *("Gradient", "IntegratedGradients", "SmoothGrad", "GradientShap", "FusionGrad", "GuidedIG"),
+    *("LRP", "DeepLift", "LayerConductance", "GradCAM"),
+    *("Occlusion", "FeatureAblation", "KernelShap", "RISE", "Random", "Constant", "Sobel"),
+)
+"""One explainer of every kind; what holds for them is tried on the others in the slow tests."""
+quick_ones = pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EVERY]
+)
+
 IMAGES = ("Occlusion", "IntegratedGradients", "GradCAM", "GuidedGradCAM")
 """Explainers that are tried on images; the others on a table, which is faster."""
 
@@ -85,16 +95,18 @@ def test_every_explainer_is_here():
 
 @pytest.mark.parametrize("name", EVERY)
 def test_rows_do_not_see_each_other(name):
-    case, e = case_of(name, 4), EVERY[name]
-    k = keys(4)
+    """A row stays as it is when all others become something else."""
+    case, e, k = case_of(name), EVERY[name], keys(3)
     full = jitted(e, case.model, case.x, case.y, k)
     assert full.shape == shape_of(name, case.x)
     assert full.dtype == jnp.float32
-    one = slice(2, 3)
-    assert_close(jitted(e, case.model, case.x[one], case.y[one], k[one]), full[one], 1e-5)
+    x, y = -2 * case.x, (case.y + 1) % 4
+    x[1], y[1] = case.x[1], case.y[1]
+    others = jitted(e, case.model, x, y, keys(3, 1).at[1].set(k[1]))
+    np.testing.assert_array_equal(others[1], full[1])
 
 
-@pytest.mark.parametrize("name", EVERY)
+@quick_ones
 def test_eager_and_vmap_agree_with_jit(name):
     case, e = case_of(name), EVERY[name]
     k = keys(3)
@@ -239,8 +251,36 @@ def test_parameters_are_arguments():
     assert np.abs(first - second).max() > 1e-3
 
 
-@pytest.mark.parametrize("host", ["numpy", "jax"])
-def test_host_models(host):
+HOSTED = {
+    "Occlusion": explain.Occlusion(window=2, stride=2),
+    "FeatureAblation": explain.FeatureAblation(patch=2),
+    "KernelShap": explain.KernelShap(n_samples=30, patch=3),
+    "RISE": explain.RISE(n_samples=4, cells=2),
+    "Sobel": explain.Sobel(),
+}
+"""Explainers that ask for outputs only, or for nothing."""
+MORE_HOSTED = {
+    "Occlusion of windows": explain.Occlusion(
+        window=(1, 5, 2), stride=(1, 1, 2), baseline="uniform", output="probability"
+    ),
+    "FeaturePermutation": explain.FeaturePermutation(features=np.arange(4)),
+    "ShapleyValueSampling": explain.ShapleyValueSampling(n_samples=2, patch=3),
+    "Lime": explain.Lime(n_samples=30, patch=3),
+    "Random": explain.Random(),
+}
+
+
+@pytest.mark.parametrize(
+    ("host", "explainers"),
+    [
+        ("numpy", HOSTED),
+        ("jax", {"Occlusion": HOSTED["Occlusion"]}),
+        pytest.param("jax", {**HOSTED, **MORE_HOSTED}, marks=pytest.mark.slow),
+        pytest.param("numpy", MORE_HOSTED, marks=pytest.mark.slow),
+    ],
+    ids=["numpy", "jax", "jax, all", "numpy, others"],
+)
+def test_host_models(host, explainers):
     model = linear(shape=(3, 5, 4))
     w, c = np.asarray(model.params["w"]).reshape(60, -1), np.asarray(model.params["c"])
     kind = np.ndarray if host == "numpy" else jax.Array
@@ -252,20 +292,7 @@ def test_host_models(host):
     outside = Model(answer, host=host)
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
     y, k = np.array([1, 2]), keys(2)
-    for e in (
-        explain.Occlusion(window=2, stride=2),
-        explain.Occlusion(
-            window=(1, 5, 2), stride=(1, 1, 2), baseline="uniform", output="probability"
-        ),
-        explain.FeatureAblation(patch=2),
-        explain.FeaturePermutation(features=np.arange(4)),
-        explain.ShapleyValueSampling(n_samples=2, patch=3),
-        explain.KernelShap(n_samples=30, patch=3),
-        explain.Lime(n_samples=30, patch=3),
-        explain.RISE(n_samples=4, cells=2),
-        explain.Random(),
-        explain.Sobel(),
-    ):
+    for e in explainers.values():
         assert_close(e(outside, x, y, k), jitted(e, model, x, y, k), 1e-4)
     for e in (explain.Saliency(), explain.IntegratedGradients(), explain.SmoothGrad()):
         with pytest.raises(TypeError, match=f"{type(e).__name__} needs.*host.*Occlusion"):

@@ -11,6 +11,7 @@ used. So a method needs no special layers in the model, and a new rule is a func
 from .graph import Graph as Graph
 from .parts import CORES as CORES
 from .parts import Node as Node
+from .parts import Operation as Operation
 from .parts import Rule as Rule
 from .parts import Unsupported as Unsupported
 from .parts import Value as Value

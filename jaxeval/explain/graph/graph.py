@@ -42,10 +42,13 @@ class Graph(Program):
             )
         return self.layers[name]
 
+    def given(self, params: Any) -> Values:
+        """The values that are parameters."""
+        return dict(zip(self.parameters, jax.tree.leaves(params), strict=True))
+
     def forward(self, params: Any, x: Any, replace: Mapping[Value, Any] | None = None) -> Values:
         """All values for these parameters and inputs, with some replaced as they come up."""
-        values = dict(self.constants)
-        values.update(zip(self.parameters, jax.tree.leaves(params), strict=True))
+        values = {**self.constants, **self.given(params)}
         values[self.inputs[0]] = x
         values.update(replace or {})
         for operation in self.operations:

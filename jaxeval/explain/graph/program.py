@@ -45,7 +45,9 @@ class Program:
             )
         given = jax.tree.map(_spec, (model.params, x))
         with jaxprs.as_written() as self._replacements:
-            closed = jax.make_jaxpr(model.apply)(*given)
+            # A function of its own, which JAX has not traced before: the replacements are told of
+            # while it is traced, and what is traced here is not what others should get.
+            closed = jax.make_jaxpr(lambda *given: model.apply(*given))(*given)
         self.names = jaxprs.paths(model.params)
         specs = jax.tree.leaves(given)
         inputs = [Value(v) for v in specs]
