@@ -6,8 +6,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Workers of the test run; two simulated devices each.
 JOBS   ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS)
 # The compiler's own default, which the quick tests lower for the sake of time (tests/conftest.py).
 OPTIMISED := XLA_FLAGS=--xla_backend_optimization_level=3
+# What is always compiled so, with the shapes and dtypes of arguments checked.
+EXACT   := tests/ops tests/engine/test_cpu.py
+CHECKED := --jaxtyping-packages=jaxeval.ops,beartype.beartype
 
 .PHONY: demo test test-all lint bench docs clean
 
@@ -15,12 +19,12 @@ demo: $(VENV)/.demo
 	$(BIN)/jaxeval demo
 
 test: lint
-	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
-	$(OPTIMISED) $(BIN)/python -m pytest -q tests/engine/test_cpu.py
+	$(PYTEST) -m "not slow" $(EXACT:%=--ignore=%)
+	$(OPTIMISED) $(PYTEST) -m "not slow" $(CHECKED) $(EXACT)
 
 # The slow tests, too, with the packages that only they use; writes docs/conversion.md.
 test-all: lint $(VENV)/.test-torch
-	$(OPTIMISED) $(BIN)/python -m pytest -q -n $(JOBS) --conversion docs/conversion.md
+	$(OPTIMISED) $(PYTEST) --conversion docs/conversion.md
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.bridges.installed import torchvision
 
 from jaxeval import explain
 
@@ -16,7 +15,6 @@ CLOSE = 5e-4
 
 @pytest.fixture(scope="module")
 def zennit():
-    torchvision()  # which zennit imports
     return pytest.importorskip("zennit")
 
 
