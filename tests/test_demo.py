@@ -11,6 +11,7 @@ from rich.console import Console
 
 import jaxeval as je
 from jaxeval import demo
+from jaxeval.demo import report
 from jaxeval.types import Outcome
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -96,7 +97,7 @@ def test_sample_counts_that_do_not_fit_are_refused(tmp_path):
 
 def test_the_job_is_as_large_as_promised():
     explainers, metrics = demo.explainers(), demo.chosen_metrics()
-    assert len(explainers) >= 7
+    assert len(explainers) >= 10
     assert "Random" in explainers
     assert len(metrics) >= 8
     families = [m.family for m in metrics.values()]
@@ -110,9 +111,9 @@ def test_the_whole_job_ranks_random_last(tmp_path):
     results = demo.run(tmp_path, samples=100, console=console, progress=False)
     text = printed(console)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(demo.FILES)
-    assert demo.beaten_by_random(results) == {}
+    assert report.beaten_by_random(results) == {}
     assert "Random is last under all 7 faithfulness metrics" in text
-    assert "None of the 9,800 scores is undefined" in text
+    assert "None of the 14,000 scores is undefined" in text
     assert results.asked["naive"]["attribution"] > 2 * results.asked["attribution"]
     completeness = results.means()["Completeness"]
     assert completeness.idxmin() == "IntegratedGradients"
@@ -149,7 +150,7 @@ def results():
 
 def test_table_shows_scores_ranks_and_directions(results):
     console = printing()
-    demo.print_table(results, console)
+    report.print_table(results, console)
     text = printed(console)
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
     # Columns are in the order of mean rank.
@@ -167,7 +168,7 @@ def test_best_are_marked(results):
     console = Console(
         file=io.StringIO(), width=100, force_terminal=True, color_system="standard", no_color=False
     )
-    demo.print_table(results, console)
+    report.print_table(results, console)
     text = printed(console)
     best = re.findall(r"\x1b\[1;32m *(.*?)\x1b", text)
     assert best == ["0.150 (1)", "0.600 (1)", "0.000 (1)", "1.00", "1.33"]
@@ -176,7 +177,7 @@ def test_best_are_marked(results):
 @pytest.mark.parametrize("width", [36, 50, 80, 100])
 def test_table_keeps_its_words_in_narrow_terminals(results, width):
     console = printing(width)
-    demo.print_table(results, console)
+    report.print_table(results, console)
     text = printed(console)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
@@ -185,9 +186,9 @@ def test_table_keeps_its_words_in_narrow_terminals(results, width):
 
 
 def test_remarks_are_about_these_results(results):
-    assert demo.beaten_by_random(results) == {"Flip": ["Edges"], "Corr": ["Edges"]}
+    assert report.beaten_by_random(results) == {"Flip": ["Edges"], "Corr": ["Edges"]}
     console = printing(200)
-    demo._remarks(results, console)
+    report.remarks(results, console)
     text = printed(console)
     assert "Random is not last under 2 of 2" in text
     assert "Random is first in robustness" in text
@@ -209,4 +210,4 @@ def test_remarks_are_about_these_results(results):
     ],
 )
 def test_numbers_are_short(value, text):
-    assert demo._number(value) == text
+    assert report._number(value) == text

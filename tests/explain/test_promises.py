@@ -200,7 +200,7 @@ def test_the_model_sees_one_batch_at_a_time(name):
     spy = Model(apply, case.model.params, channel_axis=case.model.channel_axis)
     e, k = EVERY[name], keys(3)
     jax.make_jaxpr(run)(e, spy, case.x, case.y, k)
-    assert set(sizes) <= {3}
+    assert set(sizes) <= {3, 1}  # 1: a baseline that all samples share
     # A loop is traced, not unrolled; also where all that is given is constant.
     assert len(sizes) <= 3
     sizes.clear()
