@@ -1,13 +1,10 @@
-"""The demonstration: seven explainers of a network that reads digits, under fourteen metrics.
-
-``jaxeval demo`` runs it; ``run(Path("demo"))`` does the same from Python.
-"""
+"""What the demonstration prints."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,165 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from . import explain, metrics, plot
-from .api import attribute, evaluate
-from .data import digits, digits_cnn
-from .metric import Metric
-from .plot.style import new_figure
-from .results import Results
-from .types import Model
-from .version import __version__
+from ..metric import Metric
+from ..results import Results
+from ..version import __version__
 
-BACKGROUND = 0.0
-RADIUS = 0.1  # of noise; the pixels of the digits have 17 grey levels, 1/16 apart
-FILES = ("scores.parquet", "attributions.png", "curves.png", "radar.png", "ranks.png")
 ARROWS = {"higher": "↑", "lower": "↓"}
-SHOWN = 6
-
-
-def explainers() -> dict[str, explain.Explainer]:
-    """Five that ask the model, and two controls that do not."""
-    return {
-        "Saliency": explain.Saliency(),
-        "InputXGradient": explain.InputXGradient(),
-        "IntegratedGradients": explain.IntegratedGradients(n_steps=16, baseline=BACKGROUND),
-        "SmoothGrad": explain.SmoothGrad(n_samples=16),
-        "Occlusion": explain.Occlusion(window=3, baseline=BACKGROUND),
-        "Sobel": explain.Sobel(),
-        "Random": explain.Random(),
-    }
-
-
-def chosen_metrics() -> dict[str, Metric]:
-    """Metrics of five families, with settings for images of 64 pixels in [0, 1].
-
-    A pixel is removed by turning it into background, which is what the explainers with a
-    baseline compare with, too. Turned white, strokes would stay as they are, and a metric would
-    rank maps of the strokes behind noise. None is of localisation: the digit fills its image.
-    """
-    m: Any = metrics.METRICS
-    gone = {"baseline": BACKGROUND}
-    chosen = (
-        m["PixelFlipping"](n_steps=32, **gone),
-        m["Insertion"](n_steps=32, **gone),
-        m["RegionPerturbation"](patch_size=2, **gone),
-        m["FaithfulnessCorrelation"](n_runs=100, subset_size=16, **gone),
-        m["FaithfulnessEstimate"](**gone),
-        m["SensitivityN"](n_runs=50, **gone),
-        # Not normalised it compares units as well: a faint map of anything beats a good one that
-        # is ten times too large.
-        m["Infidelity"](n_samples=50, std=0.2, normalised=True),
-        m["MaxSensitivity"](radius=RADIUS, n_samples=10),
-        m["AvgSensitivity"](radius=RADIUS, n_samples=10),
-        m["Sparseness"](),
-        m["Complexity"](),
-        m["MPRT"](),
-        m["RandomLogit"](),
-        m["Completeness"](**gone),
-    )
-    return {type(metric).__name__: metric for metric in chosen}
-
-
-def run(
-    out: Path,
-    samples: int = 500,
-    batch_size: int | None = None,
-    seed: int = 0,
-    console: Console | None = None,
-    progress: bool = True,
-) -> Results:
-    """Evaluate, print what came out, and write `FILES` into the folder `out`.
-
-    Args:
-      out: made where it is missing; files of these names in it are replaced.
-      samples: how many of the held-out digits, from the first.
-      batch_size: most model evaluations in flight; None: one for each sample.
-      seed: of all randomness.
-      console: where to print; standard output by default.
-      progress: show a progress bar on standard error.
-
-    Raises:
-      ValueError: more samples than there are, or fewer than 2.
-      ImportError: what the demo needs is not installed; says how to get it.
-    """
-    console = console or Console()
-    clock = Clock()
-    with clock("data and model"):
-        new_figure(1, 1)  # fails now where matplotlib is missing, not after all the work
-        data, model = digits(), digits_cnn()
-        if not 2 <= samples <= len(data.x_test):
-            raise ValueError(f"samples must lie in 2..{len(data.x_test)}, got {samples}")
-        logits = np.asarray(model(data.x_test))
-        accuracy = float((logits.argmax(-1) == data.y_test).mean())
-        x, y = data.x_test[:samples], data.y_test[:samples]
-    methods, asked = explainers(), chosen_metrics()
-    _announce(console, samples, accuracy, len(data.x_test), methods, asked)
-
-    with clock("evaluation"):
-        results = evaluate(
-            model,
-            x,
-            explainers=methods,
-            metrics=asked,
-            key=seed,
-            batch_size=batch_size or samples,
-            progress=progress,
-        )
-    print_table(results, console)
-    _remarks(results, console)
-
-    with clock("files"):
-        out.mkdir(parents=True, exist_ok=True)
-        results.save(out / FILES[0])
-        rows = _one_of_each(results.y)
-        figures = (
-            plot.attributions(
-                x[rows],
-                _shown_maps(results, model, x, methods, rows, seed),
-                titles=[_title(results.y[i], y[i]) for i in rows],
-                channel_axis=-1,
-                n=len(rows),
-            ),
-            plot.curves(
-                results,
-                "PixelFlipping",
-                xlabel="fraction of pixels removed, highest attribution first",
-                ylabel="probability of the class, 95 % band",
-            ),
-            plot.radar(results),
-            plot.ranks(results),
-        )
-        for name, figure in zip(FILES[1:], figures, strict=True):
-            figure.savefig(out / name, dpi=160, bbox_inches="tight")
-    _costs(results, clock, console)
-    _where(out, console)
-    return results
-
-
-# -- what is computed beside the scores ------------------------------------------------------------
-
-
-def _one_of_each(y: np.ndarray) -> np.ndarray:
-    """The first sample of each of up to `SHOWN` classes."""
-    return np.sort(np.unique(y, return_index=True)[1])[:SHOWN]
-
-
-def _title(predicted: Any, label: Any) -> str:
-    return f"{predicted}" if predicted == label else f"{predicted} (is a {label})"
-
-
-def _shown_maps(
-    results: Results, model: Model, x: Any, methods: Any, rows: np.ndarray, seed: int
-) -> dict[str, np.ndarray]:
-    """The maps of some rows as they were scored, by the programs that are compiled already."""
-    width = results.settings["chunk_width"]
-    i = np.resize(rows, width)
-    return {
-        name: np.asarray(
-            attribute(method, model, x[i], results.y[i], index=i, key=seed, batch_size=width)
-        )[: len(rows)]
-        for name, method in methods.items()
-    }
 
 
 class Clock:
@@ -203,10 +46,7 @@ class Clock:
         self.seconds[part] = time.perf_counter() - began, Clock._compiling - compiled
 
 
-# -- what is printed -------------------------------------------------------------------------------
-
-
-def _announce(
+def announce(
     console: Console,
     samples: int,
     accuracy: float,
@@ -233,8 +73,7 @@ def _announce(
     grid.add_row("metrics", f"{len(asked)}, of {len(families)} families: {', '.join(families)}")
     grid.add_row(
         "removal",
-        "removed pixels turn into background (0), the baseline of IntegratedGradients and "
-        "Occlusion, too",
+        "removed pixels turn into background (0), the baseline of explainers that have one, too",
     )
     grid.add_row("device", f"{device}, JAX {jax.__version__}")
     console.print(grid, highlight=False)
@@ -344,7 +183,7 @@ def beaten_by_random(results: Results) -> dict[str, list[str]]:
     return found
 
 
-def _remarks(results: Results, console: Console) -> None:
+def remarks(results: Results, console: Console) -> None:
     """What the table says of the controls, and what it does not say."""
     n = sum(f == "faithfulness" for f in results.families.values())
     behind = beaten_by_random(results)
@@ -376,7 +215,7 @@ def _remarks(results: Results, console: Console) -> None:
     console.print()
 
 
-def _costs(results: Results, clock: Clock, console: Console) -> None:
+def costs(results: Results, clock: Clock, console: Console) -> None:
     asked, naive = results.asked, results.asked["naive"]
     times = [
         f"{asked[kind]:,} {word} instead of {naive[kind]:,} ({naive[kind] / asked[kind]:.1f} x)"
@@ -394,12 +233,12 @@ def _costs(results: Results, clock: Clock, console: Console) -> None:
     console.print(grid, highlight=False)
 
 
-def _where(out: Path, console: Console) -> None:
+def where(out: Path, files: Sequence[str], console: Console) -> None:
     grid = _grid()
-    for i, name in enumerate(FILES):
+    for i, name in enumerate(files):
         grid.add_row("" if i else "written", str(out / name))
     console.print(grid, highlight=False)
     # One line however long, to be copied.
-    call = f"print(repr(jaxeval.Results.load({str(out / FILES[0])!r})))"
+    call = f"print(repr(jaxeval.Results.load({str(out / files[0])!r})))"
     line = Text.assemble(("load", "dim"), " " * 8, f'python -c "import jaxeval; {call}"')
     console.print(line, soft_wrap=True)
