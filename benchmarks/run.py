@@ -248,8 +248,8 @@ def measure(case: Case, repeats: int) -> Timing | str:
     compilations.clear()
     for i in range(repeats):
         t.theirs.append(seconds(case.theirs) if i else took)
-        # Where ours and the floor are short: the best of a few turns each.
-        turns = 3 if results.settings["seconds"] < 3 else 1
+        # Where ours and the floor are short: the best of several turns each, for about a second.
+        turns = int(np.clip(1 / results.settings["seconds"], 1, 20))
         best = in_turns([case.ours, *floors], turns)
         t.ours.append(best[0])
         if floors:

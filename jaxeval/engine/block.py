@@ -299,23 +299,27 @@ class _Asking:
         self.width = block.run.question_width(q)
         self.buffers: dict[str, tuple[Any, ...]] = {}
         self.scored = {e: block.scored(e, [v.metric for v in subs]) for e, subs in q.by.items()}
+        self.clean = {e: dataclasses.replace(block.samples[e], a=None) for e in q.by}
+        self.explained = frozenset(q.explained(block.run.metrics))
 
     def __call__(self, model: Model, counts: np.ndarray, first: int = 0) -> None:
         """Ask `counts` [rows] steps of each sample, from step `first` on."""
         run = self.block.run
         totals = counts.reshape(run.devices, -1).sum(1)
         on_device = run.asker.put(counts.astype(np.int32))
+        place = run.asker.put(np.tile(np.int32([0, first]), (run.devices, 1)))
         for chunk in range(-(-int(totals.max()) // self.width)):
             slots = np.clip(totals - chunk * self.width, 0, self.width)
             real = (np.arange(self.width)[None] < slots[:, None]).reshape(-1)
-            self._chunk(model, np.int32(chunk), np.int32(first), on_device, real)
+            place = self._chunk(model, on_device, place, real)
             run.progress.advance(int(slots.sum()) * self.q.cost(run.metrics))
 
-    def _chunk(self, model: Model, chunk: Any, first: Any, counts: Any, real: np.ndarray) -> None:
+    def _chunk(self, model: Model, counts: Any, place: Any, real: np.ndarray) -> Any:
+        """Ask the chunk at `place`; returns the place of the next one."""
         run, q = self.block.run, self.q
-        query, keys, i, step, ok = kernels.probe(
-            run.mesh, self.width, self.pert, self.draws.shared, chunk, first,
-            self.s, self.plans, counts, self.draws.own,
+        query, keys, i, step, ok, place = kernels.probe(
+            run.mesh, self.width, self.pert, self.draws.shared,
+            self.s, self.plans, counts, self.draws.own, place,
         )  # fmt: skip
         output = Answer()
         if q.asks & {"output", "hidden"}:
@@ -323,19 +327,21 @@ class _Asking:
             self.block.wait(output)
         for e in q.by:
             answer = output
-            if e in q.explained(run.metrics):
+            if e in self.explained:
                 args = (model, query.x, query.y, keys, real, self.where)
                 a = run.asker.attribution(run.sources[e], *args)
                 answer = dataclasses.replace(output, attribution=a)
                 self.block.wait(a)
             self._measure(e, query, answer, i, step, ok)
+        return place
 
     def _measure(self, e: str, query: Query, answer: Answer, *at: Any) -> None:
         run, ref, scored = self.block.run, self.block.reference, self.scored[e]
-        s = dataclasses.replace(self.block.samples[e], a=None)
-        replied = dataclasses.replace(s, a=answer.attribution)
-        answered = tuple(self.block.prepare(kind, replied, at[0]) for kind in scored.kinds)
-        answer = dataclasses.replace(answer, attribution=None)
+        s, answered = self.clean[e], (None,) * len(scored.kinds)
+        if answer.attribution is not None:
+            replied = dataclasses.replace(s, a=answer.attribution)
+            answered = tuple(self.block.prepare(kind, replied, at[0]) for kind in scored.kinds)
+            answer = dataclasses.replace(answer, attribution=None)
         given = (s, scored.maps, ref, query, answer, answered)
         if e not in self.buffers:
             self.buffers[e] = self._buffers(scored, *given)

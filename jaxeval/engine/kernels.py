@@ -144,36 +144,38 @@ def plan(fixed: None, pert: Perturbation, shared: Any, s: Sample, ref: Answer, o
     return jax.vmap(one)(s, ref, own)
 
 
-def slots(counts: Any, chunk: Any, width: int) -> tuple[Any, Any, Any]:
-    """Chunk number -> (sample, step, is real) [width].
+def slots(counts: Any, start: Any, width: int) -> tuple[Any, Any, Any]:
+    """The slots from `start` on -> (sample, step, is real) [width].
 
     The slots of a block are its (sample, step) pairs in that order, `counts` of them a sample.
     Made on the device: indices made on the host doubled the overhead of a chunk.
     """
     ends = jnp.cumsum(counts)
-    slot = chunk * width + jnp.arange(width)
+    slot = start + jnp.arange(width)
     i = jnp.minimum(jnp.searchsorted(ends, slot, side="right"), len(counts) - 1)
     real = slot < ends[-1]
     return i, jnp.where(real, slot - (ends - counts)[i], 0), real
 
 
-@spread(4)
+@spread(2)
 def probe(
     width: int,
     pert: Perturbation,
     shared: Any,
-    chunk: Any,
-    first: Any,
     s: Sample,
     plans: Any,
     counts: Any,
     own: Any,
+    place: Any,
 ) -> Any:
     """The queries of one chunk, with the keys, rows, steps and reality of its slots.
 
-    `first` is added to every step (parameter steps are asked one at a time).
+    `place` [1, 2] has the number of its first slot, and what is added to every step (parameter
+    steps are asked one at a time). The place of the next chunk comes back: a number sent from the
+    host costs more than the rest of a chunk's dispatch.
     """
-    i, step, real = slots(counts, chunk, width)
+    start, first = place[0]
+    i, step, real = slots(counts, start, width)
     step = step + first
 
     def one(i: Any, step: Any) -> Any:
@@ -183,7 +185,7 @@ def probe(
             row = dataclasses.replace(row, draw=draw if own is None else own[i, step])
         return ask(pert, view(row, pert), take(plans, i), step)
 
-    return jax.vmap(one)(i, step), s.key[i], i, step, real
+    return jax.vmap(one)(i, step), s.key[i], i, step, real, place.at[0, 0].add(width)
 
 
 @spread(1, donate=(11,))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
+from . import draw
 from .base import (
     RandomPerturbation,
     behind,
@@ -91,7 +91,7 @@ class RandomCells(RandomPerturbation):
             at = jnp.where(sample.draw < 0, n, sample.draw)  # beyond the cells: dropped
             chosen = jnp.zeros(n, bool).at[at].set(True, mode="drop")
         else:
-            bits = jax.random.bits(step_key(sample, step), (n,), jnp.uint32)
+            bits = draw.bits(step_key(sample, step), (n,))
             if some is not None:
                 bits = behind(bits, some)
             chosen = ops.smallest(bits, size)

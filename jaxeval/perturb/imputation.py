@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
+from . import draw
 from .base import RandomPerturbation, step_key
 from .region import over_space, spatial_shape
 
@@ -70,6 +70,6 @@ class RankedImputation(RandomPerturbation):
         x, noise = sample.x, sample.draw
         gone = (plan < jnp.asarray(self.sizes)[step]).reshape(spatial_shape(sample))
         if noise is None:
-            noise = self.scale * jax.random.normal(step_key(sample, step), x.shape, x.dtype)
+            noise = self.scale * draw.normal(step_key(sample, step), x.shape, x.dtype)
         imputed = ops.impute(x, gone, sample.channel_axis) + noise
         return Query(x=jnp.where(over_space(sample, gone), imputed, x).astype(x.dtype), y=sample.y)

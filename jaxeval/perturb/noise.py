@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
 
 from .. import check
 from ..types import Answer, Query, Sample, pytree, static
+from . import draw
 from .base import RandomPerturbation, counts, of_count, places, step_key
 
 KINDS = ("uniform", "gaussian")
@@ -61,9 +61,9 @@ class Noise(RandomPerturbation):
         if sample.draw is not None:
             noise = sample.draw.astype(x.dtype)
         elif self.kind == "uniform":
-            noise = self.scale * jax.random.uniform(key, x.shape, x.dtype, minval=-1)
+            noise = self.scale * draw.uniform(key, x.shape, x.dtype)
         else:
-            noise = self.scale * jax.random.normal(key, x.shape, x.dtype)
+            noise = self.scale * draw.normal(key, x.shape, x.dtype)
         return Query(x=x - noise if self.subtract else x + noise, y=sample.y)
 
 
@@ -104,5 +104,5 @@ class RankedNoise(RandomPerturbation):
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         x, noise = sample.x, sample.draw
         if noise is None:
-            noise = self.scale * jax.random.normal(step_key(sample, step), x.shape, x.dtype)
+            noise = self.scale * draw.normal(step_key(sample, step), x.shape, x.dtype)
         return Query(x=sample.replace_features(plan, x + noise.astype(x.dtype)), y=sample.y)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
+from . import draw
 from .base import (
     RandomPerturbation,
     behind,
@@ -102,7 +102,7 @@ class RandomSubsets(RandomPerturbation):
             at = jnp.where(sample.draw < 0, n, sample.draw)  # beyond the features: dropped
             gone = jnp.zeros(n, bool).at[at].set(True, mode="drop")
         else:
-            bits = jax.random.bits(step_key(sample, step), (n,), jnp.uint32)
+            bits = draw.bits(step_key(sample, step), (n,))
             if sample.valid is not None:
                 bits = behind(bits, sample.where.ravel())
             gone = ops.smallest(bits, self.own_sizes(sample)[step // self.n_runs])
