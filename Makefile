@@ -23,7 +23,7 @@ test: lint
 	$(OPTIMISED) $(PYTEST) -m "not slow" $(CHECKED) $(EXACT)
 
 # The slow tests, too, with the packages that only they use; writes docs/conversion.md.
-test-all: lint $(VENV)/.test-torch
+test-all: lint $(VENV)/.test-all
 	$(OPTIMISED) $(PYTEST) --conversion docs/conversion.md
 
 lint: $(VENV)/.test
@@ -47,8 +47,8 @@ $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@
 
-$(VENV)/.test-torch: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test-torch]'
+$(VENV)/.test-all: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test-all]'
 	touch $@
 
 docs: $(VENV)/.test

@@ -1,0 +1,208 @@
+"""What a whole sweep costs: against Quantus, over a decade of samples, and in memory.
+
+``python benchmarks/sweep.py [--samples 64] [--repeats 3] [--only peers cost memory] [--out FILE]``
+
+* peers: 10 explainers x 12 metrics, written to a folder by `jaxeval.run`, against Quantus on the
+  same model and samples. Timed only where both sides give the same scores on the same draws.
+* cost: seconds of a sweep over a decade of samples, and of steps, and the exponent that fits them.
+* memory: the most memory of a process that sweeps 1,000 samples, and 10,000, from a mapped file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from timing import in_turns, load, machine
+
+import jaxeval as je
+
+PACKAGES = ("jaxeval", "jax", "numpy", "pyarrow", "torch", "captum", "quantus")
+DECADE = (400, 700, 1200, 2200, 4000)
+STEPS = (70, 130, 230, 400, 700)
+SIZES = (1000, 10_000)
+
+
+def sweep(given: Any, folder: str, **changes: Any) -> je.Results:
+    """Run a sweep into an empty folder and read its scores back."""
+    with tempfile.TemporaryDirectory(dir=folder) as output:
+        done = je.run(je.Sweep(**{**given, "output": output, **changes}), progress=False)
+        assert done.complete
+        return je.Store(output).results()
+
+
+def against_peers(samples: int, repeats: int, folder: str) -> list[str]:
+    """10 explainers x 12 metrics on both sides."""
+    import peers
+    import run
+    from networks import lenet
+
+    class SweepCase(run.Case):
+        """Timed as a sweep; compared, with Quantus's draws, as one call of `evaluate`."""
+
+        def ours(self, draws: dict[str, Any] | None = None) -> je.Results:
+            if draws is not None:
+                return super().ours(draws)
+            net = self.net
+            data = {"x": net.x, "y": net.y, "mask": net.to_jax(net.mask)}
+            return sweep(
+                {
+                    "data": data,
+                    "model": net.model,
+                    "explainers": {e: v.ours for e, v in self.explainers.items()},
+                    "metrics": {m: v.given() for m, v in self.metrics.items()},
+                    "class_score": "logit",
+                },
+                folder,
+            )
+
+    net = lenet(samples)
+    methods = peers.explainers(net)
+    for method in ("riemann_left", "riemann_right"):
+        methods[f"IG {method} 6"] = peers.Explainer(
+            je.explain.IntegratedGradients(n_steps=6, method=method),
+            peers.captum("IntegratedGradients", n_steps=6, method=method, baselines=0.0),
+            6,
+        )
+    known = peers.every()
+    metrics = {
+        name: known[name]
+        for name in (
+            "PixelFlipping", "RegionPerturbation", "Selectivity", "FaithfulnessCorrelation",
+            "FaithfulnessEstimate", "PointingGame", "RelevanceRankAccuracy", "TopKIntersection",
+            "Sparseness", "Complexity",
+        )
+    }  # fmt: skip
+    for name in ("MaxSensitivity", "AvgSensitivity"):
+        metrics[name] = peers.sensitivity(name, 10)
+    case = SweepCase(f"{len(methods)} explainers x {len(metrics)} metrics", net, metrics, methods)
+    timing = run.measure(case, repeats)
+    if isinstance(timing, str):
+        return [f"No result: {timing}."]
+    results = case.ours()
+    asked, naive = results.asked, results.asked["naive"]
+    alone = sum(naive.values()) / sum(v for k, v in asked.items() if k != "naive")
+    return [
+        run.HEAD,
+        run.row(case, timing),
+        "",
+        f"Asked {asked['output']:,} outputs and {asked['attribution']:,} attributions; one metric "
+        f"and explainer at a time would ask {alone:.1f} times as many. The first call, which compiles, "
+        f"took {timing.first - min(timing.ours):.1f} s more; traced later: {timing.later}.",
+    ]
+
+
+def exponent(sizes: Any, seconds: Any) -> float:
+    """k of ``seconds ~ size ** k``, by least squares of the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def cost(repeats: int, folder: str) -> list[str]:
+    """Seconds over a decade of samples, and of steps."""
+    from networks import lenet
+
+    net = lenet(max(DECADE))
+
+    def timed(n: int, steps: int) -> Callable[[], Any]:
+        given = {
+            "data": {"x": net.x[:n], "y": net.y[:n]},
+            "model": net.model,
+            "explainers": {"Saliency": je.explain.Saliency()},
+            "metrics": {"flip": je.PixelFlipping(n_steps=steps)},
+            "shard_size": 400,
+            "batch_size": 500,
+        }
+        return lambda: sweep(given, folder)
+
+    lines = []
+    for what, sizes, calls in (
+        ("samples", DECADE, [timed(n, 50) for n in DECADE]),
+        ("steps", STEPS, [timed(400, steps) for steps in STEPS]),
+    ):
+        in_turns(calls, 1)  # compiles
+        found = in_turns(calls, 2 * repeats)
+        pairs = ", ".join(f"{n}: {t:.2f} s" for n, t in zip(sizes, found, strict=True))
+        lines.append(f"* {what}: exponent {exponent(sizes, found):.3f} ({pairs})")
+    return lines
+
+
+def memory(folder: str) -> list[str]:
+    """The most memory of processes that sweep small and large data sets."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for n in SIZES:
+        file = Path(folder) / f"{n}.npy"
+        x = np.lib.format.open_memmap(file, "w+", np.float32, (n, 1, 28, 28))
+        for start in range(0, n, 1000):
+            x[start : start + 1000] = rng.random((1000, 1, 28, 28), np.float32)
+        x.flush()
+        command = [sys.executable, __file__, "--child", str(file)]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        lines.append(f"* {n:,} samples: {found.stdout.strip()}")
+    return lines
+
+
+def child(file: str) -> None:
+    from networks import lenet
+
+    net = lenet(1)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        results = sweep(
+            {
+                "data": file,
+                "model": net.model,
+                "explainers": {"Saliency": je.explain.Saliency()},
+                "metrics": {"flip": je.PixelFlipping(n_steps=8), "s": je.Sparseness()},
+                "batch_size": 500,
+            },
+            folder,
+        )
+        seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak {peak:,.0f} MiB, {len(results.index) / seconds:,.0f} samples/s")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=64, help="of peers (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--only", nargs="*", default=["peers", "cost", "memory"])
+    parser.add_argument("--out", type=Path, help="write the Markdown here, too")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        child(given.child)
+        return 0
+    warnings.filterwarnings("ignore")
+    lines: list[str] = []
+
+    def say(*text: str) -> None:
+        lines.extend(text)
+        print(*text, sep="\n", flush=True)
+
+    say("# Sweeps\n", f"{machine(PACKAGES)}; load average at the start {load()}.")
+    with tempfile.TemporaryDirectory() as folder:
+        if "peers" in given.only:
+            say("\n## Against Quantus\n", *against_peers(given.samples, given.repeats, folder))
+        if "cost" in given.only:
+            say("\n## Cost\n", *cost(given.repeats, folder))
+        if "memory" in given.only:
+            say("\n## Memory\n", *memory(folder))
+    say(f"\nLoad average at the end {load()}.")
+    if given.out:
+        given.out.write_text("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
