@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxeval.report.page import write
+from jaxeval.report.page import telling, write
 from jaxeval.results import Results
 from jaxeval.results.parquet import KEY
+from jaxeval.sweep import Sweep
+from jaxeval.sweep.maps import maps_of_extremes
 
 
 def add(commands: Any) -> None:
@@ -19,7 +21,11 @@ def add(commands: Any) -> None:
     what = "Write one self-contained HTML page of results."
     parser = commands.add_parser("report", help=what, description=what, allow_abbrev=False)
     option = parser.add_argument
-    option("results", type=Path, help="a file of Results.save, or the folder of a sweep")
+    option(
+        "results", type=Path,
+        help="a file of Results.save, the folder of a sweep, or the sweep's description (.toml, "
+        ".yaml), which has what a gallery of best and worst samples takes",
+    )  # fmt: skip
     option(
         "-o", "--out", type=Path, default=Path("report.html"),
         help="the page (default: %(default)s)",
@@ -28,8 +34,8 @@ def add(commands: Any) -> None:
     option("--model", help="of a sweep with several")
     option(
         "--maps", type=Path, metavar="FILE.npz",
-        help="for a gallery of best and worst samples: inputs x [n, ...], maps by the explainers' "
-        "names, and, if they are not all samples in order, their ids as index",
+        help="for the gallery where there is no description: inputs x [n, ...], maps by the "
+        "explainers' names, and, if they are not all samples in order, their ids as index",
     )  # fmt: skip
     option("--metric", help="by which samples are best and worst (default: one of faithfulness)")
     option("--channel-axis", type=int, default=1, help="of x (default: %(default)s)")
@@ -41,20 +47,25 @@ def run(given: argparse.Namespace) -> str:
     Raises:
       ValueError, OSError: what cannot be read, or does not fit.
     """
-    results = read(given.results, given.model)
+    described = given.results.suffix in (".toml", ".yaml", ".yml")
+    sweep = Sweep.from_file(given.results) if described else None
+    results = read(given.results if sweep is None else sweep.output, given.model)
+    if given.metric is not None and given.metric not in results.metrics:
+        known = ", ".join(map(repr, results.metrics))
+        raise ValueError(f"no metric {given.metric!r}; there are {known}")
     maps: dict[str, Any] = {}
-    if given.maps is not None:
+    if sweep is not None and given.maps is None:
+        metric = given.metric or telling(results)
+        maps = maps_of_extremes(sweep, results, metric, given.model)
+    elif given.maps is not None:
         with np.load(given.maps, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         if "x" not in arrays:
             raise ValueError(f"{given.maps} has no array x, the inputs of the maps")
         maps = {"x": arrays.pop("x"), "index": arrays.pop("index", None), "attributions": arrays}
-    if given.metric is not None and given.metric not in results.metrics:
-        known = ", ".join(map(repr, results.metrics))
-        raise ValueError(f"no metric {given.metric!r}; there are {known}")
     path = write(
         results, given.out, title=given.title, metric=given.metric,
-        channel_axis=given.channel_axis, **maps,
+        **{"channel_axis": given.channel_axis, **maps},
     )  # fmt: skip
     return f"{path}: {results}, {path.stat().st_size / 1e6:.1f} MB"
 

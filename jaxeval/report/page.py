@@ -309,12 +309,16 @@ def _stability(results: Results) -> dict[str, Any] | None:
     )
 
 
+def telling(results: Results) -> str:
+    """The metric by which samples are the best or worst, where none is named."""
+    faithful = [m for m in results.metrics if results.families[m] == "faithfulness"]
+    return (faithful or list(results.metrics))[0]
+
+
 def _gallery(
     results: Results, metric: str | None, n: int, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    if metric is None:
-        faithful = [m for m in results.metrics if results.families[m] == "faithfulness"]
-        metric = (faithful or list(results.metrics))[0]
+    metric = metric or telling(results)
     pictures = []
     maps = given["attributions"]
     rest = {k: v for k, v in given.items() if k != "attributions"}

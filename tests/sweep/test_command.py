@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import jax
+import numpy as np
 import pytest
+import things
 
 import jaxeval as je
 from jaxeval import cache, cli
+from jaxeval.sweep.maps import maps_of_extremes
 
 SWEEP = """\
 data = "things:data"
@@ -173,3 +176,49 @@ def test_broken_entries_of_the_cache_are_deleted(tmp_path, monkeypatch, recwarn)
 def test_sweeps_are_public():
     assert je.Sweep is je.sweep.Sweep
     assert issubclass(je.SweepError, ValueError)
+
+
+def test_a_report_of_the_description_shows_the_best_and_worst_samples(capsys, file):
+    run(capsys, "run", file, "--quiet")
+    page = file.parent / "page.html"
+    code, out, err = run(capsys, "report", file, "-o", page)
+    assert (code, err) == (0, "")
+    assert "2 explainers x 3 metrics" in out
+    text = page.read_text(encoding="utf-8")
+    for explainer in ("InputXGradient", "Random"):
+        assert f"Inputs and maps of {explainer}: best samples " in text
+    code, _, err = run(capsys, "report", file, "-o", page, "--metric", "Flop")
+    assert code == 1
+    assert "no metric 'Flop'" in err
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_maps_of_extremes_are_those_that_were_scored(tmp_path, named):
+    data = things.data()
+    index = np.arange(things.N) * 7 % 100 if named else np.arange(things.N)
+    sweep = je.Sweep(
+        data={**data, "index": index} if named else data,
+        model=things.linear(),
+        output=tmp_path / "scores",
+        shard_size=8,
+        batch_size=16,
+        explainers={
+            "ixg": je.explain.InputXGradient(),
+            "random": je.explain.Random(),
+            "stored": data["x"] ** 2,
+        },
+        metrics={"sparse": je.Sparseness()},
+    )
+    results = je.Store(je.run(sweep, progress=False).store.folder).results()
+    found = maps_of_extremes(sweep, results, "sparse", n=2)
+    rows = [results.index.tolist().index(i) for i in found["index"]]
+    assert 4 <= len(rows) <= 12
+    np.testing.assert_array_equal(found["x"], data["x"][rows])
+    np.testing.assert_array_equal(found["attributions"]["stored"], data["x"][rows] ** 2)
+    for explainer, a in found["attributions"].items():
+        scores = je.evaluate(
+            things.linear(), found["x"], data["y"][rows], {"a": a}, {"m": je.Sparseness()},
+            progress=False,
+        )  # fmt: skip
+        wanted = results[explainer, "sparse"].score[rows]
+        np.testing.assert_allclose(scores["a", "m"].score, wanted, atol=1e-6)
