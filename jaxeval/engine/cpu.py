@@ -224,8 +224,10 @@ def _derivative(fn: Callable[..., Any], primals: Any, tangents: Any) -> Any:
         rest = iter(some)
         return fn(*(v if z else next(rest) for v, z in zip(primals, zero, strict=True)))
 
-    given = [(v, t) for v, t, z in zip(primals, tangents, zero, strict=True) if not z]
-    return jax.jvp(of_some, *map(tuple, zip(*given, strict=True)))
+    given, directions = (
+        tuple(v for v, z in zip(some, zero, strict=True) if not z) for some in (primals, tangents)
+    )
+    return jax.jvp(of_some, given, directions)
 
 
 def convolution(eqn: Any) -> Callable[..., Any] | None:

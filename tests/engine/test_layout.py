@@ -113,6 +113,7 @@ def residual(x: Any, kernel: Any) -> Any:
 def turns(fn: Callable[..., Any], *args: Any) -> int:
     """How many images are turned in the compiled program."""
     text = jax.jit(fn).lower(*args).compile().as_text()
+    assert text is not None
     return len(re.findall(r" = f32\[2,\d+,\d+,\d+\]\S* transpose\(", text))
 
 
