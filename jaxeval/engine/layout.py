@@ -1,9 +1,10 @@
 """Values kept in memory in another order of axes than the program says.
 
 XLA runs convolutions on CPUs channels-last, and turns whatever comes channels-first before and
-after each of them: on one core a third of a ResNet's time. Here what a convolution gives stays as
-it lies, and the operations after it follow: entry by entry, by window, or by axes of other numbers.
-Only what cannot be done so is given its own order back.
+after each of them: on one core one of 3 x 3 takes 1.1 to 1.4 times as long for it, one of single
+pixels 1.2 to 7 times. Here what a convolution gives stays as it lies, and the operations after it
+follow: entry by entry, by window, or by axes of other numbers. Only what cannot be done so is
+given its own order back.
 """
 
 from __future__ import annotations
