@@ -24,6 +24,20 @@ CALLS = {
 """Primitives that only call a nested program, and the parameter that holds it."""
 
 
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ELEMENTWISE = words(
+    "add sub mul div neg exp exp2 log log1p expm1 tanh logistic erf erfc erf_inv sqrt rsqrt cbrt "
+    "integer_pow pow square abs sign max min select_n clamp gt ge lt le eq ne and or not xor "
+    "convert_element_type copy copy_p stop_gradient sin cos tan atan2 asinh acosh atanh atan asin "
+    "acos sinh cosh floor ceil round is_finite rem name reduce_precision optimization_barrier "
+    "add_any"
+)
+"""Primitives whose outputs' entries depend on the same entries of the inputs alone."""
+
+
 def bind(eqn: Any, given: Sequence[Any]) -> list[Any]:
     """The equation's outputs for other inputs: the same operation once more."""
     params = eqn.primitive.get_bind_params(eqn.params)

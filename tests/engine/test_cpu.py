@@ -13,58 +13,27 @@ from jax import lax
 
 import jaxeval as je
 from jaxeval.engine.cpu import Rewritten, suited
+from tests.engine.rewriting import equations, operations, same
 
 LAYOUTS = {2: {"first": ("NCHW", "OIHW"), "last": ("NHWC", "HWIO")},
            1: {"first": ("NCW", "OIW"), "last": ("NWC", "WIO")}}  # fmt: skip
-
-
-def operations(fn: Any, *args: Any) -> set[str]:
-    """Names of the primitives in a function, nested ones included."""
-
-    def names(jaxpr: Any) -> set[str]:
-        found = set()
-        for eqn in jaxpr.eqns:
-            found.add(eqn.primitive.name)
-            for v in eqn.params.values():
-                if hasattr(v, "jaxpr"):
-                    found |= names(v.jaxpr)
-        return found
-
-    return names(jax.make_jaxpr(fn)(*args).jaxpr)
-
-
-def same(fn: Any, *args: Any, gone: str | None = None, tolerance: float = 1e-5) -> None:
-    """Rewritten and original agree in value and in every gradient; `gone` was replaced."""
-    rewritten = Rewritten(fn)
-    if gone is not None:
-        assert gone in operations(fn, *args)
-        assert gone not in operations(rewritten, *args)
-    shape = jax.eval_shape(fn, *args)
-    direction = jnp.asarray(np.random.default_rng(0).normal(size=shape.shape), shape.dtype)
-
-    @jax.jit
-    def values_and_gradients(*args: Any) -> Any:
-        both = [jax.vjp(f, *args) for f in (rewritten, fn)]
-        return [(out, *pull(direction)) for out, pull in both]
-
-    got, wanted = values_and_gradients(*args)
-    assert got[0].dtype == wanted[0].dtype
-    for a, b in zip(got, wanted, strict=True):
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
 CONVOLUTIONS = {
     # channels, outputs, groups, window, strides, padding, dilation
     "first layer": (1, 6, 1, (5, 5), (1, 1), ((0, 0), (0, 0)), (1, 1)),
     "small": (6, 16, 1, (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1)),
-    "strided": (3, 32, 1, (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
-    "strides wider than the window": (3, 40, 1, (1, 2), (1, 3), ((0, 1), (0, 0)), (1, 1)),
-    "wide window": (1, 100, 1, (2, 11), (2, 1), ((0, 0), (5, 5)), (1, 1)),
+    "strided": (3, 16, 1, (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
+    "strides wider than the window": (3, 10, 1, (1, 2), (1, 3), ((0, 1), (0, 0)), (1, 1)),
+    "wide window": (1, 15, 1, (2, 11), (2, 1), ((0, 0), (5, 5)), (1, 1)),
     "dilated": (2, 7, 1, (3, 2), (2, 1), ((0, 3), (2, 0)), (2, 3)),
     "uneven": (3, 5, 1, (2, 3), (3, 2), ((1, 0), (0, 2)), (1, 2)),
     "depthwise": (8, 8, 8, (3, 3), (2, 1), ((1, 1), (0, 2)), (1, 2)),
     "depthwise, three each": (4, 12, 4, (3, 5), (1, 1), ((1, 1), (2, 2)), (1, 1)),
+    "depthwise, wide": (4, 4, 4, (5, 5), (2, 2), ((2, 2), (1, 2)), (1, 1)),
+    "of pixels": (9, 20, 1, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    "of some pixels, with a border": (9, 40, 1, (1, 1), (2, 3), ((1, 0), (0, 2)), (1, 2)),
+    "of patches": (5, 40, 1, (4, 3), (4, 3), ((1, 0), (0, 1)), (1, 1)),
 }
 
 
@@ -72,7 +41,68 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("spatial", [2, 1])
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_convolution(case: str, spatial: int, layout: str) -> None:
-    c, o, groups, window, strides, padding, dilation = CONVOLUTIONS[case]
+    convolve, x, kernel = convolution(case, spatial, layout)
+    same(convolve, x, kernel, gone="conv_general_dilated")
+
+
+KEPT = {
+    "many channels": (40, 48, 1, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    "many outputs": (3, 64, 1, (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
+    "uneven": (9, 33, 1, (2, 3), (3, 2), ((1, 0), (0, 2)), (1, 2)),
+    "groups": (6, 15, 3, (3, 3), (1, 2), ((0, 2), (1, 1)), (2, 1)),
+    "overlapping patches": (8, 4, 1, (3, 3), (3, 2), ((0, 0), (0, 0)), (1, 1)),
+    "cropped": (8, 4, 1, (3, 3), (1, 1), ((-1, 0), (1, -2)), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("spatial", [2, 1])
+@pytest.mark.parametrize("case", KEPT)
+def test_other_convolutions_run_channels_last(case: str, spatial: int) -> None:
+    convolve, x, kernel = convolution(case, spatial, "first", KEPT)
+    same(convolve, x, kernel)
+    (conv,) = equations(Rewritten(convolve), "conv_general_dilated", x, kernel)
+    last = (0, spatial + 1, *range(1, spatial + 1))
+    dims = conv.params["dimension_numbers"]
+    assert dims.lhs_spec == dims.out_spec == last
+    convolve, x, kernel = convolution(case, spatial, "last", KEPT)
+    assert str(jax.make_jaxpr(Rewritten(convolve))(x, kernel)) == str(
+        jax.make_jaxpr(convolve)(x, kernel)
+    )
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+def test_three_channels_become_four(layout: str) -> None:
+    cases = {"colours": (3, 24, 1, (3, 3), (2, 1), ((1, 1), (0, 1)), (1, 2))}
+    convolve, x, kernel = convolution("colours", 2, layout, cases)
+    same(convolve, x, kernel)
+    (conv,) = equations(Rewritten(convolve), "conv_general_dilated", x, kernel)
+    assert conv.invars[0].aval.shape[-1] == 4
+
+
+@pytest.mark.parametrize("case", ["depthwise", "of patches", "strided"])
+def test_convolution_in_double_precision(case: str) -> None:
+    with jax.enable_x64(True):
+        convolve, *given = convolution(case, 2, "first")
+        given = [v.astype(jnp.float64) for v in given]
+        same(convolve, *given, gone="conv_general_dilated", tolerance=1e-13)
+
+
+def test_gradients_of_a_depthwise_convolution_have_gradients() -> None:
+    convolve, x, kernel = convolution("depthwise", 2, "first")
+
+    def bend(f: Any) -> Any:
+        slope = jax.grad(lambda x, k: jnp.sin(f(x, k)).sum(), (0, 1))
+        direction = jax.random.normal(jax.random.key(0), x.shape)
+        both = jax.jvp(lambda x: slope(x, kernel), (x,), (direction,))
+        return both, jax.grad(lambda x: sum((v**2).sum() for v in slope(x, kernel)))(x)
+
+    got, wanted = jax.jit(bend, static_argnums=0)(Rewritten(convolve)), bend(convolve)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), got, wanted)
+
+
+def convolution(case: str, spatial: int, layout: str, cases: Any = CONVOLUTIONS) -> Any:
+    """A convolution of one of the cases, its input and its kernel."""
+    c, o, groups, window, strides, padding, dilation = cases[case]
     x_spec, kernel_spec = LAYOUTS[spatial][layout]
     sizes = {"N": 2, "C": c, "H": 13, "W": 17}
     kernel_sizes = {"I": c // groups, "O": o, "H": window[0], "W": window[1]}
@@ -91,10 +121,22 @@ def test_convolution(case: str, spatial: int, layout: str) -> None:
             feature_group_count=groups,
         )
 
-    same(convolve, x, kernel, gone="conv_general_dilated")
+    return convolve, x, kernel
 
 
-@pytest.mark.parametrize("shape", [(6, 1, 5), (16, 6, 5), (16, 1, 3), (20, 1, 5), (10, 3, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (6, 1, 5),
+        (16, 6, 5),
+        (16, 1, 3),
+        (20, 1, 5),
+        (10, 3, 3),
+        (32, 1, 3),
+        (64, 3, 7),
+        (40, 48, 1),
+    ],
+)
 def test_a_flat_region_stays_flat(shape: tuple[int, int, int]) -> None:
     """Else rounding would choose which of a window's equal entries has the maximum's gradient."""
     o, c, side = shape

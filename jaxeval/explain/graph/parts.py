@@ -9,19 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from ... import jaxprs
+from ...jaxprs import words
 
-
-def words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-ELEMENTWISE = words(
-    "add sub mul div neg exp exp2 log log1p expm1 tanh logistic erf erfc erf_inv sqrt rsqrt cbrt "
-    "integer_pow pow square abs sign max min select_n clamp gt ge lt le eq ne and or not xor "
-    "convert_element_type copy copy_p stop_gradient sin cos tan atan2 asinh acosh atanh atan asin "
-    "acos sinh cosh floor ceil round is_finite rem name reduce_precision optimization_barrier "
-    "add_any"
-)
 REDUCING = words("reduce_sum reduce_max reduce_min broadcast_in_dim reshape squeeze expand_dims")
 MOVES = words(
     "reshape transpose broadcast_in_dim squeeze expand_dims slice concatenate pad gather "

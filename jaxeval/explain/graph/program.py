@@ -13,8 +13,9 @@ from jax import lax
 from jax.core import Tracer
 
 from ... import jaxprs
+from ...jaxprs import ELEMENTWISE
 from ...types import Model
-from .parts import ELEMENTWISE, REDUCING, Operation, Unsupported, Value, Values, compute
+from .parts import REDUCING, Operation, Unsupported, Value, Values, compute
 
 LONGEST_SCAN = 128
 """Steps up to which a scan is written out."""

@@ -11,10 +11,10 @@ import numpy as np
 from jax.extend.core import Var
 
 from ... import jaxprs
+from ...jaxprs import ELEMENTWISE
 from .parts import (
     AFFINE,
     CORES,
-    ELEMENTWISE,
     LARGEST,
     MOVES,
     OUTERMOST,
