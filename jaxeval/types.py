@@ -79,6 +79,8 @@ def canonical(tree: T) -> T:
     """The tree with every leaf an array: ``0.2`` and ``np.float32(0.2)`` share one trace."""
 
     def leaf(value: Any) -> Any:
+        if isinstance(value, jax.Array):
+            return value
         if isinstance(value, (int, float)):
             return jnp.asarray(value, jnp.result_type(type(value)))
         return jnp.asarray(value)

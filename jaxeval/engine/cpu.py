@@ -57,7 +57,7 @@ def suited(model: Model, x: Any, platform: str) -> Model:
     Args:
       x: one sample, or its shape and dtype.
     """
-    if platform != "cpu" or model.host:
+    if platform != "cpu" or model.host or isinstance(model.apply, Rewritten):
         return model
     spec = jax.ShapeDtypeStruct((1, *x.shape), jnp.dtype(x.dtype))
     if not _gains(model.apply, *shapes_of((model.params, spec))):

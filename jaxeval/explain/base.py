@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
 from .. import check, ops
+from ..engine.cpu import suited
 from ..types import Model, canonical, pytree, static
 
 REDUCTIONS: dict[str, Callable[..., jax.Array]] = {
@@ -91,7 +92,7 @@ class Explainer(ABC):
     def _run(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         if model.host or _is_traced(self, model, x, y, keys):
             return self.attribute(model, x, y, keys)
-        return _compiled(type(self).attribute, self, model, x, y, keys)
+        return _compiled(type(self).attribute, self, _suited(model, x), x, y, keys)
 
     def _pixels(self, model: Model, a: jax.Array) -> jax.Array:
         axis = model.sample_channel_axis(a.ndim - 1)
@@ -106,7 +107,10 @@ class Explainer(ABC):
         self, model: Model, x: Float[Array, "n ..."], y: Int[Array, " n"]
     ) -> Float[Array, " n"]:
         """The explained score of every row."""
-        return jax.vmap(lambda z, c: ops.value(z, c, self.output))(model(x), y)
+        return self._values(model(x if model.host else computed(x)), y)
+
+    def _values(self, z: jax.Array, y: jax.Array) -> jax.Array:
+        return jax.vmap(lambda z, c: ops.value(z, c, self.output))(z, y)
 
     def input_gradient(
         self, model: Model, x: Float[Array, "n ..."], y: Int[Array, " n"]
@@ -121,7 +125,7 @@ class Explainer(ABC):
             raise no_gradients
         try:
             # Rows do not see each other, so the gradient of the sum is the gradient of each.
-            return jax.grad(lambda v: self.scores(model, v, y).sum())(x)
+            return jax.grad(lambda v: self._values(model(v), y).sum())(x)
         except TypeError as e:
             # A "jax" callable may have gradients of its own; this one could not be traced.
             if model.host and isinstance(e.__cause__, jax.errors.TracerArrayConversionError):
@@ -208,7 +212,7 @@ class SteppedExplainer(Explainer):
         if model.host or _is_traced(self, model, x, y, keys):
             return self.attribute(model, x, y, keys)
         # Arrays of the host go to the device once, not once a step.
-        given = (*canonical((self, model)), x, y, keys)
+        given = (*canonical((self, _suited(model, x))), x, y, keys)
         state = _compiled(type(self).prepare, *given)
         total = given[0].zero(*given[1:], state)
         for i in range(self.steps(model, x)):
@@ -216,9 +220,32 @@ class SteppedExplainer(Explainer):
         return _compiled(type(self).finish, *given, state, _as(x.dtype, total))
 
 
+def computed(v: Any) -> Any:
+    """The same, computed before what uses it.
+
+    XLA's CPU backend would compute a noisy or blurred input anew for every entry of a convolution
+    that reads it.
+    """
+    return jax.lax.optimization_barrier(v)
+
+
+def _suited(model: Model, x: jax.Array) -> Model:
+    spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    try:
+        return suited(model, spec, next(iter(x.devices())).platform)
+    except Exception:  # what is wrong with the model shows where it is asked, if it is at all
+        return model
+
+
 def _is_traced(*given: Any) -> bool:
-    # Inside jit even a fresh constant is a tracer; inside vmap only what is mapped.
-    return any(isinstance(v, Tracer) for v in (*jax.tree.leaves(given), jnp.zeros(())))
+    # Inside jit even what is computed of a constant is a tracer; inside vmap only what is mapped.
+    return any(isinstance(v, Tracer) for v in (*jax.tree.leaves(given), jax.lax.neg(_constant())))
+
+
+@functools.cache
+def _constant() -> jax.Array:
+    with jax.ensure_compile_time_eval():
+        return jnp.zeros(())
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import SteppedExplainer
+from .base import SteppedExplainer, computed
 
 
 def blurred(x: jax.Array, sigma: Any, channel: int | None) -> jax.Array:
@@ -74,4 +74,4 @@ class BlurIG(SteppedExplainer):
         near, middle, far = (
             blurred(x, self.max_sigma * ((i + t) / self.n_steps) ** 2, channel) for t in (0, 0.5, 1)
         )
-        return (near - far) * self.input_gradient(model, middle, y)
+        return (near - far) * self.input_gradient(model, computed(middle), y)

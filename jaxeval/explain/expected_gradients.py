@@ -9,7 +9,7 @@ import jax
 from .. import check
 from ..types import Model, pytree, static
 from .background import background, check_background
-from .base import SteppedExplainer, needs_keys
+from .base import SteppedExplainer, computed, needs_keys
 
 
 @pytree
@@ -69,7 +69,7 @@ class ExpectedGradients(SteppedExplainer):
         b, alpha, noise = jax.vmap(draw)(keys)
         way = x - b if spread is None else x + spread * noise - b
         at = b + alpha.reshape(-1, *(1,) * (x.ndim - 1)) * way
-        return way * self.input_gradient(model, at, y)
+        return way * self.input_gradient(model, computed(at), y)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

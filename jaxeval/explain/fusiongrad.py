@@ -8,7 +8,7 @@ import jax
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import needs_keys
+from .base import computed, needs_keys
 from .noisegrad import NoisyWeights
 from .noisy import share_of_range
 
@@ -69,7 +69,8 @@ class FusionGrad(NoisyWeights):
             return jax.random.normal(jax.random.fold_in(key, i), x.shape[1:], x.dtype)
 
         noisy = self.noisy_model(model, self.weight_level, i // self.n_samples)
-        return self.explained(noisy, x + state * jax.vmap(draw)(keys), y, keys)
+        at = computed(x + state * jax.vmap(draw)(keys))
+        return self.explained(noisy, at, y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

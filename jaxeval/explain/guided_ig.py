@@ -16,6 +16,25 @@ NEAR = 1e-6
 """Share of the whole way that counts as arrived."""
 
 
+def smallest(v: jax.Array, place: Any) -> jax.Array:
+    """``sort(v)[place]`` of v [n] >= 0, bit by bit: without a sort, which takes far longer.
+
+    >>> smallest(jnp.array([3.0, 1.0, 2.0]), 1)
+    Array(2., dtype=float32)
+    """
+    bits = jnp.finfo(v.dtype).bits
+    kind = jnp.dtype(f"uint{bits}")
+    # Floats that are not negative are in the order of their bits, taken as integers.
+    given = lax.bitcast_convert_type(v, kind)
+
+    def decide(i: Any, found: jax.Array) -> jax.Array:
+        more = found | jnp.left_shift(jnp.asarray(1, kind), jnp.asarray(bits - 2 - i, kind))
+        return jnp.where((given < more).sum() <= place, more, found)
+
+    found = lax.fori_loop(0, bits - 1, decide, jnp.zeros((), kind))
+    return lax.bitcast_convert_type(found, v.dtype)
+
+
 def advance(
     at: jax.Array, g: jax.Array, x: jax.Array, b: jax.Array, done: Any, fraction: Any, reach: Any
 ) -> jax.Array:
@@ -46,7 +65,7 @@ def advance(
         # What has reached its bound waits; of the rest, the share with the smallest gradients.
         size = jnp.where(ahead(at, high), jnp.inf, jnp.abs(g))
         place = jnp.floor(jnp.asarray(fraction, jnp.float32) * (n - 1)).astype(jnp.int32)
-        least = jnp.sort(size)[place]
+        least = smallest(size, place)
         least = jnp.where(jnp.isinf(least), jnp.min(size), least)
         chosen = (size <= least) & ~jnp.isinf(size)
         way = jnp.where(chosen, high - at, 0)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import check, jaxprs
 from ..types import Model, pytree, static
-from .base import SteppedExplainer
+from .base import SteppedExplainer, computed
 from .smoothed import check_explainer
 
 
@@ -45,18 +45,22 @@ class NoisyWeights(SteppedExplainer):
         leaves, tree = jax.tree.flatten(model.params)
         trained = isinstance(model.params, dict) and "params" in model.params
 
-        def noisy(path: str, v: Any) -> Any:
-            v = jnp.asarray(v)
-            if not jnp.issubdtype(v.dtype, jnp.floating):
-                return v
-            if trained and path.split("/")[0] != "params":
-                return v
-            # Keyed by path: the order of leaves differs between a traced dict and a plain one.
-            draw = jax.random.normal(jax.random.fold_in(key, zlib.crc32(path.encode())), v.shape)
-            return v * (1 + jnp.asarray(level, v.dtype) * draw.astype(v.dtype))
+        def drawn(path: str, v: Any) -> bool:
+            return jnp.issubdtype(jnp.result_type(v), jnp.floating) and (
+                not trained or path.split("/")[0] == "params"
+            )
 
-        params = [noisy(*v) for v in zip(jaxprs.paths(model.params), leaves, strict=True)]
-        return dataclasses.replace(model, params=jax.tree.unflatten(tree, params))
+        paths = jaxprs.paths(model.params)
+        # In the order of paths: that of leaves differs between a traced dict and a plain one.
+        which = sorted((p, i) for i, p in enumerate(paths) if drawn(p, leaves[i]))
+        sizes = [np.size(leaves[i]) for _, i in which]
+        draws = jnp.split(jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1])
+        params = list(leaves)
+        for (_, i), draw in zip(which, draws, strict=False):
+            v = jnp.asarray(leaves[i])
+            factor = 1 + jnp.asarray(level, v.dtype) * draw.reshape(v.shape).astype(v.dtype)
+            params[i] = v * factor
+        return dataclasses.replace(model, params=jax.tree.unflatten(tree, computed(params)))
 
     def explained(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         if self.explainer is None:

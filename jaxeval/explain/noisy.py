@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, needs_keys
+from .base import SteppedExplainer, computed, needs_keys
 
 
 def share_of_range(share: Any, x: jax.Array) -> jax.Array:
@@ -74,4 +74,4 @@ class Noisy(SteppedExplainer):
 
         given = self.draws
         noise = jax.vmap(draw)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
-        return x + spread * noise
+        return computed(x + spread * noise)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, needs_keys
+from .base import SteppedExplainer, computed, needs_keys
 from .noisy import share_of_range
 
 STREAM = 0x5F3759DF
@@ -106,7 +106,7 @@ class Smoothed(SteppedExplainer):
 
         given = self.draws
         noise = jax.vmap(draw)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
-        return self.explainer(model, x + state * noise, y, keys)
+        return self.explainer(model, computed(x + state * noise), y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

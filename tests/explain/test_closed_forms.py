@@ -7,6 +7,7 @@ import pytest
 import scipy.ndimage
 
 from jaxeval import explain
+from jaxeval.explain.guided_ig import smallest
 from jaxeval.types import Model
 
 from .helpers import assert_close, jitted, keys, linear, make
@@ -145,3 +146,11 @@ def test_pixel_maps(batch):
     for how in ("sum", "mean", "max"):
         a = explain.Gradient(reduce_channels=how)(*batch)
         assert_close(a, getattr(full, how)(1, keepdims=True), 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
+def test_smallest_is_the_sorted_entry(dtype):
+    v = np.abs(np.random.default_rng(0).normal(size=101)).astype(dtype)
+    v[::4], v[1:30:3] = np.inf, 0
+    for place in (0, 9, 10, 60, 74, 75, 100):
+        assert smallest(jnp.asarray(v), place) == np.sort(v)[place]
