@@ -96,8 +96,9 @@ def against_peers(samples: int, repeats: int, folder: str) -> list[str]:
         run.row(case, timing),
         "",
         f"Asked {asked['output']:,} outputs and {asked['attribution']:,} attributions; one metric "
-        f"and explainer at a time would ask {alone:.1f} times as many. The first call, which compiles, "
-        f"took {timing.first - min(timing.ours):.1f} s more; traced later: {timing.later}.",
+        f"and explainer at a time would ask {alone:.1f} times as many. The first call, which "
+        f"compiles, took {timing.first - min(timing.ours):.1f} s more; traced later: "
+        f"{timing.later}.",
     ]
 
 

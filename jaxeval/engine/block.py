@@ -307,7 +307,7 @@ class _Asking:
         run = self.block.run
         totals = counts.reshape(run.devices, -1).sum(1)
         on_device = run.asker.put(counts.astype(np.int32))
-        place = run.asker.put(np.tile(np.int32([0, first]), (run.devices, 1)))
+        place = run.asker.put(np.tile(np.array([0, first], np.int32), (run.devices, 1)))
         for chunk in range(-(-int(totals.max()) // self.width)):
             slots = np.clip(totals - chunk * self.width, 0, self.width)
             real = (np.arange(self.width)[None] < slots[:, None]).reshape(-1)

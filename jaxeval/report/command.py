@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> str:
     """
     described = given.results.suffix in (".toml", ".yaml", ".yml")
     sweep = Sweep.from_file(given.results) if described else None
-    results = read(given.results if sweep is None else sweep.output, given.model)
+    results = read(given.results if sweep is None else Path(sweep.output), given.model)
     if given.metric is not None and given.metric not in results.metrics:
         known = ", ".join(map(repr, results.metrics))
         raise ValueError(f"no metric {given.metric!r}; there are {known}")

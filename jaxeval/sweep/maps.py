@@ -19,6 +19,8 @@ def maps_of_extremes(
 ) -> dict[str, Any]:
     """What `Results.report` needs for its gallery: x, attributions, index, channel_axis.
 
+    Random explainers draw as under the sweep's first seed.
+
     Args:
       sweep: whose scores the results are.
       results: of one model.
