@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -q -n $(JOBS)
 # The compiler's own default, which the quick tests lower for the sake of time (tests/conftest.py).
 OPTIMISED := XLA_FLAGS=--xla_backend_optimization_level=3
 # What is always compiled so, with the shapes and dtypes of arguments checked.
-EXACT   := tests/ops tests/engine/test_cpu.py
+EXACT   := tests/ops tests/cpu
 CHECKED := --jaxtyping-packages=jaxeval.ops,beartype.beartype
 
 .PHONY: demo test test-all lint bench docs clean

@@ -36,7 +36,7 @@ from optional import mend_torchvision
 from timing import geometric_mean, in_turns, load, machine, seconds, spread, timed
 
 import jaxeval as je
-from jaxeval.engine.cpu import suited
+from jaxeval.cpu import suited
 
 PACKAGES = ("jaxeval", "jax", "torch", "onnx", "onnxscript", "torchvision", "transformers")
 LOGITS = 1e-4

@@ -34,7 +34,7 @@ from networks import Network, lenet, residual
 from timing import gap, in_turns, load, machine, seconds, spread
 
 import jaxeval as je
-from jaxeval.engine.cpu import Rewritten, suited
+from jaxeval.cpu import Rewritten, suited
 
 PACKAGES = ("jaxeval", "jax", "numpy", "torch", "captum")
 

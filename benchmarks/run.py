@@ -31,8 +31,8 @@ from peers import Explainer, Metric
 from timing import gap, geometric_mean, in_turns, load, machine, seconds, spread
 
 import jaxeval as je
+from jaxeval.cpu import suited
 from jaxeval.engine import TRACES
-from jaxeval.engine.cpu import suited
 
 SAME_MAPS = 1e-4
 """Largest difference of two explainers' maps that counts as none, relative to the largest entry."""

@@ -13,9 +13,9 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ..cpu import suited
 from ..types import Answer, Model, canonical, pytree, shapes_of, static
 from . import kernels
-from .cpu import suited
 
 # What tracing raises in a function that wants to see its inputs' values.
 UNTRACEABLE = (

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..cpu import suited
 from ..metric import Metric, asks_of, bind
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Outcome, Sample, canonical
 from . import kernels
 from .ask import Host, Traced
-from .cpu import suited
 from .fit import check_padded, fit_padding
 from .inputs import read_precision, refuse_padding
 from .view import ask as ask_of

@@ -14,7 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
 from .. import check, ops
-from ..engine.cpu import suited
+from ..cpu import suited
 from ..types import Model, canonical, pytree, static
 
 REDUCTIONS: dict[str, Callable[..., jax.Array]] = {

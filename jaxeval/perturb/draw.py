@@ -17,11 +17,13 @@ from jax.typing import DTypeLike
 
 
 def bits(key: Any, shape: tuple[int, ...]) -> Array:
-    """Random uint32 words."""
+    """Random uint32 words. The first ones are the same for every number of words."""
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return jax.random.bits(key, shape, jnp.uint32)
-    counters = jnp.arange(math.prod(shape), dtype=jnp.uint32)
-    return threefry_2x32(jax.random.key_data(key), counters).reshape(shape)
+    n = math.prod(shape)
+    counters = jnp.arange((n + 1) // 2, dtype=jnp.uint32)
+    words = threefry_2x32(jax.random.key_data(key), jnp.stack([jnp.zeros_like(counters), counters]))
+    return words.T.reshape(-1)[:n].reshape(shape)
 
 
 def uniform(key: Any, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxeval.report.maps import maps_of_extremes
 from jaxeval.report.page import telling, write
 from jaxeval.results import Results
 from jaxeval.results.parquet import KEY
 from jaxeval.sweep import Sweep
-from jaxeval.sweep.maps import maps_of_extremes
 
 
 def add(commands: Any) -> None:

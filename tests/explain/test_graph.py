@@ -10,7 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 import jaxeval as je
 from jaxeval import explain
-from jaxeval.engine.cpu import Rewritten
+from jaxeval.cpu import Rewritten
 from jaxeval.explain.graph import Graph
 from jaxeval.types import Model
 

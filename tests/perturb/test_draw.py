@@ -46,3 +46,10 @@ def test_same_under_jit_and_vmap():
     keys = jax.random.split(KEYS["threefry2x32"], 5)
     alone = jnp.stack([draw.bits(k, (3, 4)) for k in keys])
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda k: draw.bits(k, (3, 4))))(keys), alone)
+
+
+@pytest.mark.parametrize("fn", [draw.bits, draw.uniform, draw.normal])
+def test_the_first_words_do_not_depend_on_how_many_there_are(fn):
+    """So that a padded sample has the draws of the sample without its padding."""
+    key = KEYS["threefry2x32"]
+    np.testing.assert_array_equal(fn(key, (5, 3)), fn(key, (7, 3))[:5])

@@ -11,7 +11,7 @@ import things
 
 import jaxeval as je
 from jaxeval import cache, cli
-from jaxeval.sweep.maps import maps_of_extremes
+from jaxeval.report.maps import maps_of_extremes
 
 SWEEP = """\
 data = "things:data"
@@ -217,8 +217,8 @@ def test_maps_of_extremes_are_those_that_were_scored(tmp_path, named):
     np.testing.assert_array_equal(found["attributions"]["stored"], data["x"][rows] ** 2)
     for explainer, a in found["attributions"].items():
         scores = je.evaluate(
-            things.linear(), found["x"], data["y"][rows], {"a": a}, {"m": je.Sparseness()},
-            progress=False,
+            things.linear(), found["x"], data["y"][rows], explainers={"a": a},
+            metrics={"m": je.Sparseness()}, progress=False,
         )  # fmt: skip
         wanted = results[explainer, "sparse"].score[rows]
         np.testing.assert_allclose(scores["a", "m"].score, wanted, atol=1e-6)

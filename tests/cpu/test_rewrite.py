@@ -12,8 +12,8 @@ import pytest
 from jax import lax
 
 import jaxeval as je
-from jaxeval.engine.cpu import Rewritten, suited
-from tests.engine.rewriting import equations, operations, same
+from jaxeval.cpu import Rewritten, suited
+from tests.cpu.rewriting import equations, operations, same
 
 LAYOUTS = {2: {"first": ("NCHW", "OIHW"), "last": ("NHWC", "HWIO")},
            1: {"first": ("NCW", "OIW"), "last": ("NWC", "WIO")}}  # fmt: skip

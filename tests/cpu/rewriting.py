@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxeval.engine.cpu import Rewritten
+from jaxeval.cpu import Rewritten
 
 
 def operations(fn: Any, *args: Any) -> set[str]:

@@ -10,8 +10,7 @@ import numpy as np
 from ..api import attribute
 from ..plot import extremes
 from ..results.table import Results
-from .describe import Sweep
-from .plan import Plan
+from ..sweep import Plan, Sweep
 
 
 def maps_of_extremes(

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxeval.engine.cpu import Rewritten
-from jaxeval.engine.layout import Turned, kept, plain, turned
-from tests.engine.rewriting import same
+from jaxeval.cpu import Rewritten
+from jaxeval.cpu.layout import Turned, kept, plain, turned
+from tests.cpu.rewriting import same
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(size=(2, 3, 6, 5)), jnp.float32)
