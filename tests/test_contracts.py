@@ -1407,14 +1407,14 @@ def test_as_function_refuses_what_it_cannot_do():
 def test_differences_of_confident_probabilities():
     """1 - p is below float32's resolution, and the correlation is right all the same."""
     rng = np.random.default_rng(0)
-    n, f, k = 5, 40, 4
+    n, f, k = 10, 40, 4
     weights = rng.normal(size=(f, k)).astype(np.float32)
     x = rng.normal(size=(n, f)).astype(np.float32)
     y = rng.integers(0, k, n)
-    for i in range(n):  # y wins by 17: 1 - p is about 1e-7
+    for i in range(n):  # y wins by 21: 1 - p is about 1e-9
         gap = (x[i] @ weights)[y[i]] - np.delete(x[i] @ weights, y[i]).max()
         toward = weights[:, y[i]] - np.delete(weights, y[i], 1).mean(1)
-        x[i] += (17 - gap) * toward / (toward @ (weights[:, y[i]] - weights.mean(1)) + 1e-9)
+        x[i] += (21 - gap) * toward / (toward @ (weights[:, y[i]] - weights.mean(1)) + 1e-9)
     a = (x * weights[:, y].T).astype(np.float32)
 
     def model(w: Any, v: Any) -> Any:
