@@ -66,10 +66,10 @@ def _fastest(model: Model, x: np.ndarray, most: int, mesh: Any, precision: str) 
         asks[size], took[size] = ask, _shortest(ask)
         if took[size] > LONG_ENOUGH or cost(size) > 1.2 * min(map(cost, took)):
             break
-    for size, ask in asks.items():
+    for size, again in asks.items():
         if took[size] < LONG_ENOUGH:
             # Once more: a moment's other work may have fallen on one size alone.
-            took[size] = min(took[size], _shortest(ask))
+            took[size] = min(took[size], _shortest(again))
     best = min(map(cost, took))
     return max(size for size in took if cost(size) <= 1.03 * best)
 
