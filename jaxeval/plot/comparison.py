@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from jaxeval.plot.style import ARROWS, FAINT, breadth, clean, legend, line_style, new_figure, wrap
 from jaxeval.results import Results, average_ranks, mean_and_std
+from jaxeval.results.compare import ROUNDING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -176,7 +177,7 @@ def radar(
     values = results.means()[metrics].to_numpy()
     directions = [results.directions[m] for m in metrics]
     outward = _outward(values, directions, scale)
-    overall = mean_and_std(average_ranks(values, directions).T)[0]
+    overall = mean_and_std(average_ranks(values, directions, ROUNDING).T)[0]
     order = sorted(range(len(explainers)), key=lambda i: _worst_last(overall[i], "lower"))
     arrows = [ARROWS[d] for d in directions]
     ranked = [f"{wrap(explainers[i], 26)}  {overall[i]:.2f}" for i in order]
@@ -258,7 +259,7 @@ def _outward(values: np.ndarray, directions: Sequence[str], scale: str) -> np.nd
     """Mean scores [E, M] as places from 0 (worst) to 1 (best); NaN where undefined."""
     if scale == "rank":
         last = max(len(values), 2)
-        return (last - average_ranks(values, directions)) / (last - 1)
+        return (last - average_ranks(values, directions, ROUNDING)) / (last - 1)
     good = values * [1 if d == "higher" else -1 for d in directions]
     good = np.where(np.isfinite(good), good, np.nan)
     worst, best = np.fmin.reduce(good), np.fmax.reduce(good)

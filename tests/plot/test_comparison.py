@@ -313,3 +313,18 @@ figure.draw_without_rendering()
 assert "matplotlib.pyplot" not in set(sys.modules) - before
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_radar_and_ranks_give_the_same_mean_ranks():
+    """Means that differ by rounding alone tie in both."""
+    scores = {"A": [1.0, 3.0, 3.0], "B": [1.0 + 2e-7, 2.0, 2.0], "C": [0.5, 1.0, 1.0]}
+    outcomes = {
+        (e, m): Outcome(score=np.full(4, v))
+        for e, row in scores.items()
+        for m, v in zip("mno", row, strict=True)
+    }
+    r = Results(outcomes, dict.fromkeys("mno", "higher"), dict.fromkeys("mno", "f"), np.arange(4),
+                np.zeros(4, int))  # fmt: skip
+    titles = [axes.get_title() for axes in plot.radar(r, overlay=False).axes]
+    wanted = r.ranking()["mean rank"]
+    assert [t.split() for t in titles] == [[e, f"{wanted[e]:.2f}"] for e in wanted.index]
