@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
 from ..types import Answer, Model, Query, Sample, pytree
+from . import draw
 
 HostExtra = Callable[[np.ndarray, "int | None"], np.ndarray]
 
@@ -150,7 +150,7 @@ class RandomPerturbation(Perturbation):
 
 def step_key(sample: Sample, step: Any) -> Any:
     """The random key of one step of one sample."""
-    return jax.random.fold_in(jax.random.fold_in(sample.key, 0), step)
+    return draw.fold_in(draw.fold_in(sample.key, 0), step)
 
 
 def places(sample: Sample, order: str) -> Any:
@@ -192,7 +192,7 @@ def step_baseline(sample: Sample, baseline: Any, planned: Any, step: Any) -> Any
     """The baseline of one step: the planned one, or a fresh draw."""
     if planned is not None:
         return planned
-    return one_baseline(sample, baseline, jax.random.fold_in(step_key(sample, step), 1))
+    return one_baseline(sample, baseline, draw.fold_in(step_key(sample, step), 1))
 
 
 def check_baseline(baseline: Any, sample: Sample) -> None:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.random import threefry_2x32
 from scipy import stats
 
 from jaxeval.perturb import draw
@@ -21,6 +22,22 @@ def test_distributions(impl, fn, dist):
     assert drawn.dtype == np.float32
     assert stats.kstest(drawn.ravel(), dist.cdf).pvalue > 1e-3
     assert abs(np.corrcoef(drawn)[0, 1]) < 0.02
+
+
+def test_threefry_is_jaxs():
+    key = jax.random.key_data(KEYS["threefry2x32"])
+    first, second = jax.random.bits(jax.random.key(1), (2, 5))
+    given = jnp.concatenate([first, second])  # halves are the counters' words
+    wanted = threefry_2x32(key, given)
+    np.testing.assert_array_equal(jnp.concatenate(draw.threefry(key, first, second)), wanted)
+
+
+@pytest.mark.parametrize("impl", KEYS)
+@pytest.mark.parametrize("data", [0, 1, np.int32(-1), 2**31 - 1, np.uint32(2**32 - 1)])
+def test_fold_in_is_jaxs(impl, data):
+    got, wanted = draw.fold_in(KEYS[impl], data), jax.random.fold_in(KEYS[impl], data)
+    assert got.dtype == wanted.dtype
+    np.testing.assert_array_equal(jax.random.key_data(got), jax.random.key_data(wanted))
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
