@@ -13,6 +13,7 @@ from typing import Any, TypeVar, dataclass_transform, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 
 T = TypeVar("T")
 
@@ -79,22 +80,28 @@ def canonical(tree: T) -> T:
     """The tree with every leaf an array: ``0.2`` and ``np.float32(0.2)`` share one trace."""
 
     def leaf(value: Any) -> Any:
-        if isinstance(value, jax.Array):
-            return value
-        if isinstance(value, (int, float)):
-            return jnp.asarray(value, jnp.result_type(type(value)))
-        return jnp.asarray(value)
+        return value if isinstance(value, jax.Array) else jnp.asarray(_on_host(value))
 
     return jax.tree.map(leaf, tree)
 
 
+def _on_host(leaf: Any) -> np.ndarray:
+    number = isinstance(leaf, (int, float)) and not isinstance(leaf, np.generic)
+    value = np.asarray(leaf, jnp.result_type(type(leaf)) if number else None)
+    return value.astype(canonicalize_dtype(value.dtype), copy=False)
+
+
 def identity(tree: Any) -> Any:
-    """A hashable host-side key of a pytree's value: structure, shapes, dtypes and digests."""
-    leaves, treedef = jax.tree.flatten(canonical(tree))
+    """A hashable host-side key of a pytree's value: structure, shapes, dtypes and digests.
+
+    Equal for trees whose `canonical` forms are; made without the device, which costs more.
+    """
+    leaves, treedef = jax.tree.flatten(tree)
 
     def digest(leaf: Any) -> tuple[Any, ...]:
-        value = np.ascontiguousarray(leaf)
-        return value.shape, str(value.dtype), hashlib.sha1(value.tobytes()).digest()
+        value = _on_host(leaf)
+        content = hashlib.sha1(np.ascontiguousarray(value).tobytes()).digest()
+        return value.shape, str(value.dtype), content
 
     return treedef, tuple(map(digest, leaves))
 
