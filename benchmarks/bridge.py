@@ -5,10 +5,9 @@ prints Markdown.
 
 A network is timed only after its logits and input gradients have agreed with torch's. Then torch
 and the converted model take turns within each repeat, and the ratios within a repeat are reported:
-their median, smallest and largest. The converted model is timed as it was converted, compiled by
-`jax.jit`, and as the engine runs it (on CPUs some operations are replaced by faster ones). What
-happens once has lines of its own: conversion, conversion from the cache, compilation. So has the
-way of models that stay in torch: what handing tensors over adds to a call of the module.
+their median, smallest and largest. The converted model is compiled by `jax.jit`. What happens once
+has lines of its own: conversion, conversion from the cache, compilation. So has the way of models
+that stay in torch: what handing tensors over adds to a call of the module.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from optional import mend_torchvision
 from timing import geometric_mean, in_turns, load, machine, seconds, spread, timed
 
 import jaxeval as je
-from jaxeval.cpu import suited
 
 PACKAGES = ("jaxeval", "jax", "torch", "onnx", "onnxscript", "torchvision", "transformers")
 LOGITS = 1e-4
@@ -190,7 +188,7 @@ def subjects(quick: bool) -> dict[str, Callable[[], Subject | str]]:
 
 @dataclasses.dataclass
 class Timing:
-    """Seconds, by what was timed; (torch's, converted, as the engine runs it) of each repeat."""
+    """Seconds, by what was timed; (torch's, converted) of each repeat."""
 
     off: tuple[float, float]
     once: dict[str, float]
@@ -211,24 +209,16 @@ def measure(subject: Subject, repeats: int) -> Timing | str:
     gradient = lambda: subject.gradient(torch.from_numpy(y))  # noqa: E731
     right = gradient()
 
-    ours = [programs(model, subject, y)]
-    suit = model if subject.wrt else suited(model, subject.arrays[0], jax.default_backend())
-    ours.append(ours[0] if suit is model else programs(suit, subject, y))
-    for p, which in zip(ours, ("", " as run"), strict=True):
-        if which and p is ours[0]:
-            break
-        once |= {
-            f"compilation{which}, forward": p.took[0],
-            f"compilation{which}, gradient": p.took[1],
-        }
-        off = p.off(logits, right)
-        if not (off[0] <= LOGITS and off[1] <= GRADIENTS):
-            return f"differs from torch: logits by {off[0]:.1e}, input gradients by {off[1]:.1e}"
+    ours = programs(model, subject, y)
+    once |= {"compilation, forward": ours.took[0], "compilation, gradient": ours.took[1]}
+    off = ours.off(logits, right)
+    if not (off[0] <= LOGITS and off[1] <= GRADIENTS):
+        return f"differs from torch: logits by {off[0]:.1e}, input gradients by {off[1]:.1e}"
 
-    t = Timing(ours[0].off(logits, right), once)
+    t = Timing(off, once)
     for calls, into in (
-        ([subject.forward, *(p.forward for p in ours)], t.forward),
-        ([gradient, *(p.gradient for p in ours)], t.gradient),
+        ([subject.forward, ours.forward], t.forward),
+        ([gradient, ours.gradient], t.gradient),
     ):
         for call in calls:  # warm
             call()
@@ -261,17 +251,15 @@ def handed(subject: Subject, repeats: int) -> str:
 def row(subject: Subject, t: Timing) -> str:
     cells = [subject.name, subject.size, f"{t.off[0]:.0e} / {t.off[1]:.0e}"]
     for times in (t.forward, t.gradient):
-        for i in (1, 2):
-            cells.append(spread([v[0] / v[i] for v in times], 2))
-        cells.append(" / ".join(f"{1e3 * median(v[i] for v in times):.1f}" for i in range(3)))
+        cells.append(spread([v[0] / v[1] for v in times], 2))
+        cells.append(" / ".join(f"{1e3 * median(v[i] for v in times):.1f}" for i in range(2)))
     return f"| {' | '.join(cells)} |"
 
 
 HEAD = """
-| network | input | off by: logits / gradients | forward: torch / converted | torch / as run \
-| ms: torch / converted / as run | gradient: torch / converted | torch / as run \
-| ms: torch / converted / as run |
-|---|---|---|---|---|---|---|---|---|"""
+| network | input | off by: logits / gradients | forward: torch / converted | ms \
+| gradient: torch / converted | ms |
+|---|---|---|---|---|---|---|"""
 
 
 def limit(threads: int) -> None:
@@ -328,10 +316,9 @@ def main(arguments: list[str] | None = None) -> int:
         "is faster. Logits differ relative to the largest, gradients by norms."
     )
     for what, kind in (("forward passes", "forward"), ("input gradients", "gradient")):
-        for how, i in (("converted", 1), ("as run by the engine", 2)):
-            ratios = [median(v[0] / v[i] for v in getattr(t, kind)) for t in timings.values()]
-            if ratios:
-                say(f"Geometric mean of torch / {how}, {what}: {geometric_mean(ratios):.2f}.")
+        ratios = [median(v[0] / v[1] for v in getattr(t, kind)) for t in timings.values()]
+        if ratios:
+            say(f"Geometric mean of torch / converted, {what}: {geometric_mean(ratios):.2f}.")
     say("\n" + "\n".join(notes))
     if apart:
         say("\n**No result**:\n\n" + "\n".join(apart))

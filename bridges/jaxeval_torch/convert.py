@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxeval as je
+from jaxeval.cpu import RewrittenOnCpus
 
 from . import cache as cached
 from .graph import ConversionError, Graph
@@ -243,9 +244,10 @@ def _model(
         "state": {k: to_jax(t) for k, t in floating.items() if k not in trained},
     }
     forward = Forward(graph, picked.names, graph.outputs[0], fold=not exact_layers)
+    apply = RewrittenOnCpus(forward)
     x = picked.as_given([to_jax(t) for t in inputs.values()])
     with jax.default_matmul_precision("highest"):
-        check(forward, params, x, expected)
+        check(apply, params, x, expected)
         hidden = None
         if exact_layers:
             layers = find_layers(forward, params, x, picked, inputs)
@@ -253,13 +255,13 @@ def _model(
     init = initial(picked.module)
     example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) if hasattr(x, "shape") else None
     return je.Model(
-        forward, params, hidden=hidden, init=init, channel_axis=channel_axis, example=example
+        apply, params, hidden=hidden, init=init, channel_axis=channel_axis, example=example
     )
 
 
-def check(forward: Forward, params: Any, x: Any, expected: np.ndarray) -> None:
+def check(apply: Any, params: Any, x: Any, expected: np.ndarray) -> None:
     """The converted model gives the logits that torch gave."""
-    logits = np.asarray(jax.jit(forward)(params, x), np.float64)
+    logits = np.asarray(jax.jit(apply)(params, x), np.float64)
     if logits.shape != expected.shape:
         raise ConversionError(
             f"the converted model gives logits of shape {list(logits.shape)}, torch gave "
@@ -352,4 +354,4 @@ def from_onnx(
         "state": {k: v for k, v in weights.items() if k in state},
     }
     forward = Forward(graph, None, output or graph.outputs[0], fold=fold)
-    return je.Model(forward, params, channel_axis=channel_axis)
+    return je.Model(RewrittenOnCpus(forward), params, channel_axis=channel_axis)

@@ -1,4 +1,5 @@
 """Models as CPUs run them fast: some operations in other forms, channels-last."""
 
 from .rewrite import Rewritten as Rewritten
+from .rewrite import RewrittenOnCpus as RewrittenOnCpus
 from .rewrite import suited as suited

@@ -59,11 +59,12 @@ def suited(model: Model, x: Any, platform: str) -> Model:
     """
     if platform != "cpu" or model.host or isinstance(model.apply, Rewritten):
         return model
+    apply = model.apply.fn if isinstance(model.apply, RewrittenOnCpus) else model.apply
     spec = jax.ShapeDtypeStruct((1, *x.shape), jnp.dtype(x.dtype))
-    if not _gains(model.apply, *shapes_of((model.params, spec))):
+    if not _gains(apply, *shapes_of((model.params, spec))):
         return model
     hidden = None if model.hidden is None else Rewritten(model.hidden)
-    return dataclasses.replace(model, apply=Rewritten(model.apply), hidden=hidden)
+    return dataclasses.replace(model, apply=Rewritten(apply), hidden=hidden)
 
 
 @functools.lru_cache(maxsize=64)
@@ -85,6 +86,17 @@ class Rewritten:
         leaves = jax.tree.leaves(args)
         out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, _operation)
         return jax.tree.unflatten(jax.tree.structure(shape), map(plain, out))
+
+
+@dataclasses.dataclass(frozen=True)
+class RewrittenOnCpus:
+    """The same where JAX's default platform is a CPU, else the function as it is."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        fn = Rewritten(self.fn) if jax.default_backend() == "cpu" else self.fn
+        return fn(*args)
 
 
 def _replacement(eqn: Any) -> Callable[..., Any] | None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from .. import check
+from .. import check, jaxprs
 from ..jaxprs import layer_of, paths
 from ..types import Model, Sample, pytree, static
 from .base import Perturbation
@@ -64,7 +64,8 @@ def layers(model: Model, x: Any) -> tuple[Layer, ...]:
     one = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
     names = paths(model.params)
     trained = [not _is_state(model.params, n) for n in names]
-    jaxpr = jax.make_jaxpr(model.apply)(model.params, one)
+    with jaxprs.as_written():
+        jaxpr = jax.make_jaxpr(lambda *given: model.apply(*given))(model.params, one)
     found: dict[str, list[str]] = {}
     for i in _call_order(jaxpr, len(names)):
         if trained[i]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +13,8 @@ import pytest
 from jax import lax
 
 import jaxeval as je
-from jaxeval.cpu import Rewritten, suited
+from jaxeval.cpu import Rewritten, RewrittenOnCpus, suited
+from jaxeval.perturb.layers import layer_names
 from tests.cpu.rewriting import equations, operations, same
 
 LAYOUTS = {2: {"first": ("NCHW", "OIHW"), "last": ("NHWC", "HWIO")},
@@ -259,3 +261,29 @@ def test_hidden_layers_are_those_of_the_model() -> None:
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
         fast.hidden(w, x), hidden(w, x),
     )  # fmt: skip
+
+
+def test_functions_that_are_rewritten_on_cpus_alone(
+    network: tuple[je.Model, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As converted models are: `jax.jit(model.apply)` is fast without the engine."""
+    model, x = network
+    apply = RewrittenOnCpus(model.apply)
+    given = dataclasses.replace(model, apply=apply)
+    assert suited(given, x[0], "cpu").apply == Rewritten(model.apply)
+    assert suited(given, x[0], "gpu") is given
+    for backend, there in (("cpu", False), ("gpu", True)):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        found = operations(lambda *given: apply(*given), model.params, x)
+        assert ("conv_general_dilated" in found) == there
+    np.testing.assert_allclose(apply(model.params, x), model(x), atol=1e-5)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of CPUs")
+def test_rules_see_the_model_as_it_was_written(network: tuple[je.Model, Any]) -> None:
+    model, x = network
+    y = np.zeros(len(x), np.int32)
+    given = dataclasses.replace(model, apply=RewrittenOnCpus(model.apply))
+    for e in (je.explain.LRP(), je.explain.GuidedBackprop()):
+        np.testing.assert_allclose(e(given, x, y), e(model, x, y), atol=1e-5)
+    assert layer_names(given, x) == layer_names(model, x)
