@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Workers of the test run; two simulated devices each.
 JOBS   ?= 2
-PYTEST := $(BIN)/python -m pytest -q -n $(JOBS)
+PYTEST := $(BIN)/python -m pytest -q -rs -n $(JOBS)
 # The compiler's own default, which the quick tests lower for the sake of time (tests/conftest.py).
 OPTIMISED := XLA_FLAGS=--xla_backend_optimization_level=3
 # What is always compiled so, with the shapes and dtypes of arguments checked.
@@ -24,7 +24,7 @@ test: lint
 
 # The slow tests, too, with the packages that only they use; writes docs/conversion.md.
 test-all: lint $(VENV)/.test-all
-	$(OPTIMISED) $(PYTEST) --conversion docs/conversion.md
+	$(OPTIMISED) $(PYTEST) --conversion=docs/conversion.md
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

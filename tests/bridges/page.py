@@ -1,7 +1,7 @@
 """docs/conversion.md, from what the tests of a full run record.
 
 A test calls ``record(group, name, column=value, ...)``, a fixture; what several tests record of
-one name makes one row. The page is written with ``pytest --conversion FILE``, as `make test-all`
+one name makes one row. The page is written with ``pytest --conversion=FILE``, as `make test-all`
 does, and only when all that record have passed: no row is missing silently.
 """
 
