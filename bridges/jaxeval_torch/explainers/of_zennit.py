@@ -36,6 +36,7 @@ class Zennit:
         import torch
         from zennit.attribution import Gradient  # pyright: ignore[reportMissingImports]
 
+        attributor: Any
         if hasattr(self.composite, "register"):
             attributor = Gradient(Logits(module, None, self.output), self.composite)
         else:
