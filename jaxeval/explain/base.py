@@ -158,7 +158,8 @@ class SteppedExplainer(Explainer):
     Inside `jax.jit` or `jax.vmap` the steps are a compiled loop. Outside they are one compiled
     program, called from Python, and that is the way to go on a CPU: there XLA gives fast
     convolutions to the top level of a program only, and a convolution inside a compiled loop can
-    be tens of times slower.
+    be tens of times slower. What a step should not compute along with the model is written as
+    `ready`, a program of its own.
     """
 
     compiles_itself: ClassVar[bool] = True
@@ -170,6 +171,16 @@ class SteppedExplainer(Explainer):
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         """What all steps need and is worth computing once."""
         return None
+
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        """What step i gets as its `state`: computed before it, such as noise.
+
+        Within one program, XLA's CPU backend would fuse noise with the layer that reads it, and
+        draw it anew for every entry of a convolution's window or every pixel that a weight serves.
+        """
+        return state
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
@@ -198,7 +209,9 @@ class SteppedExplainer(Explainer):
         state = self.prepare(model, x, y, keys)
 
         def add(i: Any, total: Any) -> Any:
-            return self.add(total, model, x, y, keys, state, i)
+            given = model, x, y, keys
+            now = computed(self.ready(total, *given, state, i)) if self._readies else state
+            return self.add(total, *given, now, i)
 
         total, n = self.zero(model, x, y, keys, state), self.steps(model, x)
         if model.host:  # called on the host, outside compiled programs
@@ -216,8 +229,14 @@ class SteppedExplainer(Explainer):
         state = _compiled(type(self).prepare, *given)
         total = given[0].zero(*given[1:], state)
         for i in range(self.steps(model, x)):
-            total = _compiled_add(total, *given, state, i)
+            now = _compiled_ready(total, *given, state, i) if self._readies else state
+            total = _compiled_add(total, *given, now, i)
         return _compiled(type(self).finish, *given, state, _as(x.dtype, total))
+
+
+    @property
+    def _readies(self) -> bool:
+        return type(self).ready is not SteppedExplainer.ready
 
 
 def computed(v: Any) -> Any:
@@ -255,6 +274,11 @@ def _compiled(part: Callable[..., Any], *given: Any) -> Any:
 
 def _as(dtype: Any, total: Any) -> Any:
     return jax.tree.map(lambda v: v.astype(dtype), total)
+
+
+@jax.jit
+def _compiled_ready(total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
+    return explainer.ready(total, *given)
 
 
 def _add(total: Any, explainer: SteppedExplainer, *given: Any) -> Any:

@@ -128,18 +128,23 @@ class GuidedIG(SteppedExplainer):
         """Where the way starts, and the sum."""
         return jnp.array(state), super().zero(model, x, y, keys, state)
 
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        """The baseline, and the gradient at the point that the way has reached."""
+        return state, self.input_gradient(model, total[0], y)
+
     def add(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        at, total = total
-        g = self.input_gradient(model, at, y)
+        (at, total), (b, g) = total, state
         done = (i + 1) / self.n_steps
 
         def one(*sample: Any) -> jax.Array:
             at, g, x, b = sample
             return advance(at, g, x, b, done, self.fraction, self.max_distance)
 
-        after = jax.vmap(one)(at, g, x, state)
+        after = jax.vmap(one)(at, g, x, b)
         return after, total + (after - at) * g
 
     def finish(
