@@ -233,7 +233,6 @@ class SteppedExplainer(Explainer):
             total = _compiled_add(total, *given, now, i)
         return _compiled(type(self).finish, *given, state, _as(x.dtype, total))
 
-
     @property
     def _readies(self) -> bool:
         return type(self).ready is not SteppedExplainer.ready
