@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, Float, Int, Key
 
 from .. import check, ops
@@ -70,7 +71,7 @@ class Explainer(ABC):
         `keys` [N] may be left out where nothing is random.
         """
         name = type(self).__name__
-        x, y = jnp.asarray(x), jnp.asarray(y)
+        x, y = _array(x), _array(y)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"{name}: x must hold floating-point numbers, got {x.dtype}")
         if not jnp.issubdtype(y.dtype, jnp.integer):
@@ -89,9 +90,9 @@ class Explainer(ABC):
         a = self._run(model, x, y, keys)
         return a if self.reduce_channels is None else self._pixels(model, a)
 
-    def _run(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+    def _run(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
         if model.host or _is_traced(self, model, x, y, keys):
-            return self.attribute(model, x, y, keys)
+            return self.attribute(model, jnp.asarray(x), jnp.asarray(y), keys)
         return _compiled(type(self).attribute, self, _suited(model, x), x, y, keys)
 
     def _pixels(self, model: Model, a: jax.Array) -> jax.Array:
@@ -221,7 +222,8 @@ class SteppedExplainer(Explainer):
             total = jax.lax.fori_loop(0, n, add, total)
         return self.finish(model, x, y, keys, state, _as(x.dtype, total))
 
-    def _run(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+    def _run(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
+        x, y = jnp.asarray(x), jnp.asarray(y)
         if model.host or _is_traced(self, model, x, y, keys):
             return self.attribute(model, x, y, keys)
         # Arrays of the host go to the device once, not once a step.
@@ -247,17 +249,34 @@ def computed(v: Any) -> Any:
     return jax.lax.optimization_barrier(v)
 
 
-def _suited(model: Model, x: jax.Array) -> Model:
-    spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+def _array(v: Any) -> Any:
+    """An array of JAX or, as it is, of NumPy: a compiled program takes it faster than asarray."""
+    return v if isinstance(v, jax.Array) or type(v) is np.ndarray else jnp.asarray(v)
+
+
+def _suited(model: Model, x: Any) -> Model:
+    spec = jax.ShapeDtypeStruct(x.shape[1:], jax.dtypes.canonicalize_dtype(x.dtype))
     try:
-        return suited(model, spec, next(iter(x.devices())).platform)
+        if isinstance(x, jax.Array):
+            return suited(model, spec, next(iter(x.devices())).platform)
+        device = jax.config.jax_default_device or jax.default_backend()
+        return suited(model, spec, getattr(device, "platform", device))
     except Exception:  # what is wrong with the model shows where it is asked, if it is at all
         return model
 
 
 def _is_traced(*given: Any) -> bool:
+    if any(isinstance(v, Tracer) for v in jax.tree.leaves(given)):
+        return True
     # Inside jit even what is computed of a constant is a tracer; inside vmap only what is mapped.
-    return any(isinstance(v, Tracer) for v in (*jax.tree.leaves(given), jax.lax.neg(_constant())))
+    inside = get_opaque_trace_state() != _outside()
+    return inside and isinstance(jax.lax.neg(_constant()), Tracer)
+
+
+@functools.cache
+def _outside() -> Any:
+    with jax.ensure_compile_time_eval():
+        return get_opaque_trace_state()
 
 
 @functools.cache
