@@ -299,7 +299,8 @@ def cases(net: Network, quick: bool) -> list[Case]:
             None,
         ),
         (e.LRP(rule=e.Epsilon(epsilon=EPSILON)), relevance, one, None),
-        (e.ExcitationBackprop(), None, one, None),
+        # The activations, and forwards and backwards with the positive weights.
+        (e.ExcitationBackprop(), None, Passes(forward=1, gradient=1), None),
         (
             e.GradCAM(rectify=False, upsample=None, **layer),
             captum("LayerGradCam", module),
