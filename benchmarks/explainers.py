@@ -5,11 +5,13 @@ FILE]`` prints Markdown.
 
 An explainer is timed only after both sides have given the same maps of the same network: equal to
 `SAME`, relative to the largest entry, or, where they are random, equal in the mean of many draws,
-in units of its standard error. Then captum, ours and the floor take turns within each repeat, and
-ratios within a repeat are reported. The floor is the model's evaluations that a method cannot do
-without, as bare compiled programs: forward passes, input gradients, and those of the parts before
-and behind a layer, of the model as the engine runs it (on CPUs some operations are replaced by
-faster ones), at the same batch size.
+in units of its standard error. Maps that are not random are compared in float64: in float32 a
+rectifier whose input is 0 but for rounding may be open on one side and shut on the other, and
+gradients jump there; how far apart the maps are in float32 is told beside it. Then captum, ours and
+the floor take turns within each repeat, and ratios within a repeat are reported. The floor is the
+model's evaluations that a method cannot do without, as bare compiled programs: forward passes,
+input gradients, and those of the parts before and behind a layer, of the model as the engine runs
+it (on CPUs some operations are replaced by faster ones), at the same batch size.
 """
 
 from __future__ import annotations
@@ -38,8 +40,12 @@ from jaxeval.cpu import Rewritten, suited
 
 PACKAGES = ("jaxeval", "jax", "numpy", "torch", "captum")
 
-SAME = 1e-3
+SAME = 1e-4
 """Largest difference of two maps that counts as none, relative to the largest entry."""
+EPSILON = 1e-12
+"""The stabiliser of relevance, on both sides: captum's stabilises a convolution and the batch
+normalisation behind it apart, ours the layer that both make up.
+"""
 DRAWS = 32
 """Maps of which means are compared, where they are random."""
 Z = (0.5, 1.6)
@@ -72,6 +78,7 @@ class Case:
     theirs: Callable[..., Any] | None
     floor: Passes
     random: str | None = None
+    quick: bool = False
 
     def run_ours(self, x: Any = None, y: Any = None) -> np.ndarray:
         net = self.net
@@ -90,12 +97,23 @@ class Case:
         y = torch.from_numpy(np.array(net.y if y is None else y, np.int64))
         return self.theirs(x, y).detach().numpy()
 
+    def double(self) -> Case:
+        """The same in float64; within ``jax.enable_x64``."""
+        found = cases(self.net.double(), self.quick)
+        return next(case for case in found if case.name == self.name)
+
+    def apart(self) -> float:
+        """How far both sides' maps are apart, relative to the largest entry."""
+        ours, theirs = np.asarray(self.run_ours()), self.run_theirs()
+        assert ours.dtype == self.net.x.dtype
+        return gap(ours.reshape(theirs.shape), theirs, 0)
+
     def agreement(self) -> tuple[bool, str]:
         """(both sides give the same maps, how close they are)."""
         if self.random is None:
-            ours, theirs = np.asarray(self.run_ours()), self.run_theirs()
-            away = gap(ours.reshape(theirs.shape), theirs, 0)
-            return away <= SAME, f"{away:.0e}"
+            with jax.enable_x64(True):
+                double = self.double().apart()
+            return double <= SAME, f"{double:.0e} ({self.apart():.0e})"
         torch.manual_seed(0)
         np.random.seed(0)
         n = max(1, len(self.net.x) // DRAWS)  # samples, each explained many times
@@ -186,8 +204,8 @@ def cases(net: Network, quick: bool) -> list[Case]:
 
     def relevance(x: Any, y: Any) -> Any:
         for part in net.torch.modules():
-            if isinstance(part, torch.nn.Flatten):
-                part.rule = EpsilonRule()  # which has no rule of its own in captum
+            if not isinstance(part, torch.nn.ReLU) and not list(part.children()):
+                part.rule = EpsilonRule(epsilon=EPSILON)
         return attr.LRP(net.torch).attribute(x, target=y)
 
     def tunnel(kind: str) -> Callable[..., Any]:
@@ -280,8 +298,9 @@ def cases(net: Network, quick: bool) -> list[Case]:
             Passes(gradient=len(background)),
             None,
         ),
-        (e.LRP(rule=e.Epsilon(epsilon=1e-9)), relevance, one, None),
-        (e.ExcitationBackprop(), None, one, None),
+        (e.LRP(rule=e.Epsilon(epsilon=EPSILON)), relevance, one, None),
+        # The activations, and forwards and backwards with the positive weights.
+        (e.ExcitationBackprop(), None, Passes(forward=1, gradient=1), None),
         (
             e.GradCAM(rectify=False, upsample=None, **layer),
             captum("LayerGradCam", module),
@@ -320,7 +339,7 @@ def cases(net: Network, quick: bool) -> list[Case]:
             None,
         ),
     ]
-    return [Case(net, type(row[0]).__name__, *row) for row in rows]
+    return [Case(net, type(row[0]).__name__, *row, quick=quick) for row in rows]
 
 
 @dataclasses.dataclass
@@ -441,7 +460,8 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"The first call took {median(compiled):.1f} s more than later ones (median).")
     say(
         "\nRatios are medians over the repeats (smallest to largest). Agreement: the largest "
-        "difference of two maps, relative to the largest entry; or of means of random maps, the "
+        "difference of two maps in float64, relative to the largest entry, and in float32 in "
+        "parentheses; or of means of random maps, the "
         "root mean square in standard errors, about 1 where they are drawn alike."
     )
     if apart:

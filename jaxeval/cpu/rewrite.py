@@ -63,8 +63,8 @@ def suited(model: Model, x: Any, platform: str) -> Model:
     spec = jax.ShapeDtypeStruct((1, *x.shape), jnp.dtype(x.dtype))
     if not _gains(apply, *shapes_of((model.params, spec))):
         return model
-    hidden = None if model.hidden is None else Rewritten(model.hidden)
-    return dataclasses.replace(model, apply=Rewritten(apply), hidden=hidden)
+    hidden = None if model.hidden is None else _rewritten(model.hidden)
+    return dataclasses.replace(model, apply=_rewritten(apply), hidden=hidden)
 
 
 @functools.lru_cache(maxsize=64)
@@ -86,6 +86,12 @@ class Rewritten:
         leaves = jax.tree.leaves(args)
         out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, _operation)
         return jax.tree.unflatten(jax.tree.structure(shape), map(plain, out))
+
+
+@functools.lru_cache(maxsize=64)
+def _rewritten(fn: Callable[..., Any]) -> Rewritten:
+    """The same object for the same function: what is compiled of it is found sooner."""
+    return Rewritten(fn)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, Float, Int, Key
 
 from .. import check, ops
@@ -70,7 +71,7 @@ class Explainer(ABC):
         `keys` [N] may be left out where nothing is random.
         """
         name = type(self).__name__
-        x, y = jnp.asarray(x), jnp.asarray(y)
+        x, y = _array(x), _array(y)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"{name}: x must hold floating-point numbers, got {x.dtype}")
         if not jnp.issubdtype(y.dtype, jnp.integer):
@@ -89,9 +90,9 @@ class Explainer(ABC):
         a = self._run(model, x, y, keys)
         return a if self.reduce_channels is None else self._pixels(model, a)
 
-    def _run(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+    def _run(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
         if model.host or _is_traced(self, model, x, y, keys):
-            return self.attribute(model, x, y, keys)
+            return self.attribute(model, jnp.asarray(x), jnp.asarray(y), keys)
         return _compiled(type(self).attribute, self, _suited(model, x), x, y, keys)
 
     def _pixels(self, model: Model, a: jax.Array) -> jax.Array:
@@ -158,7 +159,8 @@ class SteppedExplainer(Explainer):
     Inside `jax.jit` or `jax.vmap` the steps are a compiled loop. Outside they are one compiled
     program, called from Python, and that is the way to go on a CPU: there XLA gives fast
     convolutions to the top level of a program only, and a convolution inside a compiled loop can
-    be tens of times slower.
+    be tens of times slower. What a step should not compute along with the model is written as
+    `ready`, a program of its own.
     """
 
     compiles_itself: ClassVar[bool] = True
@@ -170,6 +172,16 @@ class SteppedExplainer(Explainer):
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         """What all steps need and is worth computing once."""
         return None
+
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        """What step i gets as its `state`: computed before it, such as noise.
+
+        Within one program, XLA's CPU backend would fuse noise with the layer that reads it, and
+        draw it anew for every entry of a convolution's window or every pixel that a weight serves.
+        """
+        return state
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
@@ -198,7 +210,9 @@ class SteppedExplainer(Explainer):
         state = self.prepare(model, x, y, keys)
 
         def add(i: Any, total: Any) -> Any:
-            return self.add(total, model, x, y, keys, state, i)
+            given = model, x, y, keys
+            now = computed(self.ready(total, *given, state, i)) if self._readies else state
+            return self.add(total, *given, now, i)
 
         total, n = self.zero(model, x, y, keys, state), self.steps(model, x)
         if model.host:  # called on the host, outside compiled programs
@@ -208,7 +222,8 @@ class SteppedExplainer(Explainer):
             total = jax.lax.fori_loop(0, n, add, total)
         return self.finish(model, x, y, keys, state, _as(x.dtype, total))
 
-    def _run(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+    def _run(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
+        x, y = jnp.asarray(x), jnp.asarray(y)
         if model.host or _is_traced(self, model, x, y, keys):
             return self.attribute(model, x, y, keys)
         # Arrays of the host go to the device once, not once a step.
@@ -216,8 +231,13 @@ class SteppedExplainer(Explainer):
         state = _compiled(type(self).prepare, *given)
         total = given[0].zero(*given[1:], state)
         for i in range(self.steps(model, x)):
-            total = _compiled_add(total, *given, state, i)
+            now = _compiled_ready(total, *given, state, i) if self._readies else state
+            total = _compiled_add(total, *given, now, i)
         return _compiled(type(self).finish, *given, state, _as(x.dtype, total))
+
+    @property
+    def _readies(self) -> bool:
+        return type(self).ready is not SteppedExplainer.ready
 
 
 def computed(v: Any) -> Any:
@@ -229,17 +249,34 @@ def computed(v: Any) -> Any:
     return jax.lax.optimization_barrier(v)
 
 
-def _suited(model: Model, x: jax.Array) -> Model:
-    spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+def _array(v: Any) -> Any:
+    """An array of JAX or, as it is, of NumPy: a compiled program takes it faster than asarray."""
+    return v if isinstance(v, jax.Array) or type(v) is np.ndarray else jnp.asarray(v)
+
+
+def _suited(model: Model, x: Any) -> Model:
+    spec = jax.ShapeDtypeStruct(x.shape[1:], jax.dtypes.canonicalize_dtype(x.dtype))
     try:
-        return suited(model, spec, next(iter(x.devices())).platform)
+        if isinstance(x, jax.Array):
+            return suited(model, spec, next(iter(x.devices())).platform)
+        device = jax.config.jax_default_device or jax.default_backend()
+        return suited(model, spec, getattr(device, "platform", device))
     except Exception:  # what is wrong with the model shows where it is asked, if it is at all
         return model
 
 
 def _is_traced(*given: Any) -> bool:
+    if any(isinstance(v, Tracer) for v in jax.tree.leaves(given)):
+        return True
     # Inside jit even what is computed of a constant is a tracer; inside vmap only what is mapped.
-    return any(isinstance(v, Tracer) for v in (*jax.tree.leaves(given), jax.lax.neg(_constant())))
+    inside = get_opaque_trace_state() != _outside()
+    return inside and isinstance(jax.lax.neg(_constant()), Tracer)
+
+
+@functools.cache
+def _outside() -> Any:
+    with jax.ensure_compile_time_eval():
+        return get_opaque_trace_state()
 
 
 @functools.cache
@@ -255,6 +292,11 @@ def _compiled(part: Callable[..., Any], *given: Any) -> Any:
 
 def _as(dtype: Any, total: Any) -> Any:
     return jax.tree.map(lambda v: v.astype(dtype), total)
+
+
+@jax.jit
+def _compiled_ready(total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
+    return explainer.ready(total, *given)
 
 
 def _add(total: Any, explainer: SteppedExplainer, *given: Any) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, computed
+from .base import SteppedExplainer
 
 
 def blurred(x: jax.Array, sigma: Any, channel: int | None) -> jax.Array:
@@ -67,11 +67,17 @@ class BlurIG(SteppedExplainer):
     def steps(self, model: Model, x: jax.Array) -> int:
         return self.n_steps
 
-    def step(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
-    ) -> jax.Array:
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
         channel = model.sample_channel_axis(x.ndim - 1)
         near, middle, far = (
             blurred(x, self.max_sigma * ((i + t) / self.n_steps) ** 2, channel) for t in (0, 0.5, 1)
         )
-        return (near - far) * self.input_gradient(model, computed(middle), y)
+        return near - far, middle
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        change, middle = state
+        return change * self.input_gradient(model, middle, y)

@@ -9,7 +9,7 @@ import jax
 from .. import check
 from ..types import Model, pytree, static
 from .background import background, check_background
-from .base import SteppedExplainer, computed, needs_keys
+from .base import SteppedExplainer, needs_keys
 
 
 @pytree
@@ -55,9 +55,9 @@ class ExpectedGradients(SteppedExplainer):
         """The standard deviation of the noise on x, which is 0 here."""
         return None
 
-    def step(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
-    ) -> jax.Array:
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
         samples, spread = state
 
         def draw(key: jax.Array) -> Any:
@@ -68,8 +68,13 @@ class ExpectedGradients(SteppedExplainer):
 
         b, alpha, noise = jax.vmap(draw)(keys)
         way = x - b if spread is None else x + spread * noise - b
-        at = b + alpha.reshape(-1, *(1,) * (x.ndim - 1)) * way
-        return way * self.input_gradient(model, computed(at), y)
+        return way, b + alpha.reshape(-1, *(1,) * (x.ndim - 1)) * way
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        way, at = state
+        return way * self.input_gradient(model, at, y)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

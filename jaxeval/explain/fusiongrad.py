@@ -8,7 +8,7 @@ import jax
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import computed, needs_keys
+from .base import needs_keys
 from .noisegrad import NoisyWeights
 from .noisy import share_of_range
 
@@ -62,15 +62,20 @@ class FusionGrad(NoisyWeights):
             raise TypeError(needs_keys(self, "in its input noise", len(x)))
         return share_of_range(self.noise_level, x)
 
-    def step(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
-    ) -> jax.Array:
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
         def draw(key: jax.Array) -> jax.Array:
             return jax.random.normal(jax.random.fold_in(key, i), x.shape[1:], x.dtype)
 
-        noisy = self.noisy_model(model, self.weight_level, i // self.n_samples)
-        at = computed(x + state * jax.vmap(draw)(keys))
-        return self.explained(noisy, at, y, keys)
+        params = self.noisy_params(model, self.weight_level, i // self.n_samples)
+        return params, x + state * jax.vmap(draw)(keys)
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        params, noisy = state
+        return self.explained(model, params, noisy, y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

@@ -23,13 +23,22 @@ def smallest(v: jax.Array, place: Any) -> jax.Array:
     Array(2., dtype=float32)
     """
     bits = jnp.finfo(v.dtype).bits
-    kind = jnp.dtype(f"uint{bits}")
-    # Floats that are not negative are in the order of their bits, taken as integers.
-    given = lax.bitcast_convert_type(v, kind)
+    kind = jnp.dtype(f"int{bits}")
+    # Floats that are not negative are in the order of their bits, taken as integers. They lie in
+    # rows, at most 255 of them, so that columns can be counted in single bytes: many at a time.
+    width = max(128, -(-v.size // 255))
+    given = jnp.pad(
+        lax.bitcast_convert_type(v, kind),
+        (0, -v.size % width),
+        constant_values=jnp.iinfo(kind).max,
+    ).reshape(-1, width)
+
+    def below(bound: jax.Array) -> jax.Array:
+        return (given < bound).sum(0, dtype=jnp.uint8).astype(jnp.int32).sum()
 
     def decide(i: Any, found: jax.Array) -> jax.Array:
         more = found | jnp.left_shift(jnp.asarray(1, kind), jnp.asarray(bits - 2 - i, kind))
-        return jnp.where((given < more).sum() <= place, more, found)
+        return jnp.where(below(more) <= place, more, found)
 
     found = lax.fori_loop(0, bits - 1, decide, jnp.zeros((), kind))
     return lax.bitcast_convert_type(found, v.dtype)
@@ -128,18 +137,23 @@ class GuidedIG(SteppedExplainer):
         """Where the way starts, and the sum."""
         return jnp.array(state), super().zero(model, x, y, keys, state)
 
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        """The baseline, and the gradient at the point that the way has reached."""
+        return state, self.input_gradient(model, total[0], y)
+
     def add(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        at, total = total
-        g = self.input_gradient(model, at, y)
+        (at, total), (b, g) = total, state
         done = (i + 1) / self.n_steps
 
         def one(*sample: Any) -> jax.Array:
             at, g, x, b = sample
             return advance(at, g, x, b, done, self.fraction, self.max_distance)
 
-        after = jax.vmap(one)(at, g, x, state)
+        after = jax.vmap(one)(at, g, x, b)
         return after, total + (after - at) * g
 
     def finish(

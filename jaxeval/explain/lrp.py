@@ -71,10 +71,10 @@ class LRP(Explainer):
 
     Layers are convolutions and products with weights, each with its bias and the batch
     normalisation behind it. Activation functions pass relevance on, pooling by the largest entry
-    hands it to that entry, sums and averages share it in proportion, and so do residual
-    connections (unless ``addition="copy"``). Products of two activations, softmax and layer
-    normalisation follow the rules for transformers below; this part is experimental. What has no
-    rule is refused with its name and the line that it comes from.
+    hands it to that entry, sums and averages share it in proportion, with the ε of `rule`, and so
+    do residual connections (unless ``addition="copy"``). Products of two activations, softmax and
+    layer normalisation follow the rules for transformers below; this part is experimental. What has
+    no rule is refused with its name and the line that it comes from.
 
     Args:
       rule: for all layers: the name of a rule ("epsilon", "gamma", "alpha_beta", "z_plus", "flat",
@@ -136,6 +136,11 @@ class LRP(Explainer):
                 )
             rules[name] = rule
         object.__setattr__(self, "layers", rules)
+
+    @property
+    def epsilon(self) -> Any:
+        """What keeps sums without weights away from 0 where they divide."""
+        return (self.rule if isinstance(self.rule, LrpRule) else Epsilon()).epsilon
 
     def rule_for(self, role: str, first: bool) -> LrpRule:
         """The rule of a "convolution" or "dense" layer."""
@@ -207,7 +212,7 @@ class Relevance:
     def by_role(self, node: Node) -> LrpRule:
         if node.kind == "scale":
             shifts = any(o.name in ("add", "add_any", "sub") for o, _ in node.after)
-            return Epsilon() if shifts else Pass()
+            return Epsilon(epsilon=self.lrp.epsilon) if shifts else Pass()
         role = "convolution" if node.first.name == "conv_general_dilated" else "dense"
         return self.lrp.rule_for(role, self.is_first(node))
 
@@ -233,7 +238,7 @@ class Relevance:
 
     def shared(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
         """In proportion to the parts of a sum."""
-        part = r[0] / stable(values[node.outs[0]], 1e-6)
+        part = r[0] / stable(values[node.outs[0]], self.lrp.epsilon)
         back = node.gradient(values, [part])
         return [values[v] * g for v, g in zip(node.ins, back, strict=True)]
 
@@ -260,7 +265,7 @@ class Relevance:
     def softmax(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
         """``x · (∂y/∂x)ᵀ (R / y)``, the Taylor expansion at x."""
         x, y = values[node.ins[0]], values[node.outs[0]]
-        return [x * node.gradient(values, [r[0] / stable(y, 1e-6)])[0]]
+        return [x * node.gradient(values, [r[0] / stable(y, self.lrp.epsilon)])[0]]
 
     def quotient(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
         """All of it to what is divided."""

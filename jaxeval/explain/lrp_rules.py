@@ -185,8 +185,12 @@ def share(
     layer: Layer,
     sums: list[list[Term]],
     part: Callable[[list[jax.Array]], list[jax.Array]],
+    known: list[jax.Array] | None = None,
 ) -> jax.Array:
-    """``Σ_k c_k Σ_t x_t · (∂z_t/∂x_t)ᵀ`` over sums z_k of terms, with ``c = part(z)``."""
+    """``Σ_k c_k Σ_t x_t · (∂z_t/∂x_t)ᵀ`` over sums z_k of terms, with ``c = part(z)``.
+
+    `known` are the sums where they need not be computed.
+    """
     z, backs = [], []
     for terms in sums:
         products, back = zip(*(jax.vjp(t.product, t.x) for t in terms), strict=True)
@@ -194,7 +198,7 @@ def share(
         z.append(functools.reduce(jnp.add, biased))
         backs.append(back)
     total = jnp.zeros_like(layer.x)
-    for terms, back, c, v in zip(sums, backs, part(z), z, strict=True):
+    for terms, back, c, v in zip(sums, backs, part(known or z), z, strict=True):
         c = jnp.broadcast_to(c, v.shape).astype(v.dtype)
         for t, b in zip(terms, back, strict=True):
             total = total + t.x * b(c)[0]
@@ -230,8 +234,11 @@ class Epsilon(LrpRule):
     """``R_i = Σ_j x_i w_ij / (z_j + ε sign(z_j)) R_j`` (Bach et al. 2015); LRP-0 for a small ε."""
 
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
+        # The forward pass's own sums: computed again, near 0, they would differ by rounding, and
+        # the relevance, which is proportional to them, would not cancel.
+        out = [layer.out] if self.bias else None
         term = Term(layer.x, layer.product, self.own(layer.b))
-        return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
+        return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)], out)
 
 
 @pytree
@@ -304,7 +311,7 @@ class Gamma(LrpRule):
             return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
 
         up, down = (self.own(b, lambda b, p=p: b + self.gamma * p(b)) for p in (positive, negative))
-        z_own = layer.product(x) + jnp.asarray(self.own(b), x.dtype)
+        z_own = layer.out if self.bias else layer.product(x)
 
         def part(z: list[jax.Array]) -> list[jax.Array]:
             gain = jnp.where(z_own > 0, relevance, 0) / stable(z[0], self.epsilon)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import check, jaxprs
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, computed
+from .base import SteppedExplainer
 from .smoothed import check_explainer
 
 
@@ -34,8 +34,8 @@ class NoisyWeights(SteppedExplainer):
         if self.explainer is not None:
             check_explainer(self)
 
-    def noisy_model(self, model: Model, level: Any, i: Any) -> Model:
-        """The i-th model: every trained weight times its own draw of N(1, level²)."""
+    def noisy_params(self, model: Model, level: Any, i: Any) -> Any:
+        """The i-th model's: every trained weight times its own draw of N(1, level²)."""
         if model.host:
             raise TypeError(
                 f"{type(self).__name__} changes the model's weights, and a host callable has none"
@@ -60,9 +60,13 @@ class NoisyWeights(SteppedExplainer):
             v = jnp.asarray(leaves[i])
             factor = 1 + jnp.asarray(level, v.dtype) * draw.reshape(v.shape).astype(v.dtype)
             params[i] = v * factor
-        return dataclasses.replace(model, params=jax.tree.unflatten(tree, computed(params)))
+        return jax.tree.unflatten(tree, params)
 
-    def explained(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+    def explained(
+        self, model: Model, params: Any, x: jax.Array, y: jax.Array, keys: Any
+    ) -> jax.Array:
+        """The map of the model with these parameters."""
+        model = dataclasses.replace(model, params=params)
         if self.explainer is None:
             return self.input_gradient(model, x, y)
         return self.explainer(model, x, y, keys)
@@ -104,10 +108,15 @@ class NoiseGrad(NoisyWeights):
     def steps(self, model: Model, x: jax.Array) -> int:
         return self.n_samples
 
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        return self.noisy_params(model, self.noise_level, i)
+
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        return self.explained(self.noisy_model(model, self.noise_level, i), x, y, keys)
+        return self.explained(model, state, x, y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

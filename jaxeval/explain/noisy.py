@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, computed, needs_keys
+from .base import SteppedExplainer, needs_keys
 
 
 def share_of_range(share: Any, x: jax.Array) -> jax.Array:
@@ -54,6 +54,14 @@ class Noisy(SteppedExplainer):
     def steps(self, model: Model, x: jax.Array) -> int:
         return self.n_draws
 
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        return self.spread(x, keys)
+
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        return self.noisy(x, keys, state, i)
+
     def spread(self, x: jax.Array, keys: Any) -> jax.Array:
         """σ of every sample [N, 1, ...]; refuses what does not fit."""
         if self.draws is None and keys is None:
@@ -74,4 +82,4 @@ class Noisy(SteppedExplainer):
 
         given = self.draws
         noise = jax.vmap(draw)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
-        return computed(x + spread * noise)
+        return x + spread * noise

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, computed, needs_keys
+from .base import SteppedExplainer, needs_keys
 from .noisy import share_of_range
 
 STREAM = 0x5F3759DF
@@ -95,18 +95,23 @@ class Smoothed(SteppedExplainer):
         if model.host:
             shape = np.shape(self.explainer(model, x, y, keys))
             return jnp.zeros(shape, jnp.promote_types(x.dtype, jnp.float32))
-        return _zeros(self, model, x, y, keys, state)
+        return _zeros(self, model, x, y, keys)
 
-    def step(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
-    ) -> jax.Array:
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
         def draw(key: jax.Array) -> jax.Array:
             key = jax.random.fold_in(jax.random.fold_in(key, STREAM), i)
             return jax.random.normal(key, x.shape[1:], x.dtype)
 
         given = self.draws
         noise = jax.vmap(draw)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
-        return self.explainer(model, computed(x + state * noise), y, keys)
+        return x + state * noise
+
+    def step(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        return self.explainer(model, state, y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
@@ -116,7 +121,7 @@ class Smoothed(SteppedExplainer):
 
 @jax.jit
 def _zeros(smoothed: Smoothed, *given: Any) -> jax.Array:
-    maps = jax.eval_shape(smoothed.step, *given, 0)
+    maps = jax.eval_shape(smoothed.explainer, *given)
     return jnp.zeros(maps.shape, jnp.promote_types(maps.dtype, jnp.float32))
 
 

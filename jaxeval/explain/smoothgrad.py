@@ -36,13 +36,10 @@ class SmoothGrad(Noisy):
     Array([[1., 3.]], dtype=float32)
     """
 
-    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
-        return self.spread(x, keys)
-
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        return self.input_gradient(model, self.noisy(x, keys, state, i), y)
+        return self.input_gradient(model, state, y)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

@@ -34,13 +34,10 @@ class SmoothGradSquared(Noisy):
     Array([[1., 9.]], dtype=float32)
     """
 
-    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
-        return self.spread(x, keys)
-
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        return self.input_gradient(model, self.noisy(x, keys, state, i), y) ** 2
+        return self.input_gradient(model, state, y) ** 2
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

@@ -42,11 +42,17 @@ class VarGrad(Noisy):
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
         return jnp.zeros((2, *x.shape), jnp.promote_types(x.dtype, jnp.float32))
 
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        spread, clean = state
+        return self.noisy(x, keys, spread, i), clean
+
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        spread, clean = state
-        change = self.input_gradient(model, self.noisy(x, keys, spread, i), y) - clean
+        noisy, clean = state
+        change = self.input_gradient(model, noisy, y) - clean
         return jnp.stack([change, change**2])
 
     def finish(

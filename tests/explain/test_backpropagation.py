@@ -254,6 +254,17 @@ def test_relevance_at_a_sum(addition):
     assert_close(a, np.array([[0, 8.0 if addition == "proportional" else 16.0]]), 1e-5)
 
 
+def test_relevance_at_sums_has_the_rules_epsilon():
+    """f = mean(relu(x) + 3 x) without weights: each sum z passes on z / (z + ε)."""
+    model = Model(lambda p, x: (jax.nn.relu(x) + 3 * x).mean(2), channel_axis=None)
+    x = np.array([[[1.0, 3.0]]], np.float32)
+    a = explain.LRP(rule=explain.Epsilon(epsilon=0.5))(model, x, np.array([0]))
+    score = 8.0
+    mean = score * score / (score + 0.5)
+    z = np.array([[[4.0, 12.0]]])
+    assert_close(a, mean * z / z.sum() * z / (z + 0.5), 1e-6)
+
+
 @pytest.mark.parametrize("rule", ["epsilon", "epsilon_plus", "epsilon_plus_flat", "gamma"])
 def test_relevance_is_kept_without_biases(rule):
     case = make("lenet")

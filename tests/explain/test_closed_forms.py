@@ -154,3 +154,10 @@ def test_smallest_is_the_sorted_entry(dtype):
     v[::4], v[1:30:3] = np.inf, 0
     for place in (0, 9, 10, 60, 74, 75, 100):
         assert smallest(jnp.asarray(v), place) == np.sort(v)[place]
+
+
+def test_smallest_of_many_equal_entries():
+    v = np.zeros(40_000, np.float32)
+    v[39_990:] = np.arange(10)
+    for place in (0, 20_000, 39_990, 39_991, 39_999):
+        assert smallest(jnp.asarray(v), place) == np.sort(v)[place]

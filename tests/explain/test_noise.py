@@ -87,8 +87,8 @@ def test_noise_on_weights():
     other = explain.NoiseGrad(n_samples=n, noise_level=0.3, seed=1)
     assert np.abs(a - jitted(other, model, x, y, None)).max() > 1e-4
     # What is no trained weight keeps its value.
-    noisy = explain.NoiseGrad().noisy_model(model, 0.3, 0)
-    np.testing.assert_array_equal(noisy.params["state"]["shift"], model.params["state"]["shift"])
+    noisy = explain.NoiseGrad().noisy_params(model, 0.3, 0)
+    np.testing.assert_array_equal(noisy["state"]["shift"], model.params["state"]["shift"])
 
 
 def test_fusion_is_smooth_and_noise():
