@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from captum import attr
+from captum._utils.models.linear_model import SkLearnLasso
 from captum.attr._utils.lrp_rules import EpsilonRule
 from networks import Network, lenet, residual
 from timing import gap, in_turns, load, machine, seconds, spread
@@ -46,6 +47,8 @@ EPSILON = 1e-12
 """The stabiliser of relevance, on both sides: captum's stabilises a convolution and the batch
 normalisation behind it apart, ours the layer that both make up.
 """
+PENALTY = 1e-4
+"""Of Lime, on both sides: with that of captum, 0.01, all coefficients of the ResNet are 0."""
 DRAWS = 32
 """Maps of which means are compared, where they are random."""
 Z = (0.5, 1.6)
@@ -187,7 +190,8 @@ def cases(net: Network, quick: bool) -> list[Case]:
     background = net.x[: 2 if quick else 8]
     theirs_background = torch.from_numpy(background)
     cells = np.arange(side) // patch
-    grid = torch.from_numpy(np.broadcast_to(cells[:, None] * 4 + cells, (1, channels, side, side)))
+    # One copy a channel: captum's ShapleyValueSampling refuses one that is broadcast.
+    grid = torch.from_numpy(np.tile(cells[:, None] * 4 + cells, (1, channels, 1, 1)))
     module = net.torch.get_submodule(net.module)
     layer = {"layer": net.layer}
     path = {"n_steps": steps}
@@ -278,8 +282,8 @@ def cases(net: Network, quick: bool) -> list[Case]:
             "rows",
         ),
         (
-            e.Lime(n_samples=several, **grouped),
-            captum("Lime", n_samples=several, feature_mask=grid),
+            e.Lime(n_samples=several, alpha=PENALTY, **grouped),
+            captum("Lime", SkLearnLasso(alpha=PENALTY), n_samples=several, feature_mask=grid),
             sets,
             "rows",
         ),
