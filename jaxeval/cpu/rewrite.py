@@ -24,6 +24,7 @@ from jax import lax
 
 from .. import jaxprs
 from ..types import Model, shapes_of
+from .cores import on_one_core, spread
 from .layout import Turned, kept, operation, plain, turned
 
 MOST_TAPS = 150
@@ -265,7 +266,8 @@ def convolution(eqn: Any) -> Callable[..., Any] | None:
         return _as_products(eqn, way, x_axes, kernel_axes, out_axes)
     o, c = (eqn.invars[1].aval.shape[i] for i in dims.rhs_spec[:2])
     filled = c == 3 and o in FILLED and p["feature_group_count"] == 1
-    if list(x_axes) == sorted(x_axes) and x_axes == out_axes and not filled:
+    alone = on_one_core(eqn)
+    if list(x_axes) == sorted(x_axes) and x_axes == out_axes and not (filled or alone):
         return None
     n = len(x_axes)
     last, kernel_last = (0, n - 1, *range(1, n - 1)), (n - 1, n - 2, *range(n - 2))
@@ -277,7 +279,7 @@ def convolution(eqn: Any) -> Callable[..., Any] | None:
         if filled:
             x = jnp.pad(x, [(0, 0)] * (n - 1) + [(0, 1)])
             kernel = jnp.pad(kernel, [(0, 0)] * (n - 2) + [(0, 1), (0, 0)])
-        (out,) = jaxprs.bind(again, [x, kernel])
+        out = spread(again, x, kernel) if alone else jaxprs.bind(again, [x, kernel])[0]
         return kept(out, out_axes)
 
     return replaced

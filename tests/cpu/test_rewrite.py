@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 import jaxeval as je
-from jaxeval.cpu import Rewritten, RewrittenOnCpus, suited
+from jaxeval.cpu import Rewritten, RewrittenOnCpus, cores, suited
 from jaxeval.perturb.layers import layer_names
 from tests.cpu.rewriting import equations, operations, same
 
@@ -59,7 +59,10 @@ KEPT = {
 
 @pytest.mark.parametrize("spatial", [2, 1])
 @pytest.mark.parametrize("case", KEPT)
-def test_other_convolutions_run_channels_last(case: str, spatial: int) -> None:
+def test_other_convolutions_run_channels_last(
+    case: str, spatial: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cores, "AFFECTED", False)  # test_cores.py is about those
     convolve, x, kernel = convolution(case, spatial, "first", KEPT)
     same(convolve, x, kernel)
     (conv,) = equations(Rewritten(convolve), "conv_general_dilated", x, kernel)

@@ -1,0 +1,82 @@
+"""Convolutions that XLA would run on one core alone.
+
+jaxlib 0.10 hands channels-last convolutions to YNNPACK, which spreads over the machine's cores what
+has 128 channels or more; with fewer, one core works, and the others wait. It takes no convolution
+that is larger than its input in any direction. So one row too many is asked for, and dropped; and
+the input has one column of its padding already, so that the gradient is such a convolution, too.
+On two cores that takes 0.5 to 0.7 of the time. jaxlib 0.11 has mended it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import jaxprs
+
+AFFECTED = (0, 10) <= jax.__version_info__ < (0, 11)
+FEWEST = 16
+"""Input channels from which it pays; YNNPACK has convolutions of more than 16 in or out."""
+SPREAD = 128
+"""Channels, in and out, from which YNNPACK spreads a convolution over the cores."""
+MOST_MORE = 1 / 8
+"""Share of rows and columns too many up to which it pays."""
+
+
+def cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def on_one_core(eqn: Any) -> bool:
+    """Whether a `conv_general_dilated` is one of them, once it is channels-last."""
+    p, dims = eqn.params, eqn.params["dimension_numbers"]
+    x, kernel, out = (v.aval for v in (*eqn.invars, *eqn.outvars))
+    if not AFFECTED or x.dtype != jnp.float32 or x.ndim != 4 or cores() < 2:
+        return False
+    if math.prod((*p["window_strides"], *p["lhs_dilation"])) != 1 or p["feature_group_count"] != 1:
+        return False
+    o, c = (kernel.shape[i] for i in dims.rhs_spec[:2])
+    if c < FEWEST or max(c, o) <= 16 or min(c, o) >= SPREAD:
+        return False
+    before = tuple(x.shape[i] for i in dims.lhs_spec[2:])
+    after = tuple(out.shape[i] for i in dims.out_spec[2:])
+    if any(v < 0 for side in p["padding"] for v in side):
+        return False
+    more = _more(before, after)
+    few = all(m <= MOST_MORE * n for m, n in zip(more, after, strict=True))
+    return few and sum(p["padding"][1]) >= more[1]
+
+
+def _more(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, int]:
+    """(rows that the output lacks to be higher than the input, columns that the input lacks to be
+    wider than the output).
+    """
+    return max(0, before[0] - after[0] + 1), max(0, after[1] - before[1] + 1)
+
+
+def spread(eqn: Any, x: Any, kernel: Any) -> Any:
+    """The convolution of x [n, h, w, c] with kernel [kh, kw, c, o], on all cores.
+
+    Args:
+      eqn: its equation, channels-last but for the shapes of its variables.
+    """
+    (top, bottom), (left, right) = eqn.params["padding"]
+    kh, kw = (
+        (n - 1) * d + 1 for n, d in zip(kernel.shape[:2], eqn.params["rhs_dilation"], strict=True)
+    )
+    before = x.shape[1:3]
+    after = before[0] + top + bottom - kh + 1, before[1] + left + right - kw + 1
+    rows, columns = _more(before, after)
+    first = min(left, columns)
+    rest = columns - first
+    x = jnp.pad(x, ((0, 0), (0, 0), (first, rest), (0, 0)))
+    padding = ((top + rows, bottom), (left - first, right - rest))
+    (out,) = jaxprs.bind(eqn.replace(params={**eqn.params, "padding": padding}), [x, kernel])
+    return out[:, rows:]
