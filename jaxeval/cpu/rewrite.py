@@ -37,6 +37,8 @@ FILLED = range(17, 48)
 """Output channels with which XLA is two to five times as fast for four input channels as for three:
 one of zeros is added.
 """
+MOST_UNFOLDED = 9
+"""Entries of the window up to which a copy of what each window sees is quick to make."""
 MOST_POOLED = 25
 """Entries of a pooling window up to which its slices are written out."""
 MOST_REPEATED = 15
@@ -204,6 +206,11 @@ class Convolution:
         out = jnp.matmul(seen.reshape(*seen.shape[:3], -1), matrix, precision=self.precision)
         return out.reshape(len(x), rows, blocks * t, o)[:, :, :columns]
 
+    def unfolded(self, x: Any, kernel: Any) -> Any:
+        """As a product with what each window sees, one after the other."""
+        seen = jnp.concatenate(self.taps(x, kernel.shape[:2]), -1)
+        return jnp.matmul(seen, kernel.reshape(-1, kernel.shape[-1]), precision=self.precision)
+
     def depthwise(self, x: Any, kernel: Any) -> Any:
         """As a sum over the entries of the kernel: each channel is its own group."""
         if math.prod(kernel.shape[:2]) > MOST_REPEATED or len(x) == 1:
@@ -299,8 +306,9 @@ def _way(eqn: Any) -> str | None:
     apart = tuple(window) == tuple(p["window_strides"]) and math.prod(p["rhs_dilation"]) == 1
     if taps == 1 or apart:
         return "patches"
-    few = c <= MOST_CHANNELS and o <= MOST_OUTPUTS and taps * c <= MOST_TAPS
-    return "banded" if few else None
+    if c > MOST_CHANNELS or o > MOST_OUTPUTS or taps * c > MOST_TAPS:
+        return None
+    return "unfolded" if taps <= MOST_UNFOLDED else "banded"
 
 
 def _as_products(
