@@ -259,7 +259,8 @@ def _suited(model: Model, x: Any) -> Model:
     try:
         if isinstance(x, jax.Array):
             return suited(model, spec, next(iter(x.devices())).platform)
-        device = jax.config.jax_default_device or jax.default_backend()
+        config: Any = jax.config
+        device = config.jax_default_device or jax.default_backend()
         return suited(model, spec, getattr(device, "platform", device))
     except Exception:  # what is wrong with the model shows where it is asked, if it is at all
         return model
