@@ -255,7 +255,7 @@ def _array(v: Any) -> Any:
 
 
 def _suited(model: Model, x: Any) -> Model:
-    spec = jax.ShapeDtypeStruct(x.shape[1:], jax.dtypes.canonicalize_dtype(x.dtype))
+    spec = jax.ShapeDtypeStruct(x.shape[1:], jnp.result_type(x))
     try:
         if isinstance(x, jax.Array):
             return suited(model, spec, next(iter(x.devices())).platform)
