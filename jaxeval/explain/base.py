@@ -255,11 +255,12 @@ def _array(v: Any) -> Any:
 
 
 def _suited(model: Model, x: Any) -> Model:
-    spec = jax.ShapeDtypeStruct(x.shape[1:], jax.dtypes.canonicalize_dtype(x.dtype))
+    spec = jax.ShapeDtypeStruct(x.shape[1:], jnp.result_type(x))
     try:
         if isinstance(x, jax.Array):
             return suited(model, spec, next(iter(x.devices())).platform)
-        device = getattr(jax.config, "jax_default_device", None) or jax.default_backend()
+        config: Any = jax.config
+        device = config.jax_default_device or jax.default_backend()
         return suited(model, spec, getattr(device, "platform", device))
     except Exception:  # what is wrong with the model shows where it is asked, if it is at all
         return model
