@@ -37,7 +37,7 @@ from networks import Network, lenet, residual
 from timing import gap, in_turns, load, machine, seconds, spread
 
 import jaxeval as je
-from jaxeval.cpu import Rewritten, suited
+from jaxeval import cpu
 
 PACKAGES = ("jaxeval", "jax", "numpy", "torch", "captum")
 
@@ -139,9 +139,9 @@ class Case:
         net, passes = self.net, self.floor
         x, y = jnp.asarray(net.x), jnp.asarray(net.y)
         platform = jax.default_backend()
-        model = suited(net.model, net.x[0], platform)
+        model = cpu.suited(net.model, net.x[0], platform)
         assert net.parts is not None
-        before, behind = (Rewritten(f) if platform == "cpu" else f for f in net.parts)
+        before, behind = (cpu.Rewritten(f) if platform == "cpu" else f for f in net.parts)
         hidden = before(model.params, x)
         calls = (
             [(_forward, model.apply, x)] * passes.forward
@@ -166,7 +166,7 @@ def _program(f: Callable[..., Any]) -> Callable[..., Any]:
         with jax.default_matmul_precision("highest"):
             return f(apply, params, x, y)
 
-    return jax.jit(program, static_argnums=0)
+    return cpu.program(static_argnums=0)(program)
 
 
 _forward = _program(lambda apply, params, x, y: apply(params, x))

@@ -27,9 +27,20 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return answer, time.perf_counter() - start
 
 
+PAUSE = 0.02
+"""Seconds of rest before a call: torch's threads keep turning for some milliseconds after their
+work is done, at the cost of whatever runs next.
+"""
+
+
 def in_turns(calls: Sequence[Callable[[], Any]], turns: int) -> list[float]:
     """The best of a few turns of each; they take turns, so that noise falls on all of them."""
-    return [min(took) for took in zip(*(map(seconds, calls) for _ in range(turns)), strict=True)]
+
+    def rested(call: Callable[[], Any]) -> float:
+        time.sleep(PAUSE)
+        return seconds(call)
+
+    return [min(took) for took in zip(*(map(rested, calls) for _ in range(turns)), strict=True)]
 
 
 def spread(ratios: list[float], digits: int) -> str:

@@ -4,7 +4,8 @@ jaxlib 0.10 hands channels-last convolutions to YNNPACK, which spreads over the 
 has 128 channels or more; with fewer, one core works, and the others wait. It takes no convolution
 that is larger than its input in any direction. So one row too many is asked for, and dropped; and
 the input has one column of its padding already, so that the gradient is such a convolution, too.
-On two cores that takes 0.5 to 0.7 of the time. jaxlib 0.11 has mended it.
+On two cores that takes 0.5 to 0.7 of the time. jaxlib 0.11 has mended it. Within a `Program`
+nothing of this is needed.
 """
 
 from __future__ import annotations

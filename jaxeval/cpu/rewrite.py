@@ -26,6 +26,7 @@ from .. import jaxprs
 from ..types import Model, shapes_of
 from .cores import on_one_core, spread
 from .layout import Turned, kept, operation, plain, turned
+from .programs import own, owning
 
 MOST_TAPS = 150
 """Products in one output of a convolution from which XLA's own is as fast."""
@@ -39,6 +40,10 @@ one of zeros is added.
 """
 MOST_UNFOLDED = 9
 """Entries of the window up to which a copy of what each window sees is quick to make."""
+MOST_WIDENED = 16
+"""Input and output channels up to which XLA computes several columns at once faster than one."""
+OUTPUTS_WIDENED = 32
+"""Outputs of that many columns, at most."""
 MOST_POOLED = 25
 """Entries of a pooling window up to which its slices are written out."""
 MOST_REPEATED = 15
@@ -73,7 +78,8 @@ def suited(model: Model, x: Any, platform: str) -> Model:
 @functools.lru_cache(maxsize=64)
 def _gains(apply: Callable[..., Any], treedef: Any, leaves: Any) -> bool:
     given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
-    return _any_rewritten(jax.make_jaxpr(apply)(*given).jaxpr)
+    with owning():
+        return _any_rewritten(jax.make_jaxpr(apply)(*given).jaxpr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +217,57 @@ class Convolution:
         seen = jnp.concatenate(self.taps(x, kernel.shape[:2]), -1)
         return jnp.matmul(seen, kernel.reshape(-1, kernel.shape[-1]), precision=self.precision)
 
+    def widened(self, x: Any, kernel: Any) -> Any:
+        """As a convolution with more outputs: those of some columns beside each other."""
+        wide = jax.custom_jvp(self._wide)
+        sums = self._turned_wide if math.prod(self.strides) == 1 else self._plain
+
+        def derivative(primals: Any, tangents: Any) -> Any:
+            return self._wide(*primals), _derivative(sums, primals, tangents)[1]
+
+        wide.defjvp(derivative, symbolic_zeros=True)
+        return wide(x, kernel)
+
+    def _wide(self, x: Any, kernel: Any) -> Any:
+        _, kw, _, o = kernel.shape
+        (sh, sw), ((top, bottom), (left, right)) = self.strides, self.padding
+        t = OUTPUTS_WIDENED // o
+        columns = (x.shape[2] + left + right - kw) // sw + 1
+        missing = -columns % t
+        shifts = range(0, t * sw, sw)
+        last = (t - 1) * sw
+        kernel = jnp.concatenate(
+            [jnp.pad(kernel, ((0, 0), (j, last - j), (0, 0), (0, 0))) for j in shifts], -1
+        )
+        padding = (top, bottom), (left, right + missing * sw)
+        wide = dataclasses.replace(self, strides=(sh, t * sw), padding=padding)
+        out = wide._plain(x, kernel)
+        return out.reshape(*out.shape[:2], -1, o)[:, :, :columns]
+
+    def _turned_wide(self, x: Any, kernel: Any) -> Any:
+        """The same sums, written so that their transpose, the gradient, is widened."""
+        padding = tuple(
+            ((k - 1) * d - low, (k - 1) * d - high)
+            for k, d, (low, high) in zip(kernel.shape[:2], self.dilation, self.padding, strict=True)
+        )
+        back = dataclasses.replace(self, padding=padding)
+        kernel = kernel[::-1, ::-1].swapaxes(2, 3)
+        rows, columns = self.size(self.padded(x), kernel.shape[:2])
+        out = jax.ShapeDtypeStruct((len(x), rows, columns, kernel.shape[2]), x.dtype)
+        (result,) = jax.linear_transpose(lambda v: back._wide(v, kernel), out)(x)
+        return result
+
+    def _plain(self, x: Any, kernel: Any) -> Any:
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            self.strides,
+            self.padding,
+            rhs_dilation=self.dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=self.precision,
+        )
+
     def depthwise(self, x: Any, kernel: Any) -> Any:
         """As a sum over the entries of the kernel: each channel is its own group."""
         if math.prod(kernel.shape[:2]) > MOST_REPEATED or len(x) == 1:
@@ -273,7 +330,7 @@ def convolution(eqn: Any) -> Callable[..., Any] | None:
         return _as_products(eqn, way, x_axes, kernel_axes, out_axes)
     o, c = (eqn.invars[1].aval.shape[i] for i in dims.rhs_spec[:2])
     filled = c == 3 and o in FILLED and p["feature_group_count"] == 1
-    alone = on_one_core(eqn)
+    alone = on_one_core(eqn) and not own()
     if list(x_axes) == sorted(x_axes) and x_axes == out_axes and not (filled or alone):
         return None
     n = len(x_axes)
@@ -307,8 +364,20 @@ def _way(eqn: Any) -> str | None:
     if taps == 1 or apart:
         return "patches"
     if c > MOST_CHANNELS or o > MOST_OUTPUTS or taps * c > MOST_TAPS:
-        return None
+        return "widened" if own() and _narrow(eqn) else None
     return "unfolded" if taps <= MOST_UNFOLDED else "banded"
+
+
+def _narrow(eqn: Any) -> bool:
+    """Whether XLA's own convolution has too few outputs to be fast, and can be given more."""
+    p, kernel, out = eqn.params, eqn.invars[1].aval, eqn.outvars[0].aval
+    dims = p["dimension_numbers"]
+    o, c, *window = (kernel.shape[i] for i in dims.rhs_spec)
+    if len(window) != 2 or kernel.dtype != jnp.float32 or p["rhs_dilation"][1] != 1:
+        return False
+    fits = all(max(low, high) < k for (low, high), k in zip(p["padding"], window, strict=True))
+    columns = out.shape[dims.out_spec[3]]
+    return max(c, o) <= MOST_WIDENED and fits and columns >= OUTPUTS_WIDENED // o
 
 
 def _as_products(

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from ..cpu import program
 from ..metric import Metric
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Sample
@@ -53,7 +54,7 @@ def spread(n_replicated: int, donate: tuple[int, ...] = ()) -> Callable[[Any], A
             )(*args)
 
         run.__name__ = fn.__name__
-        return jax.jit(run, static_argnums=(0, 1), donate_argnums=tuple(i + 1 for i in donate))
+        return program(static_argnums=(0, 1), donate_argnums=tuple(i + 1 for i in donate))(run)
 
     return wrap
 

@@ -15,9 +15,11 @@ from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, Float, Int, Key
 
 from .. import check, ops
-from ..cpu import suited
+from ..cpu import outside, program, suited
 from ..types import Model, canonical, pytree, static
 
+AHEAD = 2**20
+"""Numbers that are made ready at once: a few megabytes, and enough for all cores to share."""
 REDUCTIONS: dict[str, Callable[..., jax.Array]] = {
     "sum": jnp.sum,
     "mean": jnp.mean,
@@ -160,7 +162,7 @@ class SteppedExplainer(Explainer):
     program, called from Python, and that is the way to go on a CPU: there XLA gives fast
     convolutions to the top level of a program only, and a convolution inside a compiled loop can
     be tens of times slower. What a step should not compute along with the model is written as
-    `ready`, a program of its own.
+    `ready`, a program of its own, which serves several steps at once where they are small.
     """
 
     compiles_itself: ClassVar[bool] = True
@@ -176,12 +178,16 @@ class SteppedExplainer(Explainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        """What step i gets as its `state`: computed before it, such as noise.
+        """What is computed before step i, such as noise; step and add get ``(state, ready)``.
 
         Within one program, XLA's CPU backend would fuse noise with the layer that reads it, and
         draw it anew for every entry of a convolution's window or every pixel that a weight serves.
         """
-        return state
+        raise NotImplementedError
+
+    def ahead(self, model: Model, x: jax.Array) -> int:
+        """For how many steps `ready` is computed at once; 1 where it looks at the sum."""
+        return max(1, AHEAD // max(1, x.size))
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
@@ -210,8 +216,9 @@ class SteppedExplainer(Explainer):
         state = self.prepare(model, x, y, keys)
 
         def add(i: Any, total: Any) -> Any:
-            given = model, x, y, keys
-            now = computed(self.ready(total, *given, state, i)) if self._readies else state
+            given, now = (model, x, y, keys), state
+            if self._readies:
+                now = state, computed(self.ready(total, *given, state, i))
             return self.add(total, *given, now, i)
 
         total, n = self.zero(model, x, y, keys, state), self.steps(model, x)
@@ -230,9 +237,12 @@ class SteppedExplainer(Explainer):
         given = (*canonical((self, _suited(model, x))), x, y, keys)
         state = _compiled(type(self).prepare, *given)
         total = given[0].zero(*given[1:], state)
-        for i in range(self.steps(model, x)):
-            now = _compiled_ready(total, *given, state, i) if self._readies else state
-            total = _compiled_add(total, *given, now, i)
+        n, now = self.steps(model, x), None
+        width = min(n, self.ahead(model, x)) if self._readies else 0
+        for i in range(n):
+            if width and i % width == 0:
+                now = _compiled_ready(width, total, *given, state, i)
+            total = _compiled_add(width, total, *given, state, now, i)
         return _compiled(type(self).finish, *given, state, _as(x.dtype, total))
 
     @property
@@ -270,14 +280,8 @@ def _is_traced(*given: Any) -> bool:
     if any(isinstance(v, Tracer) for v in jax.tree.leaves(given)):
         return True
     # Inside jit even what is computed of a constant is a tracer; inside vmap only what is mapped.
-    inside = get_opaque_trace_state() != _outside()
+    inside = get_opaque_trace_state() != outside()
     return inside and isinstance(jax.lax.neg(_constant()), Tracer)
-
-
-@functools.cache
-def _outside() -> Any:
-    with jax.ensure_compile_time_eval():
-        return get_opaque_trace_state()
 
 
 @functools.cache
@@ -286,7 +290,7 @@ def _constant() -> jax.Array:
         return jnp.zeros(())
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@program(static_argnums=0)
 def _compiled(part: Callable[..., Any], *given: Any) -> Any:
     return part(*given)
 
@@ -295,16 +299,21 @@ def _as(dtype: Any, total: Any) -> Any:
     return jax.tree.map(lambda v: v.astype(dtype), total)
 
 
-@jax.jit
-def _compiled_ready(total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
-    return explainer.ready(total, *given)
+@program(static_argnums=0)
+def _compiled_ready(width: int, total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
+    """What is ready for `width` steps, stacked."""
+    *given, i = given
+    if width == 1:
+        return explainer.ready(total, *given, i)
+    return jax.vmap(lambda i: explainer.ready(total, *given, i))(i + jnp.arange(width))
 
 
-def _add(total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
-    return explainer.add(total, *given)
-
-
-_compiled_add = jax.jit(_add, donate_argnums=0)
+@program(static_argnums=0, donate_argnums=1)
+def _compiled_add(width: int, total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
+    *given, state, ready, i = given
+    if width > 1:
+        ready = computed(jax.tree.map(lambda v: v[i % width], ready))
+    return explainer.add(total, *given, (state, ready) if width else state, i)
 
 
 def needs_keys(owner: Explainer, why: str, n: int) -> str:

@@ -67,17 +67,25 @@ class BlurIG(SteppedExplainer):
     def steps(self, model: Model, x: jax.Array) -> int:
         return self.n_steps
 
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
+        """Where the way starts, and the sum."""
+        return jnp.array(x), super().zero(model, x, y, keys, state)
+
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
+        """The input blurred as in the middle of step i, and as at its end."""
         channel = model.sample_channel_axis(x.ndim - 1)
-        near, middle, far = (
-            blurred(x, self.max_sigma * ((i + t) / self.n_steps) ** 2, channel) for t in (0, 0.5, 1)
-        )
-        return near - far, middle
+        sigmas = (self.max_sigma * ((i + t) / self.n_steps) ** 2 for t in (0.5, 1))
+        return tuple(blurred(x, sigma, channel) for sigma in sigmas)
 
-    def step(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    def add(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        (near, total), (_, (middle, far)) = total, state
+        return far, total + (near - far) * self.input_gradient(model, middle, y)
+
+    def finish(
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
     ) -> jax.Array:
-        change, middle = state
-        return change * self.input_gradient(model, middle, y)
+        return total[1]

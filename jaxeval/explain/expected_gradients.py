@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from .. import check
+from ..ops import draw
 from ..types import Model, pytree, static
 from .background import background, check_background
 from .base import SteppedExplainer, needs_keys
@@ -60,20 +61,21 @@ class ExpectedGradients(SteppedExplainer):
     ) -> Any:
         samples, spread = state
 
-        def draw(key: jax.Array) -> Any:
-            which, where, noise = jax.random.split(jax.random.fold_in(key, i), 3)
+        def one(key: jax.Array) -> Any:
+            key = draw.fold_in(key, i)
+            which, where, noise = (draw.fold_in(key, k) for k in range(3))
             b = samples[jax.random.randint(which, (), 0, len(samples))]
             alpha = jax.random.uniform(where, (), x.dtype)
-            return b, alpha, 0 if spread is None else jax.random.normal(noise, b.shape, x.dtype)
+            return b, alpha, 0 if spread is None else draw.normal(noise, b.shape, x.dtype)
 
-        b, alpha, noise = jax.vmap(draw)(keys)
+        b, alpha, noise = jax.vmap(one)(keys)
         way = x - b if spread is None else x + spread * noise - b
         return way, b + alpha.reshape(-1, *(1,) * (x.ndim - 1)) * way
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        way, at = state
+        _, (way, at) = state
         return way * self.input_gradient(model, at, y)
 
     def finish(

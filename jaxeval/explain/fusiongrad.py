@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from .. import check
+from ..ops import draw
 from ..types import Model, pytree, static
 from .base import needs_keys
 from .noisegrad import NoisyWeights
@@ -65,16 +66,16 @@ class FusionGrad(NoisyWeights):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        def draw(key: jax.Array) -> jax.Array:
-            return jax.random.normal(jax.random.fold_in(key, i), x.shape[1:], x.dtype)
+        def one(key: jax.Array) -> jax.Array:
+            return draw.normal(draw.fold_in(key, i), x.shape[1:], x.dtype)
 
         params = self.noisy_params(model, self.weight_level, i // self.n_samples)
-        return params, x + state * jax.vmap(draw)(keys)
+        return params, x + state * jax.vmap(one)(keys)
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        params, noisy = state
+        _, (params, noisy) = state
         return self.explained(model, params, noisy, y, keys)
 
     def finish(

@@ -140,8 +140,11 @@ class GuidedIG(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        """The baseline, and the gradient at the point that the way has reached."""
-        return state, self.input_gradient(model, total[0], y)
+        """The gradient at the point that the way has reached."""
+        return self.input_gradient(model, total[0], y)
+
+    def ahead(self, model: Model, x: jax.Array) -> int:
+        return 1
 
     def add(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check, jaxprs
+from ..ops import draw
 from ..types import Model, pytree, static
-from .base import SteppedExplainer
+from .base import AHEAD, SteppedExplainer
 from .smoothed import check_explainer
 
 
@@ -34,6 +35,10 @@ class NoisyWeights(SteppedExplainer):
         if self.explainer is not None:
             check_explainer(self)
 
+    def ahead(self, model: Model, x: jax.Array) -> int:
+        weights = sum(map(np.size, jax.tree.leaves(model.params)))
+        return max(1, AHEAD // max(1, weights + x.size))
+
     def noisy_params(self, model: Model, level: Any, i: Any) -> Any:
         """The i-th model's: every trained weight times its own draw of N(1, level²)."""
         if model.host:
@@ -41,7 +46,7 @@ class NoisyWeights(SteppedExplainer):
                 f"{type(self).__name__} changes the model's weights, and a host callable has none"
             )
         key = jax.random.key(jnp.asarray(self.seed).astype(jnp.uint32))
-        key = jax.random.fold_in(key, i)
+        key = draw.fold_in(key, i)
         leaves, tree = jax.tree.flatten(model.params)
         trained = isinstance(model.params, dict) and "params" in model.params
 
@@ -54,11 +59,11 @@ class NoisyWeights(SteppedExplainer):
         # In the order of paths: that of leaves differs between a traced dict and a plain one.
         which = sorted((p, i) for i, p in enumerate(paths) if drawn(p, leaves[i]))
         sizes = [np.size(leaves[i]) for _, i in which]
-        draws = jnp.split(jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1])
+        draws = jnp.split(draw.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1])
         params = list(leaves)
-        for (_, i), draw in zip(which, draws, strict=False):
+        for (_, i), noise in zip(which, draws, strict=False):
             v = jnp.asarray(leaves[i])
-            factor = 1 + jnp.asarray(level, v.dtype) * draw.reshape(v.shape).astype(v.dtype)
+            factor = 1 + jnp.asarray(level, v.dtype) * noise.reshape(v.shape).astype(v.dtype)
             params[i] = v * factor
         return jax.tree.unflatten(tree, params)
 
@@ -116,7 +121,8 @@ class NoiseGrad(NoisyWeights):
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        return self.explained(model, state, x, y, keys)
+        _, params = state
+        return self.explained(model, params, x, y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check
+from ..ops import draw
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, needs_keys
 
@@ -60,7 +61,14 @@ class Noisy(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        return self.noisy(x, keys, state, i)
+        """The i-th noisy copy of every sample."""
+        spread, given = state, self.draws
+
+        def one(key: jax.Array) -> jax.Array:
+            return draw.normal(draw.fold_in(key, i), x.shape[1:], x.dtype)
+
+        noise = jax.vmap(one)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
+        return x + spread * noise
 
     def spread(self, x: jax.Array, keys: Any) -> jax.Array:
         """σ of every sample [N, 1, ...]; refuses what does not fit."""
@@ -73,13 +81,3 @@ class Noisy(SteppedExplainer):
                 f"got {np.shape(self.draws)}"
             )
         return share_of_range(self.noise_level, x)
-
-    def noisy(self, x: jax.Array, keys: Any, spread: jax.Array, i: Any) -> jax.Array:
-        """The i-th noisy copy of every sample."""
-
-        def draw(key: jax.Array) -> jax.Array:
-            return jax.random.normal(jax.random.fold_in(key, i), x.shape[1:], x.dtype)
-
-        given = self.draws
-        noise = jax.vmap(draw)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
-        return x + spread * noise

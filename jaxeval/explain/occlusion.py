@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import check, ops
 from ..types import Model, pytree, static
-from .base import SteppedExplainer
+from .base import SteppedExplainer, computed
 
 
 def check_sizes(owner: Any, field: str) -> None:
@@ -31,16 +31,18 @@ def check_sizes(owner: Any, field: str) -> None:
 
 # Compiled here, because around a host model nothing else is.
 @jax.jit
-def _hide(x: jax.Array, b: jax.Array, cover: list[jax.Array], i: Any) -> Any:
+def _hide(x: jax.Array, b: jax.Array, cover: list[jax.Array], i: Any) -> jax.Array:
     at = jnp.unravel_index(i, tuple(map(len, cover)))
     inside = functools.reduce(operator.and_, (c[j] for c, j in zip(cover, at, strict=True)))
-    return inside, jnp.where(inside, b, x)
+    return jnp.where(inside, b, x)
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _fall(z: jax.Array, z2: jax.Array, y: jax.Array, inside: jax.Array, output: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=5)
+def _noted(
+    falls: jax.Array, i: Any, z: jax.Array, z2: jax.Array, y: jax.Array, output: Any
+) -> jax.Array:
     d = jax.vmap(lambda u, v, c: ops.difference(u, v, c, output))(z, z2, y)
-    return jnp.where(inside, jnp.expand_dims(d, list(range(1, inside.ndim + 1))), 0)
+    return falls.at[:, i].set(d.astype(falls.dtype))
 
 
 @pytree
@@ -135,15 +137,25 @@ class Occlusion(SteppedExplainer):
             cover.append(jnp.asarray(np.expand_dims(row, others)))
         return self.baselines(model, x, self.baseline, keys), model(x), cover
 
-    def step(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
+        """The fall of every window [N, windows]."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        return jnp.zeros((len(x), self.steps(model, x)), dtype)
+
+    def add(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
         b, clean, cover = state
-        inside, hidden = _hide(x, b, cover, i)
-        return _fall(clean, model(hidden), y, inside, self.output)
+        hidden = computed(_hide(x, b, cover, i))
+        return _noted(total, i, clean, model(hidden), y, self.output)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
-        times = functools.reduce(operator.mul, (c.sum(0) for c in state[2]))
-        return total / times.astype(x.dtype)
+        cover = state[2]
+        out = total.reshape(len(x), *map(len, cover))
+        for axis, c in enumerate(cover, 1):
+            share = c.reshape(len(c), -1) / c.sum(0).ravel()
+            out = jnp.tensordot(out, share.astype(x.dtype), ((axis,), (0,)), precision="highest")
+            out = jnp.moveaxis(out, -1, axis)
+        return out

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check
+from ..ops import draw
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, needs_keys
 from .noisy import share_of_range
@@ -100,18 +101,19 @@ class Smoothed(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        def draw(key: jax.Array) -> jax.Array:
-            key = jax.random.fold_in(jax.random.fold_in(key, STREAM), i)
-            return jax.random.normal(key, x.shape[1:], x.dtype)
+        def one(key: jax.Array) -> jax.Array:
+            key = draw.fold_in(draw.fold_in(key, STREAM), i)
+            return draw.normal(key, x.shape[1:], x.dtype)
 
         given = self.draws
-        noise = jax.vmap(draw)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
+        noise = jax.vmap(one)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
         return x + state * noise
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        return self.explainer(model, state, y, keys)
+        _, noisy = state
+        return self.explainer(model, noisy, y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

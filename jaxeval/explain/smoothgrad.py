@@ -39,7 +39,8 @@ class SmoothGrad(Noisy):
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        return self.input_gradient(model, state, y)
+        _, noisy = state
+        return self.input_gradient(model, noisy, y)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

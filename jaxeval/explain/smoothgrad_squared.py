@@ -37,7 +37,8 @@ class SmoothGradSquared(Noisy):
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        return self.input_gradient(model, state, y) ** 2
+        _, noisy = state
+        return self.input_gradient(model, noisy, y) ** 2
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

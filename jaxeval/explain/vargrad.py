@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ..types import Model, pytree
 from .noisy import Noisy
@@ -36,27 +35,20 @@ class VarGrad(Noisy):
     Array([[1., 0.]], dtype=float32)
     """
 
-    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
-        return self.spread(x, keys), self.input_gradient(model, x, y)
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
+        """The mean so far, and the sum of squares around it."""
+        return tuple(Noisy.zero(self, model, x, y, keys, state) for _ in range(2))
 
-    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
-        return jnp.zeros((2, *x.shape), jnp.promote_types(x.dtype, jnp.float32))
-
-    def ready(
+    def add(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        spread, clean = state
-        return self.noisy(x, keys, spread, i), clean
-
-    def step(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
-    ) -> jax.Array:
-        noisy, clean = state
-        change = self.input_gradient(model, noisy, y) - clean
-        return jnp.stack([change, change**2])
+        # Welford 1962: no difference of large numbers.
+        (mean, squares), (_, noisy) = total, state
+        g = self.input_gradient(model, noisy, y).astype(mean.dtype)
+        after = mean + (g - mean) / (i + 1)
+        return after, squares + (g - mean) * (g - after)
 
     def finish(
-        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
+        self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
     ) -> jax.Array:
-        mean, square = total / self.n_draws
-        return jnp.maximum(square - mean**2, 0)
+        return total[1] / self.n_draws

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
+from ..ops import draw
 from ..types import Answer, Model, Query, Sample, pytree
-from . import draw
 
 HostExtra = Callable[[np.ndarray, "int | None"], np.ndarray]
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
+from ..ops import draw
 from ..types import Answer, Query, Sample, pytree, static
-from . import draw
 from .base import RandomPerturbation, step_key
 from .region import over_space, spatial_shape
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import check
+from ..ops import draw
 from ..types import Answer, Query, Sample, pytree, static
-from . import draw
 from .base import RandomPerturbation, counts, of_count, places, step_key
 
 KINDS = ("uniform", "gaussian")

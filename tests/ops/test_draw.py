@@ -7,7 +7,7 @@ import pytest
 from jax.extend.random import threefry_2x32
 from scipy import stats
 
-from jaxeval.perturb import draw
+from jaxeval.ops import draw
 
 KEYS = {impl: jax.random.key(3, impl=impl) for impl in ("threefry2x32", "rbg")}
 
