@@ -189,6 +189,11 @@ class SteppedExplainer(Explainer):
         """For how many steps `ready` is computed at once; 1 where it looks at the sum."""
         return max(1, AHEAD // max(1, x.size))
 
+    def ready_ahead(self, width: int, total: Any, *given: Any) -> Any:
+        """`ready` of `width` steps from i on, stacked; or of one, where it is the same for all."""
+        *given, i = given
+        return jax.vmap(lambda i: self.ready(total, *given, i))(i + jnp.arange(width))
+
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
@@ -238,7 +243,7 @@ class SteppedExplainer(Explainer):
         state = _compiled(type(self).prepare, *given)
         total = given[0].zero(*given[1:], state)
         n, now = self.steps(model, x), None
-        width = min(n, self.ahead(model, x)) if self._readies else 0
+        width = -(-n // -(-n // self.ahead(model, x))) if self._readies else 0
         for i in range(n):
             if width and i % width == 0:
                 now = _compiled_ready(width, total, *given, state, i)
@@ -302,17 +307,16 @@ def _as(dtype: Any, total: Any) -> Any:
 @program(static_argnums=0)
 def _compiled_ready(width: int, total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
     """What is ready for `width` steps, stacked."""
-    *given, i = given
     if width == 1:
-        return explainer.ready(total, *given, i)
-    return jax.vmap(lambda i: explainer.ready(total, *given, i))(i + jnp.arange(width))
+        return explainer.ready(total, *given)
+    return explainer.ready_ahead(width, total, *given)
 
 
 @program(static_argnums=0, donate_argnums=1)
 def _compiled_add(width: int, total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
     *given, state, ready, i = given
     if width > 1:
-        ready = computed(jax.tree.map(lambda v: v[i % width], ready))
+        ready = computed(jax.tree.map(lambda v: v[i % len(v)], ready))
     return explainer.add(total, *given, (state, ready) if width else state, i)
 
 

@@ -11,6 +11,7 @@ from ..ops import draw
 from ..types import Model, pytree, static
 from .background import background, check_background
 from .base import SteppedExplainer, needs_keys
+from .noisy import noisy_rows, rows
 
 
 @pytree
@@ -59,23 +60,24 @@ class ExpectedGradients(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        samples, spread = state
+        samples, spread = rows(state[0]), state[1]
 
         def one(key: jax.Array) -> Any:
             key = draw.fold_in(key, i)
             which, where, noise = (draw.fold_in(key, k) for k in range(3))
             b = samples[jax.random.randint(which, (), 0, len(samples))]
-            alpha = jax.random.uniform(where, (), x.dtype)
-            return b, alpha, 0 if spread is None else draw.normal(noise, b.shape, x.dtype)
+            return b, jax.random.uniform(where, (), x.dtype), noise
 
         b, alpha, noise = jax.vmap(one)(keys)
-        way = x - b if spread is None else x + spread * noise - b
-        return way, b + alpha.reshape(-1, *(1,) * (x.ndim - 1)) * way
+        given = rows(x) if spread is None else noisy_rows(x, spread, noise, i)
+        way = given - b
+        return way, b + alpha[:, None] * way
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        _, (way, at) = state
+        _, ready = state
+        way, at = (v.reshape(x.shape) for v in ready)
         return way * self.input_gradient(model, at, y)
 
     def finish(

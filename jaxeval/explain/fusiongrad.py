@@ -7,11 +7,10 @@ from typing import Any
 import jax
 
 from .. import check
-from ..ops import draw
 from ..types import Model, pytree, static
-from .base import needs_keys
+from .base import AHEAD, needs_keys
 from .noisegrad import NoisyWeights
-from .noisy import share_of_range
+from .noisy import noisy_rows, share_of_range
 
 
 @pytree
@@ -66,17 +65,23 @@ class FusionGrad(NoisyWeights):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        def one(key: jax.Array) -> jax.Array:
-            return draw.normal(draw.fold_in(key, i), x.shape[1:], x.dtype)
+        return self.noise(model, i // self.n_samples), noisy_rows(x, state, keys, i)
 
-        params = self.noisy_params(model, self.weight_level, i // self.n_samples)
-        return params, x + state * jax.vmap(one)(keys)
+    def ahead(self, model: Model, x: jax.Array) -> int:
+        most = min(max(1, AHEAD // max(1, x.size)), self.n_samples)
+        return next(n for n in range(most, 0, -1) if self.n_samples % n == 0)
+
+    def ready_ahead(self, width: int, total: Any, model: Model, *given: Any) -> Any:
+        *given, i = given
+        _, noisy = super().ready_ahead(width, total, model, *given, i)
+        return self.noise(model, i // self.n_samples)[None], noisy  # all are of one model
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        _, (params, noisy) = state
-        return self.explained(model, params, noisy, y, keys)
+        _, (noise, noisy) = state
+        model = self.noisy(model, self.weight_level, noise)
+        return self.explained(model, noisy.reshape(x.shape), y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

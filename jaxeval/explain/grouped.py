@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from .. import check, ops
 from ..types import Model, pytree, static
-from .base import SteppedExplainer
+from .base import SteppedExplainer, computed
 from .occlusion import check_sizes
 
 
@@ -158,7 +158,7 @@ class Grouped(SteppedExplainer):
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
         present, inputs = _question(self, x, keys, state, i, self.count(model, x))
-        return _lesson(self, present, model(inputs), y, state, i)
+        return _lesson(self, present, model(computed(inputs)), y, state, i)
 
     def change(self, z: jax.Array, z2: jax.Array, y: jax.Array) -> jax.Array:
         """The score of logits z less that of z2, [N]."""

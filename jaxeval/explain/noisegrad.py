@@ -35,46 +35,45 @@ class NoisyWeights(SteppedExplainer):
         if self.explainer is not None:
             check_explainer(self)
 
-    def ahead(self, model: Model, x: jax.Array) -> int:
-        weights = sum(map(np.size, jax.tree.leaves(model.params)))
-        return max(1, AHEAD // max(1, weights + x.size))
-
-    def noisy_params(self, model: Model, level: Any, i: Any) -> Any:
-        """The i-th model's: every trained weight times its own draw of N(1, level²)."""
+    def noise(self, model: Model, i: Any) -> jax.Array:
+        """A draw of N(0, 1) for every trained weight of the i-th model, one after the other."""
         if model.host:
             raise TypeError(
                 f"{type(self).__name__} changes the model's weights, and a host callable has none"
             )
         key = jax.random.key(jnp.asarray(self.seed).astype(jnp.uint32))
-        key = draw.fold_in(key, i)
+        return draw.normal(draw.fold_in(key, i), (sum(map(np.size, _trained(model).values())),))
+
+    def noisy(self, model: Model, level: Any, noise: jax.Array) -> Model:
+        """The model with every trained weight times ``1 + level · noise``."""
         leaves, tree = jax.tree.flatten(model.params)
-        trained = isinstance(model.params, dict) and "params" in model.params
+        trained = _trained(model)
+        ends = np.cumsum([np.size(v) for v in trained.values()])
+        for (i, v), draws in zip(trained.items(), jnp.split(noise, ends[:-1]), strict=False):
+            level_, draws = jnp.asarray(level, v.dtype), draws.reshape(v.shape).astype(v.dtype)
+            leaves[i] = v * (1 + level_ * draws)
+        return dataclasses.replace(model, params=jax.tree.unflatten(tree, leaves))
 
-        def drawn(path: str, v: Any) -> bool:
-            return jnp.issubdtype(jnp.result_type(v), jnp.floating) and (
-                not trained or path.split("/")[0] == "params"
-            )
-
-        paths = jaxprs.paths(model.params)
-        # In the order of paths: that of leaves differs between a traced dict and a plain one.
-        which = sorted((p, i) for i, p in enumerate(paths) if drawn(p, leaves[i]))
-        sizes = [np.size(leaves[i]) for _, i in which]
-        draws = jnp.split(draw.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1])
-        params = list(leaves)
-        for (_, i), noise in zip(which, draws, strict=False):
-            v = jnp.asarray(leaves[i])
-            factor = 1 + jnp.asarray(level, v.dtype) * noise.reshape(v.shape).astype(v.dtype)
-            params[i] = v * factor
-        return jax.tree.unflatten(tree, params)
-
-    def explained(
-        self, model: Model, params: Any, x: jax.Array, y: jax.Array, keys: Any
-    ) -> jax.Array:
-        """The map of the model with these parameters."""
-        model = dataclasses.replace(model, params=params)
+    def explained(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        """The map of one of the models."""
         if self.explainer is None:
             return self.input_gradient(model, x, y)
         return self.explainer(model, x, y, keys)
+
+
+def _trained(model: Model) -> dict[int, jax.Array]:
+    """The trained weights, by their places among the leaves of the parameters."""
+    leaves, paths = jax.tree.leaves(model.params), jaxprs.paths(model.params)
+    apart = isinstance(model.params, dict) and "params" in model.params
+
+    def trained(path: str, v: Any) -> bool:
+        return jnp.issubdtype(jnp.result_type(v), jnp.floating) and (
+            not apart or path.split("/")[0] == "params"
+        )
+
+    # In the order of paths: that of leaves differs between a traced dict and a plain one.
+    which = sorted((p, i) for i, p in enumerate(paths) if trained(p, leaves[i]))
+    return {i: jnp.asarray(leaves[i]) for _, i in which}
 
 
 @pytree
@@ -116,13 +115,16 @@ class NoiseGrad(NoisyWeights):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        return self.noisy_params(model, self.noise_level, i)
+        return self.noise(model, i)
+
+    def ahead(self, model: Model, x: jax.Array) -> int:
+        return max(1, AHEAD // max(1, sum(map(np.size, jax.tree.leaves(model.params)))))
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        _, params = state
-        return self.explained(model, params, x, y, keys)
+        _, noise = state
+        return self.explained(self.noisy(model, self.noise_level, noise), x, y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

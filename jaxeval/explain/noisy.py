@@ -21,6 +21,22 @@ def share_of_range(share: Any, x: jax.Array) -> jax.Array:
     return jnp.asarray(share, x.dtype) * spread
 
 
+def rows(x: jax.Array) -> jax.Array:
+    """x [N, ...] as [N, D]: a loop over an image's short rows takes a CPU twice as long."""
+    return x.reshape(len(x), -1)
+
+
+def noisy_rows(x: jax.Array, spread: jax.Array, keys: Any, i: Any, noise: Any = None) -> jax.Array:
+    """The rows of x with the i-th draw of normal noise on them, or with the noise given."""
+    if noise is not None:
+        return rows(x + spread * noise)
+
+    def one(key: jax.Array) -> jax.Array:
+        return draw.normal(draw.fold_in(key, i), (x[0].size,), x.dtype)
+
+    return rows(x) + rows(spread) * jax.vmap(one)(keys)
+
+
 @pytree
 class Noisy(SteppedExplainer):
     """A method that asks about S noisy copies ``x + σ ε_s`` of the input, one a step.
@@ -61,14 +77,10 @@ class Noisy(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        """The i-th noisy copy of every sample."""
-        spread, given = state, self.draws
-
-        def one(key: jax.Array) -> jax.Array:
-            return draw.normal(draw.fold_in(key, i), x.shape[1:], x.dtype)
-
-        noise = jax.vmap(one)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
-        return x + spread * noise
+        """The i-th noisy copy of every sample, as `rows`."""
+        given = self.draws
+        noise = None if given is None else jnp.asarray(given, x.dtype)[i]
+        return noisy_rows(x, state, keys, i, noise)
 
     def spread(self, x: jax.Array, keys: Any) -> jax.Array:
         """σ of every sample [N, 1, ...]; refuses what does not fit."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from .. import check, ops
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, needs_keys
+from .base import SteppedExplainer, computed, needs_keys
 
 
 @pytree
@@ -86,7 +86,7 @@ class RISE(SteppedExplainer):
     ) -> jax.Array:
         channel = model.sample_channel_axis(x.ndim - 1)
         masks, inputs = _masked(self, x, keys, state, i, channel)
-        return _weighted(self, model(inputs), y, masks, x)
+        return _weighted(self, model(computed(inputs)), y, masks, x)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

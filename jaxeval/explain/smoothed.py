@@ -12,7 +12,7 @@ from .. import check
 from ..ops import draw
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, needs_keys
-from .noisy import share_of_range
+from .noisy import noisy_rows, share_of_range
 
 STREAM = 0x5F3759DF
 """Sets the noise apart from what the smoothed method draws of the same keys."""
@@ -101,19 +101,17 @@ class Smoothed(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        def one(key: jax.Array) -> jax.Array:
-            key = draw.fold_in(draw.fold_in(key, STREAM), i)
-            return draw.normal(key, x.shape[1:], x.dtype)
-
         given = self.draws
-        noise = jax.vmap(one)(keys) if given is None else jnp.asarray(given, x.dtype)[i]
-        return x + state * noise
+        if given is None:
+            own = jax.vmap(lambda key: draw.fold_in(key, STREAM))(keys)
+            return noisy_rows(x, state, own, i)
+        return noisy_rows(x, state, keys, i, jnp.asarray(given, x.dtype)[i])
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
         _, noisy = state
-        return self.explainer(model, noisy, y, keys)
+        return self.explainer(model, noisy.reshape(x.shape), y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

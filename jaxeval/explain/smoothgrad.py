@@ -40,7 +40,7 @@ class SmoothGrad(Noisy):
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
         _, noisy = state
-        return self.input_gradient(model, noisy, y)
+        return self.input_gradient(model, noisy.reshape(x.shape), y)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

@@ -38,7 +38,7 @@ class SmoothGradSquared(Noisy):
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
         _, noisy = state
-        return self.input_gradient(model, noisy, y) ** 2
+        return self.input_gradient(model, noisy.reshape(x.shape), y) ** 2
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..types import Model, pytree
-from .noisy import Noisy
+from .noisy import Noisy, rows
 
 
 @pytree
@@ -37,18 +38,19 @@ class VarGrad(Noisy):
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
         """The mean so far, and the sum of squares around it."""
-        return tuple(Noisy.zero(self, model, x, y, keys, state) for _ in range(2))
+        zero = rows(super().zero(model, x, y, keys, state))
+        return zero, jnp.zeros_like(zero)
 
     def add(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
         # Welford 1962: no difference of large numbers.
         (mean, squares), (_, noisy) = total, state
-        g = self.input_gradient(model, noisy, y).astype(mean.dtype)
+        g = rows(self.input_gradient(model, noisy.reshape(x.shape), y)).astype(mean.dtype)
         after = mean + (g - mean) / (i + 1)
         return after, squares + (g - mean) * (g - after)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
     ) -> jax.Array:
-        return total[1] / self.n_draws
+        return (total[1] / self.n_draws).reshape(x.shape)

@@ -45,7 +45,9 @@ def fold_in(key: Any, data: ArrayLike) -> Any:
     if str(jax.random.key_impl(key)) != THREEFRY:
         return jax.random.fold_in(key, data)
     words = threefry(jax.random.key_data(key), jnp.uint32(0), jnp.asarray(data).astype(jnp.uint32))
-    return jax.random.wrap_key_data(jnp.stack(words), impl=THREEFRY)
+    # Or it would be computed again with every number that is drawn of it.
+    words = jax.lax.optimization_barrier(jnp.stack(words))
+    return jax.random.wrap_key_data(words, impl=THREEFRY)
 
 
 def bits(key: Any, shape: tuple[int, ...]) -> Array:
