@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, final
@@ -187,7 +188,7 @@ class SteppedExplainer(Explainer):
 
     def ahead(self, model: Model, x: jax.Array) -> int:
         """For how many steps `ready` is computed at once; 1 where it looks at the sum."""
-        return max(1, AHEAD // max(1, x.size))
+        return evenly(self.steps(model, x), x.size)
 
     def ready_ahead(self, width: int, total: Any, *given: Any) -> Any:
         """`ready` of `width` steps from i on, stacked; or of one, where it is the same for all."""
@@ -243,7 +244,7 @@ class SteppedExplainer(Explainer):
         state = _compiled(type(self).prepare, *given)
         total = given[0].zero(*given[1:], state)
         n, now = self.steps(model, x), None
-        width = -(-n // -(-n // self.ahead(model, x))) if self._readies else 0
+        width = self.ahead(model, x) if self._readies else 0
         for i in range(n):
             if width and i % width == 0:
                 now = _compiled_ready(width, total, *given, state, i)
@@ -253,6 +254,12 @@ class SteppedExplainer(Explainer):
     @property
     def _readies(self) -> bool:
         return type(self).ready is not SteppedExplainer.ready
+
+
+def evenly(steps: int, size: int) -> int:
+    """How many steps of `size` numbers each are made ready at once, so that none is to spare."""
+    most = max(1, AHEAD // max(1, size))
+    return math.ceil(steps / math.ceil(steps / most))
 
 
 def computed(v: Any) -> Any:

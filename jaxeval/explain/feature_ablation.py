@@ -41,11 +41,11 @@ class FeatureAblation(Grouped):
     def steps(self, model: Model, x: jax.Array) -> int:
         return self.count(model, x)
 
-    def present(self, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int) -> jax.Array:
-        return jnp.broadcast_to(jnp.arange(n) != i, (len(x), n))
+    def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
+        return jnp.broadcast_to(jnp.arange(shape[1]) != i, shape)
 
     def learnt(
-        self, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
+        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
     ) -> jax.Array:
         return jnp.where(present, 0, self.change(ground.logits, z, y)[:, None])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from .. import check
+from ..ops import draw
 from ..types import Model, pytree, static
 from .background import background, check_background
 from .base import needs_keys
@@ -61,15 +61,17 @@ class FeaturePermutation(FeatureAblation):
         z = model(x)
         return Ground(background(self, x), self.ids(model, x), z, z)
 
-    def present(self, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int) -> jax.Array:
-        return jnp.broadcast_to(jnp.arange(n) != i % n, (len(x), n))
+    def drawn(self, keys: Any, n: int, i: Any) -> jax.Array:
+        """Which samples of the background."""
+        size = 1 if self.background is None else len(self.background)
+        keys = jax.vmap(lambda key: draw.fold_in(key, i))(keys)
+        return jax.vmap(lambda key: jax.random.randint(key, (), 0, size))(keys)
 
-    def there(self, x: jax.Array, keys: Any, ground: Ground, i: Any) -> jax.Array:
-        def draw(key: jax.Array) -> jax.Array:
-            which = jax.random.randint(jax.random.fold_in(key, i), (), 0, len(ground.baseline))
-            return ground.baseline[which]
+    def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
+        return super().present(drawn, shape, i % shape[1])
 
-        return jax.vmap(draw)(keys)
+    def there(self, drawn: Any, ground: Ground) -> jax.Array:
+        return ground.baseline[drawn]
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

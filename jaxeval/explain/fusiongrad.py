@@ -8,7 +8,7 @@ import jax
 
 from .. import check
 from ..types import Model, pytree, static
-from .base import AHEAD, needs_keys
+from .base import evenly, needs_keys
 from .noisegrad import NoisyWeights
 from .noisy import noisy_rows, share_of_range
 
@@ -65,23 +65,23 @@ class FusionGrad(NoisyWeights):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        return self.noise(model, i // self.n_samples), noisy_rows(x, state, keys, i)
+        weights = self.noisy_weights(model, self.weight_level, i // self.n_samples)
+        return weights, noisy_rows(x, state, keys, i)
 
     def ahead(self, model: Model, x: jax.Array) -> int:
-        most = min(max(1, AHEAD // max(1, x.size)), self.n_samples)
-        return next(n for n in range(most, 0, -1) if self.n_samples % n == 0)
+        width = evenly(self.n_samples, x.size)  # a model's copies of the input, or as many parts
+        return width if self.n_samples % width == 0 else 1
 
     def ready_ahead(self, width: int, total: Any, model: Model, *given: Any) -> Any:
-        *given, i = given
-        _, noisy = super().ready_ahead(width, total, model, *given, i)
-        return self.noise(model, i // self.n_samples)[None], noisy  # all are of one model
+        weights, _ = self.ready(total, model, *given)  # all steps are of one model
+        _, noisy = super().ready_ahead(width, total, model, *given)
+        return [v[None] for v in weights], noisy
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        _, (noise, noisy) = state
-        model = self.noisy(model, self.weight_level, noise)
-        return self.explained(model, noisy.reshape(x.shape), y, keys)
+        _, (weights, noisy) = state
+        return self.explained(self.noisy(model, weights), noisy.reshape(x.shape), y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

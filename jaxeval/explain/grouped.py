@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from .. import check, ops
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, computed
+from .base import SteppedExplainer, computed, evenly
 from .occlusion import check_sizes
 
 
@@ -134,31 +134,40 @@ class Grouped(SteppedExplainer):
         b = self.baselines(model, x, self.baseline, keys)
         z = model(x)
         z0 = model(b) if self.from_baseline else z
-        return Ground(b, self.ids(model, x), z, z0, self.draws_for(model, x, keys))
+        return Ground(b, self.ids(model, x), z, z0)
 
-    def draws_for(self, model: Model, x: jax.Array, keys: Any) -> Any:
-        """What else all steps need."""
+    def drawn(self, keys: Any, n: int, i: Any) -> Any:
+        """What step i draws for n features; [N, F] at most."""
         return None
 
-    @abstractmethod
-    def present(self, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int) -> jax.Array:
-        """Which of n features stay in step i, bool [N, F]."""
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        return self.drawn(keys, self.count(model, x), i)
 
-    def there(self, x: jax.Array, keys: Any, ground: Ground, i: Any) -> jax.Array:
-        """What takes the place of features that are not present in step i."""
+    def ahead(self, model: Model, x: jax.Array) -> int:
+        return evenly(self.steps(model, x), len(x) * self.count(model, x))
+
+    @abstractmethod
+    def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
+        """Which features stay in step i, bool [N, F]."""
+
+    def there(self, drawn: Any, ground: Ground) -> jax.Array:
+        """What takes the place of features that are not present."""
         return ground.baseline
 
     @abstractmethod
     def learnt(
-        self, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
+        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
     ) -> jax.Array:
-        """What is learnt from the logits z [N, K] of what was present."""
+        """What is learnt from the logits z [N, K] of what was present in step i."""
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        present, inputs = _question(self, x, keys, state, i, self.count(model, x))
-        return _lesson(self, present, model(computed(inputs)), y, state, i)
+        ground, drawn = state
+        present, inputs = _question(self, x, drawn, ground, i, self.count(model, x))
+        return _lesson(self, drawn, present, model(computed(inputs)), y, ground, i)
 
     def change(self, z: jax.Array, z2: jax.Array, y: jax.Array) -> jax.Array:
         """The score of logits z less that of z2, [N]."""
@@ -185,7 +194,8 @@ class Ground:
     ids: Any
     logits: Any
     baseline_logits: Any
-    draws: Any = None
+    more: Any = None
+    """What else a method needs in all steps."""
 
 
 def entries(values: jax.Array, ids: jax.Array) -> jax.Array:
@@ -196,11 +206,11 @@ def entries(values: jax.Array, ids: jax.Array) -> jax.Array:
 # Compiled here, because around a host model nothing else is.
 @functools.partial(jax.jit, static_argnums=5)
 def _question(
-    explainer: Grouped, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int
+    explainer: Grouped, x: jax.Array, drawn: Any, ground: Ground, i: Any, n: int
 ) -> tuple[jax.Array, jax.Array]:
-    present = explainer.present(x, keys, ground, i, n)
+    present = explainer.present(drawn, (len(x), n), i)
     stays = entries(present, jnp.broadcast_to(ground.ids, x.shape))
-    return present, jnp.where(stays, x, explainer.there(x, keys, ground, i))
+    return present, jnp.where(stays, x, explainer.there(drawn, ground))
 
 
 @jax.jit

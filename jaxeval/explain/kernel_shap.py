@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import ops
+from ..ops import draw
 from ..types import pytree
 from .surrogate import Surrogate
 
@@ -52,7 +54,7 @@ class KernelShap(Surrogate):
         k = np.arange(1, max(n, 2))
         chance = jnp.asarray(-np.log(k * np.maximum(n - k, 1.0)), jnp.float32)
         chosen = 1 + jax.random.categorical(size, chance)
-        return jax.random.permutation(order, n) < chosen
+        return ops.smallest(draw.bits(order, (n,)), chosen)
 
     def solve(self, moments: jax.Array, whole: jax.Array) -> jax.Array:
         n = len(moments) - 2

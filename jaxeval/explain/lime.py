@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from jax import lax
 
 from .. import check
 from ..types import Model, pytree, static
-from .grouped import Ground, entries
+from .grouped import Ground
 from .surrogate import Surrogate
 
 DISTANCES = ("cosine", "euclidean")
@@ -93,23 +94,34 @@ class Lime(Surrogate):
         check.one_of(self, "distance", DISTANCES)
         check.real(self, "width", above=0)
 
-    def distances(self, model: Model, x: jax.Array) -> Any:
-        return x
+    def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
+        ground, n = super().prepare(model, x, y, keys), self.count(model, x)
+        ids = jnp.broadcast_to(ground.ids, x.shape).reshape(len(x), -1)
+
+        def sums(values: jax.Array) -> jax.Array:
+            """Of every feature, and of what is in none of them, [N, F + 1]."""
+            zeros = jnp.zeros(n + 1, values.dtype)
+            add = jax.vmap(lambda v, i: zeros.at[jnp.minimum(i, n)].add(v))
+            return add(values.reshape(len(x), -1), ids)
+
+        b = jnp.broadcast_to(ground.baseline, x.shape)
+        products = x * x, x * b, b * b, (x - b) ** 2
+        return dataclasses.replace(ground, more=tuple(map(sums, products)))
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         return jax.random.bernoulli(key, 0.5, (n,))
 
     def weights(self, present: jax.Array, ground: Ground) -> jax.Array:
-        x = ground.draws
-        stays = entries(present, jnp.broadcast_to(ground.ids, x.shape))
-        moved = jnp.where(stays, x, ground.baseline)
-        u, v = (t.reshape(len(x), -1) for t in (x, moved))
+        # Inner products of x and of what became of it, u, of sums over features.
+        xx, xb, bb, apart = ground.more
+        stays = jnp.pad(present, ((0, 0), (0, 1)))
+        xu, uu = (jnp.where(stays, xx, other).sum(1) for other in (xb, bb))
         if self.distance == "euclidean":
-            square = ((u - v) ** 2).sum(1)
+            square = jnp.where(stays, 0, apart).sum(1)
         else:
-            norms = jnp.sqrt((u**2).sum(1) * (v**2).sum(1))
-            square = (1 - (u * v).sum(1) / jnp.maximum(norms, 1e-8)) ** 2
-        return jnp.exp(-square / jnp.asarray(self.width, u.dtype) ** 2)
+            norms = jnp.sqrt(xx.sum(1) * uu)
+            square = (1 - xu / jnp.maximum(norms, 1e-8)) ** 2
+        return jnp.exp(-square / jnp.asarray(self.width, xx.dtype) ** 2)
 
     def solve(self, moments: jax.Array, whole: jax.Array) -> jax.Array:
         n = len(moments) - 2

@@ -12,7 +12,7 @@ import numpy as np
 from .. import check, jaxprs
 from ..ops import draw
 from ..types import Model, pytree, static
-from .base import AHEAD, SteppedExplainer
+from .base import SteppedExplainer, evenly
 from .smoothed import check_explainer
 
 
@@ -35,23 +35,27 @@ class NoisyWeights(SteppedExplainer):
         if self.explainer is not None:
             check_explainer(self)
 
-    def noise(self, model: Model, i: Any) -> jax.Array:
-        """A draw of N(0, 1) for every trained weight of the i-th model, one after the other."""
+    def noisy_weights(self, model: Model, level: Any, i: Any) -> list[jax.Array]:
+        """The trained weights of the i-th model, each leaf in one row: times N(1, level²)."""
         if model.host:
             raise TypeError(
                 f"{type(self).__name__} changes the model's weights, and a host callable has none"
             )
         key = jax.random.key(jnp.asarray(self.seed).astype(jnp.uint32))
-        return draw.normal(draw.fold_in(key, i), (sum(map(np.size, _trained(model).values())),))
+        trained = list(_trained(model).values())
+        ends = np.cumsum([np.size(v) for v in trained])
+        draws = jnp.split(draw.normal(draw.fold_in(key, i), (sum(map(np.size, trained)),)), ends)
 
-    def noisy(self, model: Model, level: Any, noise: jax.Array) -> Model:
-        """The model with every trained weight times ``1 + level · noise``."""
+        def one(v: jax.Array, noise: jax.Array) -> jax.Array:
+            return v.ravel() * (1 + jnp.asarray(level, v.dtype) * noise.astype(v.dtype))
+
+        return [one(v, noise) for v, noise in zip(trained, draws, strict=False)]
+
+    def noisy(self, model: Model, weights: list[jax.Array]) -> Model:
+        """The model with these weights."""
         leaves, tree = jax.tree.flatten(model.params)
-        trained = _trained(model)
-        ends = np.cumsum([np.size(v) for v in trained.values()])
-        for (i, v), draws in zip(trained.items(), jnp.split(noise, ends[:-1]), strict=False):
-            level_, draws = jnp.asarray(level, v.dtype), draws.reshape(v.shape).astype(v.dtype)
-            leaves[i] = v * (1 + level_ * draws)
+        for (i, v), row in zip(_trained(model).items(), weights, strict=True):
+            leaves[i] = row.reshape(v.shape)
         return dataclasses.replace(model, params=jax.tree.unflatten(tree, leaves))
 
     def explained(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
@@ -115,16 +119,16 @@ class NoiseGrad(NoisyWeights):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        return self.noise(model, i)
+        return self.noisy_weights(model, self.noise_level, i)
 
     def ahead(self, model: Model, x: jax.Array) -> int:
-        return max(1, AHEAD // max(1, sum(map(np.size, jax.tree.leaves(model.params)))))
+        return evenly(self.n_samples, sum(map(np.size, jax.tree.leaves(model.params))))
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        _, noise = state
-        return self.explained(self.noisy(model, self.noise_level, noise), x, y, keys)
+        _, weights = state
+        return self.explained(self.noisy(model, weights), x, y, keys)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

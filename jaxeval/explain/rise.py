@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import check, ops
+from ..ops import draw
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, computed, needs_keys
 
@@ -81,12 +81,20 @@ class RISE(SteppedExplainer):
             mask = jnp.moveaxis(jnp.tensordot(mask, weights, ((k,), (1,))), -1, k)
         return mask if channel is None else jnp.expand_dims(mask, channel)
 
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        """The masks, in the shape of x but for its channels."""
+        channel = model.sample_channel_axis(x.ndim - 1)
+        own = jax.vmap(lambda key: draw.fold_in(key, i))(keys)
+        masks = jax.vmap(lambda key: self.mask(key, x.shape[1:], channel))(own)
+        return masks.astype(x.dtype)
+
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        channel = model.sample_channel_axis(x.ndim - 1)
-        masks, inputs = _masked(self, x, keys, state, i, channel)
-        return _weighted(self, model(computed(inputs)), y, masks, x)
+        b, masks = state
+        return _weighted(self, model(computed(_masked(masks, x, b))), y, masks, x)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
@@ -95,15 +103,9 @@ class RISE(SteppedExplainer):
 
 
 # Compiled here, because around a host model nothing else is.
-@functools.partial(jax.jit, static_argnums=5)
-def _masked(
-    explainer: RISE, x: jax.Array, keys: Any, b: jax.Array, i: Any, channel: int | None
-) -> tuple[jax.Array, jax.Array]:
-    def draw(key: jax.Array) -> jax.Array:
-        return explainer.mask(jax.random.fold_in(key, i), x.shape[1:], channel)
-
-    masks = jax.vmap(draw)(keys).astype(x.dtype)
-    return masks, masks * x + (1 - masks) * b
+@jax.jit
+def _masked(masks: jax.Array, x: jax.Array, b: jax.Array) -> jax.Array:
+    return masks * x + (1 - masks) * b
 
 
 @jax.jit

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
+from ..ops import draw
 from ..types import Model, pytree, static
-from .base import needs_keys
+from .base import AHEAD, needs_keys
 from .grouped import Ground, Grouped
 
 
@@ -61,26 +62,30 @@ class ShapleyValueSampling(Grouped):
             raise TypeError(needs_keys(self, "in its orders", len(x)))
         return super().prepare(model, x, y, keys)
 
-    def draws_for(self, model: Model, x: jax.Array, keys: Any) -> Any:
-        return keys
-
-    def places(self, keys: Any, i: Any, n: int) -> jax.Array:
+    def drawn(self, keys: Any, n: int, i: Any) -> jax.Array:
         """Where each feature stands in the order of step i, [N, F]."""
 
-        def draw(key: jax.Array) -> jax.Array:
-            key = jax.random.fold_in(key, i // self._joins(n))
-            return jax.random.permutation(key, n)
+        def one(key: jax.Array) -> jax.Array:
+            return jax.random.permutation(draw.fold_in(key, i // self._joins(n)), n)
 
-        return jax.vmap(draw)(keys)
+        return jax.vmap(one)(keys)
 
-    def present(self, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int) -> jax.Array:
-        return self.places(keys, i, n) <= i % self._joins(n)
+    def ahead(self, model: Model, x: jax.Array) -> int:
+        """An order's steps, so that it is drawn once."""
+        n = self.count(model, x)
+        return self._joins(n) if len(x) * n <= AHEAD else 1
+
+    def ready_ahead(self, width: int, total: Any, *given: Any) -> Any:
+        return self.ready(total, *given)[None]
+
+    def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
+        return drawn <= i % self._joins(shape[1])
 
     def learnt(
-        self, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
+        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
     ) -> jax.Array:
         n = present.shape[1]
-        places, at = self.places(ground.draws, i, n), i % self._joins(n)
+        places, at = drawn, i % self._joins(n)
         gain = self.change(z, ground.baseline_logits, y)[:, None]
         # What a set is worth counts for who joined last, and against who joins next.
         learnt = jnp.where(places == at, gain, 0) - jnp.where(places == at + 1, gain, 0)

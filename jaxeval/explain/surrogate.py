@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check
+from ..ops import draw
 from ..types import Model, pytree, static
 from .base import needs_keys
 from .grouped import Ground, Grouped
@@ -49,28 +50,25 @@ class Surrogate(Grouped):
             )
         return super().prepare(model, x, y, keys)
 
-    def draws_for(self, model: Model, x: jax.Array, keys: Any) -> Any:
-        return self.distances(model, x)
-
-    def distances(self, model: Model, x: jax.Array) -> Any:
-        """What the weights need of the inputs."""
-        return None
-
     @abstractmethod
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         """A random set of n features, bool [F]."""
 
-    def present(self, x: jax.Array, keys: Any, ground: Ground, i: Any, n: int) -> jax.Array:
+    def drawn(self, keys: Any, n: int, i: Any) -> jax.Array:
         if self.draws is not None:
-            return jnp.broadcast_to(jnp.asarray(self.draws)[i] != 0, (len(x), n))
-        return jax.vmap(lambda key: self.draw(jax.random.fold_in(key, i), n))(keys)
+            return jnp.asarray(self.draws)[i] != 0
+        keys = jax.vmap(lambda key: draw.fold_in(key, i))(keys)
+        return jax.vmap(lambda key: self.draw(key, n))(keys)
+
+    def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
+        return jnp.broadcast_to(drawn, shape)
 
     def weights(self, present: jax.Array, ground: Ground) -> jax.Array:
         """How much an answer counts, [N]."""
         return jnp.ones(len(present))
 
     def learnt(
-        self, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
+        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
     ) -> jax.Array:
         score = self.change(z, ground.baseline_logits, y)[:, None]
         v = jnp.concatenate([present.astype(score.dtype), jnp.ones_like(score), score], 1)

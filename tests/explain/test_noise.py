@@ -87,7 +87,9 @@ def test_noise_on_weights():
     other = explain.NoiseGrad(n_samples=n, noise_level=0.3, seed=1)
     assert np.abs(a - jitted(other, model, x, y, None)).max() > 1e-4
     # What is no trained weight keeps its value.
-    noisy = explain.NoiseGrad().noisy_params(model, 0.3, 0)
+    e = explain.NoiseGrad()
+    noisy = e.noisy(model, e.noisy_weights(model, 0.3, 0)).params
+    assert np.abs(noisy["params"]["w"] - w).min() > 0
     np.testing.assert_array_equal(noisy["state"]["shift"], model.params["state"]["shift"])
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.random import threefry_2x32
-from scipy import stats
+from scipy import special, stats
 
 from jaxeval.ops import draw
 
@@ -70,3 +70,10 @@ def test_the_first_words_do_not_depend_on_how_many_there_are(fn):
     """So that a padded sample has the draws of the sample without its padding."""
     key = KEYS["threefry2x32"]
     np.testing.assert_array_equal(fn(key, (5, 3)), fn(key, (7, 3))[:5])
+
+
+def test_quantile_on_the_whole_grid_of_uniform_numbers():
+    u = np.arange(1 - 2**23, 2**23, 2).astype(np.float32) * np.float32(2.0**-23)
+    got = np.asarray(jax.jit(draw.quantile)(u), np.float64)
+    wanted = np.sqrt(2) * special.erfinv(u.astype(np.float64))
+    assert np.abs(got / wanted - 1).max() < 5e-7
