@@ -10,8 +10,8 @@ from .. import check
 from ..ops import draw
 from ..types import Model, pytree, static
 from .background import background, check_background
-from .base import SteppedExplainer, needs_keys
-from .noisy import noisy_rows, rows
+from .base import SteppedExplainer, needs_keys, rows
+from .noisy import noisy_rows
 
 
 @pytree

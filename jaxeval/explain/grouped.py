@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from .. import check, ops
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, computed, evenly
+from .base import SteppedExplainer, rows
 from .occlusion import check_sizes
 
 
@@ -143,10 +143,14 @@ class Grouped(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        return self.drawn(keys, self.count(model, x), i)
+        """What is drawn, and what the model is asked about."""
+        n = self.count(model, x)
+        drawn = self.drawn(keys, n, i)
+        return drawn, rows(self.question(x, drawn, state, i, n))
 
-    def ahead(self, model: Model, x: jax.Array) -> int:
-        return evenly(self.steps(model, x), len(x) * self.count(model, x))
+    def question(self, x: jax.Array, drawn: Any, ground: Ground, i: Any, n: int) -> jax.Array:
+        """What the model is asked about in step i."""
+        return _question(self, x, drawn, ground, i, n)
 
     @abstractmethod
     def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
@@ -165,9 +169,9 @@ class Grouped(SteppedExplainer):
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        ground, drawn = state
-        present, inputs = _question(self, x, drawn, ground, i, self.count(model, x))
-        return _lesson(self, drawn, present, model(computed(inputs)), y, ground, i)
+        ground, (drawn, inputs) = state
+        z = model(inputs.reshape(x.shape))
+        return _lesson(self, drawn, z, y, ground, i, self.count(model, x))
 
     def change(self, z: jax.Array, z2: jax.Array, y: jax.Array) -> jax.Array:
         """The score of logits z less that of z2, [N]."""
@@ -207,12 +211,15 @@ def entries(values: jax.Array, ids: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=5)
 def _question(
     explainer: Grouped, x: jax.Array, drawn: Any, ground: Ground, i: Any, n: int
-) -> tuple[jax.Array, jax.Array]:
+) -> jax.Array:
     present = explainer.present(drawn, (len(x), n), i)
     stays = entries(present, jnp.broadcast_to(ground.ids, x.shape))
-    return present, jnp.where(stays, x, explainer.there(drawn, ground))
+    return jnp.where(stays, x, explainer.there(drawn, ground))
 
 
-@jax.jit
-def _lesson(explainer: Grouped, *given: Any) -> jax.Array:
-    return explainer.learnt(*given)
+@functools.partial(jax.jit, static_argnums=6)
+def _lesson(
+    explainer: Grouped, drawn: Any, z: jax.Array, y: jax.Array, ground: Ground, i: Any, n: int
+) -> jax.Array:
+    present = explainer.present(drawn, (len(y), n), i)
+    return explainer.learnt(drawn, present, z, y, ground, i)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import check
 from ..ops import draw
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, needs_keys
+from .base import SteppedExplainer, needs_keys, rows
 
 
 def share_of_range(share: Any, x: jax.Array) -> jax.Array:
@@ -19,11 +19,6 @@ def share_of_range(share: Any, x: jax.Array) -> jax.Array:
     axes = tuple(range(1, x.ndim))
     spread = x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
     return jnp.asarray(share, x.dtype) * spread
-
-
-def rows(x: jax.Array) -> jax.Array:
-    """x [N, ...] as [N, D]: a loop over an image's short rows takes a CPU twice as long."""
-    return x.reshape(len(x), -1)
 
 
 def noisy_rows(x: jax.Array, spread: jax.Array, keys: Any, i: Any, noise: Any = None) -> jax.Array:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import check, ops
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, computed
+from .base import SteppedExplainer, rows
 
 
 def check_sizes(owner: Any, field: str) -> None:
@@ -142,12 +142,17 @@ class Occlusion(SteppedExplainer):
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         return jnp.zeros((len(x), self.steps(model, x)), dtype)
 
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> jax.Array:
+        b, _, cover = state
+        return rows(_hide(x, b, cover, i))
+
     def add(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        b, clean, cover = state
-        hidden = computed(_hide(x, b, cover, i))
-        return _noted(total, i, clean, model(hidden), y, self.output)
+        (_, clean, _), hidden = state
+        return _noted(total, i, clean, model(hidden.reshape(x.shape)), y, self.output)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import check, ops
 from ..ops import draw
 from ..types import Model, pytree, static
-from .base import SteppedExplainer, computed, needs_keys
+from .base import SteppedExplainer, needs_keys, rows
 
 
 @pytree
@@ -71,35 +73,49 @@ class RISE(SteppedExplainer):
         chance = jnp.asarray(self.probability, jnp.float32)
         mask = jax.random.bernoulli(grid, chance, cells).astype(jnp.float32)
         shifts = jax.random.uniform(place, (len(axes),))
-        for k, (axis, s) in enumerate(zip(axes, cells, strict=True)):
-            n = shape[axis]
+        # Enlarged to (s + 1) cells along each axis; of those, a part from a random place on.
+        sizes = [shape[i] for i in axes]
+        starts = []
+        for k, (n, s) in enumerate(zip(sizes, cells, strict=True)):
             cell = -(-n // s)
-            # Enlarged to (s + 1) cells; of those, n entries from a random place on.
-            at = jnp.floor(shifts[k] * cell) + jnp.arange(n)
-            at = jnp.clip((at + 0.5) * s / ((s + 1) * cell) - 0.5, 0, s - 1)
-            weights = jnp.maximum(1 - jnp.abs(at[:, None] - jnp.arange(s)), 0)
+            at = (np.arange((s + 1) * cell) + 0.5) * s / ((s + 1) * cell) - 0.5
+            at = np.clip(at, 0, s - 1)[:, None]
+            weights = np.maximum(1 - np.abs(at - np.arange(s)), 0).astype(np.float32)
             mask = jnp.moveaxis(jnp.tensordot(mask, weights, ((k,), (1,))), -1, k)
+            starts.append(jnp.floor(shifts[k] * cell).astype(jnp.int32))
+        mask = jax.lax.dynamic_slice(mask, starts, sizes)
         return mask if channel is None else jnp.expand_dims(mask, channel)
 
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
-    ) -> jax.Array:
-        """The masks, in the shape of x but for its channels."""
+    ) -> Any:
+        """The masks, in the shape of x but for its channels, and the input under them."""
         channel = model.sample_channel_axis(x.ndim - 1)
         own = jax.vmap(lambda key: draw.fold_in(key, i))(keys)
         masks = jax.vmap(lambda key: self.mask(key, x.shape[1:], channel))(own)
-        return masks.astype(x.dtype)
+        masks = masks.astype(x.dtype)
+        return rows(masks), rows(_masked(masks, x, state))
+
+    def _shape(self, model: Model, x: jax.Array) -> tuple[int, ...]:
+        """That of the masks."""
+        channel = model.sample_channel_axis(x.ndim - 1)
+        return tuple(1 if i - 1 == channel else n for i, n in enumerate(x.shape))
+
+    def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
+        size = math.prod(self._shape(model, x)[1:])
+        return jnp.zeros((len(x), size), jnp.promote_types(x.dtype, jnp.float32))
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        b, masks = state
-        return _weighted(self, model(computed(_masked(masks, x, b))), y, masks, x)
+        _, (masks, inputs) = state
+        return _weighted(self, model(inputs.reshape(x.shape)), y, masks)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
-        return total / (self.n_samples * jnp.asarray(self.probability, x.dtype))
+        mean = total / (self.n_samples * jnp.asarray(self.probability, x.dtype))
+        return jnp.broadcast_to(mean.reshape(self._shape(model, x)), x.shape)
 
 
 # Compiled here, because around a host model nothing else is.
@@ -109,9 +125,6 @@ def _masked(masks: jax.Array, x: jax.Array, b: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _weighted(
-    explainer: RISE, z: jax.Array, y: jax.Array, masks: jax.Array, x: jax.Array
-) -> jax.Array:
+def _weighted(explainer: RISE, z: jax.Array, y: jax.Array, masks: jax.Array) -> jax.Array:
     score = jax.vmap(lambda z, y: ops.value(z, y, explainer.output))(z, y)
-    score = score.reshape(-1, *(1,) * (x.ndim - 1))
-    return jnp.broadcast_to(masks * score, x.shape)
+    return masks * score[:, None]

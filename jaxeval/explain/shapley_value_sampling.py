@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .. import check
 from ..ops import draw
 from ..types import Model, pytree, static
-from .base import AHEAD, needs_keys
+from .base import AHEAD, needs_keys, rows
 from .grouped import Ground, Grouped
 
 
@@ -71,12 +71,17 @@ class ShapleyValueSampling(Grouped):
         return jax.vmap(one)(keys)
 
     def ahead(self, model: Model, x: jax.Array) -> int:
-        """An order's steps, so that it is drawn once."""
-        n = self.count(model, x)
-        return self._joins(n) if len(x) * n <= AHEAD else 1
+        joins = self._joins(self.count(model, x))  # the steps of an order, which is drawn once
+        return joins if joins * x.size <= AHEAD else 1
 
     def ready_ahead(self, width: int, total: Any, *given: Any) -> Any:
-        return self.ready(total, *given)[None]
+        *given, i = given
+        model, x, _, keys, ground = given
+        n = self.count(model, x)
+        order = self.drawn(keys, n, i)
+        steps = i + jnp.arange(width)
+        inputs = jax.vmap(lambda i: rows(self.question(x, order, ground, i, n)))(steps)
+        return order[None], inputs
 
     def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
         return drawn <= i % self._joins(shape[1])

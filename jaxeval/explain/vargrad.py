@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from ..types import Model, pytree
-from .noisy import Noisy, rows
+from .base import rows
+from .noisy import Noisy
 
 
 @pytree
