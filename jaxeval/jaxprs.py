@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -97,30 +98,41 @@ def where(eqn: Any) -> str:
 
 
 Replacement = Callable[[Any], Callable[..., Any] | None]
-_WRITTEN: ContextVar[list[Replacement] | None] = ContextVar("written", default=None)
+
+
+@dataclasses.dataclass
+class Written:
+    """How rewritten functions are wanted: with the operations that their authors wrote.
+
+    Attributes:
+      turned: their values may lie in another order of axes.
+      replacements: what would have been done to the operations, functions of an equation.
+    """
+
+    turned: bool
+    replacements: list[Replacement] = dataclasses.field(default_factory=list)
+
+
+_WRITTEN: ContextVar[Written | None] = ContextVar("written", default=None)
 
 
 @contextlib.contextmanager
-def as_written() -> Iterator[list[Replacement]]:
-    """Inside, rewritten functions are traced as their authors wrote them.
-
-    Gives the replacements that would have been made: functions of an equation.
-    """
-    token = _WRITTEN.set([])
+def as_written(turned: bool = False) -> Iterator[Written]:
+    """Inside, rewritten functions are traced so."""
+    wanted = Written(turned)
+    token = _WRITTEN.set(wanted)
     try:
-        found = _WRITTEN.get()
-        assert found is not None
-        yield found
+        yield wanted
     finally:
         _WRITTEN.reset(token)
 
 
-def wanted_as_written(replacement: Replacement) -> bool:
-    """Whether `as_written` is in force; tells it of a replacement."""
-    found = _WRITTEN.get()
-    if found is not None and replacement not in found:
-        found.append(replacement)
-    return found is not None
+def wanted_as_written(replacement: Replacement) -> Written | None:
+    """The `as_written` that is in force, which is told of a replacement."""
+    wanted = _WRITTEN.get()
+    if wanted is not None and replacement not in wanted.replacements:
+        wanted.replacements.append(replacement)
+    return wanted
 
 
 def paths(params: Any) -> list[str]:

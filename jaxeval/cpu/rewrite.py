@@ -89,11 +89,13 @@ class Rewritten:
     fn: Callable[..., Any]
 
     def __call__(self, *args: Any) -> Any:
-        if jaxprs.wanted_as_written(_rewrite):
+        wanted = jaxprs.wanted_as_written(_rewrite)
+        if wanted and not wanted.turned:
             return self.fn(*args)
         closed, shape = jax.make_jaxpr(self.fn, return_shape=True)(*args)
         leaves = jax.tree.leaves(args)
-        out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, _operation)
+        call = _as_written if wanted else _operation
+        out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, call)
         return jax.tree.unflatten(jax.tree.structure(shape), map(plain, out))
 
 
@@ -136,6 +138,13 @@ def _any_rewritten(jaxpr: Any) -> bool:
 def _operation(eqn: Any, given: list[Any]) -> list[Any]:
     replaced = _replacement(eqn)
     return operation(eqn, given) if replaced is None else [replaced(*given)]
+
+
+def _as_written(eqn: Any, given: list[Any]) -> list[Any]:
+    """The same operation, channels-last."""
+    if eqn.primitive.name != "conv_general_dilated" or eqn.params["batch_group_count"] != 1:
+        return operation(eqn, given)
+    return [_channels_last(eqn)(*given)]
 
 
 # -- convolutions --------------------------------------------------------------------------------
@@ -322,21 +331,34 @@ def convolution(eqn: Any) -> Callable[..., Any] | None:
     p, dims = eqn.params, eqn.params["dimension_numbers"]
     if p["batch_group_count"] != 1 or any(v == 0 for v in eqn.outvars[0].aval.shape):
         return None
-    x_axes = (dims.lhs_spec[0], *dims.lhs_spec[2:], dims.lhs_spec[1])
-    out_axes = (dims.out_spec[0], *dims.out_spec[2:], dims.out_spec[1])
-    kernel_axes = (*dims.rhs_spec[2:], dims.rhs_spec[1], dims.rhs_spec[0])
     way = _way(eqn)
     if way is not None:
-        return _as_products(eqn, way, x_axes, kernel_axes, out_axes)
+        return _as_products(eqn, way)
     o, c = (eqn.invars[1].aval.shape[i] for i in dims.rhs_spec[:2])
     filled = c == 3 and o in FILLED and p["feature_group_count"] == 1
     alone = on_one_core(eqn) and not own()
+    x_axes, _, out_axes = _axes(dims)
     if list(x_axes) == sorted(x_axes) and x_axes == out_axes and not (filled or alone):
         return None
+    return _channels_last(eqn, filled, alone)
+
+
+def _axes(dims: Any) -> tuple[tuple[int, ...], ...]:
+    """The axes of input, kernel and output in the order in which channels are last."""
+    return (
+        (dims.lhs_spec[0], *dims.lhs_spec[2:], dims.lhs_spec[1]),
+        (*dims.rhs_spec[2:], dims.rhs_spec[1], dims.rhs_spec[0]),
+        (dims.out_spec[0], *dims.out_spec[2:], dims.out_spec[1]),
+    )
+
+
+def _channels_last(eqn: Any, filled: bool = False, alone: bool = False) -> Callable[..., Any]:
+    """XLA's own convolution; `filled` with a channel of zeros, or of those that run `alone`."""
+    x_axes, kernel_axes, out_axes = _axes(eqn.params["dimension_numbers"])
     n = len(x_axes)
     last, kernel_last = (0, n - 1, *range(1, n - 1)), (n - 1, n - 2, *range(n - 2))
     spec = lax.ConvDimensionNumbers(last, kernel_last, last)
-    again = eqn.replace(params={**p, "dimension_numbers": spec})
+    again = eqn.replace(params={**eqn.params, "dimension_numbers": spec})
 
     def replaced(x: Any, kernel: Any) -> Any:
         x, kernel = turned(x, x_axes), turned(kernel, kernel_axes)
@@ -380,10 +402,9 @@ def _narrow(eqn: Any) -> bool:
     return max(c, o) <= MOST_WIDENED and fits and columns >= OUTPUTS_WIDENED // o
 
 
-def _as_products(
-    eqn: Any, way: str, x_axes: Any, kernel_axes: Any, out_axes: Any
-) -> Callable[..., Any]:
+def _as_products(eqn: Any, way: str) -> Callable[..., Any]:
     p = eqn.params
+    x_axes, kernel_axes, out_axes = _axes(p["dimension_numbers"])
     extra = 4 - len(x_axes)  # a one-dimensional convolution is one of height 1
     conv = Convolution(
         strides=(1,) * extra + tuple(p["window_strides"]),

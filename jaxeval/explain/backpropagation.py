@@ -27,7 +27,7 @@ class Backpropagation(Explainer):
         """The rules that replace the gradient's."""
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
-        graph = Graph(model, x)
+        graph = Graph(model, x, turned=True)
         values = graph.forward(model.params, x)
         seed = score_gradient(values[graph.out], y, self.output)
         return graph.backward(values, seed, self.rules())

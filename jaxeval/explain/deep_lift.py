@@ -157,7 +157,7 @@ class DeepLift(Explainer):
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         b = self.baselines(model, x, self.baseline, keys)
-        graph = Graph(model, x)
+        graph = Graph(model, x, turned=True)
         values = graph.forward(model.params, x)
         shared = not isinstance(self.baseline, str) or self.baseline == "zero"
         baseline = self.once(graph, model, b) if shared else None
@@ -172,7 +172,7 @@ class DeepLift(Explainer):
 
         None where rows cannot be told from other axes.
         """
-        one = Graph(model, b[:1])
+        one = Graph(model, b[:1], turned=True)
         values = one.forward(model.params, b[:1])
         pairs = [(graph.inputs, one.inputs)]
         if [o.name for o in graph.operations] != [o.name for o in one.operations]:

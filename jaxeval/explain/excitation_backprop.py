@@ -37,7 +37,7 @@ class ExcitationBackprop(Explainer):
     addition: str = static(default="proportional")
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
-        graph = Graph(model, x)
+        graph = Graph(model, x, turned=True)
         values = graph.forward(model.params, x)
         seed = jax.nn.one_hot(y, graph.out.shape[-1], dtype=x.dtype)
         lrp = LRP(rule=ZPlus(bias=False), addition=self.addition)

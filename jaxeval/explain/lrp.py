@@ -153,11 +153,18 @@ class LRP(Explainer):
         return RULES[self.rule]() if isinstance(self.rule, str) else self.rule
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
-        graph = Graph(model, x)
+        graph = Graph(model, x, turned=all(rule.anywhere for rule in self._rules()))
         values = graph.forward(model.params, x)
         z = values[graph.out]
         seed = self.seed(z, y)
         return graph.backward(values, seed, Relevance(self, graph).table())
+
+    def _rules(self) -> list[LrpRule]:
+        """Those that layers may have."""
+        roles = [
+            self.rule_for(r, first) for r in ("convolution", "dense") for first in (False, True)
+        ]
+        return [*roles, *self.layers.values()]
 
     def seed(self, z: jax.Array, y: jax.Array) -> jax.Array:
         """The relevance [N, K] of the logits z [N, K]."""

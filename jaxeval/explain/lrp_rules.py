@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -167,6 +167,8 @@ def _per_channel(value: Value, axis: int, made: Mapping[Value, Operation]) -> bo
     if not value.shape:
         return True
     maker = made.get(value)
+    while maker is not None and maker.name == "transpose":
+        axis, maker = maker.params["permutation"][axis], made.get(maker.ins[0])
     if maker is None or maker.name != "broadcast_in_dim":
         return False
     places = zip(maker.ins[0].shape, maker.params["broadcast_dimensions"], strict=True)
@@ -214,6 +216,10 @@ class LrpRule(ABC):
       bias: False leaves the layer's bias out of the sums, so that it absorbs no relevance.
     """
 
+    anywhere: ClassVar[bool] = False
+    """It does not look at where entries lie: their axes may be in another order than the model's,
+    channels last, which is faster on CPUs."""
+
     epsilon: Any = 1e-6
     bias: bool = static(default=True)
 
@@ -233,6 +239,8 @@ class LrpRule(ABC):
 class Epsilon(LrpRule):
     """``R_i = Σ_j x_i w_ij / (z_j + ε sign(z_j)) R_j`` (Bach et al. 2015); LRP-0 for a small ε."""
 
+    anywhere: ClassVar[bool] = True
+
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
         # The forward pass's own sums: computed again, near 0, they would differ by rounding, and
         # the relevance, which is proportional to them, would not cancel.
@@ -245,6 +253,8 @@ class Epsilon(LrpRule):
 class AlphaBeta(LrpRule):
     """``R_i = Σ_j (α p_ij / Σ p_j - β n_ij / Σ n_j) R_j``, with p and n the positive and negative
     parts of ``x_i w_ij`` (Bach et al. 2015). α - β = 1 keeps the sum."""
+
+    anywhere: ClassVar[bool] = True
 
     alpha: Any = 2.0
     beta: Any = 1.0
@@ -283,6 +293,8 @@ class ZPlus(LrpRule):
     """``R_i = Σ_j p_ij / Σ p_j R_j`` with p the positive parts of ``x_i w_ij``: α = 1, β = 0
     (Montavon et al. 2017)."""
 
+    anywhere: ClassVar[bool] = True
+
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
         sums = signed(layer, self.own(layer.b, positive), 0)[:1]
         return share(layer, sums, lambda z: [relevance / stable(z[0], self.epsilon)])
@@ -296,6 +308,8 @@ class Gamma(LrpRule):
     favoured. Without, it is the formula as it stands, whatever the inputs' signs, with a bias that
     is not changed, as in captum.
     """
+
+    anywhere: ClassVar[bool] = True
 
     gamma: Any = 0.25
     general: bool = static(default=True)
@@ -350,6 +364,8 @@ class ZBox(LrpRule):
 class Flat(LrpRule):
     """``R_i = Σ_j R_j / (number of inputs of j)`` (Lapuschkin et al. 2017)."""
 
+    anywhere: ClassVar[bool] = True
+
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
         term = Term(jnp.ones_like(layer.x), lambda v: layer.product(v, "ones"))
         return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
@@ -358,6 +374,8 @@ class Flat(LrpRule):
 @pytree
 class WSquare(LrpRule):
     """``R_i = Σ_j w_ij² / Σ_i w_ij² R_j`` (Montavon et al. 2017)."""
+
+    anywhere: ClassVar[bool] = True
 
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
         term = Term(
@@ -371,6 +389,8 @@ class WSquare(LrpRule):
 @pytree
 class Pass(LrpRule):
     """The relevance as it is, for a layer whose output has the shape of its input."""
+
+    anywhere: ClassVar[bool] = True
 
     def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
         return relevance.reshape(layer.x.shape)

@@ -21,6 +21,7 @@ class Graph(Program):
 
     Args:
       x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
+      turned: values may have their axes in another order than the model says, where that is faster.
 
     Attributes:
       nodes: the units that rules are for, in order.
@@ -28,8 +29,8 @@ class Graph(Program):
         name of their own, `convolutions` of those that convolve.
     """
 
-    def __init__(self, model: Model, x: Any):
-        super().__init__(model, x)
+    def __init__(self, model: Model, x: Any, turned: bool = False):
+        super().__init__(model, x, turned)
         self.nodes = Units(self).gather()
         self.layers, self.weighted, self.convolutions = name_layers(self, self.nodes)
 

@@ -31,6 +31,7 @@ class Program:
 
     Args:
       x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
+      turned: values may have their axes in another order than the model says, where that is faster.
 
     Attributes:
       operations: what is computed; each knows which of its inputs depend on x (`active`).
@@ -38,17 +39,18 @@ class Program:
       known: values that depend on nothing given.
     """
 
-    def __init__(self, model: Model, x: Any):
+    def __init__(self, model: Model, x: Any, turned: bool = False):
         if model.host:
             raise TypeError(
                 "this method looks into the model, and a host callable shows nothing; use an "
                 "explainer that asks for outputs only (Occlusion)"
             )
         given = jax.tree.map(_spec, (model.params, x))
-        with jaxprs.as_written() as self._replacements:
+        with jaxprs.as_written(turned) as written:
             # A function of its own, which JAX has not traced before: the replacements are told of
             # while it is traced, and what is traced here is not what others should get.
             closed = jax.make_jaxpr(lambda *given: model.apply(*given))(*given)
+        self._replacements = written.replacements
         self.names = jaxprs.paths(model.params)
         specs = jax.tree.leaves(given)
         inputs = [Value(v) for v in specs]
