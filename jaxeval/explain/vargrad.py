@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from ..types import Model, pytree
-from .base import rows
 from .noisy import Noisy
 
 
@@ -39,7 +38,7 @@ class VarGrad(Noisy):
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
         """The mean so far, and the sum of squares around it."""
-        zero = rows(super().zero(model, x, y, keys, state))
+        zero = super().zero(model, x, y, keys, state)
         return zero, jnp.zeros_like(zero)
 
     def add(
@@ -47,11 +46,10 @@ class VarGrad(Noisy):
     ) -> Any:
         # Welford 1962: no difference of large numbers.
         (mean, squares), (_, noisy) = total, state
-        g = rows(self.input_gradient(model, noisy.reshape(x.shape), y)).astype(mean.dtype)
-        after = mean + (g - mean) / (i + 1)
-        return after, squares + (g - mean) * (g - after)
+        away = self.input_gradient(model, noisy.reshape(x.shape), y) - mean
+        return mean + away / (i + 1), squares + away**2 * (i / (i + 1))
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
     ) -> jax.Array:
-        return (total[1] / self.n_draws).reshape(x.shape)
+        return total[1] / self.n_draws
