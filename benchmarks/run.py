@@ -31,7 +31,7 @@ from peers import Explainer, Metric
 from timing import gap, geometric_mean, in_turns, load, machine, seconds, spread
 
 import jaxeval as je
-from jaxeval.cpu import suited
+from jaxeval.cpu import program, suited
 from jaxeval.engine import TRACES
 
 SAME_MAPS = 1e-4
@@ -143,12 +143,12 @@ class Case:
         y = jnp.asarray(np.resize(net.y, width))
         apply, params = model.apply, model.params
 
-        @jax.jit
+        @program()
         def forward(params: Any, x: Any) -> Any:
             with jax.default_matmul_precision("highest"):
                 return apply(params, x)
 
-        @jax.jit
+        @program()
         def gradient(params: Any, x: Any, y: Any) -> Any:
             with jax.default_matmul_precision("highest"):
                 return jax.grad(lambda v: apply(params, v)[jnp.arange(width), y].sum())(x)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .. import check
 from ..ops import draw
 from ..types import Model, pytree, static
-from .base import AHEAD, needs_keys, rows
+from .base import evenly, needs_keys, rows
 from .grouped import Ground, Grouped
 
 
@@ -72,7 +72,7 @@ class ShapleyValueSampling(Grouped):
 
     def ahead(self, model: Model, x: jax.Array) -> int:
         joins = self._joins(self.count(model, x))  # the steps of an order, which is drawn once
-        return joins if joins * x.size <= AHEAD else 1
+        return joins if evenly(joins, x.size) == joins else 1
 
     def ready_ahead(self, width: int, total: Any, *given: Any) -> Any:
         *given, i = given

@@ -12,12 +12,13 @@ import jaxeval as je
 from jaxeval import explain
 from jaxeval.cpu import Rewritten
 from jaxeval.explain.graph import Graph
-from jaxeval.types import Model
+from jaxeval.types import Model, pytree
 
 from .helpers import assert_close, make
 
 X = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
 W = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32)
+RULES = ("epsilon", "gamma", "alpha_beta", "z_plus", "flat", "w_square")
 
 
 def kinds(apply, params=W, x=X):
@@ -201,6 +202,62 @@ def test_rewritten_models_are_read_as_they_were_written():
     for e in (explain.LRP(rule="epsilon_gamma_box"), explain.DeepLift()):
         a = e(case.model, case.x, case.y)
         assert_close(e(given, case.x, case.y), a, 1e-4)
+
+
+def scaled(params, x):
+    """A convolution with a scale a channel after it, channels first."""
+    x = jax.lax.conv_general_dilated(x, params["conv"], (1, 1), "SAME")
+    x = jax.nn.relu(x * params["scale"][:, None, None] + params["shift"][:, None, None])
+    x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+    return x.reshape(len(x), -1) @ params["dense"]
+
+
+def scaled_model():
+    rng = np.random.default_rng(0)
+    shapes = {"conv": (5, 3, 3, 3), "scale": (5,), "shift": (5,), "dense": (45, 4)}
+    params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
+    x = jnp.asarray(rng.normal(size=(2, 3, 6, 6)), jnp.float32)
+    return Model(scaled, params), Model(Rewritten(scaled), params), x
+
+
+def test_values_may_be_channels_last():
+    written, rewritten, x = scaled_model()
+    assert [v.shape for v in Graph(rewritten, x).layers.values()] == [
+        v.shape for v in Graph(written, x).layers.values()
+    ]
+    graph, plain = Graph(rewritten, x, turned=True), Graph(written, x, turned=True)
+    assert [n.kind for n in graph.nodes if n.kind != "move"] == [
+        n.kind for n in plain.nodes if n.kind != "move"
+    ]
+    (last,) = (n for n in graph.nodes if n.first.name == "conv_general_dilated")
+    assert last.outs[0].shape == (2, 6, 6, 5)
+    z = graph.forward(written.params, x)[graph.out]
+    assert_close(z, scaled(written.params, x), 1e-5)
+
+
+def test_rules_give_the_same_channels_last():
+    written, rewritten, x = scaled_model()
+    y, low = np.array([0, 3]), np.random.default_rng(1).uniform(-9, -5, (3, 6, 6))
+    box = explain.ZBox(low=low.astype(np.float32), high=5.0)
+    explainers = [explain.GuidedBackprop(), explain.Deconvolution(), explain.DeepLift()]
+    explainers += [explain.LRP(rule=rule) for rule in RULES]
+    explainers += [explain.ExcitationBackprop(), explain.LRP(first=box)]
+    for e in explainers:
+        assert_close(e(rewritten, x, y), e(written, x, y), 1e-4)
+
+
+def test_a_rule_of_ones_own_sees_the_axes_of_the_model():
+    seen = []
+
+    @pytree
+    class Seeing(explain.LrpRule):
+        def propagate(self, layer, relevance):
+            seen.append(layer.x.shape)
+            return explain.Epsilon().propagate(layer, relevance)
+
+    _, rewritten, x = scaled_model()
+    explain.LRP(convolution=Seeing())(rewritten, x, np.array([0, 3]))
+    assert seen == [x.shape]
 
 
 def test_what_has_no_rule_is_named_with_its_line():

@@ -7,6 +7,8 @@ import pytest
 
 import jaxeval as je
 from jaxeval import explain
+from jaxeval.explain import base
+from jaxeval.explain.base import SteppedExplainer
 from jaxeval.types import Model, canonical, identity
 
 from .helpers import assert_close, jitted, keys, linear, make, run
@@ -91,6 +93,26 @@ def shape_of(name, x):
 
 def test_every_explainer_is_here():
     assert set(EVERY) == set(explain.EXPLAINERS)
+
+
+STEPPED = [n for n, e in EVERY.items() if isinstance(e, SteppedExplainer)]
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in STEPPED]
+)
+def test_what_is_made_ready_for_several_steps_is_that_of_each(name, monkeypatch):
+    case, e = case_of(name), EVERY[name]
+    together = e(case.model, case.x, case.y, keys(3))
+    monkeypatch.setattr(base, "AHEAD", 1)
+    assert_close(e(case.model, case.x, case.y, keys(3)), together, 1e-5)
+
+
+@pytest.mark.parametrize(("steps", "size", "width"), [(20, 1, 20), (20, 100, 10), (7, 300, 3),
+                                                      (5, 1001, 1), (3, 0, 3)])  # fmt: skip
+def test_steps_are_made_ready_in_even_parts(steps, size, width, monkeypatch):
+    monkeypatch.setattr(base, "AHEAD", 1000)
+    assert base.evenly(steps, size) == width
 
 
 @pytest.mark.parametrize("name", EVERY)
