@@ -190,10 +190,20 @@ class SteppedExplainer(Explainer):
         """For how many steps `ready` is computed at once; 1 where it looks at the sum."""
         return evenly(self.steps(model, x), x.size)
 
-    def ready_ahead(self, width: int, total: Any, *given: Any) -> Any:
+    def ready_ahead(
+        self,
+        width: int,
+        total: Any,
+        model: Model,
+        x: jax.Array,
+        y: jax.Array,
+        keys: Any,
+        state: Any,
+        i: Any,
+    ) -> Any:
         """`ready` of `width` steps from i on, stacked; or of one, where it is the same for all."""
-        *given, i = given
-        return jax.vmap(lambda i: self.ready(total, *given, i))(i + jnp.arange(width))
+        steps = i + jnp.arange(width)
+        return jax.vmap(lambda i: self.ready(total, model, x, y, keys, state, i))(steps)
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
@@ -248,7 +258,7 @@ class SteppedExplainer(Explainer):
         for i in range(n):
             if width and i % width == 0:
                 now = _compiled_ready(width, total, *given, state, i)
-            total = _compiled_add(width, total, *given, state, now, i)
+            total = _compiled_add(width, total, given[0], given[1:], state, now, i)
         return _compiled(type(self).finish, *given, state, _as(x.dtype, total))
 
     @property
@@ -325,11 +335,14 @@ def _compiled_ready(width: int, total: Any, explainer: SteppedExplainer, *given:
 
 
 @program(static_argnums=0, donate_argnums=1)
-def _compiled_add(width: int, total: Any, explainer: SteppedExplainer, *given: Any) -> Any:
-    *given, state, ready, i = given
+def _compiled_add(
+    width: int, total: Any, explainer: SteppedExplainer, given: Any, state: Any, ready: Any, i: Any
+) -> Any:
     if width > 1:
         ready = computed(jax.tree.map(lambda v: v[i % len(v)], ready))
-    return explainer.add(total, *given, (state, ready) if width else state, i)
+    model, x, y, keys = given
+    now = (state, ready) if width else state
+    return explainer.add(total, model, x, y, keys, now, i)
 
 
 def needs_keys(owner: Explainer, why: str, n: int) -> str:

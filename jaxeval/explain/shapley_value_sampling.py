@@ -74,13 +74,21 @@ class ShapleyValueSampling(Grouped):
         joins = self._joins(self.count(model, x))  # the steps of an order, which is drawn once
         return joins if evenly(joins, x.size) == joins else 1
 
-    def ready_ahead(self, width: int, total: Any, *given: Any) -> Any:
-        *given, i = given
-        model, x, _, keys, ground = given
+    def ready_ahead(
+        self,
+        width: int,
+        total: Any,
+        model: Model,
+        x: jax.Array,
+        y: jax.Array,
+        keys: Any,
+        state: Any,
+        i: Any,
+    ) -> Any:
         n = self.count(model, x)
         order = self.drawn(keys, n, i)
         steps = i + jnp.arange(width)
-        inputs = jax.vmap(lambda i: rows(self.question(x, order, ground, i, n)))(steps)
+        inputs = jax.vmap(lambda i: rows(self.question(x, order, state, i, n)))(steps)
         return order[None], inputs
 
     def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
