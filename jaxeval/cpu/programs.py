@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+from jax.core import eval_context
 from jax.extend.core import get_opaque_trace_state
 
 from .cores import AFFECTED, cores
@@ -42,7 +43,7 @@ def owning() -> Iterator[None]:
 @functools.cache
 def outside() -> Any:
     """The state of JAX outside of every transformation."""
-    with jax.core.eval_context():  # the first call may come from within one
+    with eval_context():  # the first call may come from within one
         return get_opaque_trace_state()
 
 
