@@ -37,19 +37,27 @@ class VarGrad(Noisy):
     """
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
-        """The mean so far, and the sum of squares around it."""
+        """The mean so far, the sum of squares around it, and the last gradient, not yet in them."""
         zero = super().zero(model, x, y, keys, state)
-        return zero, jnp.zeros_like(zero)
+        return zero, jnp.zeros_like(zero), jnp.zeros_like(zero)
 
     def add(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        # Welford 1962: no difference of large numbers.
-        (mean, squares), (_, noisy) = total, state
-        away = self.input_gradient(model, noisy.reshape(x.shape), y) - mean
-        return mean + away / (i + 1), squares + away**2 * (i / (i + 1))
+        # The gradient goes to one place: to two, a CPU would keep all the parts that its last
+        # layer sums up, and sum them up twice.
+        _, noisy = state
+        g = self.input_gradient(model, noisy.reshape(x.shape), y)
+        return *self._with_last(total, i), g.astype(total[2].dtype)
+
+    def _with_last(self, total: Any, n: Any) -> tuple[jax.Array, jax.Array]:
+        """Mean and squares with the last of n gradients."""
+        mean, squares, g = total
+        share = jnp.where(n > 0, 1 / jnp.maximum(n, 1), 0).astype(mean.dtype)
+        away = g - mean  # Welford 1962: no difference of large numbers
+        return mean + share * away, squares + (1 - share) * (n > 0) * away**2
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
     ) -> jax.Array:
-        return total[1] / self.n_draws
+        return self._with_last(total, self.n_draws)[1] / self.n_draws
