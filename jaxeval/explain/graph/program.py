@@ -133,7 +133,12 @@ class Program:
 
     def _unrolled(self, eqn: Any, ins: list[Value]) -> list[Value]:
         p = eqn.params
-        n, k = p["num_consts"], p["num_consts"] + p["num_carry"]
+        # How many are carried is told differently by the versions of JAX. Of what is scanned, a
+        # step has one axis less.
+        inner, outer = p["jaxpr"].jaxpr, eqn.outvars
+        carried = sum(v.aval.ndim == w.aval.ndim for v, w in zip(inner.outvars, outer, strict=True))
+        k = sum(len(v.shape) == w.aval.ndim for v, w in zip(ins, inner.invars, strict=True))
+        n = k - carried
         consts, carry, sequences = ins[:n], ins[n:k], ins[k:]
         length = p["length"]
         given: list[Any] = [None] * length
@@ -144,7 +149,7 @@ class Program:
 
             now = [self._add("slice", at, [v], eqn)[0] for v in sequences]
             out = self._inside(p["jaxpr"], [*consts, *carry, *now])
-            carry, given[i] = out[: p["num_carry"]], out[p["num_carry"] :]
+            carry, given[i] = out[:carried], out[carried:]
 
         def stack(*parts: Any) -> list[Any]:
             return [jnp.stack(parts)]
