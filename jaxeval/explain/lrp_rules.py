@@ -218,10 +218,14 @@ class LrpRule(ABC):
 
     anywhere: ClassVar[bool] = False
     """It does not look at where entries lie: their axes may be in another order than the model's,
-    channels last, which is faster on CPUs."""
+    channels last, which is faster on CPUs. Each class says so for itself; none inherits it."""
 
     epsilon: Any = 1e-6
     bias: bool = static(default=True)
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.anywhere = cls.__dict__.get("anywhere", False)
 
     def __post_init__(self) -> None:
         check.real(self, "epsilon", least=0)

@@ -246,11 +246,12 @@ def test_rules_give_the_same_channels_last():
         assert_close(e(rewritten, x, y), e(written, x, y), 1e-4)
 
 
-def test_a_rule_of_ones_own_sees_the_axes_of_the_model():
+@pytest.mark.parametrize("base", [explain.LrpRule, explain.Epsilon])
+def test_a_rule_of_ones_own_sees_the_axes_of_the_model(base):
     seen = []
 
     @pytree
-    class Seeing(explain.LrpRule):
+    class Seeing(base):
         def propagate(self, layer, relevance):
             seen.append(layer.x.shape)
             return explain.Epsilon().propagate(layer, relevance)
