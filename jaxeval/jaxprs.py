@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
-from jax.extend.core import Literal
+from jax.core import eval_context
+from jax.extend.core import Literal, get_opaque_trace_state
 
 CALLS = {
     "jit": "jaxpr",
@@ -37,6 +39,17 @@ ELEMENTWISE = words(
     "add_any"
 )
 """Primitives whose outputs' entries depend on the same entries of the inputs alone."""
+
+
+@functools.cache
+def _untransformed() -> Any:
+    with eval_context():  # the first call may come from within a transformation
+        return get_opaque_trace_state()
+
+
+def transformed() -> bool:
+    """Whether this is called inside a function that JAX is transforming."""
+    return get_opaque_trace_state() != _untransformed()
 
 
 def bind(eqn: Any, given: Sequence[Any]) -> list[Any]:

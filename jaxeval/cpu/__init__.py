@@ -1,6 +1,5 @@
 """Models as CPUs run them fast: some operations in other forms, channels-last."""
 
-from .programs import outside as outside
 from .programs import program as program
 from .rewrite import Rewritten as Rewritten
 from .rewrite import RewrittenOnCpus as RewrittenOnCpus

@@ -15,9 +15,8 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
-from jax.core import eval_context
-from jax.extend.core import get_opaque_trace_state
 
+from .. import jaxprs
 from .cores import AFFECTED, cores
 
 OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -38,13 +37,6 @@ def owning() -> Iterator[None]:
         yield
     finally:
         _OWN.reset(token)
-
-
-@functools.cache
-def outside() -> Any:
-    """The state of JAX outside of every transformation."""
-    with eval_context():  # the first call may come from within one
-        return get_opaque_trace_state()
 
 
 class Program:
@@ -69,7 +61,7 @@ class Program:
 
     def _suited(self) -> Any:
         # Programs within programs are compiled as those are, and take no options.
-        alone = _of_use() and get_opaque_trace_state() == outside()
+        alone = _of_use() and not jaxprs.transformed()
         return self._alone if alone else self._nested
 
 

@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, Float, Int, Key
 
-from .. import check, ops
-from ..cpu import outside, program, suited
+from .. import check, jaxprs, ops
+from ..cpu import program, suited
 from ..types import Model, canonical, pytree, static
 
 AHEAD = 2**20
@@ -156,8 +155,9 @@ class SteppedExplainer(Explainer):
 
     ``a = finish(state, Σ_i step(state, i))`` over i = 0 .. steps - 1, with
     ``state = prepare()``, any pytree. Every step asks about N rows, whatever the number of steps,
-    so memory is that of one step. Sums are kept in float32 at least. A method whose steps build on
-    each other writes `add` instead of `step`, and what it carries along takes the place of the sum.
+    so memory is that of one step, and of what is `ready` for several: at most `AHEAD` numbers, or
+    one step's. Sums are kept in float32 at least. A method whose steps build on each other writes
+    `add` instead of `step`, and what it carries along takes the place of the sum.
 
     Inside `jax.jit` or `jax.vmap` the steps are a compiled loop. Outside they are one compiled
     program, called from Python, and that is the way to go on a CPU: there XLA gives fast
@@ -307,8 +307,7 @@ def _is_traced(*given: Any) -> bool:
     if any(isinstance(v, Tracer) for v in jax.tree.leaves(given)):
         return True
     # Inside jit even what is computed of a constant is a tracer; inside vmap only what is mapped.
-    inside = get_opaque_trace_state() != outside()
-    return inside and isinstance(jax.lax.neg(_constant()), Tracer)
+    return jaxprs.transformed() and isinstance(jax.lax.neg(_constant()), Tracer)
 
 
 @functools.cache

@@ -135,16 +135,6 @@ def test_within_other_programs_it_is_part_of_them() -> None:
     assert jax.eval_shape(square, x).shape == (3,)
 
 
-def test_what_is_outside_does_not_depend_on_where_it_is_asked_first() -> None:
-    wanted = programs.outside()
-    programs.outside.cache_clear()
-    try:
-        jax.jit(lambda x: (programs.outside(), x)[1])(1.0)
-        assert programs.outside() == wanted
-    finally:
-        programs.outside.cache_clear()
-
-
 @pytest.mark.skipif(not USED, reason="of jaxlib 0.10 on CPUs of several cores")
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
 def test_convolutions_are_left_to_no_library(strides: Any) -> None:
