@@ -101,8 +101,27 @@ class Convolution:
 
     def unfolded(self, x: Any, kernel: Any) -> Any:
         """As a product with what each window sees, one after the other."""
-        seen = jnp.concatenate(self.taps(x, kernel.shape[:2]), -1)
+        seen = jnp.concatenate(self._runs(x, kernel.shape[:2]), -1)
         return jnp.matmul(seen, kernel.reshape(-1, kernel.shape[-1]), precision=self.precision)
+
+    def _runs(self, x: Any, window: tuple[int, int]) -> list[Any]:
+        """`taps`, as many columns in one as a stride has: they lie one after the other."""
+        (sh, sw), (dh, dw), (kh, kw) = self.strides, self.dilation, window
+        if sw == 1 or dw > 1:
+            return self.taps(x, window)
+        x = self.padded(x)
+        rows, columns = self.size(x, window)
+        blocks = columns + -(-kw // sw) - 1
+        n, h, w, c = x.shape
+        missing = blocks * sw - w
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, m, 0) for m in (0, 0, missing, 0)])
+        x = x.reshape(n, h, blocks, sw * c)
+        high = sh * (rows - 1) + 1
+        corners = itertools.product(range(0, kh * dh, dh), range(0, kw, sw))
+        return [
+            x[:, i : i + high : sh, j // sw : j // sw + columns, : min(sw, kw - j) * c]
+            for i, j in corners
+        ]
 
     def widened(self, x: Any, kernel: Any) -> Any:
         """As a convolution with more outputs: those of some columns beside each other."""
