@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -54,10 +55,29 @@ def suited(model: Model, x: Any, platform: str) -> Model:
     """
     if platform != "cpu" or model.host or isinstance(model.apply, Rewritten):
         return model
+    known, kind = _known(model), (x.shape, x.dtype)
+    if kind not in known:
+        known[kind] = _faster(model, x)
+    return known[kind] or model
+
+
+_KNOWN: dict[int, tuple[weakref.ref[Model], dict[Any, Model | None]]] = {}
+
+
+def _known(model: Model) -> dict[Any, Model | None]:
+    """What `_faster` gave for this very object: a short call has no time to look at it again."""
+    key = id(model)
+    if key not in _KNOWN or _KNOWN[key][0]() is not model:
+        _KNOWN[key] = weakref.ref(model, lambda _: _KNOWN.pop(key, None)), {}
+    return _KNOWN[key][1]
+
+
+def _faster(model: Model, x: Any) -> Model | None:
+    """The model with slow operations replaced, if it has any."""
     apply = model.apply.fn if isinstance(model.apply, RewrittenOnCpus) else model.apply
     spec = jax.ShapeDtypeStruct((1, *x.shape), jnp.dtype(x.dtype))
     if not _gains(apply, *shapes_of((model.params, spec))):
-        return model
+        return None
     hidden = None if model.hidden is None else _rewritten(model.hidden)
     return dataclasses.replace(model, apply=_rewritten(apply), hidden=hidden)
 

@@ -292,8 +292,8 @@ def _array(v: Any) -> Any:
 
 
 def _suited(model: Model, x: Any) -> Model:
-    spec = jax.ShapeDtypeStruct(x.shape[1:], jnp.result_type(x))
     try:
+        spec = jax.ShapeDtypeStruct(x.shape[1:], jax.dtypes.canonicalize_dtype(x.dtype))
         if isinstance(x, jax.Array):
             return suited(model, spec, next(iter(x.devices())).platform)
         config: Any = jax.config
@@ -304,10 +304,12 @@ def _suited(model: Model, x: Any) -> Model:
 
 
 def _is_traced(*given: Any) -> bool:
+    if not jaxprs.transformed():
+        return False
     if any(isinstance(v, Tracer) for v in jax.tree.leaves(given)):
         return True
     # Inside jit even what is computed of a constant is a tracer; inside vmap only what is mapped.
-    return jaxprs.transformed() and isinstance(jax.lax.neg(_constant()), Tracer)
+    return isinstance(jax.lax.neg(_constant()), Tracer)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 import jaxeval as je
-from jaxeval.cpu import Rewritten, RewrittenOnCpus, cores, suited
+from jaxeval.cpu import Rewritten, RewrittenOnCpus, cores, rewrite, suited
 from jaxeval.perturb.layers import layer_names
 from tests.cpu.rewriting import equations, operations, same
 
@@ -250,7 +250,17 @@ def test_explainers_that_are_called_run_it_so(network: tuple[je.Model, Any]) -> 
 
 def test_equal_models_share_programs(network: tuple[je.Model, Any]) -> None:
     model, x = network
-    assert suited(model, x[0], "cpu").apply == suited(model, x[0], "cpu").apply
+    again = dataclasses.replace(model)
+    assert suited(model, x[0], "cpu").apply == suited(again, x[0], "cpu").apply
+
+
+def test_a_model_is_looked_at_once_and_not_kept(network: tuple[je.Model, Any]) -> None:
+    model, x = network
+    model, gone = dataclasses.replace(model), len(rewrite._KNOWN)
+    assert suited(model, x[0], "cpu") is suited(model, x[0], "cpu")
+    assert len(rewrite._KNOWN) == gone + 1
+    del model
+    assert len(rewrite._KNOWN) == gone
 
 
 def test_hidden_layers_are_those_of_the_model() -> None:
