@@ -36,7 +36,8 @@ def score(
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
-    output: Any = "probability",
+    output: Any = None,
+    outputs: str | None = None,
     precision: str = "highest",
     progress: bool = False,
 ) -> Outcome:
@@ -78,6 +79,7 @@ def score(
         key=key,
         batch_size=batch_size,
         mesh=mesh,
+        outputs=outputs,
         precision=precision,
         progress=progress,
     )
@@ -98,7 +100,8 @@ def evaluate(
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
-    output: Any = "probability",
+    output: Any = None,
+    outputs: str | None = None,
     precision: str = "highest",
     progress: bool = True,
 ) -> Results:
@@ -126,8 +129,12 @@ def evaluate(
       batch_size: most model evaluations in flight on each device; None: the fastest of a few,
         measured, within memory. It does not change scores beyond float rounding.
       mesh: devices to spread the samples over; None: the default device.
-      output: what a "score of the class" is: "probability", "logit", "log_probability" or a
-        function ``(logits [K], y) -> value``. A metric's own `output` wins.
+      output: what a "score of the class" is: "probability", "logit", "log_probability",
+        "log_odds", "value" (the model's own number) or a function ``(outputs [K], y) -> value``
+        of the model's own outputs. None: "probability", and "value" of a model of values. A
+        metric's own `output` wins.
+      outputs: what a function given as the model answers with, as in `jaxeval.Model`, which says
+        it itself.
       precision: "highest": float32 matrix products; "fast": the device's own choice (TF32, say).
       progress: show a progress bar.
 
@@ -159,6 +166,7 @@ def evaluate(
         key=key,
         batch_size=batch_size,
         mesh=mesh,
+        outputs=outputs,
         precision=precision,
         progress=progress,
     )
@@ -174,6 +182,7 @@ def attribute(
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
+    outputs: str | None = None,
     precision: str = "highest",
 ) -> jax.Array:
     """The attributions [N, ...] of one explainer, the same that `evaluate` would score.
@@ -187,18 +196,19 @@ def attribute(
     """
     run = _prepared(
         {}, model, x, y, {"explainer": explainer}, index=index, key=key, batch_size=batch_size,
-        mesh=mesh, precision=precision,
+        mesh=mesh, outputs=outputs, precision=precision,
     )  # fmt: skip
     return jnp.asarray(run.attributions("explainer"))
 
 
 def _prepared(
-    metrics: Mapping[str, Metric],
+    metrics: Any,
     model: Any,
     x: Any,
     y: Any,
     explainers: Any,
     *,
+    output: Any = None,
     stored: Mapping[str, Any] | None = None,
     mask: Any = None,
     padding: Any = None,
@@ -207,6 +217,7 @@ def _prepared(
     key: Any,
     batch_size: Any,
     mesh: Any,
+    outputs: str | None = None,
     precision: str,
     progress: bool = False,
 ) -> Run:
@@ -214,7 +225,11 @@ def _prepared(
     data = inputs.read_data(x, y, mask, index, extras, padding)
     batch_size, mesh = inputs.read_batch_size(batch_size), inputs.read_mesh(mesh)
     key, precision = inputs.read_key(key), inputs.read_precision(precision)
-    model = inputs.read_model(model, data.x, data.y)
+    metrics = inputs.read_metrics(metrics, mask is not None) if metrics else {}
+    model = inputs.read_model(model, data.x, data.y, outputs)
+    output = inputs.read_output(output, model.outputs)
+    one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
+    metrics = inputs.bind_all(metrics, output, model, one)
     sources = inputs.read_sources(explainers, model, data, stored)
     inputs.check_pairs(metrics, sources, model, data)
     return Run(
@@ -226,6 +241,7 @@ def _prepared(
         batch_size=batch_size,
         mesh=mesh,
         precision=precision,
+        output=output,
         progress=Bar() if progress else NoProgress(),
     )
 
@@ -234,8 +250,10 @@ def _run(
     model: Any, x: Any, y: Any, explainers: Any, metrics: Any, output: Any, **options: Any
 ) -> Results:
     began = time.perf_counter()
-    metrics = inputs.read_metrics(metrics, output, options.get("mask") is not None)
-    run = _prepared(metrics, model, x, y, explainers, **options)
+    if not metrics:
+        raise ValueError("metrics is empty")
+    run = _prepared(metrics, model, x, y, explainers, output=output, **options)
+    metrics = run.metrics_given
 
     def results(record: Record) -> Results:
         y = np.full(run.n, -1, np.int32) if run.data.y is None else run.data.y.copy()
@@ -247,7 +265,7 @@ def _run(
             run.data.index.astype(np.int64),
             y,
             record.asked,
-            settings(run, output, options, time.perf_counter() - began),
+            settings(run, options, time.perf_counter() - began),
         )
 
     try:
@@ -260,7 +278,7 @@ def _run(
         run.progress.stop()
 
 
-def settings(run: Run, output: Any, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def settings(run: Run, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """How a run was made, for whoever reads its results later; plain values only."""
     devices = list(run.mesh.devices.flat)
     return {
@@ -270,7 +288,8 @@ def settings(run: Run, output: Any, options: Mapping[str, Any], seconds: float) 
             for e, s in run.sources.items()
         },
         "points": run.points(),
-        "output": describe(output),
+        "model": {"outputs": run.asker.given.outputs, "host": run.asker.given.host},
+        "output": describe(run.output),
         "precision": options["precision"],
         "key": np.asarray(jax.random.key_data(run.key)).tolist(),
         "batch_size": run.batch_size,

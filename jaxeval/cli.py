@@ -211,7 +211,7 @@ def explainers_table() -> Table:
         ]
         table.add_row(name, "\n".join(options), _summary(explainer))
     table.caption = (
-        '\nAll of them take output="logit" (what is explained) and reduce_channels=None ("sum", '
+        '\nAll of them take output="value" (what is explained) and reduce_channels=None ("sum", '
         '"mean" or "max" make a pixel map).'
     )
     return table

@@ -158,7 +158,7 @@ class RelativeStability(Noisy):
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         distance = self.distance(sample, reference, query, answer)
         change = ops.relative_change(sample.a, answer.attribution, self.eps)
-        same = answer.logits.argmax() == reference.logits.argmax()
+        same = answer.predicted == reference.predicted
         return jnp.where(same, change / jnp.maximum(distance, self.eps), jnp.nan)
 
 

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Metric")
 
 
+FAMILIES = (
+    "faithfulness", "robustness", "localisation", "complexity", "randomisation", "axiomatic"
+)  # fmt: skip
+DIRECTIONS = ("higher", "lower")
+ASKS = ("output", "attribution", "hidden")
+NEEDS = ("mask",)
+
+
+def _known(cls: type, what: str, name: Any, options: tuple[str, ...]) -> None:
+    if name not in options:
+        raise ValueError(
+            f"{cls.__name__}: {what}: must be of {', '.join(map(repr, options))}"
+            f"{check.did_you_mean(name, options)}"
+        )
+
+
 class DirectionBy:
     """A `direction` that follows a field: the class shows the default, an instance its own."""
 
@@ -43,6 +59,8 @@ class Metric:
       asks: what it needs of the clean sample and of every query: a subset of
         {"output", "attribution", "hidden"}.
       needs: what the caller must give beside x, y and a: a subset of {"mask"}.
+      of_classes: whether it looks at the predicted class or at other classes than y, which a model
+        of plain values does not have. Refused there where it is True.
       takes_padding: whether padding may be given, of which no feature counts: a padded sample
         then has the score of the sample without its padding. Refused where it is False.
       reference: the paper.
@@ -53,19 +71,37 @@ class Metric:
         "second_moment" (by the root of its mean square) or None.
       absolute: whether magnitudes are scored (taken after normalising).
       output: what the model's "score of the class" is: "probability", "logit",
-        "log_probability" or a function ``(logits [K], y) -> scalar``; None follows the run.
+        "log_probability", "log_odds", "value" (the model's own number: the logit of a model of
+        logits, the probability of one of probabilities), or a function ``(outputs [K], y) ->
+        scalar`` of the model's own outputs; None follows the run.
     """
 
     family: ClassVar[str]
     direction: ClassVar[Any]
     asks: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
+    of_classes: ClassVar[bool] = False
     takes_padding: ClassVar[Any] = False
     reference: ClassVar[str]
 
     normalise: str | None = static("max")
     absolute: bool = static(False)
     output: Any = static(None)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        for name, known in (("asks", ASKS), ("needs", NEEDS)):
+            given = own.get(name, frozenset())
+            if isinstance(given, (set, frozenset, tuple, list)):
+                for item in given:
+                    _known(cls, f"{name}={set(given)!r}", item, known)
+            elif not hasattr(given, "__get__"):
+                raise TypeError(f"{cls.__name__}.{name} must be a set of names, got {given!r}")
+        if not hasattr(family := own.get("family", FAMILIES[0]), "__get__"):
+            _known(cls, f"family={family!r}", family, FAMILIES)
+        if not hasattr(direction := own.get("direction", DIRECTIONS[0]), "__get__"):
+            _known(cls, f"direction={direction!r}", direction, DIRECTIONS)
 
     def __post_init__(self) -> None:
         check.one_of(self, "normalise", (*ops.NORMALISE, None))
@@ -148,9 +184,38 @@ class Metric:
         return score(self, model, x, y, a, **kwargs).score
 
 
-def bind(metric: M, output: Any) -> M:
-    """The metric with the run's `output` where it has none of its own."""
-    return dataclasses.replace(metric, output=output) if metric.output is None else metric
+def bind(metric: M, output: Any, kind: str, n_outputs: int | None = None) -> M:
+    """The metric for a model with outputs of this kind, with the run's `output` as its default.
+
+    Raises:
+      ValueError: the model has no such score of a class.
+    """
+    output = metric.output if metric.output is not None else output
+    ops.check_output(output, kind, n_outputs)
+    return dataclasses.replace(metric, output=ops.of_logits(output, kind))
+
+
+def check_class(metric: Metric) -> None:
+    """The metric's class has all that a metric needs.
+
+    Raises:
+      TypeError: with what is missing.
+    """
+    cls = type(metric)
+    if jax.tree_util.all_leaves((metric,)):
+        raise TypeError(f"the class {cls.__name__} lacks the decorator @jaxeval.pytree")
+    for name, wanted in (
+        ("family", f"one of {', '.join(map(repr, FAMILIES))}"),
+        ("direction", '"higher" or "lower": which scores are better'),
+    ):
+        if not hasattr(metric, name):
+            raise TypeError(f"the class {cls.__name__} lacks {name} = ..., {wanted}")
+    if metric.direction not in DIRECTIONS:
+        raise ValueError(
+            f'{cls.__name__}.direction must be "higher" or "lower", got {metric.direction!r}'
+        )
+    if cls.reduce is Metric.reduce:
+        raise TypeError(f"the class {cls.__name__} lacks reduce(...) -> Outcome")
 
 
 def asks_of(metric: Metric) -> tuple[Perturbation, ...]:

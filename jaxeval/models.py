@@ -61,7 +61,12 @@ class _Nnx:
 
 
 def from_flax(
-    module: Any, variables: Any = None, *, channel_axis: int | None = -1, **kwargs: Any
+    module: Any,
+    variables: Any = None,
+    *,
+    channel_axis: int | None = -1,
+    outputs: str = "logits",
+    **kwargs: Any,
 ) -> Model:
     """A `Model` from a Flax module.
 
@@ -72,6 +77,8 @@ def from_flax(
         your `__call__` takes, such as ``train=False``, as a keyword here.
       channel_axis: Flax convolutions are channel-last, so -1; give 1 where your module
         transposes channel-first input itself.
+      outputs: what the module answers with: "logits", "probabilities", "binary" or "values", as in
+        `jaxeval.Model`.
 
     Hidden layers (Linen) carry their module paths, such as ``"Dense_0"``.
 
@@ -99,7 +106,14 @@ def from_flax(
             _Linen(module, tuple(sorted(kwargs.items())), call)
             for call in ("apply", "hidden", "init")
         )
-        return Model(apply, dict(variables), hidden=hidden, init=init, channel_axis=channel_axis)
+        return Model(
+            apply,
+            dict(variables),
+            hidden=hidden,
+            init=init,
+            channel_axis=channel_axis,
+            outputs=outputs,
+        )
     if isinstance(module, nnx.Module):
         if variables is not None or kwargs:
             raise TypeError("from_flax(nnx_module): an NNX module carries its own variables")
@@ -107,5 +121,6 @@ def from_flax(
         copy.eval()
         # Random streams are state that no forward pass in inference mode reads.
         graph, params, rest = nnx.split(copy, nnx.Param, ...)
-        return Model(_Nnx(graph), {"params": params, "state": rest}, channel_axis=channel_axis)
+        params = {"params": params, "state": rest}
+        return Model(_Nnx(graph), params, channel_axis=channel_axis, outputs=outputs)
     raise TypeError(f"from_flax takes a flax.linen or flax.nnx module, got {type(module).__name__}")

@@ -6,6 +6,7 @@ Metric code sees ONE sample; the engine holds the same pytrees with a leading sa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform, overload
@@ -15,7 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.dtypes import canonicalize_dtype
 
+from .check import did_you_mean
+
 T = TypeVar("T")
+
+UNTRACEABLE = "untraceable"
+"""`Model.host` of a model that the engine found to be a host callable."""
+KINDS = ("logits", "probabilities", "binary", "values")
+"""What the outputs of a model can be."""
 
 
 def static(default: Any = dataclasses.MISSING) -> Any:
@@ -113,13 +121,44 @@ def shapes_of(tree: Any) -> Any:
     return treedef, tuple(zip(map(jnp.shape, leaves), types, strict=True))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unhashable:
+    """A callable that has no hash (an Equinox module, say), told from others by identity."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.fn(*args, **kwargs)
+
+
+def hashable(fn: Any) -> Any:
+    """The callable, as one that can be part of the structure of a pytree."""
+    try:
+        hash(fn)
+    except TypeError:
+        return Unhashable(fn)
+    return fn
+
+
+def in_columns(outputs: Any) -> Any:
+    """Outputs [N, K]; those of a model that answers [N] are one column."""
+    return outputs[:, None] if getattr(outputs, "ndim", 2) == 1 else outputs
+
+
 @pytree(kw_only=False)
 class Model:
-    """A classifier: ``apply(params, x[N, ...]) -> logits [N, K]``, pure and row by row.
+    """A network: ``apply(params, x[N, ...]) -> outputs [N, K]``, pure and row by row.
 
     Args:
       apply: the forward pass. Two models with the same `apply` share compiled programs, so
         build it once, outside loops.
+      outputs: what `apply` answers with. An answer [N] counts as one output, [N, 1].
+        "logits": of K classes, of which the softmax is taken where probabilities are wanted.
+        "probabilities": of K classes, for networks that end in a softmax.
+        "binary": one logit z, of class 1: its probability is sigmoid(z) and class 0 has the rest,
+        so there are K = 2 classes everywhere.
+        "values": plain numbers (regression, several targets, labels that do not exclude each
+        other): y is the index of the output, and no softmax is taken anywhere.
       params: any pytree of arrays. Where it is a dict with the key ``"params"``, only what is
         under that key counts as trained (the rest is state, such as batch statistics).
       hidden: ``(params, x) -> (logits, {layer: activations [N, ...]})``, for metrics that look
@@ -131,7 +170,7 @@ class Model:
         on the host, outside compiled programs, with NumPy arrays of a batch's real rows.
         "jax" hands over `jax.Array`s instead (for dlpack); where it is a `jax.custom_vjp` that
         answers in Python, it has input gradients, too, outside of `jax.jit`. A callable that JAX
-        cannot trace is treated as "numpy" by the engine.
+        cannot trace is treated as "numpy" by the engine, which warns and marks it "untraceable".
       example: the shape and type of inputs that the model takes (`jax.ShapeDtypeStruct`), for
         `layers()`; converted models have one.
     """
@@ -143,6 +182,7 @@ class Model:
     channel_axis: int | None = static(1)
     host: bool | str = static(False)
     example: jax.ShapeDtypeStruct | None = static(None)
+    outputs: str = static("logits")
 
     def __post_init__(self) -> None:
         if not callable(self.apply):
@@ -150,25 +190,44 @@ class Model:
                 "Model(apply=...) must be callable as apply(params, x), got "
                 f"{type(self.apply).__name__}"
             )
-        if self.host not in (False, True, "numpy", "jax"):
+        for name in ("apply", "hidden", "init"):
+            object.__setattr__(self, name, hashable(getattr(self, name)))
+        if self.outputs not in KINDS:
+            raise ValueError(
+                f"Model(outputs={self.outputs!r}): must be one of {', '.join(map(repr, KINDS))}"
+                f"{did_you_mean(self.outputs, KINDS)}"
+            )
+        if self.host not in (False, True, "numpy", "jax", UNTRACEABLE):
             raise ValueError(f'Model(host=...) must be False, "numpy" or "jax", got {self.host!r}')
 
     def __call__(self, x: Any) -> jax.Array:
-        """The logits [N, K] of a batch x [N, ...]."""
+        """The outputs [N, K] of a batch x [N, ...]."""
         if not self.host:
-            return self.apply(self.params, x)
+            return in_columns(self.apply(self.params, x))
         try:
             given = jnp.asarray(x) if self.host == "jax" else np.asarray(x)
-            logits = self.apply(self.params, given)
+            out = self.apply(self.params, given)
             # A "jax" callable with a gradient of its own may be differentiated: then this is one
             # step of `jax.grad`, not yet an array with a value.
-            return logits if isinstance(logits, jax.Array) else jnp.asarray(np.asarray(logits))
+            return in_columns(out if isinstance(out, jax.Array) else jnp.asarray(np.asarray(out)))
         except jax.errors.TracerArrayConversionError as e:
             raise TypeError(
                 "this model is a host callable: it can be asked for outputs, but it cannot be "
                 "traced, so it has no input gradients; use an explainer that asks for outputs "
                 "only (Occlusion), or one of your own that answers on the host"
             ) from e
+
+    def n_classes(self, x: Any) -> int:
+        """How many classes it has, from the shape and type of one input; not of host models."""
+        return 2 if self.outputs == "binary" else self.traced(x).shape[-1]
+
+    def traced(self, x: Any) -> jax.ShapeDtypeStruct:
+        """The shape and type of its outputs [TRACED_ROWS, K], from those of one input x [...].
+
+        Each model is traced once. Not of host models.
+        """
+        shape, dtype = (TRACED_ROWS, *x.shape), jnp.dtype(x.dtype)
+        return _traced(self.apply, shapes_of(self.params), shape, dtype)
 
     def layers(self, x: Any = None) -> dict[str, tuple[int, ...]]:
         """The model's layers in the order of the forward pass, with the shapes of their outputs.
@@ -205,6 +264,18 @@ class Model:
                 "(axis 0 is the samples)"
             )
         return axis - 1
+
+
+TRACED_ROWS = 2
+"""Rows of the batch on which a function is traced to learn the shape of what it gives."""
+
+
+@functools.lru_cache(maxsize=64)
+def _traced(apply: Any, params: Any, shape: Any, dtype: Any) -> Any:
+    treedef, leaves = params
+    given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
+    rows = jax.ShapeDtypeStruct(shape, dtype)
+    return jax.eval_shape(lambda *given: in_columns(apply(*given)), given, rows)
 
 
 @pytree
@@ -294,11 +365,23 @@ class Query:
 
 @pytree
 class Answer:
-    """What came back: logits [K], attribution [features], hidden {layer: [...]}, as asked."""
+    """What came back: logits [K], attribution [features], hidden {layer: [...]}, as asked.
+
+    Of models that answer with probabilities or one binary logit, `logits` are those that
+    `jaxeval.ops.as_logits` makes; of plain values, the values. `outputs` is the model's own.
+    """
 
     logits: Any = None
     attribution: Any = None
     hidden: Any = None
+    outputs: str = static("logits")
+
+    @property
+    def predicted(self) -> Any:
+        """The class with the largest logit [], ties to the lowest; 0 of a model of values."""
+        if self.outputs == "values":
+            return jnp.zeros((), jnp.int32)
+        return self.logits.argmax().astype(jnp.int32)
 
 
 @pytree

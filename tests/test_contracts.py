@@ -1469,7 +1469,7 @@ MAY = {
     "metrics": {"explain", "kinds", "metric", "ops", "perturb", "types"},
     "cpu": {"jaxprs", "types"},
     "explain": {"cpu", "jaxprs", "ops", "types"},
-    "engine": {"cpu", "metric", "ops", "perturb", "types"},
+    "engine": {"cpu", "jaxprs", "metric", "ops", "perturb", "types"},
     "models": {"types"},
     "functional": {"metrics"},
     "results": {"ops", "types"},

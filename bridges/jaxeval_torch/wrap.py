@@ -177,6 +177,7 @@ def wrap_torch(
     output: str | int | None = None,
     callback: bool = False,
     channel_axis: int | None = 1,
+    outputs: str = "logits",
 ) -> je.Model:
     """A torch module as a model that answers in torch, one call a batch.
 
@@ -193,6 +194,7 @@ def wrap_torch(
         (`jax.jit`, `vmap`, `grad`, `jaxeval.as_function`). Refused on a CPU with asynchronous
         dispatch, where it would deadlock.
       channel_axis: as in `jaxeval.Model`.
+      outputs: what the module answers with, as in `jaxeval.Model`.
 
     >>> import torch
     >>> model = wrap_torch(torch.nn.Linear(4, 3))
@@ -212,5 +214,5 @@ def wrap_torch(
     call = InTorch(module, device, output)
     if callback:
         refuse_deadlock()
-        return je.Model(Callback(call), {}, channel_axis=channel_axis)
-    return je.Model(call, {}, channel_axis=channel_axis, host="jax")
+        return je.Model(Callback(call), {}, channel_axis=channel_axis, outputs=outputs)
+    return je.Model(call, {}, channel_axis=channel_axis, host="jax", outputs=outputs)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +15,15 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from .. import jaxprs
+from ..check import warn
 from ..cpu import suited
-from ..types import Answer, Model, canonical, pytree, shapes_of, static
+from ..types import TRACED_ROWS, UNTRACEABLE, Answer, Model, canonical, hashable, pytree, static
 from . import kernels
+from .answers import check_shape
 
 # What tracing raises in a function that wants to see its inputs' values.
-UNTRACEABLE = (
+NOT_TRACEABLE = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerBoolConversionError,
     jax.errors.TracerIntegerConversionError,
@@ -78,40 +83,100 @@ class Source:
     """Answered outside compiled programs."""
 
 
-def as_model(model: Any, x: Any) -> Model:
-    """The model, marked as a host callable where JAX cannot trace it."""
+def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
+    """The model, marked as a host callable where JAX cannot trace it, which a warning says.
+
+    Args:
+      outputs: what a function gives, which a `Model` says itself.
+    """
+    if isinstance(model, Model) and outputs not in (None, model.outputs):
+        raise ValueError(
+            f"outputs={outputs!r} is for functions given as models; this one is a Model with "
+            f"outputs={model.outputs!r}: give Model(outputs={outputs!r})"
+        )
     if not isinstance(model, Model):
+        if (way := foreign(model)) is not None:
+            raise TypeError(f"model is {way}")
         if not callable(model):
             raise TypeError(
-                f"model must be a jaxeval.Model or a function x [N, ...] -> logits [N, K], got "
+                f"model must be a jaxeval.Model or a function x [N, ...] -> outputs [N, K], got "
                 f"{type(model).__name__}"
             )
-        model = Model(Bare(model), {})
+        model = Model(Bare(hashable(model)), {}, outputs=outputs or "logits")
+    elif (way := foreign(model.apply)) is not None:
+        raise TypeError(f"Model(apply=...) is {way}")
     if model.host:
         return model
     try:
-        out = traced_output(model, x)
-    except UNTRACEABLE:
-        return dataclasses.replace(model, host="numpy")
-    check_logits(out, TRACED_ROWS)
-    return model
+        out = model.traced(x)
+    except NOT_TRACEABLE as e:
+        why = f"it asks for the value of an array ({_what(e).splitlines()[0]})"
+    except Exception as e:
+        raise EvaluationError(
+            f"the model failed while JAX traced it on inputs {[TRACED_ROWS, *x.shape]}: {_what(e)}"
+            f"\nWhere it takes JAX arrays, check that it takes inputs of this shape; where it is "
+            "NumPy or another framework's, give jaxeval.Model(apply, params, host=True)"
+        ) from e
+    else:
+        check_shape(out, TRACED_ROWS, model.outputs)
+        if not _changes(model, x):
+            return model
+        why = "it draws numbers outside of JAX, or changes from call to call"
+    warn(
+        f"JAX cannot compile this model: {why}. It is called on the host, once a batch, which is "
+        "slower; jaxeval.Model(apply, params, host=True) says that this is meant"
+    )
+    return dataclasses.replace(model, host=UNTRACEABLE)
 
 
-TRACED_ROWS = 2
-"""Rows of the batch on which a function is traced to learn the shape of what it gives."""
+def foreign(model: Any) -> str | None:
+    """Of what other library a model is, and how it is given; None where it is a function."""
+    kinds = [f"{k.__module__}." for k in type(model).__mro__]
+
+    def of(*names: str) -> bool:
+        return any(kind.startswith(names) for kind in kinds)
+
+    name = type(model).__name__
+    if of("torch.nn."):
+        return (
+            f"a torch module ({name}): give jaxeval_torch.from_torch(module, example), which "
+            "converts it, or jaxeval_torch.wrap_torch(module), which runs it in torch"
+        )
+    if of("flax."):
+        return f"a Flax module ({name}): give jaxeval.from_flax(module, variables)"
+    if of("keras.", "tf_keras.", "tensorflow."):
+        return (
+            f"a Keras model ({name}): give jaxeval.Model(lambda _, x: np.asarray(model(x, "
+            'training=False)), {}, host=True, channel_axis=-1, outputs="probabilities"), with '
+            'outputs="logits" where it does not end in a softmax'
+        )
+    if hasattr(model, "predict_proba"):
+        return (
+            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict_proba(x), {{}}, "
+            'host=True, channel_axis=None, outputs="probabilities")'
+        )
+    if hasattr(model, "predict") and not callable(model):
+        return (
+            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict(x), {{}}, "
+            'host=True, channel_axis=None, outputs="values")'
+        )
+    return None
 
 
-def traced_output(model: Model, x: Any) -> jax.ShapeDtypeStruct:
-    """The shape and type of the logits of a few samples like x; each model is traced once."""
-    shape, dtype = (TRACED_ROWS, *x.shape), jnp.dtype(x.dtype)
-    return _traced_output(model.apply, shapes_of(model.params), shape, dtype)
+_STEADY: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Functions that were found to give the same program twice."""
 
 
-@functools.lru_cache(maxsize=64)
-def _traced_output(apply: Any, params: Any, shape: Any, dtype: Any) -> Any:
-    treedef, leaves = params
-    given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
-    return jax.eval_shape(apply, given, jax.ShapeDtypeStruct(shape, dtype))
+def _changes(model: Model, x: Any) -> bool:
+    """Whether a model that is a plain function changes from call to call; each is traced once."""
+    fn = model.apply.fn if isinstance(model.apply, Bare) else model.apply
+    if not isinstance(jaxprs.unwrapped(fn), types.FunctionType) or fn in _STEADY:
+        return False
+    rows = jax.ShapeDtypeStruct((TRACED_ROWS, *x.shape), x.dtype)
+    if jaxprs.changes(fn, *((rows,) if fn is not model.apply else (model.params, rows))):
+        return True
+    _STEADY.add(fn)
+    return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +187,6 @@ class Bare:
 
     def __call__(self, params: Any, x: Any) -> Any:
         return self.fn(x)
-
-
-def check_logits(out: Any, n: int) -> None:
-    """Logits are [N, K] floats."""
-    shape = getattr(out, "shape", None)
-    if shape is None or len(shape) != 2 or shape[0] != n or jnp.dtype(out.dtype).kind not in "fV":
-        got = f"{out.dtype}{list(shape)}" if shape is not None else type(out).__name__
-        raise ValueError(
-            f"the model must give floating-point logits [N, K]; for N = {n} it gave {got}"
-        )
 
 
 def _explained(explainer: Any, *given: Any) -> Any:
@@ -148,6 +203,11 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     """How the explainer `given` is answered; traces it once to learn the shape of its maps."""
     if hasattr(given, "shape"):
         return Source(name, stored=given)
+    if hasattr(given, "attribute") and not callable(given):
+        raise TypeError(
+            f"explainer {name!r} is an object with .attribute ({type(given).__name__}): give "
+            "jaxeval_torch.captum_explainer(method, module) of captum's"
+        )
     if not callable(given):
         raise TypeError(
             f"explainer {name!r} must be an array of attributions or a callable "
@@ -161,7 +221,7 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     if isinstance(given, Host):
         return Source(name, given, eager=True)
     plain = jax.tree_util.all_leaves((given,))
-    explainer = Traced(fn=given) if plain else canonical(given)
+    explainer = Traced(fn=hashable(given)) if plain else canonical(given)
     if model.host:
         return Source(name, explainer, eager=True)
     rows = TRACED_ROWS
@@ -170,10 +230,21 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     labels = jax.ShapeDtypeStruct((rows,), jnp.int32)
     try:
         out = jax.eval_shape(_explained, explainer, model, spec, labels, keys)
-    except UNTRACEABLE:
+    except NOT_TRACEABLE:
         return Source(name, Host(given), eager=True)
     except Exception as e:
-        raise EvaluationError(f"explainer {name!r} failed while it was traced: {_what(e)}") from e
+        raise EvaluationError(
+            f"explainer {name!r} failed while JAX traced it: {_what(e)}\nA function that needs "
+            "the values of its inputs, or calls torch or another framework, runs on the host: give "
+            "jaxeval.Host(fn), which hands it NumPy arrays"
+        ) from e
+    if plain and jaxprs.changes(given, model, spec, labels, keys):
+        warn(
+            f"explainer {name!r} draws numbers outside of JAX (np.random, say) or keeps a state, "
+            "which a compiled program would freeze: it is called on the host, once a batch, and "
+            "its maps may depend on the batch. Draw from keys, one JAX key a sample, instead"
+        )
+        return Source(name, Host(jaxprs.unwrapped(given)), eager=True)
     if not hasattr(out, "shape") or out.shape[:1] != (rows,):
         got = f"{list(out.shape)}" if hasattr(out, "shape") else type(out).__name__
         raise EvaluationError(
@@ -235,12 +306,21 @@ class Asker:
             raise ValueError("a host model has no hidden layers to look at")
 
         def ask() -> Any:
-            logits = model(np.asarray(x)[real])
-            check_logits(logits, n)
-            return np.asarray(logits)
+            out = model(np.asarray(x)[real])
+            check_shape(out, n, model.outputs)
+            return np.asarray(out)
 
-        logits = self._on_host(f"the model on {where}", ask)
-        return Answer(logits=self._fill(logits.astype(np.float32), real))
+        out = self._fill(self._on_host(f"the model on {where}", ask).astype(np.float32), real)
+        if model.outputs in ("probabilities", "binary"):
+            out = kernels.as_logits(self.mesh, model.outputs, out)
+        return Answer(logits=out, outputs=model.outputs)
+
+    def maps(self, source: Source, model: Model, x: Any, y: Any, keys: Any) -> Any:
+        """The maps of one traced explainer, not counted."""
+        if getattr(source.explainer, "compiles_itself", False):
+            with kernels.precise(self.precision):
+                return source.explainer(model, x, y, kernels.explainer_keys(keys))
+        return kernels.explain(self.mesh, self.precision, source.explainer, model, x, y, keys)
 
     def attribution(
         self, source: Source, model: Model, x: Any, y: Any, keys: Any, real: np.ndarray, where: str
@@ -248,10 +328,7 @@ class Asker:
         """The maps of one explainer; see `output`."""
         self.asked["attribution"] += (n := int(real.sum()))
         if not source.eager:
-            if getattr(source.explainer, "compiles_itself", False):
-                with kernels.precise(self.precision):
-                    return source.explainer(model, x, y, kernels.explainer_keys(keys))
-            return kernels.explain(self.mesh, self.precision, source.explainer, model, x, y, keys)
+            return self.maps(source, model, x, y, keys)
         at = np.flatnonzero(real)
         x, y, keys = (jax.device_get(v)[at] if v is not keys else v[at] for v in (x, y, keys))
         model = self.outside if model is self.model else model
@@ -269,8 +346,8 @@ class Asker:
                 f"{name} gave an array of shape {list(a.shape)}, wanted "
                 f"{list(wanted) if wanted else f'one map for each of the {n} samples'}"
             )
-        if a.dtype.kind not in "iufb" or not np.isfinite(a).all():
-            raise EvaluationError(f"{name} gave values that are not finite numbers")
+        if a.dtype.kind not in "iufbV":  # V: bfloat16 and its kin
+            raise EvaluationError(f"{name} gave values that are no numbers, but {a.dtype}")
         return self._fill(a.astype(np.float32), real)
 
     def _on_host(self, name: str, call: Callable[[], Any]) -> Any:

@@ -15,15 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import ops
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import Answer, Model, Outcome, Query, Sample, canonical
+from ..types import UNTRACEABLE, Answer, Model, Outcome, Query, Sample, canonical
 from . import kernels
+from .answers import check_alone, company, known_alone
 from .ask import Source
 from .fit import fit_mask
 from .host import once_per_image
 from .plan import Question
-from .view import finish_all
+from .view import finish_all, measure_one
 
 if TYPE_CHECKING:
     from .run import Run
@@ -64,7 +66,9 @@ class Block:
         self.reference = Answer()
         self.maps: dict[Any, Any] = {}
         self.derived: dict[Any, Any] = {}
-        self.done: dict[tuple[str, str], dict[int, tuple[Any, Any]]] = {}
+        self.done: dict[tuple[str, str], dict[int, tuple[Any, Any, Any]]] = {}
+        self.unsound: dict[tuple[str, str], np.ndarray] = {}
+        """Per run whether a map that it asked for is not finite, and an output NaN, [n, 2]."""
         self.steps: dict[tuple[str, str], list[int]] = {}
         self.pending: collections.deque[Any] = collections.deque()
 
@@ -87,6 +91,8 @@ class Block:
             s = self._clean_output(s)
         self.labels = np.asarray(s.y)[self.rows]
         maps = {e: self._clean_map(source, s) for e, source in run.sources.items()}
+        if not self.start:
+            self._check_alone(s, maps)
         if run.questions is None:  # the shapes of host explainers' maps are known only now
             run.prepare()
         for e, a in maps.items():
@@ -119,16 +125,50 @@ class Block:
         real = self._real(width)
         answer = run.asker.output(run.asker.model, x, run.hidden, real, self.where)
         self.reference = answer if width == run.local else self._resized(answer, run.local)
-        k = self.reference.logits.shape[-1]
         run.progress.advance(self.count)
+        if not self.start:
+            run.check_outputs(self.reference.logits, self.rows)
         if run.data.y is None:
             y = kernels.predicted(run.mesh, None, self.reference.logits)
             return dataclasses.replace(s, y=y)
-        if run.data.y.max() >= k:
-            raise ValueError(
-                f"y holds the class {run.data.y.max()}, but the model has {k} outputs (0..{k - 1})"
-            )
         return s
+
+    def _check_alone(self, s: Sample, maps: dict[Any, Any]) -> None:
+        """The rows of a batch do not influence each other; asked once of a model, and not counted.
+
+        By the program of the model or, where only explainers ask it, of an explainer. A host
+        callable is taken at its word, unless JAX found that it is one.
+        """
+        run, data = self.run, self.run.data
+        model, what = run.asker.model, (data.x.shape[1:], str(data.x.dtype))
+        if model.host:
+            found = model.host == UNTRACEABLE and run.clean_output and run.batch_size > 1
+            if found and not known_alone(run.asker.given, what):
+                again = np.asarray(model(company(data.x, 2)[1:]))
+                check_alone(self._own_outputs(), again, data.x.dtype)
+            return
+        traced = [e for e, v in run.sources.items() if v.stored is None and not v.eager]
+        if not (run.clean_output or traced):
+            return
+        width = run.forward_width() if run.clean_output else run.explain_width(traced[0])
+        if width < 3 or known_alone(run.asker.given, what):
+            return
+        x = run.asker.put(company(data.x, width * run.devices))
+        if run.clean_output:
+            answer = kernels.forward(run.mesh, (run.hidden, run.asker.precision), model, x)
+            other = ops.as_outputs(answer.logits, model.outputs)
+            check_alone(self._own_outputs(), other, data.x.dtype, 2)
+        else:
+            first = run.asker.put(np.zeros(width * run.devices, np.int32))
+            y, key = jax.tree.map(lambda v: v[first], (s.y, s.key))
+            if model.n_classes(run.spec.x) > 1:  # gradients of a sum show what mixes by its classes
+                y = y.at[1:].set(jnp.where(y[0] == 0, 1, 0))
+            again = run.asker.maps(run.sources[traced[0]], model, x, y, key)
+            check_alone(maps[traced[0]], again, data.x.dtype)
+
+    def _own_outputs(self) -> Any:
+        """What the model answered, where `reference` has the logits of it."""
+        return ops.as_outputs(self.reference.logits, self.reference.outputs)
 
     def _clean_map(self, source: Source, s: Sample) -> Any:
         run = self.run
@@ -193,9 +233,9 @@ class Block:
             asking(self.run.asker.model, counts)
         valid = self.run.asker.put(np.arange(q.n_steps)[None] < counts[:, None])
         for e, subscriptions in q.by.items():
-            for subscription, buffer in zip(subscriptions, asking.buffers[e], strict=True):
+            for subscription, (buffer, flags) in zip(subscriptions, asking.buffers[e], strict=True):
                 run = e, subscription.metric
-                self.done.setdefault(run, {})[subscription.slot] = (buffer, valid)
+                self.done.setdefault(run, {})[subscription.slot] = (buffer, valid, flags)
                 self.steps.setdefault(run, []).append(int(counts.sum()))
 
     def _extras(self, pert: Perturbation, s: Sample) -> dict[str, Any]:
@@ -251,10 +291,13 @@ class Block:
             scored = self.scored(e, names)
             s = dataclasses.replace(s, a=None)
             args = (scored.metrics, s, scored.maps, self.reference, measured, valid)
-            outcomes = jax.device_get(kernels.reduce(self.run.mesh, scored.which, *args))
-            for m, outcome in zip(names, outcomes, strict=True):
+            reduced = jax.device_get(kernels.reduce(self.run.mesh, scored.which, *args))
+            for m, got, (outcome, clean) in zip(names, slots, reduced, strict=True):
                 outcome = jax.tree.map(lambda v: v[self.rows], outcome)
-                found[e, m] = finish_all(self.run.runs[e, m], outcome)
+                flags = np.stack([clean, *(np.asarray(v[2]) for v in got.values())])
+                flags = flags.max(0)[self.rows] > 0
+                self.unsound[e, m] = flags
+                found[e, m] = finish_all(self.run.runs[e, m], outcome, flags.any(1))
         return found
 
     def _complete(self, explainer: str, metric: str) -> bool:
@@ -277,7 +320,8 @@ def _measured(
 ) -> Any:
     """What the metrics measure of one answer; never run, traced once for its shapes."""
     return tuple(
-        metric.measure(
+        measure_one(
+            metric,
             dataclasses.replace(s, a=maps[k]),
             ref,
             query,
@@ -355,6 +399,10 @@ class _Asking:
         rows = (len(self.block.rows), self.q.n_steps)
         shapes = _measured.eval_shape(scored.which, scored.metrics, *one)
         nan = [
-            np.full(rows + v.shape, np.nan, jnp.promote_types(v.dtype, "float32")) for v in shapes
+            (
+                np.full(rows + v.shape, np.nan, jnp.promote_types(v.dtype, "float32")),
+                np.zeros((rows[0], 2), np.int8),
+            )
+            for v in shapes
         ]
         return self.block.run.asker.put(tuple(nan))

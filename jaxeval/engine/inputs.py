@@ -13,11 +13,11 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from ..check import did_you_mean
-from ..metric import Metric, asks_of, bind
+from ..metric import Metric, asks_of, bind, check_class
 from ..ops import OUTPUTS
 from ..types import Model
-from .ask import Source, as_model, as_source, traced_output
-from .run import Data
+from .ask import Source, as_model, as_source
+from .run import NO_PREDICTION, Data, check_classes
 
 PRECISIONS = ("highest", "fast")
 
@@ -129,13 +129,46 @@ def _finite(name: str, v: np.ndarray) -> None:
         )
 
 
-def read_metrics(metrics: Any, output: Any, masked: bool) -> dict[str, Metric]:
-    """{name: metric}, each bound to the run's output."""
+def read_output(output: Any, kind: str) -> Any:
+    """What a "score of the class" is by default: a probability, or the value of a model of values.
+
+    Args:
+      kind: what the model's outputs are.
+    """
+    if output is None:
+        return "value" if kind == "values" else "probability"
     if not callable(output) and output not in OUTPUTS:
         raise ValueError(
             f"output={output!r}: must be one of {', '.join(map(repr, OUTPUTS))} or a function "
-            f"(logits, y) -> value{did_you_mean(output, OUTPUTS)}"
+            f"(outputs, y) -> value{did_you_mean(output, OUTPUTS)}"
         )
+    return output
+
+
+def bind_all(metrics: Mapping[str, Metric], output: Any, model: Model, x: Any) -> dict[str, Metric]:
+    """The metrics for the model and the run's output."""
+    n = None if model.host else model.traced(x).shape[-1]
+    bound = {}
+    for name, metric in metrics.items():
+        if metric.of_classes and (model.outputs == "values" or (n == 1 == model.n_classes(x))):
+            raise ValueError(
+                f"metric {name!r} ({type(metric).__name__}) looks at the predicted class, and "
+                + (
+                    "a model of plain values predicts none"
+                    if model.outputs == "values"
+                    else 'the model has one output: give Model(outputs="binary") where it is the '
+                    "logit of class 1"
+                )
+            )
+        try:
+            bound[name] = bind(metric, output, model.outputs, n)
+        except ValueError as e:
+            raise ValueError(f"metric {name!r}: {e}") from e
+    return bound
+
+
+def read_metrics(metrics: Any, masked: bool) -> dict[str, Metric]:
+    """{name: metric}."""
     out = {}
     for name, metric in _named("metrics", metrics).items():
         if isinstance(metric, type) and issubclass(metric, Metric):
@@ -152,7 +185,11 @@ def read_metrics(metrics: Any, output: Any, masked: bool) -> dict[str, Metric]:
                 f"metric {name!r} compares attributions with where the object is: give mask=, "
                 "bool [N, ...] in the attributions' shape"
             )
-        out[name] = bind(metric, output)
+        try:
+            check_class(metric)
+        except (TypeError, ValueError) as e:
+            raise type(e)(f"metric {name!r}: {e}") from e
+        out[name] = metric
     return out
 
 
@@ -187,7 +224,6 @@ def read_sources(
         if maps is not None:
             label = f"the attributions of explainer {name!r}"
             maps = _rows(label, maps, n)
-            _finite(label, maps)
             if source.features is not None and source.features != maps.shape[1:]:
                 raise ValueError(
                     f"{label} have the shape {list(maps.shape)}, but the explainer makes maps of "
@@ -289,16 +325,20 @@ def read_precision(precision: str) -> str:
     return precision
 
 
-def read_model(model: Any, x: np.ndarray, y: np.ndarray | None) -> Model:
-    """The model; its number of classes covers y, where tracing tells it."""
+def read_model(
+    model: Any, x: np.ndarray, y: np.ndarray | None, outputs: str | None = None
+) -> Model:
+    """The model; its number of classes covers y, where tracing tells it.
+
+    Args:
+      outputs: what a function gives.
+    """
     spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-    model = as_model(model, spec)
-    if not model.host and y is not None:
-        check_classes(y, traced_output(model, spec).shape[-1])
+    model = as_model(model, spec, outputs)
+    if not model.host:
+        k = model.n_classes(spec)
+        if y is not None:
+            check_classes(y, k)
+        elif model.outputs == "values" and k > 1:
+            raise ValueError(NO_PREDICTION.format(k))
     return model
-
-
-def check_classes(y: np.ndarray, k: int) -> None:
-    """Every class is one of the model's k."""
-    if y.max() >= k:
-        raise ValueError(f"y holds the class {y.max()}, but the model has {k} outputs (0..{k - 1})")

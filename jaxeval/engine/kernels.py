@@ -19,16 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from .. import ops
 from ..cpu import program
 from ..metric import Metric
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import Answer, Model, Sample
+from ..types import Answer, Model, Sample, in_columns
 from .view import (
     ask,
     explainer_key,
+    measure_one,
     params_key,
     reduce_one,
     sample_key,
+    unsound,
     view,
     view_reference,
 )
@@ -74,12 +77,15 @@ def precise(precision: str) -> Any:
 def forward_rows(fixed: tuple[bool, str], model: Model, x: Any) -> Answer:
     """The logits of a batch, with the hidden layers if wanted: fixed = (hidden, precision)."""
     hidden, precision = fixed
+    layers = None
     with precise(precision):
-        if not hidden:
-            return Answer(logits=model.apply(model.params, x))
-        assert model.hidden is not None
-        logits, layers = model.hidden(model.params, x)
-        return Answer(logits=logits, hidden=layers)
+        if hidden:
+            assert model.hidden is not None
+            out, layers = model.hidden(model.params, x)
+        else:
+            out = model.apply(model.params, x)
+    logits = ops.as_logits(in_columns(out), model.outputs)
+    return Answer(logits=logits, hidden=layers, outputs=model.outputs)
 
 
 def explain_rows(precision: str, explainer: Any, model: Model, x: Any, y: Any, keys: Any) -> Any:
@@ -91,6 +97,12 @@ def explain_rows(precision: str, explainer: Any, model: Model, x: Any, y: Any, k
 @spread(1)
 def forward(fixed: Any, model: Model, x: Any) -> Answer:
     return forward_rows(fixed, model, x)
+
+
+@spread(0)
+def as_logits(kind: str, outputs: Any) -> Any:
+    """The logits of what a host model answered."""
+    return ops.as_logits(outputs, kind)
 
 
 @spread(2)
@@ -119,8 +131,6 @@ def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     A program of its own, for clean samples and for queries, so that equal maps are prepared to
     equal bits: fused with what is computed of a map, its rounding would differ.
     """
-    from .. import ops
-
     if i is not None:
         s = dataclasses.replace(s, valid=take(s.valid, i))
     return jax.vmap(lambda s: ops.prepare(s.a, *fixed, s.where))(s)
@@ -207,17 +217,24 @@ def measure(
     """Each metric's measurements of one chunk, written into its buffer [n, S, ...].
 
     `maps` are the differently prepared attributions and `answered` those of the queries, prepared
-    alike; `fixed` says which one each metric scores.
+    alike; `fixed` says which one each metric scores. Beside each buffer is what was `unsound`
+    [n, 2] in the answers that the metric asks for.
     """
     s, ref = take(s, i), take(ref, i)
     prepared = take(maps, i)
     out = []
-    for metric, which, buffer in zip(metrics, fixed, buffers, strict=True):
+    for metric, which, (buffer, flags) in zip(metrics, fixed, buffers, strict=True):
         rows = dataclasses.replace(s, a=prepared[which])
         reply = dataclasses.replace(answer, attribution=answered[which])
-        got = jax.vmap(metric.measure)(rows, ref, query, reply)
+        got = jax.vmap(functools.partial(measure_one, metric))(rows, ref, query, reply)
         at = jnp.where(real, i, len(buffer))  # what is out of range is dropped
-        out.append(buffer.at[at, step].set(got.astype(buffer.dtype), mode="drop"))
+        bad = jax.vmap(functools.partial(unsound, metric.asks))(reply)
+        out.append(
+            (
+                buffer.at[at, step].set(got.astype(buffer.dtype), mode="drop"),
+                flags.at[at].max(bad, mode="drop"),
+            )
+        )
     return tuple(out)
 
 
@@ -231,13 +248,18 @@ def reduce(
     measured: tuple[Any, ...],
     valid: tuple[Any, ...],
 ) -> tuple[Any, ...]:
-    """The outcomes [n] of several metrics for one explainer, in one program."""
-    return tuple(
-        jax.vmap(functools.partial(reduce_one, metric))(
-            dataclasses.replace(s, a=maps[which]), ref, got, ok
-        )
-        for metric, which, got, ok in zip(metrics, fixed, measured, valid, strict=True)
-    )
+    """The outcomes [n] of several metrics for one explainer, in one program.
+
+    Each with what was `unsound` [n, 2] in the clean map and answer.
+    """
+    found = []
+    for metric, which, got, ok in zip(metrics, fixed, measured, valid, strict=True):
+        scored = dataclasses.replace(s, a=maps[which])
+        outcome = jax.vmap(functools.partial(reduce_one, metric))(scored, ref, got, ok)
+        clean = dataclasses.replace(ref, attribution=maps[which])
+        asks = metric.asks | {"attribution"}
+        found.append((outcome, jax.vmap(functools.partial(unsound, asks))(clean)))
+    return tuple(found)
 
 
 @spread(0)

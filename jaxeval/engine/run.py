@@ -11,20 +11,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import ops
+from ..check import warn
 from ..metric import Metric
 from ..perturb import Perturbation
-from ..types import Model, Outcome, Sample, canonical, identity
+from ..types import Answer, Model, Outcome, Sample, canonical, identity
+from .answers import check_kind
 from .ask import Asker, Source
 from .batch import automatic
 from .block import Block
 from .fit import check_features, check_padded, fit_mask, fit_padding
+from .outcomes import check_outcome
 from .plan import Question, chunk_width, collect, naive_cost
-from .view import needs_output
+from .view import needs_output, undefined
 
 UNASKED = 1024
 """Samples of a block where the model is not asked anything."""
 MOST = 65_536
 """Evaluations in flight beyond which no device gets faster."""
+
+
+def _one(v: Any) -> Any:
+    """The shape and type of one row."""
+    return jax.ShapeDtypeStruct(v.shape[1:], v.dtype)
+
+
+NO_PREDICTION = (
+    "y must say which of the model's {} outputs is explained, an index for each sample: a model of "
+    "plain values predicts no class"
+)
+
+
+def check_classes(y: np.ndarray, k: int) -> None:
+    """Every class is one of the model's k."""
+    if y.max() >= k:
+        raise ValueError(f"y holds the class {y.max()}, but the model has {k} outputs (0..{k - 1})")
+
+
+def warn_of_maps(explainer: str, bad: int, n: int) -> None:
+    warn(
+        f"explainer {explainer!r} gave maps with NaN or infinite values for {bad} of {n} samples: "
+        "their scores are undefined (NaN), and counted as such"
+    )
 
 
 @dataclasses.dataclass
@@ -74,6 +102,18 @@ def derived(
     return {name: source for name, source in found.items() if name in used}, names
 
 
+def aggregate(metric: Metric, outcome: Outcome, bad: np.ndarray) -> Outcome:
+    """The outcome over a whole data set, of which samples that are `bad` [N] are no part."""
+    if type(metric).aggregate is Metric.aggregate or not bad.any():
+        return metric.aggregate(outcome)
+    good = np.flatnonzero(~bad)
+    if not len(good):
+        return undefined(dataclasses.replace(outcome, record=None), bad)
+    found = metric.aggregate(jax.tree.map(lambda v: v[good], outcome))
+    place = np.cumsum(~bad) - 1
+    return undefined(jax.tree.map(lambda v: np.asarray(v)[np.maximum(place, 0)], found), bad)
+
+
 class Run:
     """The samples go by in blocks; `batch_size` bounds the evaluations in flight a device."""
 
@@ -89,8 +129,9 @@ class Run:
         mesh: Any,
         precision: str,
         progress: Any,
+        output: Any = None,
     ):
-        self.data, self.key = data, key
+        self.data, self.key, self.output = data, key, output
         self.n = len(data.x)
         self.mesh, self.devices, self.progress = mesh, mesh.devices.size, progress
         self.metrics_given = dict(metrics)
@@ -132,6 +173,7 @@ class Run:
         """Slots of a chunk on each device, and of one whose answers are attributions."""
         self.rows = batch_size
         self.parts: dict[tuple[str, str], list[Outcome]] = {run: [] for run in self.runs}
+        self.unsound: dict[tuple[str, str], list[np.ndarray]] = {run: [] for run in self.runs}
         self.labels: list[np.ndarray] = []
         self.steps: dict[tuple[str, str], list[int]] = {run: [] for run in self.runs}
         if self.questions is not None:
@@ -143,14 +185,52 @@ class Run:
         self._set_width(self.questions)
 
     def _collect(self) -> list[Question]:
-        specs = {}
-        for e, source in self.sources.items():
-            assert source.features is not None
-            specs[e] = dataclasses.replace(self.spec, features=source.features)
-            self.check_features(e, source.features)
-            check_padded(e, specs[e])
-            fit_mask(self.data.mask, specs[e], e, self.valid)
-        return collect(self.runs, self.asker.given, specs, self.n, self.valid)
+        specs = self._specs()
+        for e, spec in specs.items():
+            self.check_features(e, spec.features)
+            check_padded(e, spec)
+            fit_mask(self.data.mask, spec, e, self.valid)
+        questions = collect(self.runs, self.asker.given, specs, self.n, self.valid)
+        model = self.asker.given
+        if not model.host:
+            k = model.n_classes(self.spec.x)
+            self._check_outcomes(questions, jax.ShapeDtypeStruct((k,), jnp.float32))
+        return questions
+
+    def _specs(self) -> dict[str, Sample]:
+        """A sample of shapes and types per explainer."""
+        return {
+            e: dataclasses.replace(self.spec, features=source.features)
+            for e, source in self.sources.items()
+            if source.features is not None
+        }
+
+    def _check_outcomes(self, questions: list[Question], logits: Any) -> None:
+        """Metrics of one's own give outcomes; those of jaxeval are known to."""
+        model, x = self.asker.given, self.spec.x
+        for (e, m), metric in self.runs.items():
+            if type(metric).__module__.startswith("jaxeval.metrics."):
+                continue
+            slots = {s.slot: q.pert for q in questions for s in q.by.get(e, ()) if s.metric == m}
+            layers = {}
+            if "hidden" in metric.asks:
+                one = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
+                layers = jax.eval_shape(model.hidden, model.params, one)[1]
+            sample = self._specs()[e]
+            mask = self.data.mask is not None
+            sample = dataclasses.replace(
+                sample,
+                key=jax.eval_shape(lambda: jax.random.key(0)),
+                a=jax.ShapeDtypeStruct(sample.features, jnp.promote_types(x.dtype, jnp.float32)),
+                mask=jax.ShapeDtypeStruct(sample.features, bool) if mask else None,
+                extras=jax.tree.map(_one, self.data.extras),
+            )
+            hidden = jax.tree.map(_one, dict(layers))
+            answer = Answer(logits=logits, hidden=hidden, outputs=model.outputs)
+            try:
+                check_outcome(metric, [slots[k] for k in sorted(slots)], sample, answer)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"metric {m!r}: {error}") from error
 
     def check_features(self, explainer: str, features: tuple[int, ...]) -> None:
         """A map is one of the input, where metrics score it; alone it may be one of a layer."""
@@ -169,6 +249,23 @@ class Run:
         clean = self.clean_output + sum(s.stored is None for s in self.sources.values())
         steps = sum(q.cost(self.metrics) * q.n_steps for q in questions)
         self.progress.start(self.n * (clean + steps))
+
+    def check_outputs(self, logits: Any, real: np.ndarray) -> None:
+        """The first answers of the model are what it says, and cover the classes y."""
+        kind, k = self.asker.given.outputs, logits.shape[-1]
+        outputs = np.asarray(ops.as_outputs(logits, kind))[real]
+        check_kind(outputs, kind)
+        if self.data.y is not None:
+            check_classes(self.data.y, k)
+        elif kind == "values" and k > 1:
+            raise ValueError(NO_PREDICTION.format(k))
+        for name, metric in self.metrics_given.items():
+            try:
+                ops.check_output(metric.output, kind, outputs.shape[-1])
+            except ValueError as e:
+                raise ValueError(f"metric {name!r}: {e}") from e
+        if self.asker.given.host and self.questions is not None:
+            self._check_outcomes(self.questions, _one(logits))
 
     def points(self) -> dict[str, list[str]]:
         """{metric: the names of its curve's points}, of the metrics that name them."""
@@ -189,7 +286,10 @@ class Run:
         for block in self._blocks():
             block.answer_clean()
             maps.append(np.asarray(block.samples[explainer].a)[block.rows])
-        return np.concatenate(maps)
+        a = np.concatenate(maps)
+        if bad := int((~np.isfinite(a).reshape(len(a), -1).all(1)).sum()):
+            warn_of_maps(explainer, bad, len(a))
+        return a
 
     def _blocks(self) -> Iterator[Block]:
         for start in range(0, self.n, self.local * self.devices):
@@ -205,6 +305,7 @@ class Run:
                     block.ask(question)
                 self._keep(block)
                 block = None
+            self._warn()
         except (Exception, KeyboardInterrupt) as e:
             if block is not None:
                 # What stopped the run (memory, say) may stop this, too; it must not hide it.
@@ -218,10 +319,28 @@ class Run:
         """Take over what a block found; of one that was cut short, what was finished."""
         for run, outcome in block.outcomes().items():
             self.parts[run].append(outcome)
+            self.unsound[run].append(block.unsound[run])
         for run, steps in block.steps.items():
             self.steps[run].extend(steps)
         if block.labels is not None:
             self.labels.append(block.labels)
+
+    def _warn(self) -> None:
+        """Say which samples are undefined for what explainers or the model gave."""
+        n, maps, outputs = self.n, {}, np.zeros(self.n, bool)
+        for run, parts in self.unsound.items():
+            bad = np.concatenate(parts).T
+            explainer = self.names[run][0]
+            maps[explainer] = maps.get(explainer, False) | bad[0]
+            outputs |= bad[1]
+        for explainer, bad in maps.items():
+            if bad.any():
+                warn_of_maps(explainer, int(bad.sum()), n)
+        if outputs.any():
+            warn(
+                f"the model answered NaN about {int(outputs.sum())} of {n} samples or changed "
+                "forms of them: their scores are undefined (NaN) where outputs are asked for"
+            )
 
     def record(self) -> Record:
         """What has been scored so far."""
@@ -230,7 +349,8 @@ class Run:
             if parts:
                 outcome = jax.tree.map(lambda *v: np.concatenate(v), *parts)
                 if len(outcome.score) == self.n:
-                    outcome = self.runs[run].aggregate(outcome)
+                    bad = np.concatenate(self.unsound[run]).any(1)
+                    outcome = aggregate(self.runs[run], outcome, bad)
                 outcomes[self.names[run]] = jax.tree.map(np.asarray, outcome)
         explained = {e: s.explainer is not None for e, s in self.sources.items()}
         naive = naive_cost(self.runs, self.steps, self.n, explained)

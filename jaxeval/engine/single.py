@@ -10,20 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import ops
 from ..cpu import suited
 from ..metric import Metric, asks_of, bind
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import Answer, Model, Outcome, Sample, canonical
+from ..types import TRACED_ROWS, Answer, Model, Outcome, Sample, canonical
 from . import kernels
+from .answers import check_shape
 from .ask import Host, Traced
 from .fit import check_padded, fit_padding
-from .inputs import read_precision, refuse_padding
+from .inputs import read_output, read_precision, refuse_padding
 from .view import ask as ask_of
 from .view import (
+    measure_one,
     needs_output,
     params_key,
     reduce_one,
     sample_key,
+    undefined,
+    unsound,
     view,
     view_reference,
 )
@@ -34,7 +39,7 @@ def as_function(
     model: Model,
     explainer: Any = None,
     *,
-    output: Any = "probability",
+    output: Any = None,
     batch_size: int = 1,
     precision: str = "highest",
 ) -> Callable[..., Outcome]:
@@ -66,7 +71,10 @@ def as_function(
     if "attribution" in metric.asks and explainer is None:
         raise TypeError(f"as_function: {type(metric).__name__} explains anew: give explainer=")
     read_precision(precision)
-    metric, original = bind(metric, output), model
+    if metric.of_classes and model.outputs == "values":
+        raise TypeError(f"as_function: {type(metric).__name__} needs a model that predicts classes")
+    output = read_output(output, model.outputs)
+    metric, original = bind(metric, output, model.outputs), model
     if explainer is not None and jax.tree_util.all_leaves((explainer,)):
         explainer = Traced(fn=explainer)
     made = None if explainer is None else metric.explainer(explainer)
@@ -99,6 +107,9 @@ def as_function(
         key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
         own = sample_key(key, index)
         model = suited(original, x, jax.default_backend())
+        out = model.traced(x)
+        check_shape(out, TRACED_ROWS, model.outputs)
+        ops.check_output(metric.output, model.outputs, out.shape[-1])
         reference = ask(model, x, y, own, needs_output(metric), False)
         if a is None or not given:
             if explainer is None:
@@ -136,9 +147,12 @@ def as_function(
             )
             for pert in asks_of(metric)
         ]
-        return reduce_one(
-            metric, sample, reference, tuple(m for m, _ in got), tuple(v for _, v in got)
+        outcome = reduce_one(
+            metric, sample, reference, tuple(m for m, _, _ in got), tuple(v for _, v, _ in got)
         )
+        clean = dataclasses.replace(reference, attribution=sample.a)
+        flags = [unsound(metric.asks | {"attribution"}, clean), *(bad for _, _, bad in got)]
+        return undefined(outcome, jnp.stack(flags).any())
 
     return f
 
@@ -152,8 +166,8 @@ def _ask_all(
     key: Any,
     ask: Callable[..., Answer],
     batch_size: int,
-) -> tuple[Any, Any]:
-    """(measurements [S, ...], which are valid [S]) of one question."""
+) -> tuple[Any, Any, Any]:
+    """(measurements [S, ...], which are valid [S], what was `unsound` [2]) of one question."""
     n_steps, pert, draw = pert.n_steps(sample), *_draws(pert, sample)
     once = isinstance(pert, RandomPerturbation) and pert.draws_per == "sample"
     seen = view(dataclasses.replace(sample, draw=draw) if once else sample, pert)
@@ -172,15 +186,16 @@ def _ask_all(
         answer = ask(asked, query.x, query.y, sample.key, output, attribution)
         map_ = metric.prepare(answer.attribution, sample.where)
         answer = dataclasses.replace(answer, attribution=map_)
-        return metric.measure(sample, reference, query, answer)
+        return measure_one(metric, sample, reference, query, answer), unsound(metric.asks, answer)
 
     size = 1 if pert.changes_params else min(batch_size, n_steps)
-    measured = jax.lax.map(step, jnp.arange(n_steps), batch_size=size if size > 1 else None)
-    valid = jnp.arange(n_steps) < pert.count(seen, plan)
+    steps = jnp.arange(n_steps)
+    measured, bad = jax.lax.map(step, steps, batch_size=size if size > 1 else None)
+    valid = steps < pert.count(seen, plan)
     if sample.valid is not None:
         done = valid.reshape(-1, *(1,) * (measured.ndim - 1))
         measured = jnp.where(done, measured, jnp.nan)
-    return measured, valid
+    return measured, valid, jnp.where(valid[:, None], bad, 0).max(0)
 
 
 def _draws(pert: Perturbation, sample: Sample) -> tuple[Perturbation, Any]:

@@ -15,17 +15,14 @@ from ..types import Answer, Outcome, Query, Sample
 
 
 class Withheld:
-    """Stands for what a perturbation does not declare that it reads; any use says so."""
+    """Stands for what is not declared to be read; any use says so."""
 
-    def __init__(self, what: str, name: str):
-        self.__dict__.update(what=what, name=name)
+    def __init__(self, what: str, how: str):
+        self.__dict__.update(what=what, how=how)
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         d = self.__dict__
-        raise TypeError(
-            f'a perturbation looked at {d["what"]}, which it does not declare: add "{d["name"]}" '
-            "to its `reads`, or its answers would be shared where they differ"
-        )
+        raise TypeError(f"{d['what']}, which it does not declare: {d['how']}")
 
     __jax_array__ = __array__ = __getitem__ = __len__ = __iter__ = __bool__ = _refuse
 
@@ -35,19 +32,26 @@ class Withheld:
         self._refuse()
 
 
+def _unread(what: str, name: str) -> Withheld:
+    return Withheld(
+        f"a perturbation looked at {what}",
+        f'add "{name}" to its `reads`, or its answers would be shared where they differ',
+    )
+
+
 def view(sample: Sample, pert: Perturbation) -> Sample:
     """The sample with everything withheld that the perturbation does not read."""
     reads = pert.reads
     seen: dict[str, Any] = {}
     if "a" not in reads:
-        seen["a"] = Withheld("sample.a", "a")
+        seen["a"] = _unread("sample.a", "a")
     if not reads & {"a", "features"}:
-        seen["features"] = Withheld("sample.features", "features")
+        seen["features"] = _unread("sample.features", "features")
     if "mask" not in reads:
-        seen["mask"] = Withheld("sample.mask", "mask")
+        seen["mask"] = _unread("sample.mask", "mask")
     extras = sample.extras or {}
     seen["extras"] = {
-        k: v if k in reads else Withheld(f"sample.extras[{k!r}]", k) for k, v in extras.items()
+        k: v if k in reads else _unread(f"sample.extras[{k!r}]", k) for k, v in extras.items()
     }
     return dataclasses.replace(sample, **seen)
 
@@ -66,7 +70,59 @@ def ask(pert: Perturbation, seen: Sample, plan: Any, step: Any) -> Query:
 
 def view_reference(reference: Answer, pert: Perturbation) -> Any:
     """The answer on the clean sample, for a perturbation that reads it."""
-    return reference if "output" in pert.reads else Withheld("the clean answer", "output")
+    return reference if "output" in pert.reads else _unread("the clean answer", "output")
+
+
+def asked(answer: Answer, metric: Metric) -> Answer:
+    """The answer with everything withheld that the metric does not ask for."""
+    name = type(metric).__name__
+
+    def only(field: str, what: str) -> Any:
+        if what in metric.asks:
+            return getattr(answer, field)
+        return Withheld(f"metric {name} looked at answer.{field}", f'add "{what}" to its `asks`')
+
+    return dataclasses.replace(
+        answer,
+        logits=only("logits", "output") if "hidden" not in metric.asks else answer.logits,
+        attribution=only("attribution", "attribution"),
+        hidden=only("hidden", "hidden"),
+    )
+
+
+def unsound(asks: frozenset[str], answer: Answer) -> Any:
+    """[2] of 0 and 1: whether a map that was asked for is not finite, and whether an output is NaN.
+
+    Such a sample is undefined under the metric that asked.
+    """
+    bad = [jnp.zeros((), bool)] * 2
+    if "attribution" in asks and answer.attribution is not None:
+        bad[0] = ~jnp.isfinite(answer.attribution).all()
+    if "output" in asks and answer.logits is not None:
+        bad[1] = jnp.isnan(answer.logits).any()
+    return jnp.stack(bad).astype(jnp.int8)
+
+
+def undefined(outcome: Outcome, bad: Any) -> Outcome:
+    """The outcome with NaN in place of all its numbers where `bad` [] or [n]."""
+    xp = jnp if isinstance(bad, jax.Array) else np
+
+    def leaf(v: Any) -> Any:
+        if not jnp.issubdtype(v.dtype, jnp.floating):
+            v = v.astype(np.float32)
+        return xp.where(bad.reshape(bad.shape + (1,) * (v.ndim - bad.ndim)), np.nan, v)
+
+    parts = {k: getattr(outcome, k) for k in ("score", "curve", "curve_std")}
+    return dataclasses.replace(
+        outcome, **{k: None if v is None else leaf(v) for k, v in parts.items()}
+    )
+
+
+def measure_one(
+    metric: Metric, sample: Sample, reference: Answer, query: Query, answer: Answer
+) -> Any:
+    """What the metric measures of one answer, of what it asks for."""
+    return metric.measure(sample, asked(reference, metric), query, asked(answer, metric))
 
 
 def reduce_one(
@@ -77,19 +133,27 @@ def reduce_one(
     valid: tuple[Any, ...],
 ) -> Outcome:
     """The outcome of one sample; a metric with one question gets it bare, not as a tuple."""
+    reference = asked(reference, metric)
     if isinstance(metric.questions(), tuple):
         return metric.reduce(sample, reference, measured, valid)
     first = (measured[0], valid[0]) if measured else (None, None)
     return metric.reduce(sample, reference, *first)
 
 
-def finish_all(metric: Metric, outcomes: Outcome) -> Outcome:
-    """The outcomes [n] of a block, each completed on the host where the metric needs it."""
-    if type(metric).finish is Metric.finish:
-        return outcomes
-    rows = range(len(outcomes.score))
-    done = [metric.finish(jax.tree.map(lambda v: v[i], outcomes)) for i in rows]  # noqa: B023
-    return jax.tree.map(lambda *v: np.stack(v), *done)
+def finish_all(metric: Metric, outcomes: Outcome, bad: np.ndarray) -> Outcome:
+    """The outcomes [n] of a block, each completed on the host where the metric needs it.
+
+    Those of `bad` samples are undefined.
+    """
+    if type(metric).finish is not Metric.finish:
+        rows = np.flatnonzero(~bad)
+        # Of samples that are undefined, whatever others give: it becomes NaN.
+        whose = np.where(bad, rows[0] if len(rows) else 0, np.arange(len(bad)))
+        if not len(rows):
+            return undefined(dataclasses.replace(outcomes, record=None), bad)
+        done = {i: metric.finish(jax.tree.map(lambda v: v[i], outcomes)) for i in rows}  # noqa: B023
+        outcomes = jax.tree.map(lambda *v: np.stack(v), *(done[i] for i in whose))
+    return undefined(outcomes, bad) if bad.any() else outcomes
 
 
 def needs_output(metric: Metric) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from abc import ABC, abstractmethod
@@ -39,8 +40,9 @@ class Explainer(ABC):
     A subclass writes `attribute`, and reaches the model through `scores` and `input_gradient`.
 
     Args:
-      output: the score of a class that is explained: "logit", "probability", "log_probability",
-        or a function ``(logits [K], y []) -> value []``.
+      output: the score of a class that is explained: "value" is the model's own number (the logit
+        of a model of logits), others are "logit", "probability", "log_probability", "log_odds",
+        or a function ``(outputs [K], y []) -> value []`` of the model's own outputs.
       reduce_channels: "sum", "mean" or "max" over the channels makes a pixel map (the channel
         axis stays, with size 1); None leaves one attribution per entry.
     """
@@ -48,7 +50,7 @@ class Explainer(ABC):
     compiles_itself: ClassVar[bool] = False
     """Outside `jax.jit` it makes compiled programs of its own, which are faster there."""
 
-    output: str | Callable[..., Any] = static(default="logit")
+    output: str | Callable[..., Any] = static(default="value")
     reduce_channels: str | None = static(default=None)
 
     def __post_init__(self) -> None:
@@ -89,7 +91,13 @@ class Explainer(ABC):
                     f"{name}: keys must be {len(y)} typed random keys, one per sample, such as "
                     f"jax.random.split(jax.random.key(0), {len(y)}); got {dtype}{list(shape)}"
                 )
-        a = self._run(model, x, y, keys)
+        n_outputs = None
+        if self.output in ops.SOFTMAX and model.outputs == "logits" and not model.host:
+            n_outputs = model.traced(jax.ShapeDtypeStruct(x.shape[1:], x.dtype)).shape[-1]
+        ops.check_output(self.output, model.outputs, n_outputs)
+        output = ops.of_outputs(self.output, model.outputs)
+        own = self if output is self.output else dataclasses.replace(self, output=output)
+        a = own._run(model, x, y, keys)
         return a if self.reduce_channels is None else self._pixels(model, a)
 
     def _run(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:

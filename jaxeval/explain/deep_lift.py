@@ -111,7 +111,7 @@ def score_multipliers(z: jax.Array, z0: jax.Array, y: jax.Array, output: Any) ->
     def gradient(z: jax.Array, y: jax.Array) -> jax.Array:
         return jax.grad(lambda z: ops.value(z, y, output).astype(z.dtype))(z)
 
-    if output == "logit":
+    if output in ("logit", "value"):
         return jax.vmap(gradient)(z, y)
     nodes, weights = _line(2 * POINTS, z.dtype)
     every = jax.vmap(lambda t: jax.vmap(gradient)(z0 + t * (z - z0), y))(nodes)

@@ -24,7 +24,7 @@ class ExcitationBackprop(Explainer):
 
     Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop". Equal to zennit's
     `ExcitationBackprop` with ``zero_params=["bias"]``. The `output` says nothing here: the walk
-    starts at the class itself.
+    starts at the class itself. Binary models are refused: they have no output for class 0.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from jaxeval.types import Model
@@ -37,6 +37,11 @@ class ExcitationBackprop(Explainer):
     addition: str = static(default="proportional")
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        if model.outputs == "binary":
+            raise ValueError(
+                "ExcitationBackprop starts at the output of the explained class, and class 0 of a "
+                "binary model has none: give a model with the logits of both classes"
+            )
         graph = Graph(model, x, turned=True)
         values = graph.forward(model.params, x)
         seed = jax.nn.one_hot(y, graph.out.shape[-1], dtype=x.dtype)

@@ -34,8 +34,16 @@ from .normalise import NORMALISE as NORMALISE
 from .normalise import prepare as prepare
 from .normalise import unit_range as unit_range
 from .output import OUTPUTS as OUTPUTS
+from .output import SOFTMAX as SOFTMAX
+from .output import as_logits as as_logits
+from .output import as_outputs as as_outputs
+from .output import check_output as check_output
 from .output import difference as difference
+from .output import log_odds as log_odds
 from .output import log_probability as log_probability
+from .output import n_classes as n_classes
+from .output import of_logits as of_logits
+from .output import of_outputs as of_outputs
 from .output import relative_drop as relative_drop
 from .output import value as value
 from .overlap import histogram_intersection as histogram_intersection

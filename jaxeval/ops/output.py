@@ -1,8 +1,10 @@
-"""What a "score of the class" is, and how it changes, from logits."""
+"""What a model's outputs are, what a "score of the class" is, and how it changes."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,10 @@ from jaxtyping import Float, Integer, Real
 
 from ._common import as_float, known
 
-OUTPUTS = ("probability", "logit", "log_probability")
+OUTPUTS = ("probability", "logit", "log_probability", "log_odds", "value")
+"""Names of scores of a class."""
+SOFTMAX = ("probability", "log_probability", "log_odds")
+"""Those that need the probabilities of all classes."""
 
 Output = str | Callable[..., ArrayLike]
 
@@ -33,18 +38,38 @@ def log_probability(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""]) -> Floa
     >>> print(f"{log_probability(jnp.array([40.0, 0.0]), 0):.4e}")
     -4.2484e-18
     """
-    z = as_float(z)
-    gaps = jnp.where(jnp.arange(z.size) == y, -jnp.inf, z - z[y])
-    return -jax.nn.softplus(jax.nn.logsumexp(gaps))
+    return -jax.nn.softplus(jax.nn.logsumexp(_gaps(as_float(z), y)))
 
 
-def value(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""], output: Output) -> Float[Array, ""]:
-    """The score of class y: its softmax probability, its logit, or its log-probability.
+def log_odds(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""]) -> Float[Array, ""]:
+    """log(p_y / (1 - p_y)) = z_y - log sum_{j != y} exp(z_j), with p the softmax of the logits.
 
     Args:
       z: logits [K].
       y: the class, 0 <= y < K.
-      output: "probability", "logit", "log_probability", or a function (z, y) -> value [].
+
+    Returns:
+      The log-odds []; infinite for K = 1.
+
+    >>> print(log_odds(jnp.array([0.0, 3.0]), 1))
+    3.0
+    """
+    return -jax.nn.logsumexp(_gaps(as_float(z), y))
+
+
+def _gaps(z: Array, y: Integer[ArrayLike, ""]) -> Array:
+    """z - z_y of all other classes."""
+    return jnp.where(jnp.arange(z.size) == y, -jnp.inf, z - z[y])
+
+
+def value(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""], output: Output) -> Float[Array, ""]:
+    """The score of class y: its softmax probability, its logit, or a function of them.
+
+    Args:
+      z: logits [K].
+      y: the class, 0 <= y < K.
+      output: "probability", "log_probability" or "log_odds" of the softmax; "logit" or "value",
+        both the number z_y itself; or a function (z, y) -> value [].
 
     Returns:
       The score [].
@@ -58,8 +83,10 @@ def value(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""], output: Output) -
     if callable(output):
         return as_float(output(z, y))
     known("output", output, OUTPUTS)
-    if output == "logit":
+    if output in ("logit", "value"):
         return as_float(z)[y]
+    if output == "log_odds":
+        return log_odds(z, y)
     log_p = log_probability(z, y)
     return jnp.exp(log_p) if output == "probability" else log_p
 
@@ -133,3 +160,131 @@ def relative_drop(
     whole = value(z, y, output)
     share = difference(z, z2, y, output) / jnp.where(whole > 0, whole, 1)
     return jnp.where(whole > 0, share, jnp.nan)
+
+
+# -- models that do not answer with logits ---------------------------------------------------------
+
+
+def n_classes(n_outputs: int, kind: str) -> int:
+    """How many classes a model with so many outputs of this kind has.
+
+    >>> n_classes(1, "binary"), n_classes(10, "logits")
+    (2, 10)
+    """
+    return 2 if kind == "binary" else n_outputs
+
+
+def as_logits(outputs: Real[ArrayLike, "*n K"], kind: str) -> Real[Array, "*n C"]:
+    """The outputs of a model as logits, of which the softmax is the probability of each class.
+
+    Args:
+      outputs: the outputs [..., K] of a model.
+      kind: "logits" or "values": as they are; "probabilities": their logarithms, where
+        probabilities below the smallest normal float32, 1.2e-38, count as that; "binary": one
+        logit z [..., 1], the logits 0 of class 0 and z of class 1.
+
+    Returns:
+      Logits [..., C].
+
+    >>> as_logits(jnp.array([2.0]), "binary").tolist()
+    [0.0, 2.0]
+    """
+    outputs = jnp.asarray(outputs)
+    if kind == "probabilities":
+        outputs = as_float(outputs)
+        return jnp.log(jnp.maximum(outputs, jnp.finfo(outputs.dtype).tiny))
+    if kind == "binary":
+        return jnp.concatenate([jnp.zeros_like(outputs), outputs], -1)
+    return outputs
+
+
+def as_outputs(z: Real[ArrayLike, "*n C"], kind: str) -> Real[Array, "*n K"]:
+    """The outputs of which `as_logits` makes these logits.
+
+    >>> as_outputs(jnp.array([0.0, 2.0]), "binary").tolist()
+    [2.0]
+    """
+    z = jnp.asarray(z)
+    if kind == "probabilities":
+        return jnp.exp(z)
+    return z[..., 1:] if kind == "binary" else z
+
+
+@dataclasses.dataclass(frozen=True)
+class OfOutputs:
+    """A function of a model's outputs as one of the logits that `as_logits` makes of them."""
+
+    kind: str
+    fn: Callable[..., ArrayLike]
+
+    def __call__(self, z: Any, y: Any) -> Any:
+        return self.fn(as_outputs(z, self.kind), y)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfLogits:
+    """A score of the logits that `as_logits` makes, as a function of a model's outputs."""
+
+    kind: str
+    output: str
+
+    def __call__(self, outputs: Any, y: Any) -> Any:
+        return value(as_logits(outputs, self.kind), y, self.output)
+
+
+def check_output(output: Output, kind: str, n_outputs: int | None) -> None:
+    """A score that a model with outputs of this kind has.
+
+    Args:
+      n_outputs: how many outputs there are, where it is known.
+
+    Raises:
+      ValueError: with what to do.
+    """
+    if callable(output):
+        return
+    known("output", output, OUTPUTS)
+    if kind == "values" and output in SOFTMAX:
+        raise ValueError(
+            f"output={output!r} needs probabilities, and the outputs of this model are plain "
+            'values: leave output out, or give output="value"'
+        )
+    if kind == "probabilities" and output == "logit":
+        raise ValueError(
+            'output="logit" needs logits, and this model gives probabilities: give '
+            'output="probability", "log_probability" or "log_odds", or a model without its softmax'
+        )
+    if kind == "logits" and n_outputs == 1 and output in SOFTMAX:
+        raise ValueError(
+            f"output={output!r} of a model with one output: the softmax of one logit is always 1. "
+            'Give Model(outputs="binary") where the output is the logit of class 1, or '
+            'Model(outputs="values") where it is a plain number'
+        )
+
+
+def of_logits(output: Output, kind: str) -> Output:
+    """What a score of the class is of `as_logits`, where the model's outputs are of this kind.
+
+    >>> of_logits("value", "binary"), of_logits("value", "probabilities")
+    ('log_odds', 'probability')
+    """
+    if callable(output):
+        return OfOutputs(kind, output) if kind in ("binary", "probabilities") else output
+    if kind == "probabilities" and output == "value":
+        return "probability"
+    if kind == "binary" and output in ("value", "logit"):
+        return "log_odds"
+    return output
+
+
+def of_outputs(output: Output, kind: str) -> Output:
+    """What a score of the class is of a model's own outputs, where they are of this kind.
+
+    >>> of_outputs("probability", "probabilities"), of_outputs("value", "logits")
+    ('value', 'value')
+    """
+    if callable(output) or kind in ("logits", "values"):
+        return output
+    if kind == "probabilities" and output in ("value", "probability"):
+        return "value"
+    return OfLogits(kind, str(of_logits(output, kind)))

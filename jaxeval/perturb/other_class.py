@@ -28,14 +28,16 @@ class OtherClass(RandomPerturbation):
     choose: str = static("random")
 
     def bind(self, model: Model, sample: Sample) -> OtherClass:
-        if self.draws is None:
-            return self
-        given = dataclasses.replace(self, choose="random")  # equal draws are one question
-        if model.host:
-            return given
-        one = jax.ShapeDtypeStruct((1, *sample.x.shape), sample.x.dtype)
-        n = jax.eval_shape(model.apply, model.params, one).shape[-1]
-        if np.max(self.draws) >= n:
+        given = self
+        if self.draws is not None:
+            given = dataclasses.replace(self, choose="random")  # equal draws are one question
+        n = None if model.host else model.n_classes(sample.x)
+        if n == 1:
+            raise ValueError(
+                "it explains another class than y, and the model has one output: give "
+                'Model(outputs="binary") where that is the logit of class 1'
+            )
+        if n is not None and self.draws is not None and np.max(self.draws) >= n:
             raise ValueError(
                 f"draws hold the class {np.max(self.draws)}, but the model has {n} outputs"
             )

@@ -55,8 +55,8 @@ class Sweep:
       seeds: of all randomness; each is a run of its own.
       batch_size: as for `evaluate`. It may change when a sweep is resumed.
       shard_size: samples that are computed, and written, together.
-      class_score: what a "score of the class" is, `evaluate`'s `output`: "probability", "logit",
-        "log_probability" or a function. A metric's own `output` wins.
+      class_score: what a "score of the class" is, `evaluate`'s `output`. A metric's own `output`
+        wins.
       precision: as for `evaluate`.
 
     Raises:
@@ -80,7 +80,7 @@ class Sweep:
     seeds: Any = (0,)
     batch_size: int | None = None
     shard_size: int = 256
-    class_score: Any = "probability"
+    class_score: Any = None
     precision: str = "highest"
     find: Find | None = dataclasses.field(default=None, repr=False)
     """What finds the line of a setting; of a sweep from a file."""
@@ -101,7 +101,7 @@ class Sweep:
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not whole and not (name == "batch_size" and value is None):
                 raise SweepError(f"{name} must be a whole number from 1 on, got {value!r}", (name,))
-        if not callable(self.class_score):
+        if self.class_score is not None and not callable(self.class_score):
             _one_of("class_score", self.class_score, OUTPUTS)
         _one_of("precision", self.precision, PRECISIONS)
         _ = self.explainer_settings, self.metric_settings  # wrong ones are refused now

@@ -13,7 +13,6 @@ import numpy as np
 
 from ..api import _prepared
 from ..data.sources import Batch
-from ..engine import inputs
 from ..engine.run import Run
 from ..metric import Metric
 from ..results.store import Store
@@ -119,8 +118,9 @@ class Plan:
         sweep = self.sweep
         metrics = {m: s.made for m, s in sweep.metric_settings.items()}
         return _prepared(
-            inputs.read_metrics(metrics, sweep.class_score, batch.mask is not None),
+            metrics,
             self.models[name],
+            output=sweep.class_score,
             explainers=self.explainers(0, len(batch)),
             key=sweep.seeds[0],
             batch_size=batch_size,
@@ -164,6 +164,8 @@ class Plan:
         """All that the scores depend on, as plain data."""
         sweep = self.sweep
         score = sweep.class_score
+        if score is None:
+            score = next(iter(self.runs.values())).output
         return {
             "models": {name: fingerprint.model(m) for name, m in self.models.items()},
             "data": {"samples": self.n, **self.source.identity(), **self._columns()},

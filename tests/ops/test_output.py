@@ -60,6 +60,8 @@ EDGES = [[1e4, 0, 0], [0, 1e4, 1e4], [3e38, -3e38, 0], [0, 0, 0], [0, -np.inf, 1
 @pytest.mark.parametrize("output", ops.OUTPUTS)
 @pytest.mark.parametrize("z", [np.float32(EDGES), np.float32([[5]])], ids=["edges", "one class"])
 def test_gradients_are_finite_at_the_edges(z, output):
+    if output == "log_odds" and z.shape[1] == 1:
+        return  # infinite by definition
     assert np.isfinite(jax.vmap(jax.grad(lambda z: value(z, 0, output)))(z)).all()
     for z2 in (z, z - np.float32([2, 0, 0])[: z.shape[1]], 0 * np.nan_to_num(z)):
         both = jax.vmap(jax.value_and_grad(difference, (0, 1)), (0, 0, None, None))

@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from ... import jaxprs
 from ...jaxprs import ELEMENTWISE
-from ...types import Model
+from ...types import Model, in_columns
 from .parts import REDUCING, Operation, Unsupported, Value, Values, compute
 
 LONGEST_SCAN = 128
@@ -49,7 +49,7 @@ class Program:
         with jaxprs.as_written(turned) as written:
             # A function of its own, which JAX has not traced before: the replacements are told of
             # while it is traced, and what is traced here is not what others should get.
-            closed = jax.make_jaxpr(lambda *given: model.apply(*given))(*given)
+            closed = jax.make_jaxpr(lambda *given: in_columns(model.apply(*given)))(*given)
         self._replacements = written.replacements
         self.names = jaxprs.paths(model.params)
         specs = jax.tree.leaves(given)

@@ -50,10 +50,11 @@ class AIC(InformationCurve):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    of_classes = True
     reference = "Kapishnikov et al. 2019, XRAI: Better attributions through regions, ICCV"
 
     def shown(self, sample: Sample, reference: Answer, answer: Answer) -> Any:
-        return answer.logits.argmax() == sample.y
+        return answer.predicted == sample.y
 
     def area(self, outputs: Any, sizes: Any) -> Any:
         return aic(outputs, sizes)

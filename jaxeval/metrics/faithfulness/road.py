@@ -51,6 +51,7 @@ class ROAD(Metric):
     family = "faithfulness"
     direction = DirectionBy("order", "lower", lerf="higher")
     asks = frozenset({"output"})
+    of_classes = True
     reference = "Rong et al. 2022, A consistent and efficient evaluation strategy, ICML"
 
     percentages: Any = tuple(range(1, 100, 2))
@@ -73,7 +74,7 @@ class ROAD(Metric):
         )
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        return (answer.logits.argmax() == sample.y).astype(jnp.float32)
+        return (answer.predicted == sample.y).astype(jnp.float32)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return Outcome(score=road(measured), curve=measured)

@@ -42,6 +42,10 @@ class SensitivityN(Metric):
     Higher is better, within [-1, 1]. A size at which either side is constant is left out of the
     mean; NaN where all are.
 
+    f is the model's own number (``output="value"``), the logit as a rule. Drops of a probability
+    have heavy tails (few subsets move it at all), which bias Pearson's estimate: on a LeNet the
+    mean of 50 subsets a size lies .034 to .041 above the limit of many.
+
     Args:
       n_runs: random subsets per size.
       sizes: the sizes n [K]; None: `n_sizes` of them, spread evenly on a log scale from 1 to
@@ -60,6 +64,7 @@ class SensitivityN(Metric):
     takes_padding = True
     reference = "Ancona et al. 2018, Towards better understanding of gradient-based methods, ICLR"
 
+    output: Any = static("value")
     n_runs: int = static(100)
     sizes: Any = None
     n_sizes: int = static(6)

@@ -71,6 +71,7 @@ class Sufficiency(Metric):
     family = "faithfulness"
     direction = "higher"
     asks = frozenset({"output"})
+    of_classes = True
     reference = "Dasgupta et al. 2022, Framework for evaluating faithfulness of explanations, ICML"
 
     threshold: Any = 0.6
@@ -80,7 +81,7 @@ class Sufficiency(Metric):
         check.real(self, "threshold", least=0, most=1)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        record = {"a": sample.a.ravel(), "label": reference.logits.argmax()}
+        record = {"a": sample.a.ravel(), "label": reference.predicted}
         return Outcome(score=jnp.float32(jnp.nan), record=record)
 
     def aggregate(self, outcome: Outcome) -> Outcome:

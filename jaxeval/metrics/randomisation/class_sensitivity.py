@@ -53,6 +53,7 @@ class ClassSensitivity(Metric):
     family = "randomisation"
     direction = "lower"
     asks = frozenset({"attribution"})
+    of_classes = True
     reference = (
         "Nie et al. 2018, A theoretical explanation for perplexing behaviors of "
         "backpropagation-based visualizations, ICML"

@@ -62,6 +62,7 @@ class Consistency(Metric):
     family = "robustness"
     direction = "higher"
     asks = frozenset({"output"})
+    of_classes = True
     reference = "Dasgupta et al. 2022, Framework for evaluating faithfulness of local explanations"
 
     discretise: str = static("top_n_sign")
@@ -94,7 +95,7 @@ class Consistency(Metric):
         return jnp.where(ops.top(jnp.abs(a), self.n), signs + 2, 0)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        code, predicted = ops.fingerprint(self.code(sample.a)), reference.logits.argmax()
+        code, predicted = ops.fingerprint(self.code(sample.a)), reference.predicted
         return Outcome(score=jnp.nan, record={"code": code, "predicted": predicted})
 
     def aggregate(self, outcome: Outcome) -> Outcome:

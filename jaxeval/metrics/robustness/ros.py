@@ -30,7 +30,8 @@ class ROS(RelativeStability):
               \frac{\lVert (a - a_s) / a \rVert_2}{\max(\lVert z(x) - z(x_s) \rVert_2, \epsilon)}
 
     Zeros in a denominator become epsilon. Draws that change the predicted class do not count;
-    NaN where none is left. Lower is better.
+    NaN where none is left. Lower is better. z are a model's plain values, too, of which no class
+    is predicted, so that all draws count; a model of probabilities is refused.
 
     Args:
       radius: r, the noise is uniform in [-r, r], in units of the input.
@@ -47,6 +48,13 @@ class ROS(RelativeStability):
     asks = frozenset({"attribution", "output"})
     takes_padding = True
     reference = "Agarwal et al. 2022, Rethinking stability for attribution-based explanations"
+
+    def fit(self, model: Any, sample: Sample) -> None:
+        if model.outputs == "probabilities":
+            raise ValueError(
+                "it measures the change of the logits, and this model gives probabilities: give a "
+                "model without its softmax, or take RIS or RRS"
+            )
 
     def distance(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         return ops.l2(reference.logits, answer.logits)

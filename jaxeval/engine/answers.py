@@ -1,0 +1,126 @@
+"""Whether a model's answers can be what it says they are, and the same in any company."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..check import warn
+from ..types import Model
+
+ROUNDING = 1e-3
+"""How far from 1 the sum of a row of probabilities may be."""
+
+
+def check_shape(out: Any, n: int, kind: str) -> None:
+    """Outputs are [N, K] floats; one of a binary model.
+
+    Raises:
+      ValueError: with what was given and what is wanted.
+    """
+    shape = getattr(out, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != n or not shape[1] or not _floating(out):
+        got = f"{out.dtype}{list(shape)}" if shape is not None else type(out).__name__
+        raise ValueError(
+            f"the model must give floating-point outputs [N, K], or [N] of one output; for N = {n} "
+            f"it gave {got}"
+        )
+    if kind == "binary" and shape[1] != 1:
+        raise ValueError(
+            f'Model(outputs="binary") has one logit, that of class 1, but this model gives '
+            f"{shape[1]} outputs: leave outputs out for the logits of {shape[1]} classes"
+        )
+
+
+def _floating(out: Any) -> bool:
+    return jnp.issubdtype(out.dtype, jnp.floating)
+
+
+def check_kind(outputs: np.ndarray, kind: str) -> None:
+    """Outputs [N, K] of clean samples look like what they are said to be.
+
+    Raises:
+      ValueError: logits that are probabilities, or probabilities that are none; with what to do.
+    """
+    outputs = np.asarray(outputs, np.float64)
+    inside = bool(((outputs >= 0) & (outputs <= 1)).all())
+    summed = np.abs(outputs.sum(1) - 1).max() <= ROUNDING
+    if kind == "logits" and outputs.shape[1] > 1 and inside and summed:
+        raise ValueError(
+            "the model's outputs all lie in [0, 1] and each row sums to 1: these are "
+            "probabilities, not logits, and a second softmax would flatten them. Give "
+            'Model(outputs="probabilities"), or a model without its last softmax; where they are '
+            'plain numbers, Model(outputs="values")'
+        )
+    if kind == "probabilities" and not (inside and summed):
+        row = outputs[0 if not inside else int(np.abs(outputs.sum(1) - 1).argmax())]
+        raise ValueError(
+            'Model(outputs="probabilities"): rows must lie in [0, 1] and sum to 1, but one is '
+            f"{np.array2string(row[:6], precision=4, threshold=6)}, with the sum {row.sum():.4g}. "
+            'Give outputs="logits" for the logits of classes, outputs="values" for plain numbers, '
+            "such as scores of labels that do not exclude each other"
+        )
+    if kind == "binary" and inside and len(outputs) > 1:
+        warn(
+            'the outputs of this model all lie in [0, 1]. outputs="binary" means the logit of '
+            "class 1, before the sigmoid; of a model that ends in a sigmoid give p as "
+            'Model(outputs="probabilities") with the two columns 1 - p and p'
+        )
+
+
+# -- rows that influence each other ----------------------------------------------------------------
+
+_ALONE: weakref.WeakKeyDictionary[Any, set[Any]] = weakref.WeakKeyDictionary()
+"""What was found to answer row by row, on inputs of which shape and type."""
+
+
+def known_alone(model: Model, what: Any) -> bool:
+    """Whether the model's rows were found not to influence each other; from now on they are.
+
+    Args:
+      what: the inputs' shape and type.
+    """
+    apply = getattr(model.apply, "fn", model.apply)
+    try:
+        seen = _ALONE.setdefault(apply, set())
+    except TypeError:  # no weak references to it
+        return False
+    known = what in seen
+    seen.add(what)
+    return known
+
+
+def company(x: np.ndarray, rows: int) -> np.ndarray:
+    """A batch of `rows` in which the first row of x stands twice, among rows that are not in x."""
+    first = x[0]
+    others = first + np.resize(x[1:] if len(x) > 1 else np.zeros_like(x[:1]), (rows, *first.shape))
+    others = (others / 2).astype(x.dtype)
+    if (others == first).all():
+        others = others + np.ones((), x.dtype)
+    others[:2] = first
+    return others
+
+
+def check_alone(clean: Any, other: Any, dtype: Any, copies: int = 1) -> None:
+    """The first row of `clean` is answered alike in `other`, where it has `copies` in front.
+
+    Raises:
+      ValueError: the rows of a batch influence each other.
+    """
+    clean = np.asarray(clean[:1], np.float64)
+    other = np.asarray(other[:copies], np.float64)
+    coarsest = max(jnp.finfo(dtype).eps, np.finfo(np.float32).eps)
+    scale = np.abs(clean[np.isfinite(clean)]).max(initial=0)
+    off = np.abs(other - clean)
+    off = np.where((other == clean) | (np.isnan(other) & np.isnan(clean)), 0, off)
+    if not off.max(initial=0) <= 3 * np.sqrt(coarsest) * scale:
+        raise ValueError(
+            "the model's rows influence each other: its answer on the first sample changes by up "
+            f"to {off.max():.3g} (the largest is {scale:.3g}) with the other rows of the batch, or "
+            "with the place in it, so scores would depend on the batch. Switch batch normalisation "
+            "and dropout to inference (from_flax: the flag that your module takes, such as "
+            "train=False), and draw no random numbers in the model"
+        )

@@ -1,0 +1,63 @@
+"""Whether a metric of one's own gives what the engine can use, before the model is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..metric import Metric, asks_of
+from ..perturb import Perturbation, RandomPerturbation
+from ..types import Answer, Outcome, Sample, canonical
+from .view import ask, measure_one, reduce_one, view, view_reference
+
+
+def check_outcome(
+    metric: Metric, perts: list[Perturbation], sample: Sample, reference: Answer
+) -> None:
+    """One sample goes through the metric as shapes.
+
+    Args:
+      perts: its questions, bound.
+      sample, reference: of shapes and types.
+
+    Raises:
+      TypeError: the metric gives no outcome, or its score is no scalar.
+    """
+    if any(pert.host_extras() for pert in perts):
+        return
+
+    def step(pert: Perturbation, sample: Sample, reference: Answer) -> tuple[Any, Any]:
+        if isinstance(pert, RandomPerturbation) and pert.draws is not None:
+            draws = jnp.asarray(pert.draws)
+            one = draws[0] if pert.draws_lead(sample) else draws
+            sample = dataclasses.replace(sample, draw=one if pert.draws_per == "sample" else one[0])
+            pert = canonical(dataclasses.replace(pert, draws=None))
+        seen = view(sample, pert)
+        query = ask(pert, seen, pert.plan(seen, view_reference(reference, pert)), jnp.int32(0))
+        answer = dataclasses.replace(reference, attribution=sample.a)
+        got = jnp.asarray(measure_one(metric, sample, reference, query, answer))
+        return got, jnp.ones((), bool)
+
+    def whole(sample: Sample, reference: Answer) -> Any:
+        steps = [(step(pert, sample, reference), pert.n_steps(sample)) for pert in perts]
+        repeated = [[jnp.broadcast_to(v, (n, *v.shape)) for v in one] for one, n in steps]
+        return reduce_one(
+            metric, sample, reference, tuple(m for m, _ in repeated), tuple(v for _, v in repeated)
+        )
+
+    assert len(perts) == len(asks_of(metric))
+    name, outcome = type(metric).__name__, jax.eval_shape(whole, sample, reference)
+    if not isinstance(outcome, Outcome):
+        got = type(outcome).__name__
+        raise TypeError(
+            f"{name}.reduce must return a jaxeval.Outcome(score=...), but it gave "
+            + ("an array" if got == "ShapeDtypeStruct" else f"a {got}")
+        )
+    if jnp.shape(outcome.score) != ():
+        raise TypeError(
+            f"{name}.reduce must give one number a sample as the score, but it has the shape "
+            f"{list(jnp.shape(outcome.score))}: the rest belongs into the outcome's curve"
+        )
