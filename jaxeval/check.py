@@ -28,6 +28,42 @@ def warn(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
+def foreign(model: Any) -> str | None:
+    """Of what other library a model is, and how it is given; None where it is a function."""
+    kinds = [f"{k.__module__}." for k in type(model).__mro__]
+
+    def of(*names: str) -> bool:
+        return any(kind.startswith(names) for kind in kinds)
+
+    name = type(model).__name__
+    if of("torch.nn."):
+        return (
+            f"a torch module ({name}): give jaxeval_torch.from_torch(module, example), which "
+            "converts it, or jaxeval_torch.wrap_torch(module), which runs it in torch"
+        )
+    if of("flax."):
+        return f"a Flax module ({name}): give jaxeval.from_flax(module, variables)"
+    if of("keras.", "tf_keras.", "tensorflow."):
+        return (
+            f"a Keras model ({name}): give jaxeval.Model(lambda _, x: np.asarray(model(x, "
+            'training=False)), {}, host=True, channel_axis=-1, outputs="probabilities"), with '
+            'outputs="logits" where it does not end in a softmax'
+        )
+    if callable(model):
+        return None
+    if hasattr(model, "predict_proba"):
+        return (
+            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict_proba(x), {{}}, "
+            'host=True, channel_axis=None, outputs="probabilities")'
+        )
+    if hasattr(model, "predict"):
+        return (
+            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict(x), {{}}, "
+            'host=True, channel_axis=None, outputs="values")'
+        )
+    return None
+
+
 def did_you_mean(name: Any, options: Iterable[Any]) -> str:
     """The end of a message about an unknown name: the nearest that is known, if one is near."""
     plain = {o.replace("_", "").casefold(): o for o in options if isinstance(o, str)}

@@ -93,14 +93,13 @@ def known_alone(model: Model, what: Any) -> bool:
     return known
 
 
-def company(x: np.ndarray, rows: int) -> np.ndarray:
-    """A batch of `rows` in which the first row of x stands twice, among rows that are not in x."""
-    first = x[0]
-    others = first + np.resize(x[1:] if len(x) > 1 else np.zeros_like(x[:1]), (rows, *first.shape))
-    others = (others / 2).astype(x.dtype)
+def company(x: np.ndarray, rows: int, copies: int = 1) -> np.ndarray:
+    """A batch of `rows` that begins with `copies` of the first row of x; the rest is not in x."""
+    first, rest = x[0], x[1:rows] if len(x) > 1 and rows > 1 else np.zeros_like(x[:1])
+    others = ((first + np.resize(rest, (rows, *first.shape))) / 2).astype(x.dtype)
     if (others == first).all():
         others = others + np.ones((), x.dtype)
-    others[:2] = first
+    others[:copies] = first
     return others
 
 

@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from .. import jaxprs
-from ..check import warn
+from ..check import foreign, warn
 from ..cpu import suited
 from ..types import TRACED_ROWS, UNTRACEABLE, Answer, Model, canonical, hashable, pytree, static
 from . import kernels
@@ -127,40 +127,6 @@ def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
         "slower; jaxeval.Model(apply, params, host=True) says that this is meant"
     )
     return dataclasses.replace(model, host=UNTRACEABLE)
-
-
-def foreign(model: Any) -> str | None:
-    """Of what other library a model is, and how it is given; None where it is a function."""
-    kinds = [f"{k.__module__}." for k in type(model).__mro__]
-
-    def of(*names: str) -> bool:
-        return any(kind.startswith(names) for kind in kinds)
-
-    name = type(model).__name__
-    if of("torch.nn."):
-        return (
-            f"a torch module ({name}): give jaxeval_torch.from_torch(module, example), which "
-            "converts it, or jaxeval_torch.wrap_torch(module), which runs it in torch"
-        )
-    if of("flax."):
-        return f"a Flax module ({name}): give jaxeval.from_flax(module, variables)"
-    if of("keras.", "tf_keras.", "tensorflow."):
-        return (
-            f"a Keras model ({name}): give jaxeval.Model(lambda _, x: np.asarray(model(x, "
-            'training=False)), {}, host=True, channel_axis=-1, outputs="probabilities"), with '
-            'outputs="logits" where it does not end in a softmax'
-        )
-    if hasattr(model, "predict_proba"):
-        return (
-            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict_proba(x), {{}}, "
-            'host=True, channel_axis=None, outputs="probabilities")'
-        )
-    if hasattr(model, "predict") and not callable(model):
-        return (
-            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict(x), {{}}, "
-            'host=True, channel_axis=None, outputs="values")'
-        )
-    return None
 
 
 _STEADY: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
+from ..check import foreign
 from ..cpu import suited
 from ..metric import Metric, asks_of, bind
 from ..perturb import Perturbation, RandomPerturbation
@@ -61,7 +62,8 @@ def as_function(
         that the host finishes.
     """
     if not isinstance(model, Model):
-        raise TypeError(f"as_function: model must be a jaxeval.Model, got {type(model).__name__}")
+        what = foreign(model) or type(model).__name__
+        raise TypeError(f"as_function: model must be a jaxeval.Model, got {what}")
     if model.host or isinstance(explainer, Host):
         raise TypeError("as_function: a host callable cannot be part of a traced function")
     if type(metric).aggregate is not Metric.aggregate:

@@ -75,6 +75,9 @@ class Explainer(ABC):
         `keys` [N] may be left out where nothing is random.
         """
         name = type(self).__name__
+        if not isinstance(model, Model):
+            what = check.foreign(model) or type(model).__name__
+            raise TypeError(f"{name}: model must be a jaxeval.Model, got {what}")
         x, y = _array(x), _array(y)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"{name}: x must hold floating-point numbers, got {x.dtype}")
