@@ -110,7 +110,7 @@ def test_values_score_as_logits_do_without_a_softmax():
     got, want = _all("values", None), _all("logits", "logit")
     # A class that changes is no reason to leave out a draw where there are no classes.
     rows = [r for r in got.metrics if r not in ("RIS", "ROS", "RRS")]
-    assert len(rows) > 30
+    assert len(rows) > 25
     for row in rows:
         a, b = got["e", row], want["e", row]
         np.testing.assert_array_equal(a.score, b.score, err_msg=row)
@@ -335,7 +335,7 @@ def test_metrics_of_classes_refuse_models_without(metric, kind):
 
 def test_random_logit_needs_another_output():
     x = RNG.normal(size=(3, 1, 8, 8)).astype(np.float32)
-    w = RNG.normal(size=(64, 1)).astype(np.float32)
+    w = RNG.normal(size=(64, 1)).astype(np.float32) / 16
 
     def apply(w: Any, x: Any) -> Any:
         return jnp.tanh(x.reshape(len(x), -1) @ w)
