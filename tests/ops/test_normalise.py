@@ -10,7 +10,7 @@ from jaxeval import ops
 
 prepare = jax.jit(ops.prepare, static_argnums=(1, 2))
 unit_range = jax.jit(ops.unit_range)
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 maps = hnp.arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=16))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from jaxeval import ops
 
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 vectors = hnp.arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=16))
 intersection, overlap = jax.jit(ops.histogram_intersection), jax.jit(ops.top_k_overlap)
 
