@@ -29,7 +29,7 @@ def lowest(extras: list[str]) -> dict[str, str]:
             elif bound := BOUND.fullmatch(requirement):
                 found[bound[1]] = bound[3]
             else:
-                raise SystemExit(f"pyproject.toml: {requirement!r} is not of the form name>=version")
+                raise SystemExit(f"pyproject.toml: not name>=version: {requirement!r}")
     return found
 
 
