@@ -13,7 +13,19 @@ OPTIMISED := XLA_FLAGS=--xla_backend_optimization_level=3
 EXACT   := tests/ops tests/cpu
 CHECKED := --jaxtyping-packages=jaxeval.ops,beartype.beartype
 
-.PHONY: demo test test-all lint bench docs clean
+# The oldest and the newest versions of what pyproject.toml allows, each in an environment of its
+# own, and the tests that run with them: some of every dependency, in a few minutes. Without torch,
+# of which other versions than that of constraints.txt bring gigabytes of CUDA.
+LOWEST := .venv-lowest
+NEWEST := .venv-newest
+EXTRAS := demo,image,pytest,report
+QUICK  := tests/ops tests/test_closed_forms.py tests/test_models.py tests/explain/test_promises.py \
+	tests/explain/test_graph.py tests/data tests/results/test_parquet.py tests/results/test_table.py \
+	tests/plot/test_maps.py tests/report tests/sweep/test_describe.py tests/cpu/test_rewrite.py
+# The newest Python that there is, as it decides which JAX there can be.
+NEWEST_PYTHON ?= $(firstword $(foreach p,python3.13 python3.12,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)) $(PYTHON))
+
+.PHONY: demo test test-lowest test-newest test-all lint bench docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/jaxeval demo
@@ -21,6 +33,12 @@ demo: $(VENV)/.demo
 test: lint
 	$(PYTEST) -m "not slow" $(EXACT:%=--ignore=%)
 	$(OPTIMISED) $(PYTEST) -m "not slow" $(CHECKED) $(EXACT)
+
+test-lowest: $(LOWEST)/.test
+	$(LOWEST)/bin/python -m pytest -q -rs -n $(JOBS) -m "not slow" $(QUICK)
+
+test-newest: $(NEWEST)/.test
+	$(NEWEST)/bin/python -m pytest -q -rs -n $(JOBS) -m "not slow" $(QUICK)
 
 # The slow tests, too, with the packages that only they use; writes docs/conversion.md.
 test-all: lint $(VENV)/.test-all
@@ -51,8 +69,20 @@ $(VENV)/.test-all: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test-all]'
 	touch $@
 
+$(LOWEST)/.test: pyproject.toml .ci/lowest.py
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(PYTHON) .ci/lowest.py $(EXTRAS) > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet -r $(LOWEST)/lowest.txt
+	touch $@
+
+# No target of its own: tomorrow's newest are others.
+.PHONY: $(NEWEST)/.test
+$(NEWEST)/.test:
+	$(NEWEST_PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet -e '.[$(EXTRAS)]'
+
 docs: $(VENV)/.test
 	$(BIN)/python docs/make_metrics.py
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) demo

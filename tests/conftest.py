@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
+import platform
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ for flag, value in FLAGS.items():
         os.environ["XLA_FLAGS"] = f"{given} {flag}={value}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -27,6 +31,10 @@ from tests.bridges.page import Page  # noqa: E402
 from tests.bridges.page import record as record  # noqa: E402
 
 mend_torchvision()  # before Quantus, zennit or transformers import it
+
+# The same examples in every run, and none that fails because the machine is busy.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +61,37 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return found.group() if found else nodeid
 
     return ByGroup(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What the tests ran with."""
+    names = "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow"
+    found = [f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in names)]
+    terminalreporter.write_line(f"{', '.join(found)}; XLA_FLAGS={os.environ['XLA_FLAGS']}")
+
+
+@functools.cache
+def has_float16() -> bool:
+    """XLA's compiler for CPUs takes float16 apart with instructions that came after SSE4.2."""
+    try:
+        jax.jit(lambda x: x + 1)(np.float16(1)).block_until_ready()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """A test that needs float16 is skipped where there is none."""
+    try:
+        return (yield)
+    except Exception as error:
+        link: BaseException | None = error
+        while link and "Failed to materialize symbols" not in str(link):
+            link = link.__cause__ or link.__context__
+        if link and not has_float16():
+            pytest.skip("XLA has no float16 for this processor")
+        raise
 
 
 MAPPINGS = 30_000

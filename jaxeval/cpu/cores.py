@@ -1,6 +1,6 @@
 """Convolutions that XLA would run on one core alone.
 
-jaxlib 0.10 hands channels-last convolutions to YNNPACK, which spreads over the machine's cores what
+jaxlib 0.10.1 hands channels-last convolutions to YNNPACK, which spreads over the cores only what
 has 128 channels or more; with fewer, one core works, and the others wait. It takes no convolution
 that is larger than its input in any direction. So one row too many is asked for, and dropped; and
 the input has one column of its padding already, so that the gradient is such a convolution, too.
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from .. import jaxprs
 
-AFFECTED = (0, 10) <= jax.__version_info__ < (0, 11)
+AFFECTED = (0, 10, 1) <= jax.__version_info__ < (0, 11)
 FEWEST = 16
 """Input channels from which it pays; YNNPACK has convolutions of more than 16 in or out."""
 SPREAD = 128

@@ -1,6 +1,6 @@
 """Compiled programs, whose convolutions run on all cores.
 
-jaxlib 0.10 hands channels-last convolutions to YNNPACK, which leaves most of them on one core. A
+jaxlib 0.10.1 hands channels-last convolutions to YNNPACK, which leaves most of them on one core. A
 program of our own tells the compiler not to: on two cores one of 16 to 64 channels takes 0.6 of
 the time, with strides as without. Within programs of others that cannot be said, and `cores` does
 what can be done there.

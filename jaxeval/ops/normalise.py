@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Real
 
-from ._common import as_float, extremes, known, largest, only
+from ._common import as_float, extremes, known, largest, only, power_of_two
 from .norm import norm
 
 NORMALISE = ("max", "negative", "second_moment")
@@ -15,8 +15,11 @@ NORMALISE = ("max", "negative", "second_moment")
 
 def _over(a: Array, size: Array) -> Array:
     # The product, not the quotient: XLA makes one of the other in some programs and not in
-    # others, and equal maps must be prepared to equal bits in all.
-    return a * (1 / jnp.where(size > 0, size, 1))
+    # others, and equal maps must be prepared to equal bits in all. In two steps, as the inverse of
+    # a number beyond 2^126 would be flushed to 0.
+    size = jnp.where(size > 0, size, 1)
+    scale = power_of_two(size)
+    return a * (1 / scale) * (1 / (size / scale))
 
 
 def prepare(

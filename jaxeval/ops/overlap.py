@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Integer, Real
 
-from ._common import as_float, largest
+from ._common import as_float, largest, power_of_two
 from .rank import top
 
 
@@ -31,9 +31,10 @@ def histogram_intersection(
     """
 
     def share(w: Array) -> Array:
-        top = largest(w)
-        w = jnp.abs(w) / jnp.where(top > 0, top, 1)
-        return w / jnp.where(top > 0, w.sum(), jnp.nan)
+        # A product: XLA would divide once, by the product of both divisors, which overflows.
+        w = jnp.abs(w) * (1 / power_of_two(largest(w)))
+        total = w.sum()
+        return w / jnp.where(total > 0, total, jnp.nan)
 
     return jnp.minimum(share(as_float(u)), share(as_float(v))).sum()
 

@@ -257,5 +257,5 @@ print("done")
 @pytest.mark.slow
 def test_callbacks_in_a_process_without_asynchronous_dispatch():
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.stdout.strip() == "done", done.stderr[-2000:]

@@ -210,17 +210,17 @@ def test_prefetch_is_bounded_and_ends():
             made.append(i)
             yield i
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     ahead = prefetch(items(), ahead=2)
     assert next(ahead) == 0
     time.sleep(0.3)
     assert len(made) <= 4  # one taken, two waiting, one in the hand
+    started = set(threading.enumerate()) - before
+    assert started
     ahead.close()
-    for _ in range(50):
-        if threading.active_count() <= before:
-            break
-        time.sleep(0.05)
-    assert threading.active_count() <= before
+    for thread in started:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
 
 
 def test_prefetch_raises_in_its_place():

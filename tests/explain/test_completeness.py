@@ -60,7 +60,7 @@ vectors = arrays.arrays(np.float32, FEATURES, elements=st.floats(-2, 2, width=16
     [*((name, smooth) for name in METHODS), *((name, kinked) for name in ANY)],
     ids=lambda v: getattr(v, "__name__", v),
 )
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**16), x=vectors, b=vectors, other=vectors, y=st.integers(0, CLASSES - 1)
 )

@@ -9,7 +9,7 @@ from scipy.integrate import trapezoid
 from jaxeval import ops
 
 area = jax.jit(ops.area)
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 curves = hnp.arrays(np.float32, 9, elements=st.floats(-10, 10, width=16))
 
 

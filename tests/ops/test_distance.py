@@ -11,7 +11,7 @@ from jaxeval import ops
 
 l1, l2, linf, squared, mse = map(jax.jit, (ops.l1, ops.l2, ops.linf, ops.squared, ops.mse))
 norm, relative_change = jax.jit(ops.norm), jax.jit(ops.relative_change)
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 vectors = hnp.arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=16))
 REFERENCES = {
     l1: distance.cityblock,

@@ -9,7 +9,7 @@ from scipy.stats import entropy
 
 from jaxeval import ops
 
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 histogram = jax.jit(ops.histogram, static_argnums=2)
 
 

@@ -10,7 +10,7 @@ from jaxeval import ops
 
 prepare = jax.jit(ops.prepare, static_argnums=(1, 2))
 unit_range = jax.jit(ops.unit_range)
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 maps = hnp.arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=16))
 
 
@@ -43,6 +43,12 @@ def test_prepare(normalise, a):
 def test_normalised_maps_have_no_scale(normalise, a, exponent):
     got = prepare(a * np.float32(2.0**exponent), normalise, False)
     np.testing.assert_allclose(got, prepare(a, normalise, False), rtol=1e-5)
+
+
+@pytest.mark.parametrize("normalise", ops.NORMALISE)
+def test_the_largest_maps_are_normalised(normalise):
+    a = jnp.array([3.0, -1.0, 2.0])
+    np.testing.assert_array_equal(prepare(2.0**126 * a, normalise, False), prepare(a, normalise, False))
 
 
 @pytest.mark.parametrize("normalise", [None, *ops.NORMALISE])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from jaxeval import ops
 
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 vectors = hnp.arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=16))
 intersection, overlap = jax.jit(ops.histogram_intersection), jax.jit(ops.top_k_overlap)
 
@@ -34,7 +34,7 @@ def test_top_k_overlap(u, v, k):
     assert overlap(u, u, k) == 1
 
 
-@pytest.mark.parametrize("scale", [1e-35, 1e37])
+@pytest.mark.parametrize("scale", [1e-35, 1e37, 8e37])
 def test_magnitude_does_not_matter(rng, scale):
     u, v = rng.normal(size=(2, 50)).astype(np.float32)
     for f in (intersection, lambda u, v: overlap(u, v, 7)):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from jaxeval import ops
 
 segment_sum = jax.jit(ops.segment_sum, static_argnums=2)
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 12))

@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 from jaxeval import ops
 
 ssim = jax.jit(ops.ssim, static_argnames="channel_axis")
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 maps = hnp.arrays(np.float32, (9, 8), elements=st.floats(-100, 100, width=16))
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -53,7 +54,7 @@ def assert_same(a, b):
         np.testing.assert_array_equal(mine, theirs)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 5).flatmap(
         lambda n: st.tuples(
@@ -275,12 +276,16 @@ def test_a_process_that_dies_while_saving_leaves_a_whole_file(tmp_path, signal_a
     child = run_child(path, signal_at, number)
     if signal_at == "any time":
         time.sleep(np.random.default_rng().uniform(0.05, 0.3))
-        child.send_signal(number)
     try:
-        child.communicate(timeout=60)
+        for _ in range(10):
+            if signal_at == "any time":  # again if Python lost it, as it does within destructors
+                child.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.communicate(timeout=60)
+                break
     finally:
         child.kill()
-    assert child.returncode != 0
+    assert child.returncode
 
     loaded = Results.load(path)
     scores = loaded["A", "m"].score

@@ -32,7 +32,7 @@ def test_bootstrap_agrees_with_scipy(draw, confidence):
         confidence_level=confidence,
         n_resamples=5000,
         method="percentile",
-        rng=np.random.default_rng(2),
+        random_state=np.random.default_rng(2),  # `rng` since SciPy 1.15
     ).confidence_interval
     # The 2.5 % quantile of 5000 resamples itself varies by about 4 % of a standard error.
     error = x.std(ddof=1) / np.sqrt(len(x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,8 @@ class = "PixelFlipping"
 n_steps = [2, 3]
 """
 SHARDS, ROWS = 20, 20 * 2 * 2 * 3
+PATIENCE = 600
+"""Seconds after which a process hangs, however busy the machine."""
 
 
 @pytest.fixture
@@ -69,16 +72,17 @@ def start(sweep, cache, *arguments, devices=1, **env):
 
 
 def finish(process, code=0):
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == code, out
     return out
 
 
 def wait_for(store, n, process):
     """Until n shards are there."""
-    end = time.monotonic() + 240
+    end = time.monotonic() + PATIENCE
     while len(store.done()) < n:
-        assert process.poll() is None, process.communicate()[0]
+        ended = process.poll() is not None
+        assert len(store.done()) >= n or not ended, process.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.005)
 
@@ -134,10 +138,8 @@ def test_two_processes_do_it_together_and_one_is_killed(sweep, cache):
     finish(start(sweep, cache, "--dry-run"))  # compiles, so that both begin alike
     assert not store.folder.exists()
     first = start(sweep, cache, SLURM_PROCID="0", SLURM_NTASKS="2")
-    second = start(sweep, cache, "--rank", "1", "--world", "2")
-    wait_for(store, 4, second)
-    second.kill()
-    second.communicate()
+    second = start(sweep, cache, "--rank", "1", "--world", "2", CALLS="4")
+    finish(second, -signal.SIGKILL)
     assert "not complete yet" in finish(first)
     done = store.done()
     mine = {f"b{b:07d}-m0-s{b % 2}" for b in range(10)}
@@ -205,7 +207,7 @@ def test_ray_with_a_worker_killed(sweep, cache, monkeypatch):
     killed = []
 
     def kill_a_worker():
-        end = time.monotonic() + 200
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end and not killed:
             if len(store.done() if store.parts.exists() else ()) >= 3:
                 for log in (store.folder / "log").glob("ray-*-*.jsonl"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 import numpy as np
@@ -40,8 +41,12 @@ def mine(model, x, y, keys):
 
 
 def slow(model, x, y, keys):
-    """On the host, so that a run lasts long enough to be killed."""
+    """On the host, so that a run lasts long enough to be killed; the last of CALLS kills it."""
     time.sleep(0.05)
+    if left := int(os.environ.get("CALLS", "0")):
+        os.environ["CALLS"] = str(left - 1)
+        if left == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
     return np.asarray(x) * 3
 
 

@@ -1,0 +1,1 @@
+"""What evaluation costs, and what the benchmarks share."""

@@ -1,0 +1,45 @@
+"""How close two computations in float32 have to come: a tolerance that follows from conditioning.
+
+Rounding depends on the processor: on the width of its vectors, on whether it multiplies and adds at
+once, on the order in which a library sums. So does how far apart two correct answers are, and what
+one machine gave is no bound for another. What bounds it everywhere is the size of one rounding,
+times how much the answer reacts to it. The first is a constant, and the second can be measured:
+every weight is moved by a random relative amount of the size of a rounding, as the products it
+takes part in are when they are computed, and the answer is computed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+EPS = float(np.finfo(np.float32).eps)
+MARGIN = 8
+"""Roundings of a few draws are no bound; of sums of hundreds of terms there are several."""
+
+
+def nudged(tree: Any, seed: int) -> Any:
+    """Every float32 entry times 1 + u, with u uniform in [-eps, eps]."""
+    rng = np.random.default_rng(seed)
+
+    def move(v: Any) -> Any:
+        v = np.asarray(v)
+        if v.dtype != np.float32:
+            return v
+        return (v * (1 + rng.uniform(-EPS, EPS, v.shape))).astype(np.float32)
+
+    return jax.tree.map(move, tree)
+
+
+def reaction(answer: Callable[[Any], Any], model: Any, draws: int = 3) -> np.ndarray:
+    """How far the entries of ``answer(model)`` move when the model's weights are rounded anew."""
+    first = np.asarray(answer(model), float)
+    moved = [
+        np.asarray(answer(dataclasses.replace(model, params=nudged(model.params, seed))), float)
+        for seed in range(draws)
+    ]
+    return np.max([np.abs(v - first) for v in moved], axis=0)
