@@ -16,6 +16,7 @@ from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Outcome, Sample, canonical
 from . import kernels
 from .ask import Host, Traced
+from .baselines import with_background
 from .fit import check_padded, fit_padding
 from .inputs import read_precision, refuse_padding
 from .view import ask as ask_of
@@ -35,6 +36,7 @@ def as_function(
     explainer: Any = None,
     *,
     output: Any = "probability",
+    background: Any = None,
     batch_size: int = 1,
     precision: str = "highest",
 ) -> Callable[..., Outcome]:
@@ -49,7 +51,7 @@ def as_function(
 
     Args:
       batch_size: steps that are evaluated together.
-      output: as in `jaxeval.evaluate`; `precision`: likewise.
+      output: as in `jaxeval.evaluate`; `background`, `precision`: likewise.
 
     Raises:
       TypeError: for a host model or explainer, and for a metric over a whole data set or one
@@ -66,6 +68,10 @@ def as_function(
     if "attribution" in metric.asks and explainer is None:
         raise TypeError(f"as_function: {type(metric).__name__} explains anew: give explainer=")
     read_precision(precision)
+    rows = None if background is None else np.asarray(background)
+    name = type(metric).__name__
+    metrics, given = with_background({name: metric}, {"given": explainer}, rows)
+    metric, explainer = metrics[name], given["given"]
     metric, original = bind(metric, output), model
     if explainer is not None and jax.tree_util.all_leaves((explainer,)):
         explainer = Traced(fn=explainer)
