@@ -109,9 +109,7 @@ def fields_of(value: Any) -> Iterator[tuple[str, Any]]:
             yield f.name, getattr(value, f.name)
 
 
-def warn_of_units(
-    metrics: Mapping[str, Metric], explainers: Any, shape: tuple[int, ...]
-) -> None:
+def warn_of_units(metrics: Mapping[str, Metric], explainers: Any, shape: tuple[int, ...]) -> None:
     """Warns of baselines that mix the units of the columns of a table [N, F], once for all."""
     if len(shape) != 2 or shape[1] < 2:
         return

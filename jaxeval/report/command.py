@@ -67,7 +67,7 @@ def run(given: argparse.Namespace) -> str:
         results, given.out, title=given.title, metric=given.metric,
         **{"channel_axis": given.channel_axis, **maps},
     )  # fmt: skip
-    return f"{path}: {results}, {path.stat().st_size / 1e6:.1f} MB"
+    return f"{path}: {results.headline}, {path.stat().st_size / 1e6:.1f} MB"
 
 
 def read(path: Path, model: str | None = None) -> Results:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -132,7 +132,9 @@ class Friedman:
       metric: over whose samples; None: over metrics.
       n: blocks (samples or metrics) that rank every explainer.
       n_undefined: blocks left out, as some explainer is undefined there.
+      blocks_left_out: which: ids of samples, or names of metrics.
       left_out: explainers without any defined score, which are not compared.
+      other_features: explainers that are not compared as their maps have other features.
       statistic, df, p: chi-square, corrected for ties.
       f, f_p: Iman and Davenport's F.
       alpha: of `critical_difference` and `groups`.
@@ -151,6 +153,8 @@ class Friedman:
     f_p: float
     alpha: float
     critical_difference: float
+    blocks_left_out: tuple[Any, ...] = ()
+    other_features: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> str:
@@ -178,10 +182,28 @@ class Friedman:
             reached = max(reached, end)
         return found
 
+    def left_out_text(self) -> str:
+        """What is not part of the test, in words; "" where nothing is left out.
+
+        Up to five samples or metrics are named.
+        """
+        parts = []
+        if self.n_undefined:
+            noun = self.blocks if self.n_undefined > 1 else self.blocks[:-1]
+            named = ", ".join(map(str, self.blocks_left_out[:5]))
+            more = ", …" if self.n_undefined > 5 else ""
+            parts.append(f"{self.n_undefined:,} {noun} with undefined scores, {named}{more}")
+        if self.left_out:
+            parts.append(f"{', '.join(map(repr, self.left_out))} without a defined score")
+        if self.other_features:
+            parts.append(f"{', '.join(map(repr, self.other_features))} with other features")
+        return "; ".join(parts)
+
     def __repr__(self) -> str:
         over = "metrics" if self.metric is None else f"samples of {self.metric!r}"
         return (
-            f"Friedman over {self.n:,} {over} ({self.n_undefined:,} left out): chi2({self.df}) = "
-            f"{self.statistic:.4g}, p = {self.p:.3g}; critical difference of mean ranks "
-            f"{self.critical_difference:.3g} (alpha {self.alpha:g})\n{self.ranks.to_string()}"
+            f"Friedman over {self.n:,} {over} (left out: {self.left_out_text() or 'nothing'}): "
+            f"chi2({self.df}) = {self.statistic:.4g}, p = {self.p:.3g}; critical difference of "
+            f"mean ranks {self.critical_difference:.3g} (alpha {self.alpha:g})\n"
+            f"{self.ranks.to_string()}"
         )

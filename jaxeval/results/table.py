@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Results(Comparisons):
     >>> outcomes = {("A", "m"): Outcome(score=np.float32([1, 3])),
     ...             ("B", "m"): Outcome(score=np.float32([0, np.nan]))}
     >>> r = Results(outcomes, {"m": "lower"}, {"m": "complexity"}, np.arange(2), np.array([7, 7]))
-    >>> print(r)
+    >>> print(r.headline)
     Results: 2 explainers x 1 metric, 2 samples, 1 of 4 scores undefined
     >>> r.ranking()["mean rank"].to_dict()
     {'B': 1.0, 'A': 2.0}
@@ -202,21 +202,44 @@ class Results(Comparisons):
             table.loc[explainer, metric] = mean
         return table
 
-    def ranking(self) -> pd.DataFrame:
+    def ranking(self, mixed_features: bool = False) -> pd.DataFrame:
         """Ranks of the explainers, 1 for the best: explainers x metrics, and "mean rank".
 
         Explainers are ranked by mean score, "lower is better" metrics the other way round. Means
-        that differ by no more than float32 rounding tie and share their average rank. An undefined
-        mean has the rank NaN, and the mean rank is over the metrics that do rank the explainer.
-        Rows are sorted by it, the best first.
+        that differ by no more than float32 rounding tie and share their average rank (`row_ranks`).
+        An undefined mean has the rank NaN, and the mean rank is over the metrics that do rank the
+        explainer. Rows are sorted by it, the best first.
+
+        Where maps have different features (`feature_groups`) it warns, and explainers are ranked
+        among those with the same features only, NaN where there is no other; the column "features"
+        then says which, and rows are sorted by it first.
+
+        Args:
+          mixed_features: rank all explainers against each other all the same.
         """
-        means = self.means()
-        ranks = means.copy()
-        ranks[:] = average_ranks(
-            means.to_numpy(), [self.directions[m] for m in self.metrics], ROUNDING
-        )
+        groups = [self.explainers] if mixed_features else self.feature_groups()
+        if len(groups) > 1:
+            self._warn_of_mixture("each is ranked among those with the same features only")
+        ranks = self._ranked(groups)
         ranks["mean rank"] = mean_and_std(ranks.to_numpy().T)[0]
-        return ranks.sort_values("mean rank", kind="stable", na_position="last")
+        if len(groups) == 1:
+            return ranks.sort_values("mean rank", kind="stable", na_position="last")
+        place = {e: i for i, group in enumerate(groups) for e in group}
+        ranks["features"] = [self._shape_text(e) for e in ranks.index]
+        ranks["group"] = [place[e] for e in ranks.index]
+        ranks = ranks.sort_values(["group", "mean rank"], kind="stable", na_position="last")
+        return ranks.drop(columns="group")
+
+    def _ranked(self, groups: Sequence[Sequence[str]]) -> pd.DataFrame:
+        """Ranks by mean score within each group, explainers x metrics; alone in it: NaN."""
+        means = self.means()
+        ranks, directions = means.copy(), [self.directions[m] for m in self.metrics]
+        ranks[:] = np.nan
+        for group in groups:
+            if len(group) > 1 or len(groups) == 1:
+                own = list(group)
+                ranks.loc[own] = average_ranks(means.loc[own].to_numpy(), directions, ROUNDING)
+        return ranks
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one Parquet file, and return its path.
@@ -262,12 +285,14 @@ class Results(Comparisons):
           ValueError: columns or directions that are missing, or several models.
 
         >>> rows = {"explainer": ["A", "B"], "metric": ["m"] * 2, "sample": [7, 7], "score": [1, 2]}
-        >>> print(Results.from_dataframe(pd.DataFrame(rows), directions={"m": "lower"}))
-        Results: 2 explainers x 1 metric, 1 sample
+        >>> Results.from_dataframe(pd.DataFrame(rows), directions={"m": "lower"}).headline
+        'Results: 2 explainers x 1 metric, 1 sample'
         """
         return cls(**from_frame(frame, **given))
 
-    def __str__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """How much there is, in one line."""
         n_scores = sum(len(o.score) for o in self.outcomes.values())
         undefined = sum(o.n_undefined for o in self.outcomes.values())
         complete = len(self.index) * len(self.explainers) * len(self.metrics)
@@ -283,29 +308,37 @@ class Results(Comparisons):
 
     def __repr__(self) -> str:
         if not self.outcomes:
-            return str(self)
+            return self.headline
         text = self._mean_table(
             lambda name: name, lambda best: best + "*", lambda other: other + " "
         )
-        return f"{self}\nmean scores (* best)\n{text.to_string()}"
+        return f"{self.headline}\nmean scores (* {self._best()})\n{text.to_string()}"
 
     def _repr_html_(self) -> str:
         table = self._mean_table(html.escape, lambda best: f"<b>{best}</b>", lambda other: other)
         return (
-            f"<p>{html.escape(str(self))}<br>mean scores, the best in bold</p>"
-            f"{table.to_html(escape=False)}"
+            f"<p>{html.escape(self.headline)}<br>mean scores, the {html.escape(self._best())} in "
+            f"bold</p>{table.to_html(escape=False)}"
         )
+
+    def _best(self) -> str:
+        if len(self.feature_groups()) == 1:
+            return "best"
+        return f"best among maps with the same features: {self._mixture()}"
 
     def _mean_table(self, name: Any, best: Any, other: Any) -> pd.DataFrame:
         """Mean scores as text, metrics x explainers: names of metrics are long."""
         means = self.means()
-        ranks = average_ranks(
-            means.to_numpy(), [self.directions[m] for m in self.metrics], ROUNDING
-        )
-        first = ranks == np.nanmin(ranks, axis=0, initial=np.inf)
+        groups = self.feature_groups()
+        ranks = self._ranked(groups)
+        first = pd.DataFrame(False, index=ranks.index, columns=ranks.columns)
+        for group in map(list, groups):
+            own = ranks.loc[group].to_numpy()
+            first.loc[group] = own == np.nanmin(own, axis=0, initial=np.inf)
+        best_of = first.to_numpy()
         cells = [
             [
-                (best if first[i, j] else other)(f"{means.iat[i, j]:.4g}")
+                (best if best_of[i, j] else other)(f"{means.iat[i, j]:.4g}")
                 for i in range(len(self.explainers))
             ]
             for j in range(len(self.metrics))
