@@ -13,7 +13,7 @@ import pandas as pd
 from jaxeval.results import stability
 from jaxeval.results.agreement import kendalls_w, mean_spearman
 from jaxeval.results.features import Features
-from jaxeval.results.friedman import Friedman, critical_difference, friedman_test
+from jaxeval.results.friedman import Friedman, compared
 from jaxeval.results.paired import holm, signed_rank
 from jaxeval.results.stats import mean_and_std, row_ranks
 
@@ -145,38 +145,14 @@ class Comparisons(Features):
             scores = alike.means().to_numpy().T * self._signs(chosen)[:, None]
         else:
             scores = alike._cube(chosen)[..., 0] * self._signs(chosen)
-        there = np.array(~np.isnan(scores).all(axis=0), bool)
-        names = [e for e, ok in zip(alike.explainers, there, strict=True) if ok]
-        left_out = tuple(e for e, ok in zip(alike.explainers, there, strict=True) if not ok)
-        other = tuple(e for e in self.explainers if e not in alike.explainers)
-        if len(names) < 2:
-            under = "" if metric is None else f" under {metric!r}"
-            missing = [f"{e!r} has no defined score{under}" for e in left_out]
-            missing += [f"{e!r} has maps of other features" for e in other]
-            raise ValueError(
-                f"the Friedman test compares at least 2 treatments, got {len(names)} of the "
-                f"{len(self.explainers)} explainers given"
-                + (f": {', '.join(missing)}" * bool(missing))
-            )
-        scores = scores[:, there]
-        complete = ~np.isnan(scores).any(axis=1)
-        ranks = row_ranks(-scores[complete], ROUNDING)
-        test = friedman_test(ranks)
-        mean = pd.Series(
-            mean_and_std(ranks)[0], index=pd.Index(names, dtype="str", name="explainer")
-        )
-        blocks = self.index if metric is not None else np.array(chosen, dtype=object)
-        return Friedman(
-            ranks=mean.sort_values(kind="stable").rename("mean rank"),
-            metric=metric,
-            n=len(ranks),
-            n_undefined=int((~complete).sum()),
-            left_out=left_out,
-            **test._asdict(),
+        return compared(
+            scores,
+            alike.explainers,
+            metric,
+            blocks=chosen if metric is None else self.index.tolist(),
+            other_features=tuple(e for e in self.explainers if e not in alike.explainers),
             alpha=alpha,
-            critical_difference=critical_difference(len(names), len(ranks), alpha),
-            blocks_left_out=tuple(blocks[~complete].tolist()),
-            other_features=other,
+            tolerance=ROUNDING,
         )
 
     def agreement(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ import pandas as pd
 import scipy.special
 import scipy.stats
 from numpy.typing import ArrayLike
+
+from jaxeval.results.stats import mean_and_std, row_ranks
 
 
 class FriedmanTest(NamedTuple):
@@ -207,3 +210,47 @@ class Friedman:
             f"mean ranks {self.critical_difference:.3g} (alpha {self.alpha:g})\n"
             f"{self.ranks.to_string()}"
         )
+
+
+def compared(
+    scores: np.ndarray,
+    explainers: Sequence[str],
+    metric: str | None,
+    blocks: Sequence[Any],
+    other_features: tuple[str, ...],
+    alpha: float,
+    tolerance: float,
+) -> Friedman:
+    """The test of scores [n, k] of explainers [k], higher ones the better, over blocks [n].
+
+    Raises:
+      ValueError: fewer than two explainers have a score; alpha outside (0, 1).
+    """
+    there = ~np.isnan(scores).all(axis=0)
+    names = [e for e, ok in zip(explainers, there, strict=True) if ok]
+    left_out = tuple(e for e, ok in zip(explainers, there, strict=True) if not ok)
+    if len(names) < 2:
+        under = "" if metric is None else f" under {metric!r}"
+        missing = [f"{e!r} has no defined score{under}" for e in left_out]
+        missing += [f"{e!r} has maps of other features" for e in other_features]
+        raise ValueError(
+            f"the Friedman test compares at least 2 treatments, got {len(names)} of the "
+            f"{len(explainers) + len(other_features)} explainers given"
+            + (f": {', '.join(missing)}" if missing else "")
+        )
+    scores = scores[:, there]
+    complete = ~np.isnan(scores).any(axis=1)
+    ranks = row_ranks(-scores[complete], tolerance)
+    mean = pd.Series(mean_and_std(ranks)[0], index=pd.Index(names, dtype="str", name="explainer"))
+    return Friedman(
+        ranks=mean.sort_values(kind="stable").rename("mean rank"),
+        metric=metric,
+        n=len(ranks),
+        n_undefined=int((~complete).sum()),
+        left_out=left_out,
+        **friedman_test(ranks)._asdict(),
+        alpha=alpha,
+        critical_difference=critical_difference(len(names), len(ranks), alpha),
+        blocks_left_out=tuple(b for b, ok in zip(blocks, complete, strict=True) if not ok),
+        other_features=other_features,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pandas as pd
 from jaxeval.results import parquet
 from jaxeval.results.compare import ROUNDING, Comparisons
 from jaxeval.results.long import from_frame
+from jaxeval.results.parts import checked, ids, plain
 from jaxeval.results.stats import DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
 from jaxeval.types import Outcome
 
@@ -59,7 +59,7 @@ class Results(Comparisons):
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        index, y = _ids(self.index), np.asarray(self.y)
+        index, y = ids(self.index), np.asarray(self.y)
         if y.dtype.kind not in "iu" or y.shape != index.shape:
             raise ValueError(
                 f"y must be integers with the shape of index {index.shape}, "
@@ -76,7 +76,7 @@ class Results(Comparisons):
         for (explainer, metric), outcome in self.outcomes.items():
             if metric not in self.directions:
                 raise ValueError(f"directions lacks the metric {metric!r}")
-            outcomes[explainer, metric] = _checked(
+            outcomes[explainer, metric] = checked(
                 outcome, len(index), f"outcomes[{explainer!r}, {metric!r}]"
             )
         put = object.__setattr__
@@ -85,8 +85,8 @@ class Results(Comparisons):
         put(self, "families", {m: self.families[m] for m in self.directions})
         put(self, "index", index)
         put(self, "y", y)
-        put(self, "asked", _plain(self.asked))
-        put(self, "settings", _plain(self.settings))
+        put(self, "asked", plain(self.asked))
+        put(self, "settings", plain(self.settings))
 
     @property
     def explainers(self) -> tuple[str, ...]:
@@ -349,57 +349,3 @@ class Results(Comparisons):
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _ids(index: Any) -> np.ndarray:
-    index = np.asarray(index)
-    if index.ndim != 1:
-        raise ValueError(f"index must have the shape [N], got {index.shape}")
-    if index.dtype.kind in "iu":
-        return index
-    if index.dtype.kind == "O" and all(isinstance(i, (int, np.integer)) for i in index):
-        return index.astype(np.int64)
-    return np.array([str(i) for i in index.tolist()], dtype=np.str_)
-
-
-def _checked(outcome: Outcome, n: int, name: str) -> Outcome:
-    """The outcome as float32 or float64 NumPy arrays that fit n samples."""
-
-    def real(value: Any) -> np.ndarray:
-        value = np.asarray(value)
-        return value if value.dtype == np.float64 else value.astype(np.float32, copy=False)
-
-    score = real(outcome.score)
-    if score.ndim != 1 or len(score) > n:
-        raise ValueError(f"{name}.score must have a shape [n] with n <= {n}, got {score.shape}")
-    curve = None if outcome.curve is None else real(outcome.curve)
-    if curve is not None and (curve.ndim != 2 or len(curve) != len(score)):
-        raise ValueError(
-            f"{name}.curve must have a shape [{len(score)}, S] like its score, got {curve.shape}"
-        )
-    std = None if outcome.curve_std is None else real(outcome.curve_std)
-    if std is not None and (curve is None or std.shape != curve.shape):
-        raise ValueError(
-            f"{name}.curve_std must have the shape of its curve, got {std.shape} for "
-            f"{None if curve is None else curve.shape}"
-        )
-    return Outcome(score=score, curve=curve, curve_std=std)
-
-
-def _plain(value: Any) -> Any:
-    """The value in the words of JSON, so that what is in memory is what a file gives back."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(str, value))
-    if isinstance(value, np.generic) or (hasattr(value, "tolist") and hasattr(value, "dtype")):
-        return _plain(value.tolist())
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if hasattr(value, "__qualname__"):  # the text of a function would hold its address
-        return f"{value.__module__}.{value.__qualname__}"  # pyright: ignore
-    return str(value)
