@@ -86,7 +86,9 @@ def bootstrap_mean_ci(
             # Resampling the deviations keeps a constant column's interval at exactly its value.
             mean = x.mean(axis=0)
             blocks = [w @ (x - mean) / len(x) for w in _resamples(len(x), n_bootstrap, seed)]
-            interval[:, js] = mean + np.quantile(np.concatenate(blocks), edges, axis=0)
+            found = mean + np.quantile(np.concatenate(blocks), edges, axis=0)
+            # A mean lies within its values, also once rounded: that of a share within [0, 1].
+            interval[:, js] = np.clip(found, x.min(axis=0), x.max(axis=0))
     low, high = interval.reshape((2, *values.shape[1:]))
     return low, high
 
