@@ -24,6 +24,7 @@ from .metrics.localisation import *  # noqa: F403
 from .metrics.randomisation import *  # noqa: F403
 from .metrics.robustness import *  # noqa: F403
 from .models import from_flax as from_flax
+from .ops import Background as Background
 from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
 from .perturb import layer_names as layer_names

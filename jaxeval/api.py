@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .engine import inputs
+from .engine import baselines, inputs
+from .engine.pixels import as_given, to_pixels
 from .engine.run import Record, Run
 from .metric import Metric
 from .progress import Bar, NoProgress
@@ -33,6 +34,8 @@ def score(
     explainer: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
+    background: Any = None,
+    reduce_channels: str | None = None,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -76,6 +79,8 @@ def score(
         padding=padding,
         index=index,
         extras=extras,
+        background=background,
+        reduce_channels=reduce_channels,
         key=key,
         batch_size=batch_size,
         mesh=mesh,
@@ -97,6 +102,8 @@ def evaluate(
     padding: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
+    background: Any = None,
+    reduce_channels: str | None = None,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -125,6 +132,12 @@ def evaluate(
       index: ids of the samples [N], from which their randomness comes (default: positions); with
         ids a sample's scores do not depend on where in the data set it stands.
       extras: {name: array [N, ...]} for metrics that read them.
+      background: samples like those of x, [B, ...], such as training data, to which the baselines
+        "background mean" and "background" of metrics and explainers refer: their mean, and draws
+        of them (each a whole sample), as often as another random baseline is drawn.
+      reduce_channels: "sum", "mean" or "max": brings all maps, given ones and those of explainers,
+        to one feature a pixel, so that explainers with a map for every entry can be compared with
+        those that have one for every pixel. None: maps stay as they are.
       key: seed or JAX key of all randomness.
       batch_size: most model evaluations in flight on each device; None: the fastest of a few,
         measured, within memory. It does not change scores beyond float rounding.
@@ -163,6 +176,8 @@ def evaluate(
         padding=padding,
         index=index,
         extras=extras,
+        background=background,
+        reduce_channels=reduce_channels,
         key=key,
         batch_size=batch_size,
         mesh=mesh,
@@ -179,6 +194,7 @@ def attribute(
     y: Any = None,
     *,
     index: Any = None,
+    background: Any = None,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -195,8 +211,8 @@ def attribute(
     [[0. 2. 0.]]
     """
     run = _prepared(
-        {}, model, x, y, {"explainer": explainer}, index=index, key=key, batch_size=batch_size,
-        mesh=mesh, outputs=outputs, precision=precision,
+        {}, model, x, y, {"explainer": explainer}, index=index, background=background, key=key,
+        batch_size=batch_size, mesh=mesh, outputs=outputs, precision=precision,
     )  # fmt: skip
     return jnp.asarray(run.attributions("explainer"))
 
@@ -214,6 +230,8 @@ def _prepared(
     padding: Any = None,
     index: Any = None,
     extras: Any = None,
+    background: Any = None,
+    reduce_channels: str | None = None,
     key: Any,
     batch_size: Any,
     mesh: Any,
@@ -223,14 +241,20 @@ def _prepared(
 ) -> Run:
     """The run, with everything that the caller gave checked."""
     data = inputs.read_data(x, y, mask, index, extras, padding)
+    metrics = inputs.read_metrics(metrics, mask is not None) if metrics else {}
+    rows = baselines.read_background(background, data.x)
+    metrics, explainers = baselines.with_background(metrics, explainers, rows)
+    baselines.warn_of_units(metrics, explainers, data.x.shape)
     batch_size, mesh = inputs.read_batch_size(batch_size), inputs.read_mesh(mesh)
     key, precision = inputs.read_key(key), inputs.read_precision(precision)
-    metrics = inputs.read_metrics(metrics, mask is not None) if metrics else {}
     model = inputs.read_model(model, data.x, data.y, outputs)
     output = inputs.read_output(output, model.outputs)
     one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
     metrics = inputs.bind_all(metrics, output, model, one)
     sources = inputs.read_sources(explainers, model, data, stored)
+    if reduce_channels is not None:
+        axis = model.sample_channel_axis(data.x.ndim - 1)
+        sources = to_pixels(sources, reduce_channels, axis, data.x.shape[1:])
     inputs.check_pairs(metrics, sources, model, data)
     return Run(
         model,
@@ -284,12 +308,14 @@ def settings(run: Run, options: Mapping[str, Any], seconds: float) -> dict[str, 
     return {
         "metrics": {m: describe(metric) for m, metric in run.metrics_given.items()},
         "explainers": {
-            e: "stored attributions" if s.explainer is None else describe(s.explainer)
+            e: "stored attributions" if s.explainer is None else describe(as_given(s.explainer))
             for e, s in run.sources.items()
         },
+        "features": {e: list(s.features) for e, s in run.sources.items() if s.features is not None},
         "points": run.points(),
         "model": {"outputs": run.asker.given.outputs, "host": run.asker.given.host},
         "output": describe(run.output),
+        "reduce_channels": options.get("reduce_channels"),
         "precision": options["precision"],
         "key": np.asarray(jax.random.key_data(run.key)).tolist(),
         "batch_size": run.batch_size,

@@ -7,7 +7,6 @@ not known.
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 import warnings
 from collections.abc import Iterable
@@ -16,16 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import Tracer
-
-HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-
-
-def warn(message: str) -> None:
-    """A warning at the line of the caller's code that called jaxeval."""
-    frame, level = sys._getframe(1), 2
-    while frame is not None and frame.f_code.co_filename.startswith(HERE):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
 
 
 def foreign(model: Any) -> str | None:
@@ -138,9 +127,21 @@ def instance(owner: Any, name: str, kind: type) -> None:
         raise TypeError(_message(owner, name, f"a {kind.__name__} or None"))
 
 
+def warn(message: str) -> None:
+    """A warning at the line of the caller's own code that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "jaxeval":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
 def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
-    """The field is the name of a baseline, a finite number, or an array of them."""
+    """The field is the name of a baseline, a finite number, an array of them, or a background."""
     value = getattr(owner, name)
+    if (rows := getattr(value, "rows", None)) is not None:
+        if not isinstance(rows, Tracer) and (np.ndim(rows) < 2 or not len(rows)):
+            raise ValueError(_message(owner, name, "Background(rows) of samples [B, ...]"))
+        return
     if isinstance(value, str):
         one_of(owner, name, options)
     elif not isinstance(value, Tracer):

@@ -246,6 +246,12 @@ def order(w: World, m: Any, rng: np.random.Generator) -> Any:
     return rng.permutation(int(np.prod(w.features))) if m.order == "random" else None
 
 
+def patch_order(w: World, m: Any, rng: np.random.Generator) -> Any:
+    space = [n for i, n in enumerate(w.x.shape[1:]) if i != w.channel_axis]
+    n = int(np.prod([-(-n // m.patch_size) for n in space]))
+    return rng.permutation(n) if m.order == "random" else None
+
+
 def replacements(w: World, m: Any, rng: np.random.Generator) -> Any:
     return rng.uniform(size=int(np.prod(w.features)) * m.n_samples).astype(np.float32)
 
@@ -459,7 +465,10 @@ ROWS: dict[str, Row] = {
             "3 regions": {"patch_size": 3, "n_regions": 3},
             "all regions": {"patch_size": 1, "n_regions": None},
             "channel means": {"baseline": "channel_mean"},
+            "lerf": {"order": "lerf", "patch_size": 3},
+            "random": {"order": "random", "patch_size": 3},
         },
+        draws=patch_order,
     ),
     "Selectivity": Row(
         je.Selectivity(patch_size=4),

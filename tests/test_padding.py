@@ -224,12 +224,8 @@ SOME = ("PixelFlipping", "Insertion", "Infidelity/square", "MuFidelity", "MaxSen
 
 @functools.cache
 def without_draws() -> dict[str, Any]:
-    """Metrics that draw nothing and do not tile the input from its first corner."""
-    return {
-        row: m
-        for row, m in settings().items()
-        if row in ROWS and not ROWS[row].random and not hasattr(m, "patch_size")
-    }
+    """Metrics that draw nothing."""
+    return {row: m for row, m in settings().items() if row in ROWS and not ROWS[row].random}
 
 
 @functools.cache

@@ -209,7 +209,24 @@ def _named(what: str, given: Any) -> dict[str, Any]:
         )
     if not given:
         raise ValueError(f"{what} is empty")
+    for name in given:
+        _check_name(what, name)
     return given
+
+
+def _check_name(what: str, name: Any) -> None:
+    """A name is text that a file can hold."""
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{what} must be named by text, which results are saved under, got the name {name!r} "
+            f"({type(name).__name__}): give {str(name)!r}, say"
+        )
+    if not name.strip():
+        raise ValueError(f"{what} has the empty name {name!r}: give it one")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} has the name {name!r}, which is no valid Unicode text") from None
 
 
 def read_sources(

@@ -346,9 +346,11 @@ class Run:
         """What has been scored so far."""
         outcomes = {}
         for run, parts in self.parts.items():
-            if parts:
+            # Before all samples are there, a metric over the data set has no score.
+            whole = sum(len(part.score) for part in parts) == self.n
+            if parts and (whole or type(self.runs[run]).aggregate is Metric.aggregate):
                 outcome = jax.tree.map(lambda *v: np.concatenate(v), *parts)
-                if len(outcome.score) == self.n:
+                if whole:
                     bad = np.concatenate(self.unsound[run]).any(1)
                     outcome = aggregate(self.runs[run], outcome, bad)
                 outcomes[self.names[run]] = jax.tree.map(np.asarray, outcome)

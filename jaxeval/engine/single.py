@@ -19,6 +19,7 @@ from ..types import TRACED_ROWS, Answer, Model, Outcome, Sample, canonical
 from . import kernels
 from .answers import check_shape
 from .ask import Host, Traced
+from .baselines import with_background
 from .fit import check_padded, fit_padding
 from .inputs import read_output, read_precision, refuse_padding
 from .view import ask as ask_of
@@ -41,6 +42,7 @@ def as_function(
     explainer: Any = None,
     *,
     output: Any = None,
+    background: Any = None,
     batch_size: int = 1,
     precision: str = "highest",
 ) -> Callable[..., Outcome]:
@@ -55,7 +57,7 @@ def as_function(
 
     Args:
       batch_size: steps that are evaluated together.
-      output: as in `jaxeval.evaluate`; `precision`: likewise.
+      output: as in `jaxeval.evaluate`; `background`, `precision`: likewise.
 
     Raises:
       TypeError: for a host model or explainer, and for a metric over a whole data set or one
@@ -75,6 +77,10 @@ def as_function(
     read_precision(precision)
     if metric.of_classes and model.outputs == "values":
         raise TypeError(f"as_function: {type(metric).__name__} needs a model that predicts classes")
+    rows = None if background is None else np.asarray(background)
+    name = type(metric).__name__
+    metrics, given = with_background({name: metric}, {"given": explainer}, rows)
+    metric, explainer = metrics[name], given["given"]
     output = read_output(output, model.outputs)
     metric, original = bind(metric, output, model.outputs), model
     if explainer is not None and jax.tree_util.all_leaves((explainer,)):

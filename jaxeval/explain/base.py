@@ -150,7 +150,7 @@ class Explainer(ABC):
         self, model: Model, x: Float[Array, "n ..."], b: Any, keys: Key[Array, " n"] | None
     ) -> Float[Array, "n ..."]:
         """The baseline `b` of every sample, in the shape of x."""
-        if keys is None and isinstance(b, str) and b in ops.RANDOM_BASELINES:
+        if keys is None and ops.is_random(b):
             raise TypeError(needs_keys(self, f"with baseline={b!r}", len(x)))
         axis = model.sample_channel_axis(x.ndim - 1)
 

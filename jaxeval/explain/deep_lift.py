@@ -132,8 +132,9 @@ class DeepLift(Explainer):
     in either way.
 
     Args:
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample.
       pooling: of a maximum, "cross_max" keeps the sum, as SHAP's DeepExplainer does; "gradient"
         takes the gradient at x, as captum in effect does for max pooling after a ReLU, and as the
         paper's own code does.
@@ -159,7 +160,8 @@ class DeepLift(Explainer):
         b = self.baselines(model, x, self.baseline, keys)
         graph = Graph(model, x, turned=True)
         values = graph.forward(model.params, x)
-        shared = not isinstance(self.baseline, str) or self.baseline == "zero"
+        named = isinstance(self.baseline, str)
+        shared = self.baseline == "zero" if named else not ops.is_random(self.baseline)
         baseline = self.once(graph, model, b) if shared else None
         if baseline is None:
             baseline = graph.forward(model.params, b)

@@ -25,7 +25,8 @@ class DeepLiftShap(SteppedExplainer):
 
     Args:
       background: baselines [B, ...], each the shape of one sample, such as some training samples;
-        None is one of zeros. Every sample meets all of them, one a step.
+        None is one of zeros; "background": those of `jaxeval.evaluate`; "background mean": their
+        mean. Every sample meets all of them, one a step.
       pooling, multiply_by_inputs: as for `DeepLift`.
 
     >>> import jax.numpy as jnp

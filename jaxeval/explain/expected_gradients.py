@@ -26,7 +26,8 @@ class ExpectedGradients(SteppedExplainer):
     priors and expected gradients".
 
     Args:
-      background: samples [B, ...], each the shape of one sample; None is one of zeros.
+      background: samples [B, ...], each the shape of one sample; None is one of zeros;
+        "background": those of `jaxeval.evaluate`; "background mean": their mean.
       n_samples: S, each a gradient of the whole batch.
 
     >>> import jax, jax.numpy as jnp

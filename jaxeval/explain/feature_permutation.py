@@ -28,7 +28,8 @@ class FeaturePermutation(FeatureAblation):
     the batch; here they are drawn from samples of your own, which may be the same.
 
     Args:
-      background: samples [B, ...], each the shape of one sample; None is one of zeros.
+      background: samples [B, ...], each the shape of one sample; None is one of zeros;
+        "background": those of `jaxeval.evaluate`; "background mean": their mean.
       n_samples: S, the draws for each feature.
       patch, features, n_features: what a feature is; see `FeatureAblation`.
 

@@ -25,7 +25,8 @@ class GradientShap(ExpectedGradients):
     `GradientShap`, whose `stdevs` is σ itself.
 
     Args:
-      background: samples [B, ...], each the shape of one sample; None is one of zeros.
+      background: samples [B, ...], each the shape of one sample; None is one of zeros;
+        "background": those of `jaxeval.evaluate`; "background mean": their mean.
       n_samples: S, each a gradient of the whole batch.
       noise_level: the noise's standard deviation as a share of the sample's range.
 

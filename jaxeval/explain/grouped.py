@@ -38,8 +38,9 @@ class Grouped(SteppedExplainer):
         array that broadcasts to one sample, from 0 on; or a JAX function of one sample that gives
         it, for instance superpixels, with `n_features`.
       n_features: how many features there are; found in the array where it is left out.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample. Drawn once per sample where random.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample. Drawn once per sample where random.
     """
 
     from_baseline: ClassVar[bool] = True

@@ -104,8 +104,9 @@ class GuidedIG(SteppedExplainer):
       n_steps: the steps, each a gradient of the whole batch, one after the other.
       fraction: the share of entries that move together; 1 follows the straight line.
       max_distance: how far an entry may be from the straight line, as a share of its length.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from jaxeval.types import Model

@@ -54,8 +54,9 @@ class IntegratedGradients(SteppedExplainer):
       method: "gausslegendre", "riemann_left", "riemann_right", "riemann_middle" or
         "riemann_trapezoid". As in captum, the weights of the trapezoid rule are 1/n (half of it
         at both ends), so they sum to 1 - 1/n and attributions are that much too small.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample.
       multiply_by_inputs: False leaves out the factor ``x - b``.
 
     >>> import jax.numpy as jnp

@@ -24,8 +24,9 @@ class InternalInfluence(LayerPath):
       layer: its name, of `jaxeval.explain.layers(model, x)`.
       n_steps: the nodes of the quadrature, each a gradient of the whole batch.
       method: of the quadrature; see `IntegratedGradients`.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from jaxeval.types import Model

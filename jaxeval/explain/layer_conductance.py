@@ -30,8 +30,9 @@ class LayerConductance(LayerPath):
       layer: its name, of `jaxeval.explain.layers(model, x)`.
       n_steps: the nodes of the quadrature, each a gradient of the whole batch.
       method: of the quadrature; see `IntegratedGradients`.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample.
       derivative: "exact" takes dA/dα by differentiation; "differences" takes the change of A
         between n_steps + 1 nodes times the gradient at the earlier one, as captum does, which
         is off by the size of a step.

@@ -27,8 +27,9 @@ class LayerIntegratedGradients(LayerPath):
       layer: its name, of `jaxeval.explain.layers(model, x)`.
       n_steps: the nodes of the quadrature, each a gradient of the whole batch.
       method: of the quadrature; see `IntegratedGradients`.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample.
       multiply_by_inputs: False leaves out the factor ``A(x) - A(b)``.
 
     >>> import jax.numpy as jnp, numpy as np

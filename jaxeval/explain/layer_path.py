@@ -21,8 +21,9 @@ class LayerPath(LayerExplainer, SteppedExplainer):
     Args:
       n_steps: the nodes of the quadrature, each a gradient of the whole batch.
       method: of the quadrature; see `IntegratedGradients`.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample.
     """
 
     n_steps: int = static(default=50)

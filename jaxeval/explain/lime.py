@@ -72,8 +72,9 @@ class Lime(Surrogate):
         that broadcasts to one sample, or a JAX function of one sample that gives it. Without patch
         and features, every entry is a feature. Memory is that of N F² numbers.
       n_features: how many there are, needed with a function.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample. Drawn once per sample where random.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample. Drawn once per sample where random.
 
     >>> import jax, jax.numpy as jnp, numpy as np
     >>> from jaxeval.types import Model

@@ -62,8 +62,9 @@ class Occlusion(SteppedExplainer):
         channels, of which it covers all.
       stride: its step along each axis, or one number for all. No larger than the window, so
         that every entry is covered.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample. Drawn once per sample where random.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample. Drawn once per sample where random.
 
     The score is computed once for every window: ``ceil((size - window) / stride) + 1`` windows
     along each axis.

@@ -32,8 +32,9 @@ class RISE(SteppedExplainer):
       n_samples: S; the paper takes 4000 to 8000.
       cells: the cells of the grid along each axis.
       probability: p, of a cell to be left in.
-      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "gaussian", "blur",
-        a number, or an array that broadcasts to one sample. Drawn once per sample where random.
+      baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
+        "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
+        or an array that broadcasts to one sample. Drawn once per sample where random.
 
     >>> import jax, jax.numpy as jnp
     >>> from jaxeval.types import Model

@@ -3,9 +3,12 @@
 Everything that more than one metric or perturbation needs, and nothing that knows of either.
 """
 
+from .baseline import BACKGROUND_BASELINES as BACKGROUND_BASELINES
 from .baseline import BASELINES as BASELINES
 from .baseline import RANDOM_BASELINES as RANDOM_BASELINES
+from .baseline import Background as Background
 from .baseline import baseline as baseline
+from .baseline import is_random as is_random
 from .code_length import code_length as code_length
 from .correlate import cosine as cosine
 from .correlate import pearson as pearson

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +16,35 @@ from scipy.ndimage import gaussian_filter1d
 
 from ._common import as_float, extremes, known
 
-RANDOM_BASELINES = ("uniform", "gaussian")
-BASELINES = ("black", "white", "mean", "channel_mean", "zero", *RANDOM_BASELINES, "blur")
+RANDOM_BASELINES = ("uniform", "uniform_value", "gaussian")
+BACKGROUND_BASELINES = ("background mean", "background")
+"""Names to which `background=` of `jaxeval.evaluate` gives a meaning."""
+BASELINES = (
+    *("black", "white", "mean", "channel_mean", "zero"),
+    *(*RANDOM_BASELINES, "blur", *BACKGROUND_BASELINES),
+)
 
 SIGMA, TRUNCATE = 5.0, 3.0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Background:
+    """A random baseline: one of the samples `rows` [B, ...], drawn as a whole.
+
+    So what is removed has the joint distribution of the rows, whatever is left: the marginal
+    expectation. It is what "background" stands for with ``background=rows`` of `jaxeval.evaluate`.
+    """
+
+    rows: Any
+
+    def __repr__(self) -> str:
+        return f"Background(rows of shape {list(np.shape(self.rows))})"
+
+
+def is_random(b: Any) -> bool:
+    """Whether a baseline is drawn, and so needs a key."""
+    return isinstance(b, Background) or (isinstance(b, str) and b in RANDOM_BASELINES)
 
 
 @functools.cache
@@ -53,7 +80,7 @@ def _box(x: Array, where: ArrayLike, axes: tuple[int, ...]) -> Array:
 
 def baseline(
     x: Real[ArrayLike, "*shape"],
-    b: str | Real[ArrayLike, " ..."],
+    b: str | Background | Real[ArrayLike, " ..."],
     channel_axis: int | None,
     key: Key[Array, ""] | None = None,
     where: Bool[ArrayLike, " ..."] | None = None,
@@ -67,12 +94,18 @@ def baseline(
         "channel_mean": the mean of each channel (without a channel axis, of all entries);
         "zero": 0;
         "uniform": U[0, 1], drawn for each entry of x;
+        "uniform_value": U[0, 1], one value for all of x (as Quantus draws "uniform");
         "gaussian": N(0, 1), drawn for each entry of x;
         "blur": x blurred by a Gaussian (sigma 5, cut at 3 sigma, edges repeated) along every
         axis but the channels, as scipy.ndimage.gaussian_filter1d(mode="nearest") does;
-        or a number, or an array that broadcasts to x.
+        "background mean", "background": the mean of the samples that `background=` of
+        `jaxeval.evaluate` gives, or one of them, drawn as a whole (refused where they are not
+        given);
+        or a number, or an array that broadcasts to x, or a `Background` of samples, of which one
+        is drawn. Of inputs without channels or space, such as tables, "black" to "channel_mean",
+        "blur" and the random names mix the units of the columns.
       channel_axis: the axis of x that holds channels, or None.
-      key: a typed PRNG key, used by "uniform" and "gaussian" only.
+      key: a typed PRNG key, used by random baselines only.
       where: the entries of x that count, bool that broadcasts to x; None: all. "blur" takes the
         smallest box around them for the whole, and repeats its edges.
 
@@ -87,6 +120,13 @@ def baseline(
     2.0
     """
     x = jnp.asarray(x)
+    if is_random(b) and key is None:
+        raise ValueError(f"baseline={b!r} is random and needs a key, got key=None")
+    if isinstance(b, Background):
+        rows = jnp.asarray(b.rows)
+        if rows.shape[1:] != x.shape:
+            raise ValueError(f"background must be samples [B, *{x.shape}], got shape {rows.shape}")
+        return rows[jax.random.randint(key, (), 0, len(rows))].astype(x.dtype)
     if not isinstance(b, str):
         there = jnp.asarray(b, x.dtype)
         try:
@@ -96,12 +136,16 @@ def baseline(
         if not fits:
             raise ValueError(f"baseline must broadcast to x {x.shape}, got shape {there.shape}")
         return there
+    if b in BACKGROUND_BASELINES:
+        raise ValueError(
+            f"baseline={b!r} needs samples: give background=, an array [B, ...] of them"
+        )
     known("baseline", b, BASELINES)
     channel = None if channel_axis is None else channel_axis % x.ndim
     axes = tuple(i for i in range(x.ndim) if i != channel)
+    if b == "uniform_value":
+        return jax.random.uniform(key, ()).astype(x.dtype)
     if b in RANDOM_BASELINES:
-        if key is None:
-            raise ValueError(f"baseline={b!r} is random and needs a key, got key=None")
         draw = jax.random.uniform if b == "uniform" else jax.random.normal
         return draw(key, x.shape).astype(x.dtype)
     if b == "blur":

@@ -15,21 +15,21 @@ from jaxtyping import Int32, Integer, Real
 def patch_ids(shape: Sequence[int], patch: int | Sequence[int]) -> Int32[np.ndarray, " ..."]:
     """Which patch of a grid each entry belongs to, on the host.
 
-    The grid tiles from the first corner. Where a patch does not divide a side, the entries of
-    the partial last row or column belong to none.
+    The grid tiles from the first corner. Where a patch does not divide an axis, the last patches
+    along it are smaller.
 
     Args:
       shape: the shape of the map.
       patch: the side of a patch, or one per axis.
 
     Returns:
-      NumPy ids [shape]: 0..n-1 in row-major order of the patches, -1 for entries of none.
+      NumPy ids [shape]: 0..n-1 in row-major order of the patches.
 
     Raises:
       ValueError: unless there is one side per axis, from 1 to the length of the axis.
 
     >>> patch_ids((2, 5), 2).tolist()
-    [[0, 0, 1, 1, -1], [0, 0, 1, 1, -1]]
+    [[0, 0, 1, 1, 2], [0, 0, 1, 1, 2]]
     """
     shape = tuple(shape)
     sides = (patch,) * len(shape) if isinstance(patch, (int, np.integer)) else tuple(patch)
@@ -38,14 +38,9 @@ def patch_ids(shape: Sequence[int], patch: int | Sequence[int]) -> Int32[np.ndar
             f"patch must fit into the map: an int or one per axis, from 1 to its length; "
             f"got patch={patch} for shape {shape}"
         )
-    ids, inside = np.zeros(shape, np.int32), np.ones(shape, bool)
-    for axis, (n, p) in enumerate(zip(shape, sides, strict=True)):
-        cell = np.expand_dims(
-            np.arange(n, dtype=np.int32) // p, [i for i in range(len(shape)) if i != axis]
-        )
-        ids = ids * (n // p) + cell
-        inside &= cell < n // p
-    return np.where(inside, ids, -1).astype(np.int32)
+    grid = [-(-n // p) for n, p in zip(shape, sides, strict=True)]
+    at = [np.arange(n) // p for n, p in zip(shape, sides, strict=True)]
+    return np.ravel_multi_index(np.meshgrid(*at, indexing="ij"), grid).astype(np.int32)
 
 
 def segment_sum(

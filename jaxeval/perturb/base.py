@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
 from ..ops import draw
-from ..types import Answer, Model, Query, Sample, pytree
+from ..types import Answer, Model, Query, Sample, pytree, static
 
 HostExtra = Callable[[np.ndarray, "int | None"], np.ndarray]
 
@@ -148,6 +149,59 @@ class RandomPerturbation(Perturbation):
             )
 
 
+ORDERS = ("morf", "lerf", "random")
+
+
+@pytree
+class Ordered(RandomPerturbation):
+    """A removal in the order of `a`, or in one that is blind to it.
+
+    "morf": the most relevant first, "lerf": the least, "random": any order, which `draws` may
+    give: a permutation [n] or [N, n] of what is removed.
+    """
+
+    draws_per: ClassVar[str] = "sample"
+    blind_reads: ClassVar[frozenset[str]] = frozenset()
+    """What it reads in random order."""
+
+    order: str = static("morf")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.blind_reads if self.order == "random" else frozenset({"a"})
+
+    def n_ordered(self, sample: Sample) -> int:
+        """How many things have a place in the order."""
+        raise NotImplementedError(f"{type(self).__name__}.n_ordered")
+
+    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
+        return (self.n_ordered(sample),)
+
+    def draw_range(self, sample: Sample) -> tuple[Any, Any]:
+        return 0, self.n_ordered(sample) - 1
+
+    def check_draws(self, sample: Sample, n: int) -> None:
+        if self.draws is not None and self.order != "random":
+            raise ValueError(
+                f'draws= give the order of removal, which needs order="random", not {self.order!r}'
+            )
+        super().check_draws(sample, n)
+        if self.draws is not None and (np.diff(np.sort(self.draws, -1)) == 0).any():
+            raise ValueError(
+                "draws must be an order of all that is removed, but one names something twice"
+            )
+
+    def random_places(self, sample: Sample, where: Any) -> Any:
+        """Places [n] in the given or a random order; what `where` does not mark comes last."""
+        order, n = sample.draw, self.n_ordered(sample)
+        if order is None:
+            order = jax.random.permutation(sample.key, n)
+        place = ops.places(order)
+        if where is None:
+            return place
+        return ops.places(ops.ascending(jnp.where(where, place, n)))
+
+
 def step_key(sample: Sample, step: Any) -> Any:
     """The random key of one step of one sample."""
     return draw.fold_in(draw.fold_in(sample.key, 0), step)
@@ -183,9 +237,22 @@ def one_baseline(sample: Sample, baseline: Any, key: Any = None) -> Any:
 
 def plan_baseline(sample: Sample, baseline: Any) -> Any:
     """What of a baseline all steps share: nothing where it is drawn anew in each."""
-    if isinstance(baseline, str) and baseline in ops.RANDOM_BASELINES:
-        return None
-    return one_baseline(sample, baseline)
+    return None if ops.is_random(baseline) else one_baseline(sample, baseline)
+
+
+def removed_baseline(sample: Sample, baseline: Any, steps: Callable[[], Any]) -> Any:
+    """The baseline of what goes step by step and stays away, drawn once per sample.
+
+    "uniform_value" is one value a step: what goes together has one value, and keeps it. `steps`
+    gives the step in which each entry of x goes, an array that broadcasts to x.
+    """
+    key = jax.random.fold_in(sample.key, 2)
+    if not (isinstance(baseline, str) and baseline == "uniform_value"):
+        return one_baseline(sample, baseline, key)
+    step = jnp.maximum(steps(), 0)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, step.ravel())
+    values = jax.vmap(lambda k: one_baseline(sample, baseline, k))(keys)
+    return values.reshape(step.shape)
 
 
 def step_baseline(sample: Sample, baseline: Any, planned: Any, step: Any) -> Any:
@@ -196,10 +263,22 @@ def step_baseline(sample: Sample, baseline: Any, planned: Any, step: Any) -> Any
 
 
 def check_baseline(baseline: Any, sample: Sample) -> None:
-    """A baseline array broadcasts to one input."""
+    """A baseline fits one input: an array broadcasts to it, and a background has its shape."""
+    wanted = tuple(sample.x.shape)
     if isinstance(baseline, str):
+        if baseline in ops.BACKGROUND_BASELINES:
+            raise ValueError(
+                f"baseline={baseline!r} needs samples: give background=, an array [B, *{wanted}]"
+            )
         return
-    shape, wanted = np.shape(baseline), tuple(sample.x.shape)
+    if isinstance(baseline, ops.Background):
+        given = np.shape(baseline.rows)
+        if given[1:] != wanted:
+            raise ValueError(
+                f"background of shape {given} does not fit: wanted samples [B, *{wanted}]"
+            )
+        return
+    shape = np.shape(baseline)
     try:
         fits = np.broadcast_shapes(shape, wanted) == wanted
     except ValueError:

@@ -19,7 +19,7 @@ from .base import (
     step_baseline,
     step_key,
 )
-from .region import over_space, spatial_shape, valid_places
+from .region import over_space, spans, spatial_shape, valid_places
 
 
 @pytree
@@ -59,10 +59,8 @@ class RandomCells(RandomPerturbation):
             ids = np.ravel_multi_index(np.meshgrid(*at, indexing="ij"), grid).astype(np.int32)
             return ids, None, self.size
         valid, ids = valid_places(sample), jnp.zeros(shape, jnp.int32)
-        for axis, k in enumerate(shape):
+        for axis, (k, (first, end)) in enumerate(zip(shape, spans(valid), strict=True)):
             others = tuple(i for i in range(len(shape)) if i != axis)
-            there = valid.any(others)
-            first, end = there.argmax(), k - there[::-1].argmax()
             long = end - first
             grid = jnp.minimum(self.grid_size, long)
             at = jnp.clip((jnp.arange(k) - first) * grid // long, 0, grid - 1)

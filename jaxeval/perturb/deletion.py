@@ -5,19 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import RandomPerturbation, check_baseline, one_baseline, places
-
-ORDERS = ("morf", "lerf", "random")
+from .base import Ordered, check_baseline, places, removed_baseline
 
 
 @pytree
-class RankedDeletion(RandomPerturbation):
+class RankedDeletion(Ordered):
     """Step s sets the k_s first features in the order of `a` to the baseline, s = 1..S.
 
     k_s = floor(F s / S) with `n_steps` = S (at most F), or min(m s, F) with
@@ -29,18 +26,13 @@ class RankedDeletion(RandomPerturbation):
     with padding F is the number of its own features, and so S may be smaller.
     """
 
-    draws_per: ClassVar[str] = "sample"
+    blind_reads: ClassVar[frozenset[str]] = frozenset({"features"})
     takes_padding: ClassVar[bool] = True
 
-    order: str = static("morf")
     steps: int | None = static(32)
     features_in_step: int | None = static(None)
     insert: bool = static(False)
     baseline: Any = "black"
-
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset({"features" if self.order == "random" else "a"})
 
     def bind(self, model: Any, sample: Sample) -> RankedDeletion:
         check_baseline(self.baseline, sample)
@@ -69,41 +61,31 @@ class RankedDeletion(RandomPerturbation):
         n, m = sample.n_valid, self.features_in_step
         if m:
             return jnp.minimum(m * s, n)
-        return ops.portion(n, s, self.own_steps(sample), self.n_steps(sample))
+        own = self.own_steps(sample)
+        return ops.portion(n, jnp.minimum(s, own), own, self.n_steps(sample))
 
-    def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
-        return (sample.n_features,)
-
-    def draw_range(self, sample: Sample) -> tuple[Any, Any]:
-        return 0, sample.n_features - 1
-
-    def check_draws(self, sample: Sample, n: int) -> None:
-        if self.draws is not None and self.order != "random":
-            raise ValueError(
-                f'draws= give the order of removal, which needs order="random", not {self.order!r}'
-            )
-        super().check_draws(sample, n)
-        if self.draws is not None and (np.diff(np.sort(self.draws, -1)) == 0).any():
-            raise ValueError(
-                "draws must be an order of all features, but one names a feature twice"
-            )
+    def n_ordered(self, sample: Sample) -> int:
+        return sample.n_features
 
     def n_draws(self, sample: Sample) -> int:
         return len(self.sizes(sample)) - 1
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
         if self.order == "random":
-            order = sample.draw
-            if order is None:
-                order = jax.random.permutation(sample.key, sample.n_features)
-            place = ops.places(order)
-            if sample.valid is not None:
-                behind = jnp.where(sample.where.ravel(), place, sample.n_features)
-                place = ops.places(ops.ascending(behind))
+            where = None if sample.valid is None else sample.where.ravel()
+            place = self.random_places(sample, where)
         else:
             place = places(sample, self.order)
-        b = one_baseline(sample, self.baseline, jax.random.fold_in(sample.key, 2))
-        return {"place": place, "baseline": b}
+        return {"place": place, "baseline": self.replacement(sample, place)}
+
+    def replacement(self, sample: Sample, place: Any) -> Any:
+        """What takes the place of the features, those of one step being drawn together."""
+
+        def steps() -> Any:
+            sizes = self.size(sample, jnp.arange(self.n_steps(sample) + 1))
+            return sample.to_input(jnp.searchsorted(sizes, place, side="right") - 1)
+
+        return removed_baseline(sample, self.baseline, steps)
 
     def count(self, sample: Sample, plan: Any) -> Any:
         return self.n_steps(sample) if sample.valid is None else self.own_steps(sample)

@@ -12,11 +12,12 @@ import numpy as np
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
 from .base import (
+    Ordered,
     Perturbation,
     RandomPerturbation,
     check_baseline,
-    one_baseline,
     plan_baseline,
+    removed_baseline,
     step_baseline,
     step_key,
 )
@@ -47,27 +48,59 @@ def valid_places(sample: Sample) -> Any:
     return sample.valid if axis is None else sample.valid.all(axis)
 
 
-def whole_patches(sample: Sample, ids: np.ndarray) -> Any:
-    """Which patches hold no padding, bool [patches]; ids as of `ops.patch_ids`."""
-    padding = (~valid_places(sample)).astype(jnp.int32)
-    return ops.segment_sum(padding, ids, int(ids.max()) + 1) == 0
+def spans(valid: Any) -> list[tuple[Any, Any]]:
+    """Along each axis, (first, end) of the smallest box around the places marked in [space]."""
+    found = []
+    for axis, n in enumerate(valid.shape):
+        there = valid.any(tuple(i for i in range(valid.ndim) if i != axis))
+        found.append((there.argmax(), n - there[::-1].argmax()))
+    return found
+
+
+def patch_ids(sample: Sample, patch_size: int) -> Any:
+    """The patch of every place of the input, [space].
+
+    Of a sample with padding the grid starts at the first corner of the box around its own places.
+    """
+    shape = spatial_shape(sample)
+    if sample.valid is None:
+        return ops.patch_ids(shape, patch_size)
+    ids = jnp.zeros(shape, jnp.int32)
+    for axis, (first, _) in enumerate(spans(valid_places(sample))):
+        n = shape[axis]
+        at = jnp.maximum(jnp.arange(n) - first, 0) // patch_size
+        ids = ids * -(-n // patch_size) + jnp.expand_dims(
+            at, [i for i in range(len(shape)) if i != axis]
+        )
+    return ids
+
+
+def n_patches(sample: Sample, patch_size: int) -> int:
+    """The number of patches where nothing is padding."""
+    return int(np.prod([-(-n // patch_size) for n in spatial_shape(sample)]))
+
+
+def own_patches(sample: Sample, ids: Any, n: int) -> Any:
+    """Which patches have a place that is no padding, bool [n]; the others are none of its own."""
+    return ops.segment_sum(valid_places(sample).astype(jnp.int32), ids, n) > 0
 
 
 @pytree
-class RankedPatches(Perturbation):
+class RankedPatches(Ordered):
     """Step s sets the s + 1 first patches in the order of their summed attribution to the baseline.
 
-    Patches of `patch_size` on a side tile the input from its first corner; what is left over at
-    the end of an axis belongs to no patch. At most `n_regions` steps (None: all patches).
-    A random baseline is drawn once per sample. Patches with padding in them are left alone.
+    Patches of `patch_size` on a side tile the input from its first corner; the last ones along an
+    axis are smaller where it does not divide the axis. At most `n_regions` steps (None: all
+    patches). "morf": the most relevant first, "lerf": the least, "random": any order (blind to
+    `a`; `draws=` gives the order of the patches, [P] or [N, P], which are numbered row by row). A
+    random baseline is drawn once per sample. A padded sample is tiled as if it were cut to its
+    own places.
     """
 
-    reads: ClassVar[Any] = frozenset({"a"})
     takes_padding: ClassVar[bool] = True
 
     patch_size: int = static(8)
     n_regions: int | None = static(100)
-    order: str = static("morf")
     baseline: Any = "black"
 
     def bind(self, model: Any, sample: Sample) -> RankedPatches:
@@ -75,35 +108,37 @@ class RankedPatches(Perturbation):
         check_patch(sample, self.patch_size)
         return dataclasses.replace(self, n_regions=self.n_steps(sample))
 
-    def ids(self, sample: Sample) -> np.ndarray:
-        """The patch of every place of the input, [space]; -1 for none."""
-        return ops.patch_ids(spatial_shape(sample), self.patch_size)
+    def n_ordered(self, sample: Sample) -> int:
+        return n_patches(sample, self.patch_size)
 
-    def n_steps(self, sample: Sample) -> int:
-        patches = int(self.ids(sample).max()) + 1
+    def n_draws(self, sample: Sample) -> int:
+        patches = self.n_ordered(sample)
         return min(self.n_regions or patches, patches)
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
-        ids = self.ids(sample)
-        a = sample.a
-        if sample.channel_axis is not None and a.ndim == sample.x.ndim:
-            a = a.sum(sample.channel_axis)
-        sums = ops.segment_sum(a, ids, int(ids.max()) + 1)
-        if sample.valid is not None:
-            last = -jnp.inf if self.order == "morf" else jnp.inf
-            sums = jnp.where(whole_patches(sample, ids), sums, last)
-        order = (ops.descending if self.order == "morf" else ops.ascending)(sums)
-        b = one_baseline(sample, self.baseline, jax.random.fold_in(sample.key, 2))
-        return {"place": ops.places(order), "baseline": b}
+        ids, n = patch_ids(sample, self.patch_size), self.n_ordered(sample)
+        own = None if sample.valid is None else own_patches(sample, ids, n)
+        if self.order == "random":
+            place = self.random_places(sample, own)
+        else:
+            a = sample.a
+            if sample.channel_axis is not None and a.ndim == sample.x.ndim:
+                a = a.sum(sample.channel_axis)
+            sums = ops.segment_sum(a, ids, n)
+            if own is not None:
+                sums = jnp.where(own, sums, -jnp.inf if self.order == "morf" else jnp.inf)
+            place = ops.places((ops.descending if self.order == "morf" else ops.ascending)(sums))
+        b = removed_baseline(sample, self.baseline, lambda: over_space(sample, place[ids]))
+        return {"place": place, "baseline": b}
 
     def count(self, sample: Sample, plan: Any) -> Any:
         if sample.valid is None:
             return self.n_steps(sample)
-        return jnp.minimum(whole_patches(sample, self.ids(sample)).sum(), self.n_steps(sample))
+        ids, n = patch_ids(sample, self.patch_size), self.n_ordered(sample)
+        return jnp.minimum(own_patches(sample, ids, n).sum(), self.n_steps(sample))
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        ids = self.ids(sample)
-        gone = (plan["place"] <= step)[ids] & (ids >= 0)
+        gone = (plan["place"] <= step)[patch_ids(sample, self.patch_size)]
         x = jnp.where(over_space(sample, gone), plan["baseline"], sample.x)
         return Query(x=x, y=sample.y)
 
@@ -123,26 +158,23 @@ class EachPatch(Perturbation):
         return self
 
     def n_steps(self, sample: Sample) -> int:
-        return int(self.ids(sample).max()) + 1
-
-    def ids(self, sample: Sample) -> np.ndarray:
-        """The patch of every place of the input, [space]; -1 for none."""
-        return ops.patch_ids(spatial_shape(sample), self.patch_size)
+        return n_patches(sample, self.patch_size)
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
         return plan_baseline(sample, self.baseline)
 
+    def own(self, sample: Sample) -> Any:
+        return own_patches(sample, patch_ids(sample, self.patch_size), self.n_steps(sample))
+
     def count(self, sample: Sample, plan: Any) -> Any:
-        if sample.valid is None:
-            return self.n_steps(sample)
-        return whole_patches(sample, self.ids(sample)).sum()
+        return self.n_steps(sample) if sample.valid is None else self.own(sample).sum()
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        ids = self.ids(sample)
+        ids = patch_ids(sample, self.patch_size)
         gone = jnp.asarray(ids) == step
-        if sample.valid is not None:  # the patches are those that are whole, one after the other
-            whole = whole_patches(sample, ids)
-            gone = (whole & (jnp.cumsum(whole) - 1 == step))[ids] & (ids >= 0)
+        if sample.valid is not None:  # its own patches, one after the other
+            own = self.own(sample)
+            gone = (own & (jnp.cumsum(own) - 1 == step))[ids]
         there = step_baseline(sample, self.baseline, plan, step)
         return Query(x=jnp.where(over_space(sample, gone), there, sample.x), y=sample.y)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import HostExtra, Perturbation, check_baseline, one_baseline
+from .base import HostExtra, Perturbation, check_baseline, removed_baseline
 from .region import over_space, spatial_shape
 
 
@@ -89,10 +88,13 @@ class RankedSegments(Perturbation):
             a = a.sum(sample.channel_axis)
         sizes = ops.segment_sum(jnp.ones(ids.shape, jnp.int32), ids, n)
         means = ops.segment_sum(a, ids, n) / jnp.maximum(sizes, 1)
-        order = ops.descending(jnp.where(sizes > 0, means, -jnp.inf))
-        key = jax.random.fold_in(sample.key, 2)
-        b = one_baseline(sample, self.baseline, key)
-        return {"place": ops.places(order), "count": (sizes > 0).sum(), "baseline": b}
+        place = ops.places(ops.descending(jnp.where(sizes > 0, means, -jnp.inf)))
+
+        def steps() -> Any:
+            return over_space(sample, place[jnp.clip(ids, 0, n - 1)])
+
+        b = removed_baseline(sample, self.baseline, steps)
+        return {"place": place, "count": (sizes > 0).sum(), "baseline": b}
 
     def ids(self, sample: Sample) -> Any:
         """The superpixel of every place of the input, [space]."""

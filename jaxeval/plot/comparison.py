@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval.plot.style import ARROWS, FAINT, breadth, clean, legend, line_style, new_figure, wrap
-from jaxeval.results import Results, average_ranks, mean_and_std
+from jaxeval.plot.style import (
+    ARROWS,
+    FAINT,
+    breadth,
+    clean,
+    fitted,
+    legend,
+    line_style,
+    new_figure,
+    wrap,
+)
+from jaxeval.results import Results, average_ranks, bootstrap_mean_ci, mean_and_std
 from jaxeval.results.compare import ROUNDING
 
 if TYPE_CHECKING:
@@ -27,8 +37,8 @@ def curves(
 ) -> Figure:
     """The mean curve of each explainer under one metric, with a 95 % band.
 
-    The band is the mean over samples ± 1.96 standard errors. The legend is ordered by mean
-    score, the best first.
+    The band is the bootstrap interval of the mean over samples, as in `Results.summary`: that of a
+    share stays between 0 and 1. The legend is ordered by mean score, the best first.
 
     Args:
       results: of an evaluation.
@@ -74,14 +84,10 @@ def curves(
             at = np.asarray(x, float)
         if at.shape != (steps,):
             raise ValueError(f"x must have the shape [{steps}] of the curves, got {at.shape}")
-        mean, std, n = mean_and_std(curve)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            half = 1.96 * std / np.sqrt(n)
+        mean, (low, high) = mean_and_std(curve)[0], bootstrap_mean_ci(curve)
         n_samples = max(n_samples, len(curve))
         style = line_style(place)
-        axes.fill_between(
-            at, mean - half, mean + half, color=style["color"], alpha=0.18, linewidth=0
-        )
+        axes.fill_between(at, low, high, color=style["color"], alpha=0.18, linewidth=0)
         apart = max(1, steps // 8)
         (handles[explainer],) = axes.plot(
             at,
@@ -98,15 +104,18 @@ def curves(
     axes.set_xlabel(xlabel or known_label, parse_math=False)
     axes.set_ylabel(ylabel or "mean curve, 95 % band", parse_math=False)
     axes.set_title(
-        f"{metric} ({n_samples:,} samples)", fontsize="medium", loc="left", parse_math=False
+        wrap(f"{metric} ({n_samples:,} samples)", 60),
+        fontsize="medium",
+        loc="left",
+        parse_math=False,
     )
     legend(
         figure,
         [handles[e] for e in order],
-        [f"{wrap(e, 26)}  {means[e]:#.3g}" for e in order],
+        [f"{wrap(_named(results, e), 26)}  {means[e]:#.3g}" for e in order],
         f"mean score, {direction} is better",
     )
-    return figure
+    return fitted(figure)
 
 
 def _steps(results: Results, metric: str, steps: int) -> tuple[np.ndarray, str]:
@@ -124,6 +133,13 @@ def _steps(results: Results, metric: str, steps: int) -> tuple[np.ndarray, str]:
         if isinstance(n_steps, int) and steps == n_steps + 1:  # the clean sample comes first
             return np.arange(steps) / n_steps, label
     return np.arange(1.0, steps + 1), "step"
+
+
+def _named(results: Results, explainer: str) -> str:
+    """The explainer, with the shape of its maps where others have maps of other features."""
+    if len(results.feature_groups()) == 1:
+        return explainer
+    return f"{explainer} ({results._shape_text(explainer)})"
 
 
 def _worst_last(mean: float, direction: str) -> tuple[bool, float]:
@@ -144,6 +160,7 @@ def radar(
     metrics: Sequence[str] | None = None,
     scale: Literal["rank", "mean"] = "rank",
     overlay: bool | None = None,
+    mixed_features: bool = False,
 ) -> Figure:
     """Explainers on one axis a metric; outward is better on every axis.
 
@@ -154,6 +171,9 @@ def radar(
         by its mean score between the worst (innermost) and the best mean of the metric.
       overlay: all explainers on one radar (True) or one radar each, by mean rank over the
         metrics shown (False). By default one for up to four explainers, as more hide each other.
+      mixed_features: compare explainers whose maps have different features, too. Without it each
+        is placed among those with the same features only, with a warning, and one without any
+        such has no place.
 
     An undefined or infinite mean leaves a gap. Where all explainers are equal they lie halfway.
 
@@ -176,11 +196,23 @@ def radar(
     explainers = results.explainers
     values = results.means()[metrics].to_numpy()
     directions = [results.directions[m] for m in metrics]
-    outward = _outward(values, directions, scale)
-    overall = mean_and_std(average_ranks(values, directions, ROUNDING).T)[0]
-    order = sorted(range(len(explainers)), key=lambda i: _worst_last(overall[i], "lower"))
+    groups = [explainers] if mixed_features else results.feature_groups()
+    if len(groups) > 1:
+        results._warn_of_mixture("each is placed among those with the same features only")
+    outward, overall = np.full(values.shape, np.nan), np.full(len(values), np.nan)
+    for group in groups:
+        own = [explainers.index(e) for e in group]
+        if len(own) > 1 or len(groups) == 1:
+            outward[own] = _outward(values[own], directions, scale)
+            overall[own] = mean_and_std(average_ranks(values[own], directions, ROUNDING).T)[0]
+    place = {explainers.index(e): k for k, group in enumerate(groups) for e in group}
+    order = sorted(place, key=lambda i: (place[i], *_worst_last(overall[i], "lower"), i))
     arrows = [ARROWS[d] for d in directions]
-    ranked = [f"{wrap(explainers[i], 26)}  {overall[i]:.2f}" for i in order]
+    named = [_named(results, explainers[i]) for i in order]
+    ranked = [
+        f"{wrap(name, 26)}  {'–' if np.isnan(overall[i]) else f'{overall[i]:.2f}'}"
+        for name, i in zip(named, order, strict=True)
+    ]
 
     if overlay is None:
         overlay = len(explainers) <= 4
@@ -192,7 +224,7 @@ def radar(
         lines = [_polygon(axes, outward[i], i, explainers[i]) for i in order]
         legend(figure, lines, ranked, title)
     else:
-        names = [f"{m} {arrow}" for m, arrow in zip(metrics, arrows, strict=True)]
+        names = [f"{wrap(m, 48)} {arrow}" for m, arrow in zip(metrics, arrows, strict=True)]
         columns = min(4, len(explainers))
         rows = -(-len(explainers) // columns)
         figure = new_figure(
@@ -210,17 +242,19 @@ def radar(
         numbered = [f"{k + 1}  {name}" for k, name in enumerate(names)]
         unseen = [grid.flat[0].plot([], [], linestyle="none")[0] for _ in names]
         legend(figure, unseen, numbered, "metrics", length=0)
-    figure.supxlabel(
+    alike = "" if len(groups) == 1 else ", among maps with the same features"
+    caption = (
         "outward is better: "
         + (
-            f"rank by mean score, from {len(explainers)} (innermost) to 1 (outermost)"
+            f"rank by mean score, from {max(map(len, groups))} (innermost) to 1 (outermost)"
             if scale == "rank"
             else "mean score, from the worst explainer (innermost) to the best (outermost)"
         )
-        + ("" if overlay else "; numbers above: mean rank"),
-        fontsize="small",
+        + alike
+        + ("" if overlay else "; numbers above: mean rank")
     )
-    return figure
+    figure.supxlabel(wrap(caption, int(11 * figure.get_figwidth())), fontsize="small")
+    return fitted(figure)
 
 
 def _spokes(axes: Any, names: Sequence[str], size: str) -> Any:
@@ -267,7 +301,7 @@ def _outward(values: np.ndarray, directions: Sequence[str], scale: str) -> np.nd
         return np.where(best > worst, (good - worst) / (best - worst), good - worst + 0.5)
 
 
-def ranks(results: Results) -> Figure:
+def ranks(results: Results, mixed_features: bool = False) -> Figure:
     """A table of ranks, explainers x metrics, 1 for the best, with the mean rank beside it.
 
     Rows are sorted by mean rank, the best first; ties share their average rank; a dash stands
@@ -275,6 +309,7 @@ def ranks(results: Results) -> Figure:
 
     Args:
       results: of an evaluation.
+      mixed_features: as of `Results.ranking`.
 
     Raises:
       ValueError: there are no scores yet.
@@ -286,15 +321,16 @@ def ranks(results: Results) -> Figure:
     ['B', 'A']
     """
     _known(results, results.metrics)
-    table = results.ranking()
+    table = results.ranking(mixed_features)
     n_rows, n_columns = len(table), len(results.metrics)
     last = max(n_rows, 2)
 
-    names = [f"{m} {ARROWS[results.directions[m]]}" for m in results.metrics]
-    explainers = [wrap(str(e), 26) for e in table.index]
+    names = [f"{wrap(m, 40)} {ARROWS[results.directions[m]]}" for m in results.metrics]
+    explainers = [wrap(_named(results, e), 26) for e in table.index]
+    lines = max(1 + name.count("\n") for name in explainers)
     figure = new_figure(
         breadth(explainers) + 0.46 * (n_columns + 2) + 0.7 * breadth(names[-1:]),
-        0.7 * breadth(names) + 0.34 * n_rows + 0.6,
+        0.7 * breadth(names) + max(0.34, 0.19 * lines) * n_rows + 0.6,
     )
     axes = figure.add_subplot()
     axes.set_facecolor("white")
@@ -342,7 +378,7 @@ def ranks(results: Results) -> Figure:
     axes.hlines(np.arange(n_rows + 1) - 0.5, -0.5, n_columns + 1.3, color="white", linewidth=2)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.supxlabel(
-        f"rank by mean score over {len(results.index):,} samples, 1 is best", fontsize="small"
-    )
-    return figure
+    alike = ", among maps with the same features" if "features" in table else ""
+    caption = f"rank by mean score over {len(results.index):,} samples, 1 is best{alike}"
+    figure.supxlabel(wrap(caption, int(11 * figure.get_figwidth())), fontsize="small")
+    return fitted(figure)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxeval.plot.comparison import _known
-from jaxeval.plot.maps import _channels, _pixels, draw_input, draw_map
-from jaxeval.plot.style import new_figure
+from jaxeval.plot.maps import channels, draw_input, draw_map, pixel_maps
+from jaxeval.plot.style import fitted, new_figure, wrap
 from jaxeval.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+LETTERS = 15
+"""In a line of a title."""
 
 
 def extremes(
@@ -61,7 +65,7 @@ def best_and_worst(
     x: ArrayLike,
     attributions: ArrayLike,
     index: ArrayLike | None = None,
-    channel_axis: int | None = 1,
+    channel_axis: int | Literal["auto"] | None = "auto",
     n: int = 3,
     titles: Sequence[Any] | None = None,
 ) -> Figure:
@@ -74,7 +78,7 @@ def best_and_worst(
       x: inputs, as in `attributions`.
       attributions: the explainer's maps of these inputs.
       index: ids of the samples in x; those of the results by default.
-      channel_axis: the axis of x that holds channels, or None.
+      channel_axis: as of `attributions`.
       n: the number of best and of worst samples.
       titles: of the samples in x, their classes for example.
 
@@ -99,8 +103,8 @@ def best_and_worst(
     best, worst = extremes(results, explainer, metric, n, ids)
     if not len(best):
         raise ValueError(f"fewer than two scores of {explainer!r} under {metric!r} are defined")
-    axis = _channels(x, {explainer: maps}, channel_axis)
-    maps = _pixels(maps, x, axis, channel_axis, explainer)
+    axis = channels(x, {explainer: maps}, channel_axis)
+    maps = pixel_maps(maps, x, axis, channel_axis, explainer)
     shown = x[..., None] if axis is None else np.moveaxis(x, axis, -1)
     image = shown.ndim == 4
     place = {v: i for i, v in enumerate(results.index.tolist())}
@@ -120,9 +124,9 @@ def best_and_worst(
     for column, row in zip(columns, rows, strict=True):
         draw_input(grid[0, column], shown[row])
         draw_map(grid[1, column], maps[row], shown[row], signed)
-        label = f"{ids[row]}: {scores[place[ids[row].item()]]:#.3g}"
+        label = wrap(f"{ids[row]}: {scores[place[ids[row].item()]]:#.3g}", LETTERS)
         if titles is not None:
-            label = f"{titles[row]}\n{label}"
+            label = f"{wrap(str(titles[row]), LETTERS)}\n{label}"
         heading = {0: "best\n", len(best) + 1: "worst\n"}.get(column, "\n")
         grid[0, column].set_title(heading + label, fontsize="small", parse_math=False)
-    return figure
+    return fitted(figure)

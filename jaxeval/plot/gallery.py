@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval.plot.maps import draw_input, draw_map
-from jaxeval.plot.style import new_figure, wrap
+from jaxeval.plot.maps import channels, draw_input, draw_map
+from jaxeval.plot.style import fitted, new_figure, wrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ def gallery(
     x: ArrayLike,
     attributions: Mapping[str, ArrayLike],
     titles: Sequence[Any] | None = None,
-    channel_axis: int | None = 1,
+    channel_axis: int | Literal["auto"] | None = "auto",
     columns: int = 12,
 ) -> Figure:
     """A picture of many maps: bands of rows, one a sample, with the inputs at their left.
@@ -33,21 +33,24 @@ def gallery(
     colours of its own: white is 0, red is positive, blue is negative.
 
     Args:
-      x: images [N, C, H, W], or [N, H, W, C], or grey ones [N, H, W] with ``channel_axis=None``.
+      x: images [N, C, H, W], or [N, H, W, C], or grey ones [N, H, W].
       attributions: explainer -> maps [N, ...], images of any size and number of channels, which
         are summed, with the channel axis of x or without.
       titles: of the rows, one a sample.
-      channel_axis: the axis of x that holds channels, or None.
+      channel_axis: the axis of x that holds channels, or None; "auto": the first or the last axis
+        of a sample, whichever has at most 4 entries.
       columns: maps side by side.
 
     Raises:
       ValueError: maps that are no images, or none at all.
 
-    >>> figure = gallery(np.zeros((2, 8, 8)), {"A": np.ones((2, 8, 8))}, channel_axis=None)
+    >>> figure = gallery(np.zeros((2, 8, 8)), {"A": np.ones((2, 8, 8))})
     >>> [axes.get_title() for axes in figure.axes[:2]]
     ['input', 'A']
     """
     x = np.asarray(x)
+    if channel_axis == "auto":
+        channel_axis = None if x.ndim == 3 else channels(x, {}, "auto")
     maps = {name: _image(np.asarray(a), x, channel_axis, name) for name, a in attributions.items()}
     if not maps:
         raise ValueError("attributions is empty: give at least one, by the explainer's name")
@@ -63,14 +66,16 @@ def gallery(
         for row, image in enumerate(images):
             draw_input(grid[row, 0], image)
             if titles is not None:
-                grid[row, 0].set_ylabel(str(titles[row]), fontsize="small", parse_math=False)
+                grid[row, 0].set_ylabel(
+                    wrap(str(titles[row]), LETTERS), fontsize="small", parse_math=False
+                )
             for axes, name in zip(grid[row, 1:], band, strict=False):
                 draw_map(axes, maps[name][row], image, bool((maps[name] < 0).any()))
             for axes in grid[row, 1 + len(band) :]:
                 axes.set_axis_off()
         for axes, name in zip(grid[0], ["input", *band], strict=False):
             axes.set_title(wrap(name, LETTERS), fontsize=6.5, parse_math=False)
-    return figure
+    return fitted(figure)
 
 
 def _image(a: np.ndarray, x: np.ndarray, channel_axis: int | None, name: str) -> np.ndarray:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval.plot.style import new_figure, wrap
+from jaxeval.plot.style import fitted, new_figure, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = "RdBu_r"  # white is zero, red is positive
+FEW = 4
+"""Entries of an axis up to which it is taken for the channels."""
 REACH = 99.5  # percentile of a map's magnitude at which its colours end: one pixel must not win
 
 
@@ -22,7 +24,7 @@ def attributions(
     x: ArrayLike,
     attributions: Mapping[str, ArrayLike],
     titles: Sequence[Any] | None = None,
-    channel_axis: int | None = 1,
+    channel_axis: int | Literal["auto"] | None = "auto",
     n: int = 6,
 ) -> Figure:
     """A grid of maps: one row a sample, the input in the first column, then one an explainer.
@@ -33,13 +35,16 @@ def attributions(
 
     Args:
       x: inputs [N, C, H, W], [N, H, W, C], grey images [N, H, W], series [N, T] or with
-        channels [N, C, T]. Three axes are taken for grey images, unless the channel axis has at
-        most 4 entries or the attributions lack it. Values outside [0, 1] are rescaled for
+        channels [N, C, T] or [N, T, C]. Values outside [0, 1] are rescaled for
         display, each image by its own range (integers by 255).
       attributions: explainer -> array [N, ...] of the shape of x, or without its channel axis,
         or with size 1 there. Channels are summed.
       titles: of the rows, one a sample (its class, for example).
-      channel_axis: the axis of x that holds channels, or None.
+      channel_axis: the axis of x that holds channels, or None. "auto" looks at the maps, which
+        may lack it, and then for the one axis, the first or the last of a sample, that has at most
+        4 entries; three axes of which none has are grey images. What it cannot tell it refuses.
+        With a number, too, three axes are grey images where that axis has more than 4 entries,
+        unless the attributions lack it.
       n: the number of samples shown, from the first.
 
     Raises:
@@ -58,8 +63,8 @@ def attributions(
         raise ValueError(f"there is no sample to show: n={n}, x has the shape {x.shape}")
     if titles is not None and len(titles) < min(n, len(x)):
         raise ValueError(f"titles must name {min(n, len(x))} samples, got {len(titles)}")
-    axis = _channels(x, maps, channel_axis)
-    maps = {name: _pixels(a, x, axis, channel_axis, name)[:n] for name, a in maps.items()}
+    axis = channels(x, maps, channel_axis)
+    maps = {name: pixel_maps(a, x, axis, channel_axis, name)[:n] for name, a in maps.items()}
     x = (x[..., None] if axis is None else np.moveaxis(x, axis, -1))[:n]
     image = x.ndim == 4
 
@@ -73,7 +78,7 @@ def attributions(
     for row, sample in enumerate(x):
         draw_input(grid[row, 0], sample)
         if titles is not None:
-            label = wrap(str(titles[row]), 16)
+            label = wrap(str(titles[row]), 16 if image else 13)
             upright = {"rotation": 0, "ha": "right", "va": "center"} if len(label) < 4 else {}
             grid[row, 0].set_ylabel(label, fontsize="small", parse_math=False, **upright)
     signed = {name: bool((a < 0).any()) for name, a in maps.items()}
@@ -99,13 +104,16 @@ def attributions(
     bar.ax.tick_params(labelsize="x-small", length=2)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.set_label(
-        f"attribution, 1 = {REACH:g}th percentile of the map's magnitude", fontsize="x-small"
+        wrap(
+            f"attribution, 1 = {REACH:g}th percentile of the map's magnitude", 24 + 16 * len(maps)
+        ),
+        fontsize="x-small",
     )
-    return figure
+    return fitted(figure)
 
 
-def _channels(x: np.ndarray, maps: Mapping[str, Any], channel_axis: int | None) -> int | None:
-    """The channel axis of x, or None where it has none."""
+def channels(x: np.ndarray, maps: Mapping[str, Any], channel_axis: Any) -> int | None:
+    """The channel axis of x, or None where it has none; "auto" finds it, or refuses."""
     if x.ndim not in (2, 3, 4) or (x.ndim == 4 and channel_axis is None):
         raise ValueError(
             f"x must be images [N, C, H, W] or [N, H, W], or series [N, T] or [N, C, T], got the "
@@ -113,23 +121,56 @@ def _channels(x: np.ndarray, maps: Mapping[str, Any], channel_axis: int | None) 
         )
     if x.ndim == 2 or channel_axis is None:
         return None
+    if channel_axis == "auto":
+        return _found(x, maps)
     axis = channel_axis % x.ndim if -x.ndim <= channel_axis < x.ndim else 0
     if axis == 0:
         raise ValueError(
             f"channel_axis={channel_axis} names no axis of x {x.shape} (axis 0 is the samples)"
         )
-    if x.ndim == 3 and x.shape[axis] > 4 and any(a.ndim != 2 for a in maps.values()):
+    if x.ndim == 3 and x.shape[axis] > FEW and any(a.ndim != 2 for a in maps.values()):
         return None
     return axis
 
 
-def _pixels(
-    a: np.ndarray, x: np.ndarray, axis: int | None, channel_axis: int | None, name: str
+def _found(x: np.ndarray, maps: Mapping[str, Any]) -> int | None:
+    """The channel axis that the maps' shapes tell, or else the one with few entries."""
+    last = x.ndim - 1
+    options = [1, last] if x.ndim == 4 else [None, 1, last]
+    told = [o for o in options if all(_fits(a.shape, x.shape, o) for a in maps.values())]
+    if len(told) == 1:
+        return told[0]
+    few = [axis for axis in (1, last) if x.shape[axis] <= FEW]
+    if len(few) == 1 and (few[0] in told or not told):
+        return few[0]
+    if not few and None in (told or options):
+        return None
+    ways = ", ".join(f"channel_axis={-1 if o == last else o}" for o in told or options)
+    raise ValueError(
+        f"which axis of x {x.shape} holds the channels cannot be told from its shape: give one of "
+        f"{ways}"
+    )
+
+
+def _fits(a: tuple[int, ...], x: tuple[int, ...], axis: int | None) -> bool:
+    """Whether maps of this shape are ones of x, with its channels on `axis`."""
+    if axis is None:
+        return a == x or any(
+            len(a) == len(x) + 1 and a[i] == 1 and a[:i] + a[i + 1 :] == x for i in range(1, len(a))
+        )
+    without = x[:axis] + x[axis + 1 :]
+    return a in (x, without, (*x[:axis], 1, *x[axis + 1 :]))
+
+
+def pixel_maps(
+    a: np.ndarray, x: np.ndarray, axis: int | None, channel_axis: Any, name: str
 ) -> np.ndarray:
     """The attribution with its channels summed: [N, H, W] or [N, T]."""
     wanted = x.shape if axis is None else x.shape[:axis] + x.shape[axis + 1 :]
     pixels = a
     if a.ndim == len(wanted) + 1 and channel_axis is not None:
+        if axis is None and channel_axis == "auto":  # a grey image, and maps with one channel
+            axis = next((i for i in range(1, a.ndim) if a.shape[i] == 1), 1)
         pixels = a.sum(axis=channel_axis if axis is None else axis)
     if pixels.shape != wanted:
         raise ValueError(

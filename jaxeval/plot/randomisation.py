@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxeval.plot.comparison import _known, _worst_last
-from jaxeval.plot.style import breadth, clean, legend, line_style, new_figure, wrap
+from jaxeval.ops import SIMILARITIES
+from jaxeval.plot.comparison import _known, _named, _worst_last
+from jaxeval.plot.style import breadth, clean, fitted, legend, line_style, new_figure, wrap
 from jaxeval.results import Results, mean_and_std
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def randomisation(results: Results, metric: str, ylabel: str | None = None) -> F
     """The similarity of each explainer's maps to the clean ones, layer by layer.
 
     The line is the mean over samples (and seeds), the band one standard deviation to either side,
-    over samples and, with several seeds, over seeds: that of all their values. Layers are in the
+    over samples and, with several seeds, over seeds: that of all their values. It is cut where no
+    similarity can be, beyond -1 and 1 (not that of a function of one's own). Layers are in the
     order of randomisation, from left to right. The legend is ordered by mean score, the best
     first.
 
@@ -70,12 +72,15 @@ def randomisation(results: Results, metric: str, ylabel: str | None = None) -> F
         if explainer not in found:
             continue
         mean, deviation = _spread(found[explainer])
+        low, high = mean - deviation, mean + deviation
+        if settings.get("similarity") in SIMILARITIES:
+            low, high = np.maximum(low, -1), np.minimum(high, 1)
         at = np.arange(len(layers)) + apart[place % len(apart)]
         style = line_style(place)
         axes.fill_between(
             at,
-            mean - deviation,
-            mean + deviation,
+            low,
+            high,
             color=style["color"],
             alpha=0.14,
             linewidth=0,
@@ -97,7 +102,7 @@ def randomisation(results: Results, metric: str, ylabel: str | None = None) -> F
     seeds = settings.get("n_seeds")
     several = f", {seeds} seeds" if isinstance(seeds, int) and seeds > 1 else ""
     axes.set_title(
-        f"{metric} ({n_samples:,} samples{several}; band: ± 1 standard deviation)",
+        wrap(f"{metric} ({n_samples:,} samples{several}; band: ± 1 standard deviation)", 64),
         fontsize="medium",
         loc="left",
         parse_math=False,
@@ -105,10 +110,10 @@ def randomisation(results: Results, metric: str, ylabel: str | None = None) -> F
     legend(
         figure,
         [handles[e] for e in order],
-        [f"{wrap(e, 26)}  {means[e]:#.3g}" for e in order],
+        [f"{wrap(_named(results, e), 26)}  {means[e]:#.3g}" for e in order],
         f"mean score, {direction} is better",
     )
-    return figure
+    return fitted(figure)
 
 
 def _settings(results: Results, metric: str) -> dict[str, Any]:

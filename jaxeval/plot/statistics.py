@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxeval.plot.comparison import LUMINANCE, _known
-from jaxeval.plot.style import ARROWS, breadth, legend, new_figure, wrap
+from jaxeval.plot.style import ARROWS, breadth, fitted, legend, new_figure, wrap
 from jaxeval.results import Friedman, Results
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def critical_difference(
     metric: str | None = None,
     alpha: float = 0.05,
     width: float = 6.4,
+    mixed_features: bool = False,
 ) -> Figure:
     """The critical-difference diagram: explainers on an axis of mean ranks, 1 is best.
 
@@ -33,7 +34,8 @@ def critical_difference(
       results: of an evaluation, or what `Results.friedman` gave.
       metric: over whose samples the explainers are ranked; None: over metrics.
       alpha: familywise error.
-      width: of the figure in inches.
+      width: of the figure in inches, at least; long names make it wider.
+      mixed_features: as of `Results.friedman`.
 
     Raises:
       ValueError: an unknown metric, fewer than two explainers, or no block that ranks them all.
@@ -50,7 +52,7 @@ def critical_difference(
         found = results
     else:
         _known(results, [] if metric is None else [metric])
-        found = results.friedman(metric, alpha)
+        found = results.friedman(metric, alpha, mixed_features)
     if not found.n:
         raise ValueError(f"none of the {found.blocks} ranks every explainer")
     ranks, k = found.ranks.to_numpy(), len(found.ranks)
@@ -122,13 +124,17 @@ def critical_difference(
             parse_math=False,
         )
     over = f"{found.n:,} {found.blocks}" + ("" if found.metric is None else f", {found.metric}")
-    figure.supxlabel(
-        f"mean rank over {over}; 1 is best\n"
+    out = found.left_out_text()
+    lines = [
+        f"mean rank over {over}; 1 is best",
         f"bars join what does not differ (Nemenyi, α = {found.alpha:g})",
-        fontsize="small",
-        parse_math=False,
-    )
-    return figure
+        *([f"left out: {out}"] if out else []),
+    ]
+    letters = int(11 * figure.get_figwidth())
+    caption = "\n".join(wrap(line, letters) for line in lines)
+    figure.set_figheight(figure.get_figheight() + 0.16 * (caption.count("\n") - 1))
+    figure.supxlabel(caption, fontsize="small", parse_math=False)
+    return fitted(figure)
 
 
 def _levels(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float, int]]:
@@ -209,7 +215,7 @@ def correlation(
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.ax.tick_params(labelsize="x-small", length=2)
     bar.set_label("Spearman's ρ", fontsize="x-small")
-    return figure
+    return fitted(figure)
 
 
 def rank_stability(
@@ -253,7 +259,8 @@ def rank_stability(
     shares = own[list(range(1, n + 1))].to_numpy(float)
     names = [wrap(str(e), 26) for e in own.index]
 
-    figure = new_figure(max(width, 2.6 + breadth(names)), max(1.9, 1.1 + 0.34 * n))
+    row = max(0.34, 0.16 * max(1 + name.count("\n") for name in names))
+    figure = new_figure(max(width, 2.6 + breadth(names)), max(1.9, 1.1 + row * n))
     axes = figure.add_subplot()
     from matplotlib import colormaps
 
@@ -290,6 +297,6 @@ def rank_stability(
     axes.tick_params(labelsize="small", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(f"share of {int(own['n'].max()):,} rankings", fontsize="small")
-    axes.set_title(str(group), fontsize="medium", loc="left", pad=14, parse_math=False)
+    axes.set_title(wrap(str(group), 60), fontsize="medium", loc="left", pad=14, parse_math=False)
     legend(figure, handles, [str(i + 1) for i in range(n)], "rank", length=1.0)
-    return figure
+    return fitted(figure)

@@ -69,7 +69,7 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
 
 
 def wrap(text: str, width: int) -> str:
-    """The text in lines of at most `width` where it has a place to break.
+    """The text in lines of at most `width`, broken where it has a place to break if it can be.
 
     >>> print(wrap("FaithfulnessCorrelation of all", 14))
     Faithfulness
@@ -77,7 +77,11 @@ def wrap(text: str, width: int) -> str:
     all
     """
     lines = [""]
-    for piece in re.split(r"(?<=[\s_\-])|(?<=[a-z0-9])(?=[A-Z])", text):
+    pieces = re.split(r"(?<=[\s_\-(,=/])|(?<=[a-z0-9])(?=[A-Z])", text)
+    # What has no place to break is broken anywhere.
+    for piece in (
+        p[i : i + width] for p in pieces for i in range(0, max(len(p.rstrip()), 1), width)
+    ):
         if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
             lines.append("")
         lines[-1] += piece
@@ -107,6 +111,21 @@ def legend(
     for text, label in zip(box.get_texts(), labels, strict=True):
         text.set(text=label, parse_math=False)
     return box
+
+
+def fitted(figure: Figure) -> Figure:
+    """The figure, made larger until nothing that is drawn is cut off."""
+    for _ in range(8):
+        figure.draw_without_rendering()
+        page, drawn = figure.get_size_inches(), figure.get_tightbbox()
+        over = [
+            max(0.0, -low) + max(0.0, high - size)
+            for low, high, size in zip(drawn.min, drawn.max, page, strict=True)
+        ]
+        if max(over) < 0.01:
+            break
+        figure.set_size_inches(page + over)
+    return figure
 
 
 def breadth(texts: Iterable[str]) -> float:

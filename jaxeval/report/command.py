@@ -37,8 +37,15 @@ def add(commands: Any) -> None:
         help="for the gallery where there is no description: inputs x [n, ...], maps by the "
         "explainers' names, and, if they are not all samples in order, their ids as index",
     )  # fmt: skip
+    option(
+        "--mixed-features", action="store_true",
+        help="compare explainers whose maps have different features, too",
+    )  # fmt: skip
     option("--metric", help="by which samples are best and worst (default: one of faithfulness)")
-    option("--channel-axis", type=int, default=1, help="of x (default: %(default)s)")
+    option(
+        "--channel-axis", type=lambda text: text if text == "auto" else int(text), default="auto",
+        help="of x (default: found by its shape)",
+    )  # fmt: skip
 
 
 def run(given: argparse.Namespace) -> str:
@@ -65,9 +72,10 @@ def run(given: argparse.Namespace) -> str:
         maps = {"x": arrays.pop("x"), "index": arrays.pop("index", None), "attributions": arrays}
     path = write(
         results, given.out, title=given.title, metric=given.metric,
+        mixed_features=given.mixed_features,
         **{"channel_axis": given.channel_axis, **maps},
     )  # fmt: skip
-    return f"{path}: {results}, {path.stat().st_size / 1e6:.1f} MB"
+    return f"{path}: {results.headline}, {path.stat().st_size / 1e6:.1f} MB"
 
 
 def read(path: Path, model: str | None = None) -> Results:

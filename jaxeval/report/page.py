@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,9 +53,10 @@ def html(
     x: ArrayLike | None = None,
     attributions: Mapping[str, ArrayLike] | None = None,
     index: ArrayLike | None = None,
-    channel_axis: int | None = 1,
+    channel_axis: Any = "auto",
     metric: str | None = None,
     n: int = 3,
+    mixed_features: bool = False,
 ) -> str:
     """The page as text: the same arguments give the same bytes.
 
@@ -66,10 +69,12 @@ def html(
       x: inputs [n, ...] for the gallery of best and worst samples; none is drawn without.
       attributions: explainer -> maps [n, ...] of these inputs.
       index: ids of the samples in x; by default those of the results.
-      channel_axis: the axis of x that holds channels, or None.
+      channel_axis: the axis of x that holds channels, None, or "auto", as of `plot.attributions`.
       metric: by whose scores samples are the best or worst; by default the first of
         faithfulness, else the first.
       n: best and worst samples an explainer.
+      mixed_features: compare explainers whose maps have different features, too. Without it the
+        page says so, and compares those with the same features.
 
     Raises:
       ImportError: jinja2 or matplotlib is not installed; says how to get it.
@@ -86,6 +91,9 @@ def html(
         raise ValueError("the results hold no scores yet, so there is nothing to report")
     if (x is None) != (attributions is None):
         raise ValueError("a gallery needs both x and attributions")
+    if mixed_features:
+        rest = {k: v for k, v in results.settings.items() if k != "features"}
+        results = dataclasses.replace(results, settings=rest)
     gallery = {"x": x, "attributions": attributions, "index": index, "channel_axis": channel_axis}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -95,6 +103,19 @@ def html(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["soft"] = lambda text: markupsafe.Markup("<wbr>").join(_pieces(text))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the explainers' maps have different features")
+        return _rendered(environment, results, title, metric, n, gallery)
+
+
+def _rendered(
+    environment: Any,
+    results: Results,
+    title: str,
+    metric: str | None,
+    n: int,
+    gallery: Mapping[str, Any],
+) -> str:
     return environment.get_template("page.html").render(
         title=title,
         version=__version__,
@@ -108,7 +129,7 @@ def html(
                 _differences(results),
                 _metrics(results),
                 _stability(results),
-                _gallery(results, metric, n, gallery) if x is not None else None,
+                _gallery(results, metric, n, gallery) if gallery["x"] is not None else None,
                 _cost(results),
                 _settings(results),
             )
@@ -139,8 +160,14 @@ def _lead(results: Results) -> str:
         _count(len(results.index), "sample"),
     )
     undefined = f"{n_undefined:,} of {n_scores:,} scores are undefined and left out."
+    mixed = (
+        f" Maps have different features ({results._mixture()}), under which scores do not compare: "
+        "explainers are ranked and compared among those with the same features only."
+        if len(results.feature_groups()) > 1
+        else ""
+    )
     return f"{counts[0]} under {counts[1]}, on {counts[2]}. " + (
-        undefined if n_undefined else f"All {n_scores:,} scores are defined."
+        (undefined if n_undefined else f"All {n_scores:,} scores are defined.") + mixed
     )
 
 
@@ -189,7 +216,8 @@ def _curves(results: Results) -> dict[str, Any] | None:
             else (lambda m=m: plot.curves(results, m))
         )
         ranks: Any = results.ranking()[m]
-        best = ranks.idxmin() if ranks.notna().any() else None
+        alike = len(results.feature_groups()) == 1
+        best = ranks.idxmin() if alike and ranks.notna().any() else None
         alt = f"Mean curves of {len(results.explainers)} explainers under {m}" + (
             f"; {best} has the best mean score." if best is not None else "."
         )
@@ -228,11 +256,7 @@ def _differences(results: Results) -> dict[str, Any] | None:
                 lambda found=found: plot.critical_difference(found),
                 f"Critical-difference diagram over {over}. Mean ranks: {order}.",
                 f"Friedman χ²({found.df}) = {tables.number(found.statistic)}, p {_equals(p)}"
-                + (
-                    f"; {_count(found.n_undefined, found.blocks[:-1])} left out"
-                    if found.n_undefined
-                    else ""
-                ),
+                + (f"; left out: {out}" if (out := found.left_out_text()) else ""),
             )
         )
     pairs: Any = results.wilcoxon()
@@ -259,8 +283,8 @@ def _equals(p: str) -> str:
 
 
 def _comparable(results: Results, metric: str | None) -> bool:
-    """Whether at least two explainers have a score."""
-    means: Any = results.means()
+    """Whether at least two explainers that can be compared have a score."""
+    means: Any = results.means().loc[list(results.feature_groups()[0])]
     own = means.notna().any(axis=1) if metric is None else means[metric].notna()
     return int(own.sum()) > 1
 

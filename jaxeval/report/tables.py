@@ -105,7 +105,7 @@ def ranks(results: Results) -> TableOf:
     last = max(len(table), 2)
     rows = []
     for explainer, own in table.iterrows():
-        cells = [name(explainer)]
+        cells = [name(f"{explainer} ({own['features']})" if "features" in own else explainer)]
         for metric in (*results.metrics, "mean rank"):
             rank = own[metric]
             mean = "" if metric == "mean rank" else number(means.loc[explainer, metric])
@@ -124,7 +124,9 @@ def ranks(results: Results) -> TableOf:
         *(f"{m} {ARROWS[results.directions[m]]}" for m in results.metrics),
         "mean rank",
     ]
-    return TableOf("Rank by mean score, 1 is best; the mean score below it", columns, rows, "heat")
+    alike = " among maps with the same features" if "features" in table else ""
+    caption = f"Rank by mean score{alike}, 1 is best; the mean score below it"
+    return TableOf(caption, columns, rows, "heat")
 
 
 def _shade(rank: float, last: int) -> str:
@@ -141,7 +143,8 @@ def _shade(rank: float, last: int) -> str:
 
 def wins(results: Results, pairs: pd.DataFrame) -> TableOf:
     """How many others each explainer beats, and is beaten by, under each metric."""
-    others = len(results.explainers) - 1
+    groups = results.feature_groups()
+    others = len(groups[0]) - 1
     rows = []
     decided = [v for v in each(pairs) if v.better]
     won_by = Counter((v.metric, v.better) for v in decided)
@@ -155,8 +158,9 @@ def wins(results: Results, pairs: pd.DataFrame) -> TableOf:
         rows.append([*cells, Cell(f"{total:+d}".replace("-", "−"), float(total), "number")])
     columns = ["explainer", *results.metrics, "balance"]
     return TableOf(
-        f"Won : lost against {others} other{'s' if others != 1 else ''}, where the signed-rank "
-        "test decides (p < 0.05 after Holm)",
+        f"Won : lost against {'up to ' if len(groups) > 1 else ''}{others} "
+        f"other{'s' if others != 1 else ''}, where the signed-rank test decides (p < 0.05 after "
+        "Holm)",
         columns,
         sorted(rows, key=lambda row: -float(row[-1].key or 0)),
     )
@@ -273,7 +277,7 @@ def environment(results: Results) -> list[tuple[str, str]]:
     """How it was computed, as names and text; metrics and explainers have their own list."""
     found = []
     for key, v in results.settings.items():
-        if key in ("metrics", "explainers", "points", "seconds"):
+        if v is None or key in ("metrics", "explainers", "points", "seconds"):
             continue
         if isinstance(v, Mapping):
             text = ", ".join(f"{k} {plain(u)}" for k, u in v.items())

@@ -12,7 +12,8 @@ import pandas as pd
 
 from jaxeval.results import stability
 from jaxeval.results.agreement import kendalls_w, mean_spearman
-from jaxeval.results.friedman import Friedman, critical_difference, friedman_test
+from jaxeval.results.features import Features
+from jaxeval.results.friedman import Friedman, compared
 from jaxeval.results.paired import holm, signed_rank
 from jaxeval.results.stats import mean_and_std, row_ranks
 
@@ -23,11 +24,14 @@ LEVELS = ("sample", "mean")
 OVER = ("explainers", "samples", "means")
 
 
-class Comparisons:
+class Comparisons(Features):
     """Statistics over explainers and metrics; a part of `Results`.
 
-    The sample is the unit of observation; an undefined score is left out and counted. Scores that
-    differ by no more than float32 rounding (1e-6 of the largest magnitude) tie.
+    The sample is the unit of observation; an undefined score is left out and counted. Scores of a
+    sample, and mean scores, tie that differ by no more than float32 rounding (1e-6 of the largest
+    magnitude among them; see `row_ranks`). Explainers are compared whose maps have the same
+    features (`Results.feature_groups`): others are left out with a warning, unless
+    ``mixed_features=True``.
     """
 
     if TYPE_CHECKING:  # what `Results` has
@@ -69,6 +73,7 @@ class Comparisons:
         metric: str | Sequence[str] | None = None,
         alpha: float = 0.05,
         zeros: str = "wilcox",
+        mixed_features: bool = False,
     ) -> pd.DataFrame:
         """Which of two explainers is better: paired signed-rank tests, per metric.
 
@@ -81,6 +86,7 @@ class Comparisons:
           metric: one or several; all by default.
           alpha: familywise error of the pairs of a metric.
           zeros: samples without a difference: "wilcox" leaves them out, "pratt" ranks them, too.
+          mixed_features: also pairs whose maps have different features.
 
         Raises:
           ValueError: an unknown metric, an alpha outside (0, 1), an unknown treatment of zeros.
@@ -90,12 +96,18 @@ class Comparisons:
         if not 0 < alpha < 1:
             raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
         names = self.explainers
+        group = dict.fromkeys(names, 0)
+        if not mixed_features and len(groups := self.feature_groups()) > 1:
+            group = {e: i for i, own in enumerate(groups) for e in own}
+            self._warn_of_mixture("pairs of them are left out")
         frames = []
         for m in self._chosen(metric):
             scores = self._cube([m])[..., 0]
             rows = []
             for i in range(len(names)):
                 for j in range(i + 1, len(names)):
+                    if group[names[i]] != group[names[j]]:
+                        continue
                     pair = signed_rank(
                         scores[:, i], scores[:, j], self.directions[m], zeros, ROUNDING
                     )
@@ -107,46 +119,40 @@ class Comparisons:
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 
-    def friedman(self, metric: str | None = None, alpha: float = 0.05) -> Friedman:
+    def friedman(
+        self, metric: str | None = None, alpha: float = 0.05, mixed_features: bool = False
+    ) -> Friedman:
         """Do explainers differ at all, and which ones: Friedman's test and Nemenyi's difference.
 
         Under a metric each sample ranks the explainers. Without one, each metric ranks them by
         mean score, so that explainers are compared over metrics. Blocks that leave an explainer
-        unranked are left out and counted; an explainer without any score is not compared.
+        unranked are left out, and an explainer without any score is not compared; the result
+        says which.
 
         Args:
           metric: over whose samples; None: over the metrics.
           alpha: of the critical difference.
+          mixed_features: also explainers whose maps have other features than most.
 
         Raises:
-          ValueError: an unknown metric, fewer than two explainers, alpha outside (0, 1).
+          ValueError: an unknown metric, fewer than two explainers that can be compared, alpha
+            outside (0, 1).
 
         Reference: Friedman 1937; Nemenyi 1963; Demšar 2006.
         """
-        chosen = self._chosen(metric)
+        chosen, alike = self._chosen(metric), self._alike(mixed_features)
         if metric is None:
-            scores = self.means().to_numpy().T * self._signs(chosen)[:, None]
+            scores = alike.means().to_numpy().T * self._signs(chosen)[:, None]
         else:
-            scores = self._cube(chosen)[..., 0] * self._signs(chosen)
-        there = np.array(~np.isnan(scores).all(axis=0))
-        names = [e for e, ok in zip(self.explainers, there, strict=True) if ok]
-        left_out = tuple(e for e, ok in zip(self.explainers, there, strict=True) if not ok)
-        scores = scores[:, there]
-        complete = ~np.isnan(scores).any(axis=1)
-        ranks = row_ranks(-scores[complete], ROUNDING)
-        test = friedman_test(ranks)
-        mean = pd.Series(
-            mean_and_std(ranks)[0], index=pd.Index(names, dtype="str", name="explainer")
-        )
-        return Friedman(
-            ranks=mean.sort_values(kind="stable").rename("mean rank"),
-            metric=metric,
-            n=len(ranks),
-            n_undefined=int((~complete).sum()),
-            left_out=left_out,
-            **test._asdict(),
+            scores = alike._cube(chosen)[..., 0] * self._signs(chosen)
+        return compared(
+            scores,
+            alike.explainers,
+            metric,
+            blocks=chosen if metric is None else self.index.tolist(),
+            other_features=tuple(e for e in self.explainers if e not in alike.explainers),
             alpha=alpha,
-            critical_difference=critical_difference(len(names), len(ranks), alpha),
+            tolerance=ROUNDING,
         )
 
     def agreement(
@@ -155,6 +161,7 @@ class Comparisons:
         level: str = "mean",
         n_permutations: int = 9999,
         seed: int = 0,
+        mixed_features: bool = False,
     ) -> pd.DataFrame:
         """Do metrics rank explainers alike: Kendall's W, of each family and of all metrics.
 
@@ -169,6 +176,7 @@ class Comparisons:
             statistic, df and p are NaN then.
           n_permutations: for p; 0: from chi-square.
           seed: of the permutations.
+          mixed_features: also explainers whose maps have other features than most.
 
         Raises:
           ValueError: an unknown metric or level.
@@ -181,8 +189,9 @@ class Comparisons:
         families = dict.fromkeys(self.families[m] for m in chosen)
         rows = {f: [m for m in chosen if self.families[m] == f] for f in families}
         rows = {f: ms for f, ms in rows.items() if len(ms) > 1} | {"all": chosen}
+        alike = self._alike(mixed_features)
         table = {
-            name: self._concordance(own, level, n_permutations, seed) for name, own in rows.items()
+            name: alike._concordance(own, level, n_permutations, seed) for name, own in rows.items()
         }
         return pd.DataFrame.from_dict(table, orient="index").rename_axis("family")
 
@@ -219,6 +228,7 @@ class Comparisons:
         metrics: Sequence[str] | None = None,
         over: str = "explainers",
         counts: bool = False,
+        mixed_features: bool = False,
     ) -> Any:
         """Spearman's rank correlation between metrics, metrics x metrics.
 
@@ -233,6 +243,7 @@ class Comparisons:
             explainer, averaged over explainers (do metrics find the same samples hard?).
           counts: also return how many samples (1 for "means", explainers for "samples") define
             each entry.
+          mixed_features: also explainers whose maps have other features than most.
 
         Returns:
           A data frame, or two of them with `counts`.
@@ -246,21 +257,25 @@ class Comparisons:
         if over not in OVER:
             raise ValueError(f"over must be one of {', '.join(map(repr, OVER))}, got {over!r}")
         signs = self._signs(chosen)
+        alike = self._alike(mixed_features or over == "samples")
         if over == "means":
-            scores = self.means()[chosen].to_numpy()[None] * signs
+            scores = alike.means()[chosen].to_numpy()[None] * signs
         else:
-            scores = self._cube(chosen) * signs
+            scores = alike._cube(chosen) * signs
             scores = np.swapaxes(scores, 0, 1) if over == "samples" else scores
         names = pd.Index(chosen, dtype="str", name="metric")
         rho, n = (
             pd.DataFrame(values, index=names, columns=names)
-            # Many samples lie so close that neighbours within rounding would tie one by one.
+            # Samples are no repetitions of each other: only equal scores of them tie.
             for values in mean_spearman(scores, 0.0 if over == "samples" else ROUNDING)
         )
         return (rho, n) if counts else rho
 
     def rank_stability(
-        self, groups: Mapping[str, Sequence[str]] | None = None, level: str = "mean"
+        self,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        level: str = "mean",
+        mixed_features: bool = False,
     ) -> pd.DataFrame:
         """How often each explainer holds each rank over the settings of a metric.
 
@@ -273,22 +288,23 @@ class Comparisons:
           groups: name -> metrics that are settings of one; by default the metrics of one class,
             as `settings["metrics"]` tells, where there are at least two.
           level: "mean": one ranking a setting, by mean score; "sample": one a setting and sample.
+          mixed_features: also explainers whose maps have other features than most.
 
         Raises:
           ValueError: no metric is there with several settings, an unknown metric or level.
         """
         if level not in LEVELS:
             raise ValueError(f'level must be "sample" or "mean", got {level!r}')
-        parts = []
+        parts, alike = [], self._alike(mixed_features)
         for group, names in self._groups(groups).items():
-            ranks = self._ranks(names, level)
+            ranks = alike._ranks(names, level)
             shares = stability.rank_shares(ranks)
             mean, std, n = mean_and_std(ranks.T)
             part = pd.DataFrame(shares, columns=range(1, len(shares) + 1))
             part["mean rank"], part["std"] = mean, std
             part["n"], part["n_undefined"] = n, ranks.shape[1] - n
             part.index = pd.MultiIndex.from_product(
-                [[group], self.explainers], names=["metric", "explainer"]
+                [[group], alike.explainers], names=["metric", "explainer"]
             )
             parts.append(part)
         return pd.concat(parts)
@@ -315,7 +331,10 @@ class Comparisons:
         return found
 
     def sensitivity(
-        self, per: str = "parameter", groups: Mapping[str, Sequence[str]] | None = None
+        self,
+        per: str = "parameter",
+        groups: Mapping[str, Sequence[str]] | None = None,
+        mixed_features: bool = False,
     ) -> pd.DataFrame:
         """How much scores and rankings change with each parameter of a metric.
 
@@ -336,7 +355,7 @@ class Comparisons:
 
         Args:
           per: "parameter" or "value".
-          groups: as of `rank_stability`.
+          groups, mixed_features: as of `rank_stability`.
 
         Raises:
           ValueError: no metric is there with several settings, or `per` is neither.
@@ -344,10 +363,10 @@ class Comparisons:
         if per not in ("parameter", "value"):
             raise ValueError(f'per must be "parameter" or "value", got {per!r}')
         described = self.settings.get("metrics", {})
-        rows = []
+        rows, alike = [], self._alike(mixed_features)
         for group, names in self._groups(groups).items():
             own = {m: stability.fields_of(described.get(m)) for m in names}
-            means, ranks = self.means()[names].to_numpy(), self._ranks(names, "mean")
+            means, ranks = alike.means()[names].to_numpy(), alike._ranks(names, "mean")
             changing = stability.varied(own)
             settings = [{p: own[m].get(p, "–") for p in changing} for m in names]
             for parameter, values in changing.items():
@@ -358,7 +377,7 @@ class Comparisons:
                     continue
                 has = [s[parameter] for s in settings]
                 for value in values:
-                    found = stability.by_value(means, ranks, self.explainers, has, value)
+                    found = stability.by_value(means, ranks, alike.explainers, has, value)
                     rows.append({**key, "value": value, **found})
         return pd.DataFrame(rows)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.special
 import scipy.stats
 from numpy.typing import ArrayLike
+
+from jaxeval.results.stats import mean_and_std, row_ranks
 
 
 class FriedmanTest(NamedTuple):
@@ -132,7 +135,9 @@ class Friedman:
       metric: over whose samples; None: over metrics.
       n: blocks (samples or metrics) that rank every explainer.
       n_undefined: blocks left out, as some explainer is undefined there.
+      blocks_left_out: which: ids of samples, or names of metrics.
       left_out: explainers without any defined score, which are not compared.
+      other_features: explainers that are not compared as their maps have other features.
       statistic, df, p: chi-square, corrected for ties.
       f, f_p: Iman and Davenport's F.
       alpha: of `critical_difference` and `groups`.
@@ -151,6 +156,8 @@ class Friedman:
     f_p: float
     alpha: float
     critical_difference: float
+    blocks_left_out: tuple[Any, ...] = ()
+    other_features: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> str:
@@ -178,10 +185,72 @@ class Friedman:
             reached = max(reached, end)
         return found
 
+    def left_out_text(self) -> str:
+        """What is not part of the test, in words; "" where nothing is left out.
+
+        Up to five samples or metrics are named.
+        """
+        parts = []
+        if self.n_undefined:
+            noun = self.blocks if self.n_undefined > 1 else self.blocks[:-1]
+            named = ", ".join(map(str, self.blocks_left_out[:5]))
+            more = ", …" if self.n_undefined > 5 else ""
+            parts.append(f"{self.n_undefined:,} {noun} with undefined scores, {named}{more}")
+        if self.left_out:
+            parts.append(f"{', '.join(map(repr, self.left_out))} without a defined score")
+        if self.other_features:
+            parts.append(f"{', '.join(map(repr, self.other_features))} with other features")
+        return "; ".join(parts)
+
     def __repr__(self) -> str:
         over = "metrics" if self.metric is None else f"samples of {self.metric!r}"
         return (
-            f"Friedman over {self.n:,} {over} ({self.n_undefined:,} left out): chi2({self.df}) = "
-            f"{self.statistic:.4g}, p = {self.p:.3g}; critical difference of mean ranks "
-            f"{self.critical_difference:.3g} (alpha {self.alpha:g})\n{self.ranks.to_string()}"
+            f"Friedman over {self.n:,} {over} (left out: {self.left_out_text() or 'nothing'}): "
+            f"chi2({self.df}) = {self.statistic:.4g}, p = {self.p:.3g}; critical difference of "
+            f"mean ranks {self.critical_difference:.3g} (alpha {self.alpha:g})\n"
+            f"{self.ranks.to_string()}"
         )
+
+
+def compared(
+    scores: np.ndarray,
+    explainers: Sequence[str],
+    metric: str | None,
+    blocks: Sequence[Any],
+    other_features: tuple[str, ...],
+    alpha: float,
+    tolerance: float,
+) -> Friedman:
+    """The test of scores [n, k] of explainers [k], higher ones the better, over blocks [n].
+
+    Raises:
+      ValueError: fewer than two explainers have a score; alpha outside (0, 1).
+    """
+    there = ~np.isnan(scores).all(axis=0)
+    names = [e for e, ok in zip(explainers, there, strict=True) if ok]
+    left_out = tuple(e for e, ok in zip(explainers, there, strict=True) if not ok)
+    if len(names) < 2:
+        under = "" if metric is None else f" under {metric!r}"
+        missing = [f"{e!r} has no defined score{under}" for e in left_out]
+        missing += [f"{e!r} has maps of other features" for e in other_features]
+        raise ValueError(
+            f"the Friedman test compares at least 2 treatments, got {len(names)} of the "
+            f"{len(explainers) + len(other_features)} explainers given"
+            + (f": {', '.join(missing)}" if missing else "")
+        )
+    scores = scores[:, there]
+    complete = ~np.isnan(scores).any(axis=1)
+    ranks = row_ranks(-scores[complete], tolerance)
+    mean = pd.Series(mean_and_std(ranks)[0], index=pd.Index(names, dtype="str", name="explainer"))
+    return Friedman(
+        ranks=mean.sort_values(kind="stable").rename("mean rank"),
+        metric=metric,
+        n=len(ranks),
+        n_undefined=int((~complete).sum()),
+        left_out=left_out,
+        **friedman_test(ranks)._asdict(),
+        alpha=alpha,
+        critical_difference=critical_difference(len(names), len(ranks), alpha),
+        blocks_left_out=tuple(b for b, ok in zip(blocks, complete, strict=True) if not ok),
+        other_features=other_features,
+    )

@@ -51,7 +51,8 @@ def signed_rank(
       direction: "higher" or "lower" is better.
       zeros: samples without a difference: "wilcox" leaves them out, "pratt" ranks them with the
         others and then leaves them out.
-      tolerance: a difference is none that is no more than this share of the largest magnitude.
+      tolerance: a difference is none that is no more than this share of the larger magnitude of
+        the two scores, as scores of a sample tie in `row_ranks`.
 
     Returns:
       `Paired`: n pairs that are defined in both; n_undefined pairs left out; n_zero of n without
@@ -82,8 +83,7 @@ def signed_rank(
         return Paired(0, n_undefined, 0, *[np.nan] * 4)
     with np.errstate(invalid="ignore"):  # inf - inf
         d = np.where(a == b, 0.0, (a - b) * (1 if direction == "higher" else -1))
-    finite = np.abs(np.concatenate([a, b]))
-    size = finite[np.isfinite(finite)].max(initial=0)
+    size = np.where(np.isfinite([a, b]), np.abs([a, b]), 0).max(axis=0)
     zero = np.abs(d) <= tolerance * size
     d = np.where(zero, 0.0, d)
 

@@ -86,7 +86,9 @@ def bootstrap_mean_ci(
             # Resampling the deviations keeps a constant column's interval at exactly its value.
             mean = x.mean(axis=0)
             blocks = [w @ (x - mean) / len(x) for w in _resamples(len(x), n_bootstrap, seed)]
-            interval[:, js] = mean + np.quantile(np.concatenate(blocks), edges, axis=0)
+            found = mean + np.quantile(np.concatenate(blocks), edges, axis=0)
+            # A mean lies within its values, also once rounded: that of a share within [0, 1].
+            interval[:, js] = np.clip(found, x.min(axis=0), x.max(axis=0))
     low, high = interval.reshape((2, *values.shape[1:]))
     return low, high
 
@@ -110,8 +112,7 @@ def average_ranks(
     Args:
       scores: [E] or [E, M], one row an explainer; NaN where undefined.
       direction: "higher" or "lower" is better; one for all, or one a column [M].
-      tolerance: scores tie that differ by no more than this share of the largest magnitude (of
-        their column).
+      tolerance: as of `row_ranks`, for each column.
 
     Returns:
       Ranks of the shape of `scores`, in float64; NaN stays NaN and takes no rank.
@@ -136,28 +137,29 @@ def average_ranks(
         )
     sign = np.array([-1.0 if d == "higher" else 1.0 for d in given])
     cost = scores * (sign[0] if isinstance(direction, str) else sign)
-    size = np.abs(np.where(np.isfinite(cost), cost, 0)).max(axis=0, initial=0)
-    with np.errstate(invalid="ignore"):  # inf - inf
-        gap = cost[:, None] - cost[None]
-    equal = (np.abs(gap) <= tolerance * size) | (cost[None] == cost[:, None])
-    better = ((gap > 0) & ~equal).sum(axis=1)
-    equal = equal.sum(axis=1)
-    return np.where(np.isnan(scores), np.nan, better + (equal + 1) / 2)
+    return row_ranks(cost.T, tolerance).T
 
 
 def row_ranks(values: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
     """Ranks along the last axis, 1 for the smallest; ties share the average of their ranks.
 
+    The one rule for ties, here and wherever scores are ranked: two values tie that differ by no
+    more than `tolerance` times the largest magnitude of their row, and ties are handed on, so that
+    what ties with one of a group ties with all of it. (Pair by pair, A could tie with B, and B
+    with C, but not A with C, which no ranks can say.) The order of the values does not matter, nor
+    which end is the best.
+
     Args:
       values: [..., k], NaN where undefined.
-      tolerance: neighbours in the order tie that differ by no more than this share of the largest
-        magnitude of their row.
+      tolerance: a share of the largest finite magnitude of the row; 0: only equal values tie.
 
     Returns:
       Ranks of the shape of `values`, in float64; NaN stays NaN and takes no rank.
 
     >>> row_ranks([[0.3, 0.1, 0.3, np.nan], [4, 3, 2, 1]]).tolist()
     [[2.5, 1.0, 2.5, nan], [4.0, 3.0, 2.0, 1.0]]
+    >>> row_ranks([10.0, 9.5, 9.0, 5.0], tolerance=0.05).tolist()
+    [3.0, 3.0, 3.0, 1.0]
     """
     values = np.asarray(values, np.float64)
     if not values.size:

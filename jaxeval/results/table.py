@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pandas as pd
 from jaxeval.results import parquet
 from jaxeval.results.compare import ROUNDING, Comparisons
 from jaxeval.results.long import from_frame
+from jaxeval.results.parts import checked, ids, plain
 from jaxeval.results.stats import DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
 from jaxeval.types import Outcome
 
@@ -44,7 +44,7 @@ class Results(Comparisons):
     >>> outcomes = {("A", "m"): Outcome(score=np.float32([1, 3])),
     ...             ("B", "m"): Outcome(score=np.float32([0, np.nan]))}
     >>> r = Results(outcomes, {"m": "lower"}, {"m": "complexity"}, np.arange(2), np.array([7, 7]))
-    >>> print(r)
+    >>> print(r.headline)
     Results: 2 explainers x 1 metric, 2 samples, 1 of 4 scores undefined
     >>> r.ranking()["mean rank"].to_dict()
     {'B': 1.0, 'A': 2.0}
@@ -59,7 +59,7 @@ class Results(Comparisons):
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        index, y = _ids(self.index), np.asarray(self.y)
+        index, y = ids(self.index), np.asarray(self.y)
         if y.dtype.kind not in "iu" or y.shape != index.shape:
             raise ValueError(
                 f"y must be integers with the shape of index {index.shape}, "
@@ -76,7 +76,7 @@ class Results(Comparisons):
         for (explainer, metric), outcome in self.outcomes.items():
             if metric not in self.directions:
                 raise ValueError(f"directions lacks the metric {metric!r}")
-            outcomes[explainer, metric] = _checked(
+            outcomes[explainer, metric] = checked(
                 outcome, len(index), f"outcomes[{explainer!r}, {metric!r}]"
             )
         put = object.__setattr__
@@ -85,8 +85,8 @@ class Results(Comparisons):
         put(self, "families", {m: self.families[m] for m in self.directions})
         put(self, "index", index)
         put(self, "y", y)
-        put(self, "asked", _plain(self.asked))
-        put(self, "settings", _plain(self.settings))
+        put(self, "asked", plain(self.asked))
+        put(self, "settings", plain(self.settings))
 
     @property
     def explainers(self) -> tuple[str, ...]:
@@ -202,21 +202,44 @@ class Results(Comparisons):
             table.loc[explainer, metric] = mean
         return table
 
-    def ranking(self) -> pd.DataFrame:
+    def ranking(self, mixed_features: bool = False) -> pd.DataFrame:
         """Ranks of the explainers, 1 for the best: explainers x metrics, and "mean rank".
 
         Explainers are ranked by mean score, "lower is better" metrics the other way round. Means
-        that differ by no more than float32 rounding tie and share their average rank. An undefined
-        mean has the rank NaN, and the mean rank is over the metrics that do rank the explainer.
-        Rows are sorted by it, the best first.
+        that differ by no more than float32 rounding tie and share their average rank (`row_ranks`).
+        An undefined mean has the rank NaN, and the mean rank is over the metrics that do rank the
+        explainer. Rows are sorted by it, the best first.
+
+        Where maps have different features (`feature_groups`) it warns, and explainers are ranked
+        among those with the same features only, NaN where there is no other; the column "features"
+        then says which, and rows are sorted by it first.
+
+        Args:
+          mixed_features: rank all explainers against each other all the same.
         """
-        means = self.means()
-        ranks = means.copy()
-        ranks[:] = average_ranks(
-            means.to_numpy(), [self.directions[m] for m in self.metrics], ROUNDING
-        )
+        groups = [self.explainers] if mixed_features else self.feature_groups()
+        if len(groups) > 1:
+            self._warn_of_mixture("each is ranked among those with the same features only")
+        ranks = self._ranked(groups)
         ranks["mean rank"] = mean_and_std(ranks.to_numpy().T)[0]
-        return ranks.sort_values("mean rank", kind="stable", na_position="last")
+        if len(groups) == 1:
+            return ranks.sort_values("mean rank", kind="stable", na_position="last")
+        place = {e: i for i, group in enumerate(groups) for e in group}
+        ranks["features"] = [self._shape_text(e) for e in ranks.index]
+        ranks["group"] = [place[e] for e in ranks.index]
+        ranks = ranks.sort_values(["group", "mean rank"], kind="stable", na_position="last")
+        return ranks.drop(columns="group")
+
+    def _ranked(self, groups: Sequence[Sequence[str]]) -> pd.DataFrame:
+        """Ranks by mean score within each group, explainers x metrics; alone in it: NaN."""
+        means = self.means()
+        ranks, directions = means.copy(), [self.directions[m] for m in self.metrics]
+        ranks[:] = np.nan
+        for group in groups:
+            if len(group) > 1 or len(groups) == 1:
+                own = list(group)
+                ranks.loc[own] = average_ranks(means.loc[own].to_numpy(), directions, ROUNDING)
+        return ranks
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one Parquet file, and return its path.
@@ -262,12 +285,14 @@ class Results(Comparisons):
           ValueError: columns or directions that are missing, or several models.
 
         >>> rows = {"explainer": ["A", "B"], "metric": ["m"] * 2, "sample": [7, 7], "score": [1, 2]}
-        >>> print(Results.from_dataframe(pd.DataFrame(rows), directions={"m": "lower"}))
-        Results: 2 explainers x 1 metric, 1 sample
+        >>> Results.from_dataframe(pd.DataFrame(rows), directions={"m": "lower"}).headline
+        'Results: 2 explainers x 1 metric, 1 sample'
         """
         return cls(**from_frame(frame, **given))
 
-    def __str__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """How much there is, in one line."""
         n_scores = sum(len(o.score) for o in self.outcomes.values())
         undefined = sum(o.n_undefined for o in self.outcomes.values())
         complete = len(self.index) * len(self.explainers) * len(self.metrics)
@@ -283,29 +308,37 @@ class Results(Comparisons):
 
     def __repr__(self) -> str:
         if not self.outcomes:
-            return str(self)
+            return self.headline
         text = self._mean_table(
             lambda name: name, lambda best: best + "*", lambda other: other + " "
         )
-        return f"{self}\nmean scores (* best)\n{text.to_string()}"
+        return f"{self.headline}\nmean scores (* {self._best()})\n{text.to_string()}"
 
     def _repr_html_(self) -> str:
         table = self._mean_table(html.escape, lambda best: f"<b>{best}</b>", lambda other: other)
         return (
-            f"<p>{html.escape(str(self))}<br>mean scores, the best in bold</p>"
-            f"{table.to_html(escape=False)}"
+            f"<p>{html.escape(self.headline)}<br>mean scores, the {html.escape(self._best())} in "
+            f"bold</p>{table.to_html(escape=False)}"
         )
+
+    def _best(self) -> str:
+        if len(self.feature_groups()) == 1:
+            return "best"
+        return f"best among maps with the same features: {self._mixture()}"
 
     def _mean_table(self, name: Any, best: Any, other: Any) -> pd.DataFrame:
         """Mean scores as text, metrics x explainers: names of metrics are long."""
         means = self.means()
-        ranks = average_ranks(
-            means.to_numpy(), [self.directions[m] for m in self.metrics], ROUNDING
-        )
-        first = ranks == np.nanmin(ranks, axis=0, initial=np.inf)
+        groups = self.feature_groups()
+        ranks = self._ranked(groups)
+        first = pd.DataFrame(False, index=ranks.index, columns=ranks.columns)
+        for group in map(list, groups):
+            own = ranks.loc[group].to_numpy()
+            first.loc[group] = own == np.nanmin(own, axis=0, initial=np.inf)
+        best_of = first.to_numpy()
         cells = [
             [
-                (best if first[i, j] else other)(f"{means.iat[i, j]:.4g}")
+                (best if best_of[i, j] else other)(f"{means.iat[i, j]:.4g}")
                 for i in range(len(self.explainers))
             ]
             for j in range(len(self.metrics))
@@ -316,57 +349,3 @@ class Results(Comparisons):
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _ids(index: Any) -> np.ndarray:
-    index = np.asarray(index)
-    if index.ndim != 1:
-        raise ValueError(f"index must have the shape [N], got {index.shape}")
-    if index.dtype.kind in "iu":
-        return index
-    if index.dtype.kind == "O" and all(isinstance(i, (int, np.integer)) for i in index):
-        return index.astype(np.int64)
-    return np.array([str(i) for i in index.tolist()], dtype=np.str_)
-
-
-def _checked(outcome: Outcome, n: int, name: str) -> Outcome:
-    """The outcome as float32 or float64 NumPy arrays that fit n samples."""
-
-    def real(value: Any) -> np.ndarray:
-        value = np.asarray(value)
-        return value if value.dtype == np.float64 else value.astype(np.float32, copy=False)
-
-    score = real(outcome.score)
-    if score.ndim != 1 or len(score) > n:
-        raise ValueError(f"{name}.score must have a shape [n] with n <= {n}, got {score.shape}")
-    curve = None if outcome.curve is None else real(outcome.curve)
-    if curve is not None and (curve.ndim != 2 or len(curve) != len(score)):
-        raise ValueError(
-            f"{name}.curve must have a shape [{len(score)}, S] like its score, got {curve.shape}"
-        )
-    std = None if outcome.curve_std is None else real(outcome.curve_std)
-    if std is not None and (curve is None or std.shape != curve.shape):
-        raise ValueError(
-            f"{name}.curve_std must have the shape of its curve, got {std.shape} for "
-            f"{None if curve is None else curve.shape}"
-        )
-    return Outcome(score=score, curve=curve, curve_std=std)
-
-
-def _plain(value: Any) -> Any:
-    """The value in the words of JSON, so that what is in memory is what a file gives back."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(str, value))
-    if isinstance(value, np.generic) or (hasattr(value, "tolist") and hasattr(value, "dtype")):
-        return _plain(value.tolist())
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if hasattr(value, "__qualname__"):  # the text of a function would hold its address
-        return f"{value.__module__}.{value.__qualname__}"  # pyright: ignore
-    return str(value)

@@ -70,6 +70,37 @@ def test_random(x):
     assert (uniform != ops.baseline(x, "uniform", None, jax.random.key(1))).any()
 
 
+def test_one_uniform_value():
+    keys = jax.random.split(KEY, 2000)
+    draw = jax.vmap(lambda key: ops.baseline(jnp.zeros((3, 4)), "uniform_value", None, key))
+    values = np.asarray(draw(keys))
+    assert values.shape == (2000,)
+    assert 0 <= values.min() < 0.01
+    assert 0.99 < values.max() <= 1
+    assert abs(values.mean() - 0.5) < 0.02
+
+
+def test_a_background_gives_whole_samples(rng):
+    """Each as often as the others."""
+    rows = rng.normal(size=(4, 2, 3)).astype(np.float32)
+    b = ops.Background(rows)
+    keys = jax.random.split(KEY, 2000)
+    drawn = np.asarray(jax.vmap(lambda key: ops.baseline(jnp.zeros((2, 3)), b, 0, key))(keys))
+    which = (drawn[:, None] == rows).all((2, 3))
+    assert (which.sum(1) == 1).all()
+    assert (abs(which.mean(0) - 0.25) < 0.04).all()
+    with pytest.raises(ValueError, match="needs a key"):
+        ops.baseline(jnp.zeros((2, 3)), b, 0)
+    with pytest.raises(ValueError, match=r"background must be samples \[B, \*\(2, 4\)\]"):
+        ops.baseline(jnp.zeros((2, 4)), b, 0, KEY)
+
+
+@pytest.mark.parametrize("name", ops.BACKGROUND_BASELINES)
+def test_a_background_that_is_not_given(x, name):
+    with pytest.raises(ValueError, match="give background="):
+        ops.baseline(x, name, 0, KEY)
+
+
 @pytest.mark.parametrize("name", ops.RANDOM_BASELINES)
 def test_random_without_a_key_is_refused(x, name):
     with pytest.raises(ValueError, match="needs a key"):
@@ -84,7 +115,7 @@ def test_bad_baselines_are_refused(x):
             ops.baseline(x, np.zeros(shape), 0, None)
 
 
-@pytest.mark.parametrize("name", ops.BASELINES)
+@pytest.mark.parametrize("name", sorted({*ops.BASELINES} - {*ops.BACKGROUND_BASELINES}))
 def test_batches_and_low_precision(x, name):
     batch = jnp.stack([x, 2 * x])
     keys = jax.random.split(KEY, 2)

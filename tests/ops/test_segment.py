@@ -14,20 +14,22 @@ few = settings(max_examples=25)
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 12))
 @few
-def test_patches_tile_the_map(height, width, p, q):
+def test_patches_cover_the_map(height, width, p, q):
+    """All of it; only the last ones of an axis may be smaller."""
     p, q = min(p, height), min(q, width)
     ids = ops.patch_ids((height, width), (p, q))
-    rows, columns = height // p, width // q
+    columns = -(-width // q)
     for i in range(height):
         for j in range(width):
-            inside = i // p < rows and j // q < columns
-            assert ids[i, j] == (i // p * columns + j // q if inside else -1)
+            assert ids[i, j] == i // p * columns + j // q
     assert ids.dtype == np.int32
-    assert (np.bincount(ids[ids >= 0]) == p * q).all()
+    sizes = np.bincount(ids.ravel()).reshape(-1, columns)
+    rows, across = ([min(s, n - k) for k in range(0, n, s)] for n, s in ((height, p), (width, q)))
+    np.testing.assert_array_equal(sizes, np.outer(rows, across))
 
 
 def test_patches_of_other_maps():
-    assert ops.patch_ids((5,), 2).tolist() == [0, 0, 1, 1, -1]
+    assert ops.patch_ids((5,), 2).tolist() == [0, 0, 1, 1, 2]
     ids = ops.patch_ids((2, 4, 4), (2, 2, 2))
     assert ids.max() == 3
     np.testing.assert_array_equal(ids[0], ops.patch_ids((4, 4), 2))
@@ -52,10 +54,11 @@ def test_segment_sum(v, ids):
 def test_segment_sum_batches(rng):
     v = rng.normal(size=(3, 5, 6)).astype(np.float32)
     ids = ops.patch_ids((5, 6), 2)
-    got = jax.vmap(lambda w: segment_sum(w, ids, 6))(v)
-    want = v[:, :4].reshape(3, 2, 2, 3, 2).sum((2, 4)).reshape(3, 6)
+    got = jax.vmap(lambda w: segment_sum(w, ids, 9))(v)
+    four = v[:, :4].reshape(3, 2, 2, 3, 2).sum((2, 4)).reshape(3, 6)
+    want = np.concatenate([four, v[:, 4].reshape(3, 3, 2).sum(2)], 1)
     np.testing.assert_allclose(got, want, atol=1e-6)
-    per_sample = jax.vmap(lambda w, i: segment_sum(w, i, 6))(v, jnp.stack([ids] * 3))
+    per_sample = jax.vmap(lambda w, i: segment_sum(w, i, 9))(v, jnp.stack([ids] * 3))
     np.testing.assert_array_equal(per_sample, got)
-    gradient = jax.grad(lambda w: segment_sum(w, ids, 6)[1])(v[0])
+    gradient = jax.grad(lambda w: segment_sum(w, ids, 9)[1])(v[0])
     np.testing.assert_array_equal(gradient, ids == 1)

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from jaxeval import plot
-from jaxeval.results import Results
+from jaxeval.results import Results, bootstrap_mean_ci
 from jaxeval.types import Outcome
 
 NAMES = [f"Explainer{i}" for i in range(12)]
@@ -66,10 +66,10 @@ def test_curves_draw_means_bands_and_an_ordered_legend():
         assert to_hex(line.get_color()).upper() == plot.colours(r.explainers)[name]
         np.testing.assert_allclose(line.get_xdata(), np.arange(1, 6))
         np.testing.assert_allclose(line.get_ydata(), curve.mean(axis=0))
-        half = 1.96 * curve.std(axis=0, ddof=1) / np.sqrt(30)
+        low, high = bootstrap_mean_ci(curve)
         corners = band.get_paths()[0].vertices
-        np.testing.assert_allclose(corners[:, 1].max(), (curve.mean(axis=0) + half).max())
-        np.testing.assert_allclose(corners[:, 1].min(), (curve.mean(axis=0) - half).min())
+        np.testing.assert_allclose(corners[:, 1].max(), high.max())
+        np.testing.assert_allclose(corners[:, 1].min(), low.min())
     assert axes.get_xlabel() == "step"
     assert "flip" in axes.get_title("left")
     assert "30 samples" in axes.get_title("left")

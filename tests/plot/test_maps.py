@@ -94,6 +94,39 @@ def test_series_are_lines_over_bands(x, a, lines):
         assert high > x[row].max()
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((4, 3, 8, 9), 1), ((4, 8, 9, 3), -1), ((4, 13, 8, 9), 1), ((4, 8, 9, 13), -1),
+     ((4, 3, 50), 1), ((4, 50, 3), -1), ((4, 20, 50), 1), ((4, 50, 20), -1)],
+)  # fmt: skip
+def test_channels_are_found(shape, axis):
+    """As few entries, or as what the map lacks: the same picture as with channel_axis."""
+    x, pixels = draw(shape), draw(np.delete(shape, axis), 1)
+    found, said = (plot.attributions(x, {"A": pixels}, **g) for g in ({}, {"channel_axis": axis}))
+    for a, b in zip(found.axes[:-1], said.axes[:-1], strict=True):
+        assert len(a.images) == len(b.images)
+        for one, other in zip(a.images, b.images, strict=True):
+            np.testing.assert_array_equal(one.get_array(), other.get_array())
+        assert len(a.lines) == len(b.lines)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 8, 9), (4, 8, 9, 3), (4, 3, 50), (4, 50, 3)])
+def test_channels_of_entry_maps_are_found(shape):
+    axis = 1 if shape[1] == 3 else -1
+    a = draw(shape, 1)
+    figure = plot.attributions(draw(shape), {"A": a}, n=1)
+    (image,) = figure.axes[1].images
+    reach = np.percentile(np.abs(a.sum(axis)[0]), 99.5)
+    np.testing.assert_allclose(np.ravel(image.get_array()), np.ravel(a.sum(axis)[0] / reach))
+
+
+@pytest.mark.parametrize("shape", [(2, 13, 64, 64), (2, 64, 64, 13), (2, 3, 4, 4), (2, 3, 4)])
+def test_channels_that_cannot_be_told_are_refused(shape):
+    with pytest.raises(ValueError, match=r"give one of channel_axis=.*channel_axis=-1"):
+        plot.attributions(draw(shape), {"A": draw(shape)})
+    assert plot.attributions(draw(shape), {"A": draw(shape)}, channel_axis=-1)
+
+
 def test_three_axes_are_a_grey_image_unless_they_have_few_channels():
     cells, _ = grid_of(plot.attributions(draw((2, 12, 50)), {"A": draw((2, 12, 50))}), 2)
     assert cells[0, 0].images[0].get_array().shape == (12, 50)

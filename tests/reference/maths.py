@@ -120,9 +120,9 @@ def unit_range(a: np.ndarray) -> np.ndarray:
 
 
 def patches(shape: tuple[int, ...], side: int) -> list[np.ndarray]:
-    """Masks [shape] of the patches that tile it from the first corner."""
+    """Masks [shape] of the patches that tile it from the first corner; the last may be smaller."""
     out = []
-    for at in np.ndindex(*(n // side for n in shape)):
+    for at in np.ndindex(*(len(range(0, n, side)) for n in shape)):
         where = np.zeros(shape, bool)
         where[tuple(slice(side * i, side * i + side) for i in at)] = True
         out.append(where)

@@ -73,18 +73,20 @@ def _by_place(s: Sample, a: np.ndarray) -> np.ndarray:
     return a.sum(s.channel_axis) if channels else a
 
 
-def _patches_gone(m: Any, s: Sample, n: int | None) -> list[np.ndarray]:
+def _patches_gone(m: Any, s: Sample, n: int | None, order: str = "morf") -> list[np.ndarray]:
     """x with the first 1, 2, ... n patches in the order of their summed map at the baseline."""
     a, x, b = _by_place(s, prepare(s.a, m)), s.x, baseline(s, m.baseline)
     tiles, out = patches(s.spatial(), m.patch_size), []
-    for k in descending(np.array([a[t].sum() for t in tiles]))[:n]:
+    sums = np.array([a[t].sum() for t in tiles])
+    first = s.draws if order == "random" else {"morf": descending, "lerf": ascending}[order](sums)
+    for k in first[:n]:
         x = np.where(s.over_space(tiles[k]), b, x)
         out.append(x)
     return out
 
 
 def region_perturbation(m: Any, s: Sample) -> Answer:
-    curve = [f(m, s, s.x) - f(m, s, x) for x in _patches_gone(m, s, m.n_regions)]
+    curve = [f(m, s, s.x) - f(m, s, x) for x in _patches_gone(m, s, m.n_regions, m.order)]
     return sum(curve) / (len(curve) + 1), curve
 
 

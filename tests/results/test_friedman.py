@@ -144,7 +144,10 @@ def test_blocks_that_are_undefined_are_left_out_and_counted():
     assert found.statistic == whole.statistic
     assert found.ranks.to_dict() == whole.ranks.to_dict()
     assert found.nemenyi().equals(whole.nemenyi())
-    assert "16 samples of 'm' (4 left out)" in repr(found)
+    assert found.blocks_left_out == (0, 1, 2, 3)
+    said = "16 samples of 'm' (left out: 4 samples with undefined scores, 0, 1, 2, 3; 'E3' without"
+    assert said in repr(found)
+    assert "(left out: nothing)" in repr(whole)
 
     never = scores.copy()
     never[:10, 0] = never[10:, 1] = np.nan
@@ -153,6 +156,18 @@ def test_blocks_that_are_undefined_are_left_out_and_counted():
     assert found.critical_difference == np.inf
     assert np.isnan([found.statistic, found.p]).all()
     assert np.isnan(found.nemenyi().to_numpy()[0, 1])
+
+
+def test_explainers_without_a_score_are_named():
+    """Also where they leave nobody to compare with."""
+    scores = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    scores[:, 1] = np.nan
+    found = results(scores).friedman("m")
+    assert found.left_out == ("E1",)
+    assert found.left_out_text() == "'E1' without a defined score"
+    assert "'E1' without a defined score" in repr(found)
+    with pytest.raises(ValueError, match="got 1 of the 2 explainers given: 'E1' has no defined"):
+        results(scores[:, :2]).friedman("m")
 
 
 def test_directions_and_rounding():

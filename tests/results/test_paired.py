@@ -104,6 +104,12 @@ def test_direction_undefined_and_rounding():
     assert (same.p, same.statistic, same.n_zero) == (1, 0, 2)
 
 
+def test_rounding_is_that_of_a_sample_s_own_scores():
+    """One huge score says nothing about the others."""
+    a, b = np.array([1e9, 1.0, 2.0, 3.0]), np.array([2e9, 2.0, 3.0, 4.0])
+    assert signed_rank(a, b, tolerance=1e-6).n_zero == 0
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxeval.results import average_ranks, bootstrap_mean_ci, mean_and_std
+from jaxeval.results import average_ranks, bootstrap_mean_ci, mean_and_std, row_ranks
 
 SMALL = st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.nan])  # few values, so that ties are common
 
@@ -106,3 +106,26 @@ def test_ranks_take_infinities_and_refuse_what_does_not_fit():
         average_ranks([1.0], "upwards")
     with pytest.raises(ValueError, match="2 columns"):
         average_ranks(np.zeros((3, 3)), ["higher", "lower"])
+
+
+def test_one_rule_for_ties():
+    """What ties with one of a group ties with all of it, in whatever order and direction."""
+    t = 1e-6
+    chain = np.array([1.0, 1 - 0.8 * t, 1 - 1.6 * t, 0.5])
+    for direction, wanted in (("higher", [2, 2, 2, 4]), ("lower", [3, 3, 3, 1])):
+        assert average_ranks(chain, direction, t).tolist() == wanted
+        assert average_ranks(chain[::-1], direction, t).tolist() == wanted[::-1]
+    assert row_ranks(-chain, t).tolist() == [2, 2, 2, 4]
+
+
+@settings(max_examples=60)
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 4)), elements=SMALL))
+def test_ranks_with_ties_are_ranks(scores):
+    """They add up, agree with `row_ranks`, and respect the order."""
+    ranks = average_ranks(scores, "lower", 0.2)
+    np.testing.assert_array_equal(ranks, row_ranks(scores.T, 0.2).T)
+    there = ~np.isnan(scores)
+    n = there.sum(0)
+    np.testing.assert_allclose(np.where(there, ranks, 0).sum(0), n * (n + 1) / 2)
+    for i, j in np.ndindex(len(scores), len(scores)):
+        assert not ((scores[i] < scores[j]) & (ranks[i] > ranks[j])).any()

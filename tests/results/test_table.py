@@ -122,7 +122,7 @@ def test_partial_results_hold_what_is_there():
     assert r.summary()["n"].tolist() == [2, 3]
     assert r.summary()["n_undefined"].tolist() == [0, 0]
     assert r.ranking()["k"].isna().all()
-    assert "partial: 5 of 20 scores" in str(r)
+    assert "partial: 5 of 20 scores" in r.headline
     with pytest.raises(KeyError, match="yet"):
         r["A", "k"]
 
@@ -137,9 +137,12 @@ def test_results_without_an_outcome_still_answer():
 
 
 def test_what_is_printed(mixed):
-    assert str(mixed) == "Results: 3 explainers x 2 metrics, 40 samples, 48 of 240 scores undefined"
-    lines = repr(mixed).splitlines()
-    assert lines[0] == str(mixed)
+    """The table, by `print` as well."""
+    line = "Results: 3 explainers x 2 metrics, 40 samples, 48 of 240 scores undefined"
+    assert mixed.headline == line
+    assert str(mixed) == repr(mixed)
+    lines = str(mixed).splitlines()
+    assert lines[0] == line
     down = next(line for line in lines if line.startswith("down"))
     assert down.split()[1] == "↓"
     assert [cell.endswith("*") for cell in down.split()[2:]] == [False, True, False]

@@ -48,7 +48,8 @@ class Infidelity(Metric):
     Args:
       perturbation: "gaussian" (I normal with `std`), "square" (a square of `patch_size` at a
         random place set to the baseline: I = x - x') or "patches" (each patch of the tiling in
-        turn set to the baseline).
+        turn set to the baseline; the last ones are smaller where `patch_size` does not divide an
+        axis).
       n_samples: number of draws ("patches" has one per patch).
       normalised: scale I . a by the factor beta that fits the drops best, so that the scale of
         the map does not count.

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 from ... import check, ops
 from ...kinds import Ranked
 from ...metric import DirectionBy
-from ...perturb.deletion import ORDERS, RankedDeletion
+from ...perturb import RankedDeletion
+from ...perturb.base import ORDERS
 from ...types import Answer, Outcome, Sample, pytree, static
 
 

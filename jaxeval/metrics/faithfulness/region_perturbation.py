@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
+from ...metric import DirectionBy, Metric
 from ...perturb import RankedPatches
+from ...perturb.base import ORDERS
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
@@ -33,19 +34,23 @@ class RegionPerturbation(Metric):
 
     .. math:: \text{AOPC} = \frac{1}{L + 1} \sum_{k=1}^{L} f(x) - f(x_k)
 
-    Patches tile the input from its first corner (what does not fill one is left alone) and are
-    ranked by their summed attribution. Higher is better. Never NaN.
+    Patches tile the input from its first corner and are ranked by their summed attribution; where
+    `patch_size` does not divide an axis, the last ones along it are smaller. Higher is better for
+    order "morf" (most relevant first), lower for "lerf" (least first); "random" is the control, in
+    an order that no explainer chose. Never NaN.
 
     Args:
       patch_size: side of a patch, in pixels.
-      n_regions: L, cut to the number of patches; None: all of them.
+      n_regions: L, cut to the number of patches P; None: all of them.
+      order: "morf", "lerf" or "random" (`draws`: the order, patches [P] or [N, P], numbered row by
+        row).
       baseline: see `jaxeval.ops.baseline`; a random one is drawn once per sample.
 
     Outcome: score []; curve [L], the drops.
     """
 
     family = "faithfulness"
-    direction = "higher"
+    direction = DirectionBy("order", "higher", lerf="lower")
     asks = frozenset({"output"})
     takes_padding = True
     reference = "Samek et al. 2017, Evaluating the visualization of what a DNN has learned, TNNLS"
@@ -53,16 +58,23 @@ class RegionPerturbation(Metric):
     patch_size: int = static(8)
     n_regions: int | None = static(100)
     baseline: Any = "black"
+    order: str = static("morf")
+    draws: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check.one_of(self, "order", ORDERS)
         check.integer(self, "patch_size")
         check.integer(self, "n_regions", optional=True)
         check.baseline(self, "baseline", ops.BASELINES)
 
     def questions(self) -> RankedPatches:
         return RankedPatches(
-            patch_size=self.patch_size, n_regions=self.n_regions, baseline=self.baseline
+            patch_size=self.patch_size,
+            n_regions=self.n_regions,
+            order=self.order,
+            baseline=self.baseline,
+            draws=self.draws,
         )
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:

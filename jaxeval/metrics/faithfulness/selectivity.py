@@ -30,9 +30,10 @@ class Selectivity(Metric):
 
     .. math:: c_k = f(x_{\text{top } k \text{ patches} \to b}), \quad k = 1 \dots L
 
-    All L patches go; they tile the input from its first corner (what does not fill one is left
-    alone) and are ranked by their summed attribution. Lower is better. Never NaN. Shares its
-    questions with `RegionPerturbation` where that takes all patches.
+    All L patches go; they tile the input from its first corner and are ranked by their summed
+    attribution; where `patch_size` does not divide an axis, the last ones along it are smaller.
+    Lower is better. Never NaN. Shares its questions with `RegionPerturbation` where that takes all
+    patches.
 
     Args:
       patch_size: side of a patch, in pixels.

@@ -1,0 +1,144 @@
+"""Baselines by samples of other data, and those that mean nothing on tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from .. import check
+from ..metric import Metric, asks_of
+from ..ops import BACKGROUND_BASELINES, BASELINES, Background
+
+T = TypeVar("T")
+
+FIELDS = ("baseline", "background")
+"""Fields of metrics, perturbations and explainers that take samples of other data."""
+
+MIXED = tuple(b for b in BASELINES if b not in ("zero", *BACKGROUND_BASELINES))
+"""Baselines made of the row's own entries, or drawn from one range for all columns."""
+
+
+def read_background(background: Any, x: np.ndarray) -> np.ndarray | None:
+    """The samples [B, ...] that baselines are drawn from, like those of x [N, ...]."""
+    if background is None:
+        return None
+    try:
+        rows = np.asarray(background)
+    except Exception as e:
+        raise TypeError(f"background must be an array of samples ({e})") from e
+    if rows.ndim != x.ndim or rows.shape[1:] != x.shape[1:] or not len(rows):
+        raise ValueError(
+            f"background must be at least one sample like those of x, [B, "
+            f"{', '.join(map(str, x.shape[1:]))}], got shape {list(rows.shape)}"
+        )
+    if rows.dtype.kind not in "biufV":
+        raise TypeError(f"background must be a numeric array, got dtype {rows.dtype}")
+    rows = rows.astype(x.dtype)
+    if not np.isfinite(rows.astype(np.float64, copy=False)).all():
+        raise ValueError("background holds NaN or infinite values: leave those samples out")
+    return rows
+
+
+def with_background(
+    metrics: Mapping[str, Metric], explainers: Any, rows: np.ndarray | None
+) -> tuple[dict[str, Metric], Any]:
+    """Metrics and explainers with "background" and "background mean" replaced by what they mean.
+
+    Raises:
+      ValueError: one of them has such a name, and there is no background.
+    """
+    stands_for: dict[tuple[str, str], Any] = {}
+    if rows is not None:
+        mean = jnp.asarray(rows.mean(0, dtype=np.float64).astype(rows.dtype))
+        samples = jnp.asarray(rows)  # once on the device, whoever uses it
+        stands_for = {
+            ("baseline", "background"): Background(samples),
+            ("baseline", "background mean"): mean,
+            ("background", "background"): samples,
+            ("background", "background mean"): mean[None],
+        }
+    used = False
+
+    def replaced(value: Any, name: str) -> Any:
+        nonlocal used
+        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+            return _same(value, type(value)(replaced(v, name) for v in value))
+        if isinstance(value, dict):
+            new = {k: replaced(v, name) for k, v in value.items()}
+            return value if all(new[k] is v for k, v in value.items()) else new
+        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            return value
+        changed = {}
+        for field, given in fields_of(value):
+            if field in FIELDS and isinstance(given, str) and given in BACKGROUND_BASELINES:
+                if rows is None:
+                    raise ValueError(
+                        f"{name}: {type(value).__name__}({field}={given!r}) needs samples: give "
+                        "background=, an array [B, ...] of them, such as training data"
+                    )
+                used, changed[field] = True, stands_for[field, given]
+            elif (new := replaced(given, name)) is not given:
+                changed[field] = new
+        return dataclasses.replace(value, **changed) if changed else value
+
+    metrics = {m: replaced(metric, f"metric {m!r}") for m, metric in metrics.items()}
+    if isinstance(explainers, Mapping):
+        explainers = {e: replaced(v, f"explainer {e!r}") for e, v in explainers.items()}
+    elif isinstance(explainers, (list, tuple)):
+        explainers = [replaced(v, f"explainer {type(v).__name__}") for v in explainers]
+    if rows is not None and not used:
+        check.warn(
+            "background= is given, but no metric and no explainer uses it: say so with "
+            'baseline="background" or baseline="background mean"'
+        )
+    return metrics, explainers
+
+
+def _same(old: Any, new: Any) -> Any:
+    return old if all(a is b for a, b in zip(old, new, strict=True)) else new
+
+
+def fields_of(value: Any) -> Iterator[tuple[str, Any]]:
+    """(name, value) of the fields of a dataclass that can be given."""
+    for f in dataclasses.fields(value):
+        if f.init:
+            yield f.name, getattr(value, f.name)
+
+
+def warn_of_units(metrics: Mapping[str, Metric], explainers: Any, shape: tuple[int, ...]) -> None:
+    """Warns of baselines that mix the units of the columns of a table [N, F], once for all."""
+    if len(shape) != 2 or shape[1] < 2:
+        return
+    found = []
+    for m, metric in metrics.items():
+        names = (getattr(q, "baseline", None) for q in asks_of(metric))
+        found += [f"metric {m!r} ({b!r})" for b in dict.fromkeys(filter(_mixes, names))]
+    for e, explainer in explainers.items() if isinstance(explainers, Mapping) else ():
+        names = (b for b in _baselines(explainer) if _mixes(b))
+        found += [f"explainer {e!r} ({b!r})" for b in dict.fromkeys(names)]
+    if found:
+        check.warn(
+            f"x is a table [N, {shape[1]}], and these baselines mix the units of its columns, as "
+            "they are made of a row's own entries or of one range for all columns: "
+            f"{', '.join(found)}. Give background=, such as training data, with "
+            f'baseline="background" or "background mean"; or an array [{shape[1]}], or "zero" for '
+            f"standardised columns. A series, of one unit, is [N, 1, {shape[1]}]."
+        )
+
+
+def _mixes(baseline: Any) -> bool:
+    return isinstance(baseline, str) and baseline in MIXED
+
+
+def _baselines(value: Any) -> Iterator[Any]:
+    """The baselines of an explainer, and of those that it wraps."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field, given in fields_of(value):
+            if field == "baseline":
+                yield given
+            else:
+                yield from _baselines(given)

@@ -1,0 +1,88 @@
+"""Explainers whose maps have the same features, which alone can be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxeval.check import warn
+
+REMEDY = (
+    'evaluate(..., reduce_channels="sum") brings all maps to one feature a pixel, and '
+    "mixed_features=True compares them as they are"
+)
+
+
+class Features:
+    """What is known of the features of each explainer's maps; a part of `Results`."""
+
+    if TYPE_CHECKING:  # what `Results` has
+        settings: Mapping[str, Any]
+        outcomes: Mapping[tuple[str, str], Any]
+
+        @property
+        def explainers(self) -> tuple[str, ...]: ...
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """explainer -> the shape of one map, of those for which ``settings["features"]`` has it."""
+        known = self.settings.get("features")
+        known = known if isinstance(known, Mapping) else {}
+        return {e: tuple(known[e]) for e in self.explainers if e in known}
+
+    def feature_groups(self) -> list[tuple[str, ...]]:
+        """Explainers whose maps have equally many features, the largest group first.
+
+        A metric means something else where a feature is a pixel than where it is every entry, so
+        ranks and tests compare explainers within a group only. One group where all maps are alike
+        or nothing is known of them.
+
+        >>> from jaxeval.results import Results
+        >>> from jaxeval.types import Outcome
+        >>> r = Results({(e, "m"): Outcome(score=np.ones(1)) for e in "ABC"}, {"m": "lower"},
+        ...             {"m": "f"}, np.arange(1), np.zeros(1, int),
+        ...             settings={"features": {"A": [8, 8], "B": [3, 8, 8], "C": [3, 8, 8]}})
+        >>> r.feature_groups()
+        [('B', 'C'), ('A',)]
+        """
+        shapes = self._shapes()
+        groups: dict[int | None, list[str]] = {}
+        for e in self.explainers:
+            groups.setdefault(int(np.prod(shapes[e])) if e in shapes else None, []).append(e)
+        if len(groups.keys() - {None}) < 2:
+            return [self.explainers]
+        return sorted(map(tuple, groups.values()), key=len, reverse=True)
+
+    def _shape_text(self, explainer: str) -> str:
+        """The shape of an explainer's maps, "3 x 8 x 8"."""
+        shape = self._shapes().get(explainer)
+        return "unknown" if shape is None else " x ".join(map(str, shape)) or "one number"
+
+    def _mixture(self) -> str:
+        """The groups in words, for messages."""
+        return "; ".join(
+            f"{', '.join(map(repr, group))} of {' or '.join(shapes)}"
+            for group in self.feature_groups()
+            for shapes in [dict.fromkeys(map(self._shape_text, group))]
+        )
+
+    def _warn_of_mixture(self, consequence: str) -> None:
+        warn(
+            f"the explainers' maps have different features: {self._mixture()}. Scores of maps "
+            f"with different features do not compare: {consequence}. {REMEDY}"
+        )
+
+    def _alike(self, mixed_features: bool) -> Any:
+        """These results, of the explainers of the largest group of like features alone.
+
+        Warns where that leaves others out.
+        """
+        groups = self.feature_groups()
+        if mixed_features or len(groups) == 1:
+            return self
+        rest = [e for group in groups[1:] for e in group]
+        self._warn_of_mixture(f"{', '.join(map(repr, rest))} left out")
+        chosen = {cell: o for cell, o in self.outcomes.items() if cell[0] in groups[0]}
+        return dataclasses.replace(self, outcomes=chosen)  # pyright: ignore[reportArgumentType]
