@@ -196,13 +196,21 @@ GENERATED = frozenset(
 """What Python itself puts into a class."""
 
 
+OF_DATACLASSES = frozenset(
+    "__init__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__ "
+    "__replace__".split()
+)
+"""What follows from a dataclass's fields."""
+
+
 def members(cls: type) -> dict[str, Any]:
     """{name: value} of what the author of a class wrote into it."""
     made = (types.MemberDescriptorType, types.GetSetDescriptorType)
     found = {}
     for name, value in vars(cls).items():
         code = getattr(getattr(value, "__wrapped__", value), "__code__", None)
-        generated = code is not None and code.co_filename == "<string>" and name[:2] == "__"
+        generated = name in OF_DATACLASSES and "__dataclass_fields__" in vars(cls)
+        generated = generated and (code is None or code.co_filename == "<string>")
         if name not in GENERATED and not isinstance(value, made) and not generated:
             found[name] = value
     return found

@@ -327,6 +327,8 @@ class Reader:
             if isinstance(v, builtin):
                 plain = {"holds": self.read(builtin(v), "holds")}  # type: ignore[call-arg]
                 return {**plain, **self._attributes(v)}
+        if hasattr(v, "_forward_hooks") and hasattr(v, "_parameters"):  # a torch module
+            return self._torch_module(v)
         library = self._library(kind.__module__)
         if _has_hidden_state(kind) or (library and _reduces(kind)):
             return self._reduced(v)
@@ -349,18 +351,19 @@ class Reader:
             for k, value in vars(c).items()
             if isinstance(value, functools.cached_property)
         }
-        hooked = hasattr(v, "_forward_hooks") and hasattr(v, "_parameters")
-        read = {}
-        for name, value in found.items():
-            if name in kept:
-                continue
-            if hooked and name.startswith("_"):  # a torch module's registers
-                if not value:
-                    continue
-                if "hooks" in name:  # by numbers that count all hooks of the process
-                    value = tuple(value.values())
-            read[name] = self.read(value, name)
+        read = {name: self.read(u, name) for name, u in found.items() if name not in kept}
         return {f"attribute {k}" if k == "class" else k: part for k, part in read.items()}
+
+    def _torch_module(self, v: Any) -> dict[str, Any]:
+        """A torch module, without the registers of it that are empty."""
+        found = {}
+        for name, value in vars(v).items():
+            if name.startswith("_") and isinstance(value, (dict, set)) and not value:
+                continue
+            if "hooks" in name:  # by numbers that count all hooks of the process
+                value = tuple(value.values())
+            found[name] = self.read(dict(value) if isinstance(value, dict) else value, name)
+        return found
 
     def _node(self, v: Any) -> dict[str, Any]:
         """One node of a pytree: what is in it by path, and the rest as the tree has it."""
