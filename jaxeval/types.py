@@ -17,6 +17,9 @@ from jax.dtypes import canonicalize_dtype
 
 T = TypeVar("T")
 
+PYTREES: dict[type, frozenset[str]] = {}
+"""The classes made by `pytree`, and the names of their static fields."""
+
 
 def static(default: Any = dataclasses.MISSING) -> Any:
     """A field that is structure: a change of its value makes new compiled programs."""
@@ -48,6 +51,7 @@ def _register(cls: Any, kw_only: bool) -> Any:
     cls = dataclasses.dataclass(frozen=True, eq=False, kw_only=kw_only)(cls)
     fields = dataclasses.fields(cls)
     forced = {f.name for f in fields if f.metadata.get("static")}
+    PYTREES[cls] = frozenset(forced)
 
     def flatten(node: Any) -> tuple[list[Any], Any]:
         names, leaves, structure = [], [], []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..digests import hasher
+from ..jaxprs import words
 
 PYTHON = f"python {sys.version_info.major}.{sys.version_info.minor}"
 OURS = ("jaxeval", "jaxeval_torch")
@@ -187,18 +188,18 @@ def _followed(value: Any, name: str, chain: tuple[str, ...]) -> tuple[str, Any]:
     return name, value
 
 
-GENERATED = frozenset(
+GENERATED = words(
     "__dict__ __weakref__ __doc__ __module__ __qualname__ __annotations__ __annotate__ __slots__ "
     "__dataclass_params__ __dataclass_fields__ __match_args__ __abstractmethods__ _abc_impl "
     "__firstlineno__ __static_attributes__ __parameters__ __orig_bases__ __type_params__ "
-    "__annotations_cache__ __annotate_func__ __signature__ __slotnames__".split()
+    "__annotations_cache__ __annotate_func__ __signature__ __slotnames__"
 )
 """What Python itself puts into a class."""
 
 
-OF_DATACLASSES = frozenset(
+OF_DATACLASSES = words(
     "__init__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__ "
-    "__replace__".split()
+    "__replace__"
 )
 """What follows from a dataclass's fields."""
 

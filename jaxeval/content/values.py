@@ -7,7 +7,6 @@ on addresses, on the order of dicts and sets, or on hash seeds. What has state t
 
 from __future__ import annotations
 
-import collections
 import copyreg
 import dataclasses
 import enum
@@ -28,13 +27,14 @@ import jax
 import numpy as np
 
 from ..digests import array_digest
+from ..jaxprs import words
 from . import functions
 
 MOST = 2000
 """Levels of nesting; beyond them something makes itself anew whenever it is looked at."""
 HARMLESS = (type(threading.Lock()), type(threading.RLock()), logging.Logger)
 """Objects with hidden state that decides no number."""
-RESERVED = frozenset("array class code closure dict float function items list tuple".split())
+RESERVED = words("array class code closure dict float function items list tuple")
 
 
 class OpaqueError(TypeError):

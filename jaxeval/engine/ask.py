@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ..cpu import suited
+from ..lifetime import Wrapper, jit, remembered
 from ..types import Answer, Model, canonical, pytree, shapes_of, static
 from . import kernels
 
@@ -104,18 +105,21 @@ TRACED_ROWS = 2
 def traced_output(model: Model, x: Any) -> jax.ShapeDtypeStruct:
     """The shape and type of the logits of a few samples like x; each model is traced once."""
     shape, dtype = (TRACED_ROWS, *x.shape), jnp.dtype(x.dtype)
-    return _traced_output(model.apply, shapes_of(model.params), shape, dtype)
+    known, given = remembered(model.apply), ("output", *shapes_of(model.params), shape, dtype)
+    if given not in known:
+        known[given] = _called.eval_shape(
+            model.apply, model.params, jax.ShapeDtypeStruct(shape, dtype)
+        )
+    return known[given]
 
 
-@functools.lru_cache(maxsize=64)
-def _traced_output(apply: Any, params: Any, shape: Any, dtype: Any) -> Any:
-    treedef, leaves = params
-    given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
-    return jax.eval_shape(apply, given, jax.ShapeDtypeStruct(shape, dtype))
+@jit(static_argnums=0)
+def _called(apply: Callable[..., Any], params: Any, x: Any) -> Any:
+    return apply(params, x)
 
 
 @dataclasses.dataclass(frozen=True)
-class Bare:
+class Bare(Wrapper):
     """A function of x alone as an `apply`; equal functions share compiled programs."""
 
     fn: Callable[..., Any]
@@ -134,6 +138,7 @@ def check_logits(out: Any, n: int) -> None:
         )
 
 
+@jit()
 def _explained(explainer: Any, *given: Any) -> Any:
     # One function for all explainers: what JAX has traced of it before, it does not trace again.
     return explainer(*given)
@@ -169,7 +174,7 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     keys = _keys(rows)
     labels = jax.ShapeDtypeStruct((rows,), jnp.int32)
     try:
-        out = jax.eval_shape(_explained, explainer, model, spec, labels, keys)
+        out = _explained.eval_shape(explainer, model, spec, labels, keys)
     except UNTRACEABLE:
         return Source(name, Host(given), eager=True)
     except Exception as e:
@@ -187,9 +192,16 @@ def _what(e: BaseException) -> str:
     return f"{type(e).__name__}: {e}"
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled(apply: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(apply)
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """The forward pass as a compiled program, for host explainers, which may keep it."""
+
+    fn: Callable[..., Any]
+    given: Callable[..., Any]
+    """What `fn` calls, which must stay for as long as this does."""
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        return _called(self.fn, params, x)
 
 
 class Asker:
@@ -214,7 +226,8 @@ class Asker:
         """The model for host explainers, which call it eagerly: its forward pass is compiled."""
         if self.given.host:
             return self.given
-        return dataclasses.replace(self.model, apply=_compiled(self.model.apply))
+        compiled = Compiled(self.model.apply, self.given.apply)
+        return dataclasses.replace(self.model, apply=compiled)
 
     def put(self, tree: Any) -> Any:
         """Arrays with a leading sample axis, sharded over the mesh."""

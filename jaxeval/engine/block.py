@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..lifetime import jit
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Outcome, Query, Sample, canonical
@@ -264,7 +264,7 @@ class Block:
         return len(asked) == len(asks_of(self.run.metrics[metric]))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jit(static_argnums=0)
 def _measured(
     which: tuple[int, ...],
     metrics: Any,
