@@ -12,6 +12,7 @@ from . import report as report
 from .api import attribute as attribute
 from .api import evaluate as evaluate
 from .api import score as score
+from .content import Described as Described
 from .engine import EvaluationError as EvaluationError
 from .engine import Host as Host
 from .engine import as_function as as_function

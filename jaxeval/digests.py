@@ -19,6 +19,24 @@ def hasher() -> Any:
     return xxhash.xxh3_128()
 
 
+def update(running: Any, array: np.ndarray) -> None:
+    """Add the bytes of an array to a running hash; those of a contiguous one are not copied."""
+    if array.dtype.names:  # between the fields there may be bytes that nobody has written
+        for name in array.dtype.names:
+            update(running, array[name])
+    elif array.dtype.kind in "OU":
+        running.update(str(array.tolist()).encode())
+    else:
+        running.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def array_digest(array: np.ndarray) -> str:
+    """32 hexadecimal digits of an array's bytes, whatever its shape and type."""
+    running = hasher()
+    update(running, array)
+    return running.hexdigest()
+
+
 def digest(tree: Any) -> str:
     """32 hexadecimal digits that say what a pytree of arrays holds: paths, dtypes, shapes, bytes.
 
@@ -35,10 +53,7 @@ def digest(tree: Any) -> str:
             value = jax.random.key_data(value)
         array = np.asarray(value)
         running.update(f"{path}|{array.dtype}|{list(array.shape)}|".encode())
-        if array.dtype.kind in "OU":
-            running.update(str(array.tolist()).encode())
-        else:
-            running.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        update(running, array)
     return running.hexdigest()
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
+from .lifetime import Wrapper, target
 from .types import Model
 
 __all__ = ["from_flax"]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Linen:
+class _Linen(Wrapper):
     """One call of one Linen module. Equal modules are equal calls and share compiled programs."""
+
+    HOLDS: ClassVar[str] = "module"
 
     module: Any
     kwargs: tuple[tuple[str, Any], ...]
@@ -22,16 +25,16 @@ class _Linen:
         return getattr(self, self.call)(*args, **dict(self.kwargs))
 
     def apply(self, variables: Any, x: Any, **kwargs: Any) -> Any:
-        return self.module.apply(variables, x, **kwargs)
+        return target(self.module).apply(variables, x, **kwargs)
 
     def hidden(self, variables: Any, x: Any, **kwargs: Any) -> Any:
-        logits, state = self.module.apply(
+        logits, state = target(self.module).apply(
             variables, x, capture_intermediates=True, mutable=["intermediates"], **kwargs
         )
         return logits, _outputs(state["intermediates"])
 
     def init(self, key: Any, x: Any, **kwargs: Any) -> Any:
-        return self.module.init(key, x, **kwargs)
+        return target(self.module).init(key, x, **kwargs)
 
 
 def _outputs(tree: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:

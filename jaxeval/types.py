@@ -6,7 +6,6 @@ Metric code sees ONE sample; the engine holds the same pytrees with a leading sa
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform, overload
@@ -17,6 +16,7 @@ import numpy as np
 from jax.dtypes import canonicalize_dtype
 
 from .check import did_you_mean
+from .lifetime import PYTREES, Wrapper, jit, remembered
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ def _register(cls: Any, kw_only: bool) -> Any:
     cls = dataclasses.dataclass(frozen=True, eq=False, kw_only=kw_only)(cls)
     fields = dataclasses.fields(cls)
     forced = {f.name for f in fields if f.metadata.get("static")}
+    PYTREES[cls] = frozenset(forced)
 
     def flatten(node: Any) -> tuple[list[Any], Any]:
         names, leaves, structure = [], [], []
@@ -122,10 +123,16 @@ def shapes_of(tree: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Unhashable:
+class Unhashable(Wrapper):
     """A callable that has no hash (an Equinox module, say), told from others by identity."""
 
     fn: Callable[..., Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unhashable) and self.fn is other.fn
+
+    def __hash__(self) -> int:
+        return id(self.fn)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.fn(*args, **kwargs)
@@ -227,7 +234,11 @@ class Model:
         Each model is traced once. Not of host models.
         """
         shape, dtype = (TRACED_ROWS, *x.shape), jnp.dtype(x.dtype)
-        return _traced(self.apply, shapes_of(self.params), shape, dtype)
+        known, given = remembered(self.apply), ("output", *shapes_of(self.params), shape, dtype)
+        if given not in known:
+            rows = jax.ShapeDtypeStruct(shape, dtype)
+            known[given] = called.eval_shape(self.apply, self.params, rows)
+        return known[given]
 
     def layers(self, x: Any = None) -> dict[str, tuple[int, ...]]:
         """The model's layers in the order of the forward pass, with the shapes of their outputs.
@@ -270,12 +281,10 @@ TRACED_ROWS = 2
 """Rows of the batch on which a function is traced to learn the shape of what it gives."""
 
 
-@functools.lru_cache(maxsize=64)
-def _traced(apply: Any, params: Any, shape: Any, dtype: Any) -> Any:
-    treedef, leaves = params
-    given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
-    rows = jax.ShapeDtypeStruct(shape, dtype)
-    return jax.eval_shape(lambda *given: in_columns(apply(*given)), given, rows)
+@jit(static_argnums=0)
+def called(apply: Any, params: Any, x: Any) -> Any:
+    """The outputs [N, K] of a function of the parameters and x, compiled."""
+    return in_columns(apply(params, x))
 
 
 @pytree

@@ -32,6 +32,9 @@ class InTorch:
     def __call__(self, params: Any, x: Any) -> jax.Array:
         return _in_torch(self, jnp.asarray(x))
 
+    def __fingerprint__(self) -> dict[str, Any]:
+        return {"module": self.module, "output": self.output}
+
     def tensor(self, x: Any) -> Any:
         """x on torch's device, floats in the module's own precision."""
         import torch
@@ -111,6 +114,9 @@ class Callback:
     call: InTorch
     classes: dict[Any, int] = dataclasses.field(default_factory=dict)
     """{shape of one sample: the number of classes}."""
+
+    def __fingerprint__(self) -> dict[str, Any]:
+        return self.call.__fingerprint__()
 
     def __call__(self, params: Any, x: Any) -> jax.Array:
         refuse_deadlock()

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from .. import jaxprs
+from ..lifetime import Jit
 from .cores import AFFECTED, cores
 
 OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -39,30 +40,27 @@ def owning() -> Iterator[None]:
         _OWN.reset(token)
 
 
-class Program:
-    """`jax.jit` of a function, compiled with `OPTIONS` where they are of use."""
+class Program(Jit):
+    """`Jit` of a function, compiled with `OPTIONS` where they are of use."""
 
-    def __init__(self, fn: Callable[..., Any], **settings: Any):
-        functools.update_wrapper(self, fn)
+    def _make(self) -> Any:
+        fn = self._fn
 
         @functools.wraps(fn)
         def owned(*args: Any) -> Any:
             with owning():
                 return fn(*args)
 
-        self._nested = jax.jit(fn, **settings)
-        self._alone = jax.jit(owned, compiler_options=OPTIONS, **settings)
+        return super()._make(), jax.jit(owned, compiler_options=OPTIONS, **self._settings)
 
-    def __call__(self, *args: Any) -> Any:
-        return self._suited()(*args)
+    def _of(self, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        (nested, alone), args = super()._of(args)
+        # Programs within programs are compiled as those are, and take no options.
+        return alone if _of_use() and not jaxprs.transformed() else nested, args
 
     def lower(self, *args: Any) -> Any:
-        return self._suited().lower(*args)
-
-    def _suited(self) -> Any:
-        # Programs within programs are compiled as those are, and take no options.
-        alone = _of_use() and not jaxprs.transformed()
-        return self._alone if alone else self._nested
+        made, args = self._of(args)
+        return made.lower(*args)
 
 
 @functools.cache

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import jaxprs
+from ..lifetime import Wrapper, loosened, remembered
 from ..types import Model, shapes_of
 from .convolution import OUTPUTS_WIDENED, Convolution
 from .cores import on_one_core, spread
@@ -57,7 +58,8 @@ def suited(model: Model, x: Any, platform: str) -> Model:
         return model
     known, kind = _known(model), (x.shape, x.dtype)
     if kind not in known:
-        known[kind] = _faster(model, x)
+        # Held weakly, as the model's own function may hold the model.
+        known[kind] = loosened(_faster(model, x), {})
     return known[kind] or model
 
 
@@ -76,13 +78,15 @@ def _faster(model: Model, x: Any) -> Model | None:
     """The model with slow operations replaced, if it has any."""
     apply = model.apply.fn if isinstance(model.apply, RewrittenOnCpus) else model.apply
     spec = jax.ShapeDtypeStruct((1, *x.shape), jnp.dtype(x.dtype))
-    if not _gains(apply, *shapes_of((model.params, spec))):
+    known, given = remembered(apply), ("gains", *shapes_of((model.params, spec)))
+    if given not in known:
+        known[given] = _gains(apply, *given[1:])
+    if not known[given]:
         return None
     hidden = None if model.hidden is None else _rewritten(model.hidden)
     return dataclasses.replace(model, apply=_rewritten(apply), hidden=hidden)
 
 
-@functools.lru_cache(maxsize=64)
 def _gains(apply: Callable[..., Any], treedef: Any, leaves: Any) -> bool:
     given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
     with owning():
@@ -90,7 +94,7 @@ def _gains(apply: Callable[..., Any], treedef: Any, leaves: Any) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rewritten:
+class Rewritten(Wrapper):
     """The function with slow operations replaced; equal functions share compiled programs."""
 
     fn: Callable[..., Any]
@@ -106,14 +110,16 @@ class Rewritten:
         return jax.tree.unflatten(jax.tree.structure(shape), map(plain, out))
 
 
-@functools.lru_cache(maxsize=64)
 def _rewritten(fn: Callable[..., Any]) -> Rewritten:
     """The same object for the same function: what is compiled of it is found sooner."""
-    return Rewritten(fn)
+    known = remembered(fn)
+    if "rewritten" not in known:
+        known["rewritten"] = Rewritten(fn).weak
+    return known["rewritten"]
 
 
 @dataclasses.dataclass(frozen=True)
-class RewrittenOnCpus:
+class RewrittenOnCpus(Wrapper):
     """The same where JAX's default platform is a CPU, else the function as it is."""
 
     fn: Callable[..., Any]

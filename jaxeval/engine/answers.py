@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..check import warn
-from ..types import Model
 
 ROUNDING = 1e-3
 """How far from 1 the sum of a row of probabilities may be."""
@@ -72,25 +70,6 @@ def check_kind(outputs: np.ndarray, kind: str) -> None:
 
 
 # -- rows that influence each other ----------------------------------------------------------------
-
-_ALONE: weakref.WeakKeyDictionary[Any, set[Any]] = weakref.WeakKeyDictionary()
-"""What was found to answer row by row, on inputs of which shape and type."""
-
-
-def known_alone(model: Model, what: Any) -> bool:
-    """Whether the model's rows were found not to influence each other; from now on they are.
-
-    Args:
-      what: the inputs' shape and type.
-    """
-    apply = getattr(model.apply, "fn", model.apply)
-    try:
-        seen = _ALONE.setdefault(apply, set())
-    except TypeError:  # no weak references to it
-        return False
-    known = what in seen
-    seen.add(what)
-    return known
 
 
 def company(x: np.ndarray, rows: int, copies: int = 1) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,18 @@ from jax.sharding import PartitionSpec as P
 from .. import jaxprs
 from ..check import foreign, warn
 from ..cpu import suited
-from ..types import TRACED_ROWS, UNTRACEABLE, Answer, Model, canonical, hashable, pytree, static
+from ..lifetime import Wrapper, jit, remembered
+from ..types import (
+    TRACED_ROWS,
+    UNTRACEABLE,
+    Answer,
+    Model,
+    called,
+    canonical,
+    hashable,
+    pytree,
+    static,
+)
 from . import kernels
 from .answers import check_shape
 
@@ -129,24 +139,20 @@ def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
     return dataclasses.replace(model, host=UNTRACEABLE)
 
 
-_STEADY: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Functions that were found to give the same program twice."""
-
-
 def _changes(model: Model, x: Any) -> bool:
     """Whether a model that is a plain function changes from call to call; each is traced once."""
     fn = model.apply.fn if isinstance(model.apply, Bare) else model.apply
-    if not isinstance(jaxprs.unwrapped(fn), types.FunctionType) or fn in _STEADY:
+    if not isinstance(jaxprs.unwrapped(fn), types.FunctionType) or "steady" in remembered(fn):
         return False
     rows = jax.ShapeDtypeStruct((TRACED_ROWS, *x.shape), x.dtype)
     if jaxprs.changes(fn, *((rows,) if fn is not model.apply else (model.params, rows))):
         return True
-    _STEADY.add(fn)
+    remembered(fn)["steady"] = True
     return False
 
 
 @dataclasses.dataclass(frozen=True)
-class Bare:
+class Bare(Wrapper):
     """A function of x alone as an `apply`; equal functions share compiled programs."""
 
     fn: Callable[..., Any]
@@ -155,6 +161,7 @@ class Bare:
         return self.fn(x)
 
 
+@jit()
 def _explained(explainer: Any, *given: Any) -> Any:
     # One function for all explainers: what JAX has traced of it before, it does not trace again.
     return explainer(*given)
@@ -195,7 +202,7 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     keys = _keys(rows)
     labels = jax.ShapeDtypeStruct((rows,), jnp.int32)
     try:
-        out = jax.eval_shape(_explained, explainer, model, spec, labels, keys)
+        out = _explained.eval_shape(explainer, model, spec, labels, keys)
     except NOT_TRACEABLE:
         return Source(name, Host(given), eager=True)
     except Exception as e:
@@ -224,9 +231,16 @@ def _what(e: BaseException) -> str:
     return f"{type(e).__name__}: {e}"
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled(apply: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(apply)
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """The forward pass as a compiled program, for host explainers, which may keep it."""
+
+    fn: Callable[..., Any]
+    given: Callable[..., Any]
+    """What `fn` calls, which must stay for as long as this does."""
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        return called(self.fn, params, x)
 
 
 class Asker:
@@ -251,7 +265,8 @@ class Asker:
         """The model for host explainers, which call it eagerly: its forward pass is compiled."""
         if self.given.host:
             return self.given
-        return dataclasses.replace(self.model, apply=_compiled(self.model.apply))
+        compiled = Compiled(self.model.apply, self.given.apply)
+        return dataclasses.replace(self.model, apply=compiled)
 
     def put(self, tree: Any) -> Any:
         """Arrays with a leading sample axis, sharded over the mesh."""

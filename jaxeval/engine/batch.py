@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..lifetime import remembered
 from ..types import Model, shapes_of
 from . import kernels
 
@@ -23,8 +24,6 @@ MEASURE = 0.05
 """Seconds for which each size is measured."""
 DISPATCH = 0.002
 """Seconds that the engine itself spends on a chunk, about."""
-
-_known: dict[Any, int] = {}
 
 
 def automatic(model: Model, x: np.ndarray, most: int, mesh: Any, precision: str) -> int:
@@ -40,11 +39,12 @@ def automatic(model: Model, x: np.ndarray, most: int, mesh: Any, precision: str)
     """
     if model.host:
         return min(HOST_SIZE, most)
-    key = (model.apply, shapes_of(model.params), x.shape[1:], str(x.dtype), mesh, precision, most)
-    if key not in _known:
+    known = remembered(model.apply)
+    key = ("size", shapes_of(model.params), x.shape[1:], str(x.dtype), mesh, precision, most)
+    if key not in known:
         most = min(most, fitting(model, x, mesh))
-        _known[key] = _fastest(model, x, most, mesh, precision)
-    return _known[key]
+        known[key] = _fastest(model, x, most, mesh, precision)
+    return known[key]
 
 
 def _fastest(model: Model, x: np.ndarray, most: int, mesh: Any, precision: str) -> int:

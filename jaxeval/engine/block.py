@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
+from ..lifetime import jit, remembered
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import UNTRACEABLE, Answer, Model, Outcome, Query, Sample, canonical
 from . import kernels
-from .answers import check_alone, company, known_alone
+from .answers import check_alone, company
 from .ask import Source
 from .fit import fit_mask
 from .host import once_per_image
@@ -140,19 +140,26 @@ class Block:
         callable is taken at its word, unless JAX found that it is one.
         """
         run, data = self.run, self.run.data
-        model, what = run.asker.model, (data.x.shape[1:], str(data.x.dtype))
+        known, what = remembered(run.asker.given.apply), ("alone", data.x.shape[1:], data.x.dtype)
+        if what not in known and self._met(s, maps):
+            known[what] = True
+
+    def _met(self, s: Sample, maps: dict[Any, Any]) -> bool:
+        """Whether rows have met, and did not influence each other."""
+        run, data = self.run, self.run.data
+        model = run.asker.model
         if model.host:
-            found = model.host == UNTRACEABLE and run.clean_output and run.batch_size > 1
-            if found and not known_alone(run.asker.given, what):
-                again = np.asarray(model(company(data.x, 2)))
-                check_alone(self._own_outputs(), again, data.x.dtype)
-            return
+            if model.host != UNTRACEABLE or not run.clean_output or run.batch_size == 1:
+                return False
+            again = np.asarray(model(company(data.x, 2)))
+            check_alone(self._own_outputs(), again, data.x.dtype)
+            return True
         traced = [e for e, v in run.sources.items() if v.stored is None and not v.eager]
         if not (run.clean_output or traced):
-            return
+            return False
         width = run.forward_width() if run.clean_output else run.explain_width(traced[0])
-        if width < 2 or known_alone(run.asker.given, what):
-            return
+        if width < 2:
+            return False
         copies = 2 if run.clean_output and width > 2 else 1
         x = run.asker.put(company(data.x, width * run.devices, copies))
         if run.clean_output:
@@ -166,6 +173,7 @@ class Block:
                 y = y.at[1:].set(jnp.where(y[0] == 0, 1, 0))
             again = run.asker.maps(run.sources[traced[0]], model, x, y, key)
             check_alone(maps[traced[0]], again, data.x.dtype)
+        return True
 
     def _own_outputs(self) -> Any:
         """What the model answered, where `reference` has the logits of it."""
@@ -308,7 +316,7 @@ class Block:
         return len(asked) == len(asks_of(self.run.metrics[metric]))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jit(static_argnums=0)
 def _measured(
     which: tuple[int, ...],
     metrics: Any,

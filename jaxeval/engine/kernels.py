@@ -21,6 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 from .. import ops
 from ..cpu import program
+from ..lifetime import jit
 from ..metric import Metric
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Sample, in_columns
@@ -279,7 +280,7 @@ def explainer_keys(keys: Any) -> Any:
     return jax.vmap(explainer_key)(keys)
 
 
-@jax.jit
+@jit()
 def new_model(pert: Perturbation, model: Model, key: Any, step: Any) -> Model:
     """The model of one step."""
     return pert.model(model, params_key(key), step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .. import check, ops
+from ..lifetime import jit
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, rows
 from .occlusion import check_sizes
@@ -209,7 +209,7 @@ def entries(values: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 # Compiled here, because around a host model nothing else is.
-@functools.partial(jax.jit, static_argnums=5)
+@jit(static_argnums=5)
 def _question(
     explainer: Grouped, x: jax.Array, drawn: Any, ground: Ground, i: Any, n: int
 ) -> jax.Array:
@@ -218,7 +218,7 @@ def _question(
     return jnp.where(stays, x, explainer.there(drawn, ground))
 
 
-@functools.partial(jax.jit, static_argnums=6)
+@jit(static_argnums=6)
 def _lesson(
     explainer: Grouped, drawn: Any, z: jax.Array, y: jax.Array, ground: Ground, i: Any, n: int
 ) -> jax.Array:

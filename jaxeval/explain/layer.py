@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import ops
+from ..lifetime import jit
 from ..types import Model, pytree, static
 from .base import Explainer
 from .graph import Graph, Value
@@ -109,7 +110,7 @@ class LayerExplainer(Explainer):
         return jax.grad(score)(activation)
 
 
-@jax.jit
+@jit()
 def layer_zeros(explainer: LayerExplainer, model: Model, x: jax.Array) -> jax.Array:
     """What a sum of maps of the layer starts from."""
     value = explainer.value(Graph(model, x))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check, ops
+from ..lifetime import jit
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, rows
 
@@ -37,7 +38,7 @@ def _hide(x: jax.Array, b: jax.Array, cover: list[jax.Array], i: Any) -> jax.Arr
     return jnp.where(inside, b, x)
 
 
-@functools.partial(jax.jit, static_argnums=5)
+@jit(static_argnums=5)
 def _noted(
     falls: jax.Array, i: Any, z: jax.Array, z2: jax.Array, y: jax.Array, output: Any
 ) -> jax.Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check, ops
+from ..lifetime import jit
 from ..ops import draw
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, needs_keys, rows
@@ -125,7 +126,7 @@ def _masked(masks: jax.Array, x: jax.Array, b: jax.Array) -> jax.Array:
     return masks * x + (1 - masks) * b
 
 
-@jax.jit
+@jit()
 def _weighted(explainer: RISE, z: jax.Array, y: jax.Array, masks: jax.Array) -> jax.Array:
     score = jax.vmap(lambda z, y: ops.value(z, y, explainer.output))(z, y)
     return masks * score[:, None]

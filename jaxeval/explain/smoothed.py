@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check
+from ..lifetime import jit
 from ..ops import draw
 from ..types import Model, pytree, static
 from .base import SteppedExplainer, needs_keys
@@ -119,7 +120,7 @@ class Smoothed(SteppedExplainer):
         return total / self.steps(model, x)
 
 
-@jax.jit
+@jit()
 def _zeros(smoothed: Smoothed, *given: Any) -> jax.Array:
     maps = jax.eval_shape(smoothed.explainer, *given)
     return jnp.zeros(maps.shape, jnp.promote_types(maps.dtype, jnp.float32))

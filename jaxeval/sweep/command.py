@@ -65,7 +65,8 @@ def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
     add(
         "--any-code",
         action="store_true",
-        help="go on although the code of jaxeval has changed since the sweep began",
+        help="go on although the code of jaxeval, or the version of a package that the sweep uses, "
+        "has changed since it began",
     )
     add("--quiet", action="store_true", help="no progress")
     add(

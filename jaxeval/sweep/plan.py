@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import time
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from . import fingerprint
 from .describe import Sweep
 from .lines import Keys, SweepError
 
-VERSION = 1
+VERSION = 2
+"""Of the manifest: 1 knew functions by name and source alone."""
 
 
 class ChangedError(SweepError):
@@ -160,53 +162,64 @@ class Plan:
 
     # -- what it is -----------------------------------------------------------------------------
 
+    @functools.cached_property
+    def contents(self) -> fingerprint.Contents:
+        return fingerprint.Contents()
+
     def config(self) -> dict[str, Any]:
-        """All that the scores depend on, as plain data."""
-        sweep = self.sweep
+        """All that the scores depend on, as plain data.
+
+        Raises:
+          SweepError: something has state that cannot be read.
+        """
+        sweep, of = self.sweep, self.contents.of
         score = sweep.class_score
         if score is None:
             score = next(iter(self.runs.values())).output
-        return {
-            "models": {name: fingerprint.model(m) for name, m in self.models.items()},
+        config = {
+            "models": {name: of(m, ("models", name)) for name, m in self.models.items()},
             "data": {"samples": self.n, **self.source.identity(), **self._columns()},
-            "explainers": self._settings("explainer"),
-            "metrics": self._settings("metric"),
+            "explainers": self._settings["explainers"],
+            "metrics": self._settings["metrics"],
             "seeds": list(sweep.seeds),
             "shard_size": self.size,
-            "class_score": score if isinstance(score, str) else fingerprint.function(score),
+            "class_score": score if isinstance(score, str) else of(score, ("class_score",)),
             "precision": sweep.precision,
             "x64": bool(jax.config.jax_enable_x64),  # pyright: ignore
-            "code": fingerprint.code(),
         }
+        return {**config, "code": self.contents.code()}
 
     def _columns(self) -> dict[str, Any]:
         columns = getattr(self.source, "columns", None)
         if columns is None:
             return {}
         plain = {f.name: getattr(columns, f.name) for f in dataclasses.fields(columns)}
-        transform = plain["transform"]
         return {
-            "columns": {
-                **{k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()},
-                "transform": None if transform is None else fingerprint.function(transform),
-            }
+            "columns": {k: self.contents.of(v, ("data", k)) for k, v in plain.items()},
         }
 
-    def _settings(self, kind: str) -> dict[str, Any]:
+    @functools.cached_property
+    def _settings(self) -> dict[str, dict[str, Any]]:
         return {
-            name: {
-                "group": s.group,
-                "varied": {k: _plain(v) for k, v in s.varied.items()},
-                "is": fingerprint.thing(s.made),
+            kind: {
+                name: {
+                    "group": s.group,
+                    "varied": {k: _plain(v) for k, v in s.varied.items()},
+                    "is": self.contents.of(s.made, (kind, s.group, "is")),
+                }
+                for name, s in settings.items()
             }
-            for name, s in getattr(self.sweep, f"{kind}_settings").items()
+            for kind, settings in (
+                ("explainers", self.sweep.explainer_settings),
+                ("metrics", self.sweep.metric_settings),
+            )
         }
 
     def manifest(self) -> dict[str, Any]:
         config = self.config()
         return {
             "version": VERSION,
-            "fingerprint": fingerprint.sha256(config),
+            "fingerprint": fingerprint.short(config),
             "config": config,
             "environment": {
                 "jax": jax.__version__,
@@ -221,7 +234,7 @@ class Plan:
         """Make the store, or take up the one that is there, and return its manifest.
 
         Args:
-          any_code: go on although jaxeval's own code has changed since.
+          any_code: go on although jaxeval's own code, or the version of a package, has changed.
 
         Raises:
           ChangedError: what is there was computed otherwise.
@@ -233,6 +246,14 @@ class Plan:
             raise SweepError(f"cannot write to {self.store.folder}: {e}", ("output",)) from e
         if there.get("version", 0) > VERSION:
             raise SweepError(f"{self.store.folder} was written by a newer jaxeval", ("output",))
+        if there.get("version", 0) < VERSION:
+            raise SweepError(
+                f"{self.store.folder} was begun by an older jaxeval, which did not note all that "
+                "scores depend on (weights in closures, settings of torch explainers): whether "
+                "this is the same sweep cannot be told. Its scores can still be read; give "
+                "another output to compute these, or delete it",
+                ("output",),
+            )
         old, new = dict(there["config"]), dict(wanted["config"])
         if any_code:
             for config in (old, new):
@@ -251,9 +272,9 @@ class Plan:
 
     def hashes(self) -> dict[tuple[str, str], str]:
         """{(explainer, metric): a short text that equal settings share}."""
-        explainers, metrics = self._settings("explainer"), self._settings("metric")
+        explainers, metrics = self._settings["explainers"], self._settings["metrics"]
         return {
-            (e, m): fingerprint.sha256([explainers[e]["is"], metrics[m]["is"]])[:16]
+            (e, m): fingerprint.short([explainers[e]["is"], metrics[m]["is"]])[:16]
             for e in explainers
             for m in metrics
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,9 @@ class TorchExplainer:
     device: Any
     per_sample: bool = False
 
+    def __fingerprint__(self) -> dict[str, Any]:
+        return {"fn": self.fn, "module": self.module, "per_sample": self.per_sample}
+
     def __call__(self, model: Any, x: Any, y: Any, keys: Any) -> jax.Array:
         parts = [slice(i, i + 1) for i in range(len(x))] if self.per_sample else [slice(None)]
         maps = [self._maps(x[p], y[p], None if keys is None else keys[p]) for p in parts]
@@ -49,6 +53,21 @@ class TorchExplainer:
         if not isinstance(a, torch.Tensor):
             a = torch.as_tensor(np.asarray(a))
         return to_jax(a)
+
+
+def unused(method: Any, package: str) -> Any:
+    """A copy of a method's object to explain with, so that the object stays as it was made.
+
+    Objects of `package` inside, their lists and dicts are copied, too. What these libraries keep
+    in an object while it works would tell a used one from a new one in a sweep's fingerprint.
+    """
+    new = copy.copy(method)
+    for name, value in getattr(new, "__dict__", {}).items():
+        if type(value) in (list, dict):
+            setattr(new, name, copy.copy(value))
+        elif type(value).__module__.partition(".")[0] == package:
+            setattr(new, name, unused(value, package))
+    return new
 
 
 def seed_of(keys: Any) -> int:

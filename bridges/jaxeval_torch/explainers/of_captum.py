@@ -15,7 +15,7 @@ from jaxeval import check
 
 from ..logits import Logits
 from ..tensors import to_torch
-from .base import torch_explainer
+from .base import torch_explainer, unused
 
 # Methods of captum whose maps of one sample depend on what was drawn for the others.
 RANDOM = (
@@ -148,7 +148,7 @@ class Captum:
             settings["target"] = self.target
         if self.in_parts:
             settings.setdefault("internal_batch_size", len(inputs))
-        a = self.instance.attribute(inputs, **settings)
+        a = unused(self.instance, "captum").attribute(inputs, **settings)
         if settings.get("return_convergence_delta"):
             a = a[0]
         a = a[0] if isinstance(a, tuple) else a

@@ -10,7 +10,7 @@ import numpy as np
 import jaxeval as je
 
 from ..logits import Logits
-from .base import torch_explainer
+from .base import torch_explainer, unused
 
 
 def lime_explainer(
@@ -35,7 +35,8 @@ def lime_explainer(
     def maps(module: Any, inputs: Any, targets: Any) -> Any:
         alone = Logits(module, None, output)
         random = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
-        for owner in (explainer, explainer.base):
+        lime = unused(explainer, "lime")  # the caller's keeps its own random stream
+        for owner in (lime, lime.base):
             owner.random_state = random
         label = int(targets[0])
 
@@ -49,7 +50,7 @@ def lime_explainer(
         given = inputs[0].cpu().numpy().astype(np.float64)
         if inputs.ndim == 2:
             options = {"num_features": inputs.shape[1], **settings}
-            found = explainer.explain_instance(given, probabilities, labels=(label,), **options)
+            found = lime.explain_instance(given, probabilities, labels=(label,), **options)
             weights = np.zeros(inputs.shape[1])
             for feature, weight in found.local_exp[label]:
                 weights[feature] = weight
@@ -60,7 +61,7 @@ def lime_explainer(
         options = {"num_features": 10**6, **settings}
         if "progress_bar" in inspect.signature(explainer.explain_instance).parameters:
             options.setdefault("progress_bar", False)
-        found = explainer.explain_instance(
+        found = lime.explain_instance(
             image.transpose(1, 2, 0), probabilities, labels=(label,), top_labels=None, **options
         )
         weights = dict(found.local_exp[label])

@@ -15,7 +15,7 @@ from jaxeval import check
 
 from ..logits import Logits
 from ..tensors import device_of, to_torch
-from .base import torch_explainer
+from .base import torch_explainer, unused
 
 
 def shap_explainer(
@@ -56,7 +56,7 @@ def shap_explainer(
     @functools.cache
     def explainer() -> Any:
         if not isinstance(method, str):
-            return method
+            return unused(method, "shap")
         data = background if isinstance(background, torch.Tensor) else to_torch(background)
         data = data.detach().to(device, torch.float32)
         if torch_based:

@@ -1,0 +1,269 @@
+"""Compiled programs that go when the functions in them go.
+
+JAX keeps what it compiles for as long as the compiled function lives, and with it every static
+argument: a model's `apply`, and all that it closes over. Here a program's static functions are held
+weakly, and what is compiled of a function belongs to it: when the caller drops a model, its
+programs, the constants in them and the model itself are freed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+from jax.sharding import Mesh
+
+PYTREES: dict[type, frozenset[str]] = {}
+"""The classes made by `jaxeval.pytree`, and the names of their static fields."""
+
+
+class Held:
+    """A function that does not keep alive what it calls; `owners` are what it must not outlive."""
+
+    __slots__ = ()
+
+    @property
+    def owners(self) -> tuple[Weak, ...]:
+        raise NotImplementedError
+
+
+class Weak(Held):
+    """A weak reference to a function, called as the function itself: one for all equal ones.
+
+    Attributes:
+      memo: what is worth remembering of the function, for as long as it lives.
+    """
+
+    __slots__ = ("__weakref__", "keys", "living", "memo", "name")
+
+    def __init__(self, name: str):
+        self.living: dict[int, weakref.ref[Any]] = {}
+        self.memo: dict[Any, Any] = {}
+        self.keys: set[Any] = set()
+        self.name = name
+
+    def get(self) -> Any:
+        """The function, or one that is equal to it."""
+        for ref in tuple(self.living.values()):
+            if (fn := ref()) is not None:
+                return fn
+        raise ReferenceError(f"{self.name} is gone: keep the model or explainer that calls it")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.get()(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<weak {self.name}>"
+
+    @property
+    def owners(self) -> tuple[Weak, ...]:
+        return (self,)
+
+    def add(self, fn: Any) -> None:
+        """Let `fn`, which is equal, stand for the others when they are gone."""
+        at, itself = id(fn), weakref.ref(self)
+
+        def gone(ref: Any) -> None:
+            weak = itself()
+            if weak is not None and weak.living.get(at) is ref:
+                del weak.living[at]
+                if not weak.living:
+                    weak.clear()
+            if at in _BY_ID and _BY_ID[at][0] is ref:
+                del _BY_ID[at]
+
+        self.living[at] = ref = weakref.ref(fn, gone)
+        _BY_ID[at] = ref, self
+
+    def clear(self) -> None:
+        """Forget all that was made of the function."""
+        self.memo.clear()
+        for key in tuple(self.keys):
+            for owner in key[1]:
+                owner.keys.discard(key)
+            _MADE.pop(key, None)
+        _EQUAL.pop(id(self), None)
+
+
+_BY_ID: dict[int, tuple[weakref.ref[Any], Weak]] = {}
+_EQUAL: dict[int, tuple[int, Weak]] = {}
+"""{id: (hash, it)} of those whose functions are compared by value."""
+_MADE: dict[Any, Any] = {}
+"""{(program, owners): what is compiled for them}; each owner's `keys` name what to drop."""
+
+
+def weakly(fn: Any) -> Any:
+    """A function that calls `fn` and does not keep it alive.
+
+    What cannot be referenced weakly (C functions) comes back as it is.
+    """
+    known = _BY_ID.get(id(fn))
+    if known is not None and known[0]() is fn:
+        return known[1]
+    if isinstance(fn, Held):
+        return fn.weak if isinstance(fn, Wrapper) else fn
+    if isinstance(fn, types.MethodType):  # made anew whenever it is looked at
+        return Method(weakly(fn.__self__), weakly(fn.__func__))
+    weak = _equal(fn) or Weak(getattr(fn, "__qualname__", type(fn).__qualname__))
+    try:
+        weak.add(fn)
+    except TypeError:
+        return fn
+    return weak
+
+
+def _equal(fn: Any) -> Weak | None:
+    """What already stands for equal functions, where they are compared by value."""
+    if type(fn).__eq__ is object.__eq__ or isinstance(fn, types.FunctionType):
+        return None
+    try:
+        number = hash(fn)
+    except TypeError:
+        return None
+    for known, weak in tuple(_EQUAL.values()):
+        if known == number and weak.living and (weak.get() == fn) is True:
+            return weak
+    weak = Weak(getattr(fn, "__qualname__", type(fn).__qualname__))
+    _EQUAL[id(weak)] = number, weak
+    return weak
+
+
+def target(fn: Any) -> Any:
+    """What is held, or the thing itself where it is not."""
+    return fn.get() if isinstance(fn, Weak) else fn
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(Held):
+    """A bound method whose object is held weakly."""
+
+    of: Any
+    fn: Any
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return target(self.fn)(target(self.of), *args, **kwargs)
+
+    @property
+    def owners(self) -> tuple[Weak, ...]:
+        return tuple(v for v in (self.of, self.fn) if isinstance(v, Weak))
+
+
+class Wrapper(Held):
+    """A dataclass that calls another function, named in `HOLDS`; equal ones share programs."""
+
+    HOLDS: ClassVar[str] = "fn"
+
+    @functools.cached_property
+    def weak(self) -> Any:
+        """The same around the function held weakly."""
+        held = weakly(getattr(self, self.HOLDS))
+        if held is getattr(self, self.HOLDS):
+            return self
+        made: Any = self
+        return dataclasses.replace(made, **{self.HOLDS: held})
+
+    @property
+    def owners(self) -> tuple[Weak, ...]:
+        held = getattr(self, self.HOLDS)
+        return held.owners if isinstance(held, Held) else ()
+
+
+def remembered(fn: Any) -> dict[Any, Any]:
+    """What is remembered of a function, to be read and written, until it is gone."""
+    weak = weakly(fn)
+    owners = weak.owners if isinstance(weak, Held) else ()
+    memo = owners[0].memo if owners else _FOREVER
+    return memo.setdefault(weak, {})
+
+
+_FOREVER: dict[Any, Any] = {}
+"""Of functions that cannot be referenced weakly: those of C, which live as long as the process."""
+
+
+def loosened(v: Any, owners: dict[Weak, None]) -> Any:
+    """The value with all static functions in it held weakly; notes whose they are."""
+    kind = type(v)
+    if kind in PYTREES:
+        static, changed = PYTREES[kind], {}
+        for name, value in vars(v).items():
+            if name in static or type(value) in PYTREES or type(value) is tuple:
+                new = loosened(value, owners)
+                if new is not value:
+                    changed[name] = new
+        if not changed:
+            return v
+        node = object.__new__(kind)
+        vars(node).update(vars(v))
+        vars(node).update(changed)
+        return node
+    if kind is tuple:
+        new = tuple([loosened(item, owners) for item in v])
+        return v if all(map(_is, new, v)) else new
+    if callable(v) and not isinstance(v, (type, Mesh)):
+        weak = weakly(v)
+        if isinstance(weak, Held):
+            owners.update(dict.fromkeys(weak.owners))
+        return weak
+    return v
+
+
+def _is(a: Any, b: Any) -> bool:
+    return a is b
+
+
+class Jit:
+    """`jax.jit` of a function; what it compiles goes with the static functions in the arguments.
+
+    Functions are arguments that are static, and static fields of models, explainers and metrics.
+    """
+
+    def __init__(self, fn: Callable[..., Any], **settings: Any):
+        functools.update_wrapper(self, fn)
+        self._fn, self._settings = fn, settings
+        self._shared = self._make()
+
+    def _make(self) -> Any:
+        return jax.jit(_anew(self._fn), **self._settings)
+
+    def _of(self, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """(what `_make` made for the functions in these arguments, the arguments with them weak)"""
+        owners: dict[Weak, None] = {}
+        args = tuple([loosened(v, owners) for v in args])
+        if not owners:
+            return self._shared, args
+        key = self, tuple(owners)
+        made = _MADE.get(key)
+        if made is None:
+            _MADE[key] = made = self._make()
+            for owner in owners:
+                owner.keys.add(key)
+        return made, args
+
+    def __call__(self, *args: Any) -> Any:
+        made, args = self._of(args)
+        return made(*args)
+
+    def eval_shape(self, *args: Any) -> Any:
+        """The shapes of what it would give."""
+        made, args = self._of(args)
+        return made.eval_shape(*args)
+
+
+def _anew(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Another function that does the same: JAX keeps what it compiles by function."""
+
+    @functools.wraps(fn)
+    def again(*args: Any) -> Any:
+        return fn(*args)
+
+    return again
+
+
+def jit(*, static_argnums: Any = ()) -> Callable[[Callable[..., Any]], Jit]:
+    """Decorator: `jax.jit` with the same settings, whose programs go with their functions."""
+    return functools.partial(Jit, static_argnums=static_argnums)
