@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..classes import check_classes, n_classes
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Model, Outcome, Query, Sample, canonical
@@ -119,15 +120,11 @@ class Block:
         real = self._real(width)
         answer = run.asker.output(run.asker.model, x, run.hidden, real, self.where)
         self.reference = answer if width == run.local else self._resized(answer, run.local)
-        k = self.reference.logits.shape[-1]
         run.progress.advance(self.count)
         if run.data.y is None:
             y = kernels.predicted(run.mesh, None, self.reference.logits)
             return dataclasses.replace(s, y=y)
-        if run.data.y.max() >= k:
-            raise ValueError(
-                f"y holds the class {run.data.y.max()}, but the model has {k} outputs (0..{k - 1})"
-            )
+        check_classes(run.data.y, n_classes(run.asker.given, self.reference.logits.shape))
         return s
 
     def _clean_map(self, source: Source, s: Sample) -> Any:

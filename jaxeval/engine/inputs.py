@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from ..check import did_you_mean
+from ..classes import check_classes, n_classes
 from ..metric import Metric, asks_of, bind
 from ..ops import OUTPUTS
 from ..types import Model
@@ -294,11 +295,5 @@ def read_model(model: Any, x: np.ndarray, y: np.ndarray | None) -> Model:
     spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
     model = as_model(model, spec)
     if not model.host and y is not None:
-        check_classes(y, traced_output(model, spec).shape[-1])
+        check_classes(y, n_classes(model, traced_output(model, spec).shape))
     return model
-
-
-def check_classes(y: np.ndarray, k: int) -> None:
-    """Every class is one of the model's k."""
-    if y.max() >= k:
-        raise ValueError(f"y holds the class {y.max()}, but the model has {k} outputs (0..{k - 1})")
