@@ -13,11 +13,12 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from ..check import did_you_mean
+from ..classes import check_classes
 from ..metric import Metric, asks_of, bind, check_class
 from ..ops import OUTPUTS
 from ..types import Model
 from .ask import Source, as_model, as_source
-from .run import NO_PREDICTION, Data, check_classes
+from .run import NO_PREDICTION, Data
 
 PRECISIONS = ("highest", "fast")
 

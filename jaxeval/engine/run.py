@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import ops
 from ..check import warn
+from ..classes import check_classes
 from ..metric import Metric
 from ..perturb import Perturbation
 from ..types import Answer, Model, Outcome, Sample, canonical, identity
@@ -40,12 +41,6 @@ NO_PREDICTION = (
     "y must say which of the model's {} outputs is explained, an index for each sample: a model of "
     "plain values predicts no class"
 )
-
-
-def check_classes(y: np.ndarray, k: int) -> None:
-    """Every class is one of the model's k."""
-    if y.max() >= k:
-        raise ValueError(f"y holds the class {y.max()}, but the model has {k} outputs (0..{k - 1})")
 
 
 def warn_of_maps(explainer: str, bad: int, n: int) -> None:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import ops
+from .. import classes, ops
 from ..check import foreign
 from ..cpu import suited
 from ..metric import Metric, asks_of, bind
@@ -60,6 +60,7 @@ def as_function(
       output: as in `jaxeval.evaluate`; `background`, `precision`: likewise.
 
     Raises:
+      ValueError: by f, for a class y that the model does not have, where y is not traced.
       TypeError: for a host model or explainer, and for a metric over a whole data set or one
         that the host finishes.
     """
@@ -111,7 +112,11 @@ def as_function(
         extras: Any = None,
         padding: Any = None,
     ) -> Outcome:
-        x, y = jnp.asarray(x), jnp.asarray(y, jnp.int32)
+        x, labels = jnp.asarray(x), classes.concrete(y)
+        if labels is not None:
+            row = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
+            classes.check_classes(labels, classes.classes_of(original, row), "as_function")
+        y = jnp.asarray(y, jnp.int32)
         key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
         own = sample_key(key, index)
         model = suited(original, x, jax.default_backend())

@@ -15,9 +15,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
-from .. import check, jaxprs, ops
+from .. import check, classes, jaxprs, ops
 from ..cpu import program, suited
 from ..types import Model, canonical, pytree, static
+from .half import Narrow, in_float32, is_half
 
 AHEAD = 2**20
 """Numbers that are made ready at once: a few megabytes, and enough for all cores to share."""
@@ -36,6 +37,10 @@ class Explainer(ABC):
     a has the shape of x: one attribution for each entry. A row of a depends on its own x, y and
     key only. A method is a frozen pytree and pure: it goes through `jax.jit` and `jax.vmap`, and
     a change of a number in it never retraces. Outside of them it compiles itself, once.
+
+    Of x in float16 or bfloat16, the model is asked in the type of x, all else is computed in
+    float32 (methods that follow the model's operations compute those in float32, too), and a has
+    the type of x.
 
     A subclass writes `attribute`, and reaches the model through `scores` and `input_gradient`.
 
@@ -73,8 +78,11 @@ class Explainer(ABC):
         """The attributions a [N, ...] of x [N, ...] for the classes y [N].
 
         `keys` [N] may be left out where nothing is random.
+
+        Raises:
+          ValueError: for a class y that the model does not have, where y is not traced.
         """
-        name = type(self).__name__
+        name, given = type(self).__name__, y
         if not isinstance(model, Model):
             what = check.foreign(model) or type(model).__name__
             raise TypeError(f"{name}: model must be a jaxeval.Model, got {what}")
@@ -94,14 +102,31 @@ class Explainer(ABC):
                     f"{name}: keys must be {len(y)} typed random keys, one per sample, such as "
                     f"jax.random.split(jax.random.key(0), {len(y)}); got {dtype}{list(shape)}"
                 )
+        labels = classes.concrete(given)
+        if labels is not None:
+            if model.host:
+                model = _checked(model, labels, name)
+            classes.check_classes(labels, classes.classes_of(model, x), name)
+        return self.unchecked(model, x, y, keys)
+
+    def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> Float[Array, "n ..."]:
+        """The same for arrays that are known to fit: it does not wait for the values of y."""
+        half = is_half(x.dtype)
+        if half:
+            given, x = x.dtype, x.astype(jnp.float32)
+            model = in_float32(model, given)
+        a = self._for(model, x)._run(model, x, y, keys)
+        a = a if self.reduce_channels is None else self._pixels(model, a)
+        return a.astype(given) if half else a
+
+    def _for(self, model: Model, x: Any) -> Explainer:
+        """The method with its `output` said of the model's own outputs, whatever they are."""
         n_outputs = None
         if self.output in ops.SOFTMAX and model.outputs == "logits" and not model.host:
             n_outputs = model.traced(jax.ShapeDtypeStruct(x.shape[1:], x.dtype)).shape[-1]
         ops.check_output(self.output, model.outputs, n_outputs)
         output = ops.of_outputs(self.output, model.outputs)
-        own = self if output is self.output else dataclasses.replace(self, output=output)
-        a = own._run(model, x, y, keys)
-        return a if self.reduce_channels is None else self._pixels(model, a)
+        return self if output is self.output else dataclasses.replace(self, output=output)
 
     def _run(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
         if model.host or _is_traced(self, model, x, y, keys):
@@ -302,9 +327,25 @@ def _array(v: Any) -> Any:
     return v if isinstance(v, jax.Array) or type(v) is np.ndarray else jnp.asarray(v)
 
 
-def _suited(model: Model, x: Any) -> Model:
+def _checked(model: Model, y: np.ndarray, owner: str) -> Model:
+    """A host model whose answers are compared with the classes y: before, K is not known."""
+
+    def apply(params: Any, x: Any) -> Any:
+        z = model.apply(params, x)
+        n_outputs = np.shape(z)[1] if np.ndim(z) == 2 else 1
+        classes.check_classes(y, ops.n_classes(n_outputs, model.outputs), owner)
+        return z
+
+    return dataclasses.replace(model, apply=apply)
+
+
+def _suited(model: Model, x: Any, dtype: Any = None) -> Model:
+    if isinstance(model.apply, Narrow):
+        own = dataclasses.replace(model, apply=model.apply.fn)
+        return in_float32(_suited(own, x, model.apply.dtype), model.apply.dtype)
     try:
-        spec = jax.ShapeDtypeStruct(x.shape[1:], jax.dtypes.canonicalize_dtype(x.dtype))
+        dtype = jax.dtypes.canonicalize_dtype(x.dtype) if dtype is None else dtype
+        spec = jax.ShapeDtypeStruct(x.shape[1:], dtype)
         if isinstance(x, jax.Array):
             return suited(model, spec, next(iter(x.devices())).platform)
         config: Any = jax.config

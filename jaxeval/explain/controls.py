@@ -28,7 +28,8 @@ class Random(Explainer):
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         if keys is None:
             raise TypeError(needs_keys(self, "noise", len(x)))
-        return jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:], x.dtype))(keys)
+        draw = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:], jnp.float32))
+        return draw(keys).astype(x.dtype)
 
 
 @pytree

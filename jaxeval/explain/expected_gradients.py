@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .. import check
 from ..ops import draw
@@ -67,7 +68,7 @@ class ExpectedGradients(SteppedExplainer):
             key = draw.fold_in(key, i)
             which, where, noise = (draw.fold_in(key, k) for k in range(3))
             b = samples[jax.random.randint(which, (), 0, len(samples))]
-            return b, jax.random.uniform(where, (), x.dtype), noise
+            return b, jax.random.uniform(where, (), jnp.float32).astype(x.dtype), noise
 
         b, alpha, noise = jax.vmap(one)(keys)
         given = rows(x) if spread is None else noisy_rows(x, spread, noise, i)

@@ -54,6 +54,7 @@ def advance(
     """
     shape, n = x.shape, x.size
     at, g, x, b = (v.ravel() for v in (at, g, x, b))
+    done, reach = (jnp.asarray(v, x.dtype) for v in (done, reach))
     whole = jnp.abs(x - b).sum()
     low = b + jnp.maximum(done - reach, 0) * (x - b)
     high = b + jnp.minimum(done + reach, 1) * (x - b)
@@ -158,7 +159,7 @@ class GuidedIG(SteppedExplainer):
             return advance(at, g, x, b, done, self.fraction, self.max_distance)
 
         after = jax.vmap(one)(at, g, x, b)
-        return after, total + (after - at) * g
+        return after, total + ((after - at) * g).astype(total.dtype)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any

@@ -110,7 +110,7 @@ class Lime(Surrogate):
         return dataclasses.replace(ground, more=tuple(map(sums, products)))
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
-        return jax.random.bernoulli(key, 0.5, (n,))
+        return jax.random.bernoulli(key, jnp.float32(0.5), (n,))
 
     def weights(self, present: jax.Array, ground: Ground) -> jax.Array:
         # Inner products of x and of what became of it, u, of sums over features.

@@ -74,7 +74,7 @@ class RISE(SteppedExplainer):
         cells = [min(self.cells, shape[i]) for i in axes]
         chance = jnp.asarray(self.probability, jnp.float32)
         mask = jax.random.bernoulli(grid, chance, cells).astype(jnp.float32)
-        shifts = jax.random.uniform(place, (len(axes),))
+        shifts = jax.random.uniform(place, (len(axes),), jnp.float32)
         # Enlarged to (s + 1) cells along each axis; of those, a part from a random place on.
         sizes = [shape[i] for i in axes]
         starts = []

@@ -147,7 +147,7 @@ def baseline(
         return jax.random.uniform(key, ()).astype(x.dtype)
     if b in RANDOM_BASELINES:
         draw = jax.random.uniform if b == "uniform" else jax.random.normal
-        return draw(key, x.shape).astype(x.dtype)
+        return draw(key, x.shape, as_float(x).dtype).astype(x.dtype)
     if b == "blur":
         whole = as_float(x) if where is None else _box(as_float(x), where, axes)
         return functools.reduce(_blur, axes, whole).astype(x.dtype)

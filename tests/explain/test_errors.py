@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxeval import explain
+from jaxeval.types import Model
 
 from .helpers import keys, linear
 
@@ -104,6 +105,45 @@ def test_calls(explainer, changes, error, message):
     given = {"x": np.ones((2, 3, 5, 4), np.float32), "y": np.zeros(2, int), "k": keys(2)} | changes
     with pytest.raises(error, match=message):
         explain.get(explainer)(linear(), *given.values())
+
+
+@pytest.mark.parametrize("name", ["Gradient", "LRP", "Occlusion", "KernelShap", "Random"])
+@pytest.mark.parametrize("y", [4, -1])
+def test_classes(name, y):
+    e, x, k = explain.get(name), np.ones((2, 3, 5, 4), np.float32), keys(2)
+    message = rf"^{name}: y holds the class {y}, but the model has 4 outputs \(0..3\)"
+    for given in (np.array([0, y]), jnp.array([0, y]), [0, y]):
+        with pytest.raises(ValueError, match=message):
+            e(linear(), x, given, k)
+    with pytest.raises(ValueError, match=message):
+        jax.jit(lambda x: e(linear(), x, np.array([0, y]), k))(x)
+    jax.jit(lambda y: e(linear(), x, y, k))(jnp.array([0, y]))  # which cannot know
+
+
+def test_classes_of_a_model_that_shows_none_before_it_answers():
+    def answer(params, x):
+        return np.zeros((len(x), 3), np.float32)
+
+    for host in ("numpy", "jax"):
+        e, model = explain.Occlusion(window=1), Model(answer, host=host, channel_axis=None)
+        with pytest.raises(ValueError, match=r"Occlusion: y holds the class 3.*3 outputs"):
+            e(model, np.ones((2, 4), np.float32), np.array([0, 3]))
+        e(model, np.ones((2, 4), np.float32), np.array([0, 2]))
+
+
+def test_a_model_is_traced_once_for_its_classes():
+    traces = []
+
+    def apply(params, x):
+        traces.append(x)
+        return x[:, :2]
+
+    model, x = Model(apply, channel_axis=None), np.ones((2, 4), np.float32)
+    explain.Random()(model, x, np.array([0, 1]), keys(2))
+    n = len(traces)
+    for _ in range(3):
+        explain.Random()(model, x, np.array([0, 1]), keys(2))
+    assert len(traces) == n
 
 
 @pytest.mark.parametrize(

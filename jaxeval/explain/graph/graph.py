@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ... import check
 from ...types import Model
+from ..half import is_half
 from .names import name_layers
 from .parts import Node, Rule, Value, Values
 from .program import Program
@@ -22,6 +23,7 @@ class Graph(Program):
     Args:
       x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
       turned: values may have their axes in another order than the model says, where that is faster.
+      precise: what is of half precision is computed in float32, as rules divide by small numbers.
 
     Attributes:
       nodes: the units that rules are for, in order.
@@ -29,8 +31,8 @@ class Graph(Program):
         name of their own, `convolutions` of those that convolve.
     """
 
-    def __init__(self, model: Model, x: Any, turned: bool = False):
-        super().__init__(model, x, turned)
+    def __init__(self, model: Model, x: Any, turned: bool = False, precise: bool = True):
+        super().__init__(model, x, turned, precise)
         self.nodes = Units(self).gather()
         self.layers, self.weighted, self.convolutions = name_layers(self, self.nodes)
 
@@ -45,12 +47,13 @@ class Graph(Program):
 
     def given(self, params: Any) -> Values:
         """The values that are parameters."""
-        return dict(zip(self.parameters, jax.tree.leaves(params), strict=True))
+        given = zip(self.parameters, jax.tree.leaves(params), strict=True)
+        return {v: _as(v, array) for v, array in given}
 
     def forward(self, params: Any, x: Any, replace: Mapping[Value, Any] | None = None) -> Values:
         """All values for these parameters and inputs, with some replaced as they come up."""
         values = {**self.constants, **self.given(params)}
-        values[self.inputs[0]] = x
+        values[self.inputs[0]] = _as(self.inputs[0], x)
         values.update(replace or {})
         for operation in self.operations:
             out = operation.call(*(values[v] for v in operation.ins))
@@ -83,3 +86,8 @@ class Graph(Program):
             for v, r in zip(node.ins, back, strict=True):
                 arrived[v] = arrived[v] + r if v in arrived else r
         return arrived[to] if to in arrived else jnp.zeros(to.shape, to.dtype)
+
+
+def _as(value: Value, array: Any) -> Any:
+    """The array in the value's type, which is float32 where the array's may be half of it."""
+    return array.astype(value.dtype) if is_half(jnp.result_type(array)) else array

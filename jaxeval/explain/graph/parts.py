@@ -127,7 +127,8 @@ class Node:
         """The rule of the chain rule: cotangents of its inputs, at other inputs if given."""
         at = [values[v] for v in self.ins] if at is None else at
         _, back = jax.vjp(lambda *inputs: self.evaluate(values, inputs), *at)
-        return back([c for c, v in zip(cotangents, self.outs, strict=True) if v.inexact])
+        pairs = zip(cotangents, self.outs, strict=True)
+        return back([c.astype(v.dtype) for c, v in pairs if v.inexact])
 
 
 def compute(operation: Operation, values: Values) -> None:

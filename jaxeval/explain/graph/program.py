@@ -15,6 +15,7 @@ from jax.core import Tracer
 from ... import jaxprs
 from ...jaxprs import ELEMENTWISE
 from ...types import Model, in_columns
+from ..half import Narrow, holds_half, wide, widened
 from .parts import REDUCING, Operation, Unsupported, Value, Values, compute
 
 LONGEST_SCAN = 128
@@ -32,6 +33,7 @@ class Program:
     Args:
       x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
       turned: values may have their axes in another order than the model says, where that is faster.
+      precise: what is of half precision is computed in float32.
 
     Attributes:
       operations: what is computed; each knows which of its inputs depend on x (`active`).
@@ -39,17 +41,23 @@ class Program:
       known: values that depend on nothing given.
     """
 
-    def __init__(self, model: Model, x: Any, turned: bool = False):
+    def __init__(self, model: Model, x: Any, turned: bool = False, precise: bool = True):
         if model.host:
             raise TypeError(
                 "this method looks into the model, and a host callable shows nothing; use an "
                 "explainer that asks for outputs only (Occlusion)"
             )
-        given = jax.tree.map(_spec, (model.params, x))
+        apply, given = model.apply, jax.tree.map(_spec, (model.params, x))
+        if isinstance(apply, Narrow):
+            own = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, apply.dtype), given[1])
+            apply, given = apply.fn, (given[0], own)
         with jaxprs.as_written(turned) as written:
             # A function of its own, which JAX has not traced before: the replacements are told of
             # while it is traced, and what is traced here is not what others should get.
-            closed = jax.make_jaxpr(lambda *given: in_columns(model.apply(*given)))(*given)
+            closed = jax.make_jaxpr(lambda *given: in_columns(apply(*given)))(*given)
+        if precise and holds_half(closed):
+            closed = widened(closed)
+            given = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, wide(v.dtype)), given)
         self._replacements = written.replacements
         self.names = jaxprs.paths(model.params)
         specs = jax.tree.leaves(given)
