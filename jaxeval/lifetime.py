@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 PYTREES: dict[type, frozenset[str]] = {}
@@ -40,6 +41,11 @@ class Weak(Held):
     """
 
     __slots__ = ("__weakref__", "keys", "living", "memo", "name")
+    by_id: ClassVar[dict[int, tuple[weakref.ref[Any], Weak]]] = {}
+    by_value: ClassVar[dict[int, tuple[int, Weak]]] = {}
+    """{id: (hash, it)} of those whose functions are compared by value."""
+    made: ClassVar[dict[Any, Any]] = {}
+    """{(program, owners): what is compiled for them}; each owner's `keys` name what to drop."""
 
     def __init__(self, name: str):
         self.living: dict[int, weakref.ref[Any]] = {}
@@ -66,7 +72,7 @@ class Weak(Held):
 
     def add(self, fn: Any) -> None:
         """Let `fn`, which is equal, stand for the others when they are gone."""
-        at, itself = id(fn), weakref.ref(self)
+        at, itself, by_id = id(fn), weakref.ref(self), self.by_id
 
         def gone(ref: Any) -> None:
             weak = itself()
@@ -74,11 +80,11 @@ class Weak(Held):
                 del weak.living[at]
                 if not weak.living:
                     weak.clear()
-            if at in _BY_ID and _BY_ID[at][0] is ref:
-                del _BY_ID[at]
+            if at in by_id and by_id[at][0] is ref:
+                del by_id[at]
 
         self.living[at] = ref = weakref.ref(fn, gone)
-        _BY_ID[at] = ref, self
+        by_id[at] = ref, self
 
     def clear(self) -> None:
         """Forget all that was made of the function."""
@@ -86,15 +92,8 @@ class Weak(Held):
         for key in tuple(self.keys):
             for owner in key[1]:
                 owner.keys.discard(key)
-            _MADE.pop(key, None)
-        _EQUAL.pop(id(self), None)
-
-
-_BY_ID: dict[int, tuple[weakref.ref[Any], Weak]] = {}
-_EQUAL: dict[int, tuple[int, Weak]] = {}
-"""{id: (hash, it)} of those whose functions are compared by value."""
-_MADE: dict[Any, Any] = {}
-"""{(program, owners): what is compiled for them}; each owner's `keys` name what to drop."""
+            self.made.pop(key, None)
+        self.by_value.pop(id(self), None)
 
 
 def weakly(fn: Any) -> Any:
@@ -102,7 +101,7 @@ def weakly(fn: Any) -> Any:
 
     What cannot be referenced weakly (C functions) comes back as it is.
     """
-    known = _BY_ID.get(id(fn))
+    known = Weak.by_id.get(id(fn))
     if known is not None and known[0]() is fn:
         return known[1]
     if isinstance(fn, Held):
@@ -125,11 +124,11 @@ def _equal(fn: Any) -> Weak | None:
         number = hash(fn)
     except TypeError:
         return None
-    for known, weak in tuple(_EQUAL.values()):
+    for known, weak in tuple(Weak.by_value.values()):
         if known == number and weak.living and (weak.get() == fn) is True:
             return weak
     weak = Weak(getattr(fn, "__qualname__", type(fn).__qualname__))
-    _EQUAL[id(weak)] = number, weak
+    Weak.by_value[id(weak)] = number, weak
     return weak
 
 
@@ -181,20 +180,42 @@ def remembered(fn: Any) -> dict[Any, Any]:
     return memo.setdefault(weak, {})
 
 
+def traceable(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, for JAX to trace: what JAX remembers of it goes with it.
+
+    Not `fn` itself, where that is held weakly: static arguments in JAX's other caches hold what
+    holds it, and would keep what was traced.
+    """
+    if not isinstance(fn, Held):
+        return fn
+    known = remembered(fn)
+    if "traceable" not in known:
+        known["traceable"] = _anew(fn)
+    return known["traceable"]
+
+
 _FOREVER: dict[Any, Any] = {}
 """Of functions that cannot be referenced weakly: those of C, which live as long as the process."""
+
+
+PLAIN: set[type] = {type(None), bool, int, float, str, dict, np.ndarray, Mesh}
+"""Types in which no static function is. Those of arrays are added when they are met."""
 
 
 def loosened(v: Any, owners: dict[Weak, None]) -> Any:
     """The value with all static functions in it held weakly; notes whose they are."""
     kind = type(v)
+    if kind in PLAIN:
+        return v
     if kind in PYTREES:
         static, changed = PYTREES[kind], {}
         for name, value in vars(v).items():
-            if name in static or type(value) in PYTREES or type(value) is tuple:
-                new = loosened(value, owners)
-                if new is not value:
-                    changed[name] = new
+            inner = type(value)
+            if inner in PLAIN or not (name in static or inner in PYTREES or inner is tuple):
+                continue
+            new = loosened(value, owners)
+            if new is not value:
+                changed[name] = new
         if not changed:
             return v
         node = object.__new__(kind)
@@ -204,11 +225,13 @@ def loosened(v: Any, owners: dict[Weak, None]) -> Any:
     if kind is tuple:
         new = tuple([loosened(item, owners) for item in v])
         return v if all(map(_is, new, v)) else new
-    if callable(v) and not isinstance(v, (type, Mesh)):
+    if callable(v) and not isinstance(v, type):
         weak = weakly(v)
         if isinstance(weak, Held):
             owners.update(dict.fromkeys(weak.owners))
         return weak
+    if kind.__module__.partition(".")[0] in ("jax", "jaxlib", "numpy"):
+        PLAIN.add(kind)
     return v
 
 
@@ -237,9 +260,9 @@ class Jit:
         if not owners:
             return self._shared, args
         key = self, tuple(owners)
-        made = _MADE.get(key)
+        made = Weak.made.get(key)
         if made is None:
-            _MADE[key] = made = self._make()
+            Weak.made[key] = made = self._make()
             for owner in owners:
                 owner.keys.add(key)
         return made, args
@@ -257,11 +280,10 @@ class Jit:
 def _anew(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Another function that does the same: JAX keeps what it compiles by function."""
 
-    @functools.wraps(fn)
     def again(*args: Any) -> Any:
         return fn(*args)
 
-    return again
+    return again if isinstance(fn, Held) else functools.wraps(fn)(again)
 
 
 def jit(*, static_argnums: Any = ()) -> Callable[[Callable[..., Any]], Jit]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from .lifetime import Wrapper, target
+from .lifetime import Wrapper, remembered, target
 from .types import Model
 
 __all__ = ["from_flax"]
@@ -124,6 +124,10 @@ def from_flax(
         copy.eval()
         # Random streams are state that no forward pass in inference mode reads.
         graph, params, rest = nnx.split(copy, nnx.Param, ...)
+        # The same object for the same module, whose compiled programs then last as long as it does.
+        known, apply = remembered(module), _Nnx(graph)
+        if known.get("nnx") != apply:
+            known["nnx"] = apply
         params = {"params": params, "state": rest}
-        return Model(_Nnx(graph), params, channel_axis=channel_axis, outputs=outputs)
+        return Model(known["nnx"], params, channel_axis=channel_axis, outputs=outputs)
     raise TypeError(f"from_flax takes a flax.linen or flax.nnx module, got {type(module).__name__}")

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import jaxprs
-from ..lifetime import Wrapper, loosened, remembered
+from ..lifetime import Wrapper, loosened, remembered, traceable
 from ..types import Model, shapes_of
 from .convolution import OUTPUTS_WIDENED, Convolution
 from .cores import on_one_core, spread
@@ -90,7 +90,7 @@ def _faster(model: Model, x: Any) -> Model | None:
 def _gains(apply: Callable[..., Any], treedef: Any, leaves: Any) -> bool:
     given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
     with owning():
-        return _any_rewritten(jax.make_jaxpr(apply)(*given).jaxpr)
+        return _any_rewritten(jax.make_jaxpr(traceable(apply))(*given).jaxpr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Rewritten(Wrapper):
         wanted = jaxprs.wanted_as_written(_rewrite)
         if wanted and not wanted.turned:
             return self.fn(*args)
-        closed, shape = jax.make_jaxpr(self.fn, return_shape=True)(*args)
+        closed, shape = jax.make_jaxpr(traceable(self.fn), return_shape=True)(*args)
         leaves = jax.tree.leaves(args)
         call = _as_written if wanted else _operation
         out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, call)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..lifetime import remembered
+from ..lifetime import remembered, traceable
 from ..types import Model, shapes_of
 from . import kernels
 
@@ -83,7 +83,7 @@ def _shortest(ask: Callable[[], float]) -> float:
 def fitting(model: Model, x: np.ndarray, mesh: Any) -> int:
     """How many evaluations, gradients included, fit into a share of the device's memory."""
     spec = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
-    jaxpr = jax.make_jaxpr(model.apply)(model.params, spec)
+    jaxpr = jax.make_jaxpr(traceable(model.apply))(model.params, spec)
     per_row = 2 * _activation_bytes(jaxpr.jaxpr) + 8 * spec.size * spec.dtype.itemsize
     return max(1, int(memory(mesh.devices.flat[0]) // per_row))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -18,7 +19,7 @@ from .. import ops
 from ..lifetime import jit, remembered
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import UNTRACEABLE, Answer, Model, Outcome, Query, Sample, canonical
+from ..types import UNTRACEABLE, Answer, Model, Outcome, Query, Sample, called, canonical
 from . import kernels
 from .answers import check_alone, company
 from .ask import Source
@@ -141,43 +142,36 @@ class Block:
         """
         run, data = self.run, self.run.data
         known, what = remembered(run.asker.given.apply), ("alone", data.x.shape[1:], data.x.dtype)
-        if what not in known and self._met(s, maps):
+        traced = [e for e, v in run.sources.items() if v.stored is None and not v.eager]
+        if what not in known and (run.clean_output or traced):
+            self._meet(s, maps, traced)
             known[what] = True
 
-    def _met(self, s: Sample, maps: dict[Any, Any]) -> bool:
-        """Whether rows have met, and did not influence each other."""
+    def _meet(self, s: Sample, maps: dict[Any, Any], traced: list[str]) -> None:
+        """The first sample in other company than its own."""
         run, data = self.run, self.run.data
-        model = run.asker.model
-        if model.host:
-            if model.host != UNTRACEABLE or not run.clean_output or run.batch_size == 1:
-                return False
-            again = np.asarray(model(company(data.x, 2)))
-            check_alone(self._own_outputs(), again, data.x.dtype)
-            return True
-        traced = [e for e, v in run.sources.items() if v.stored is None and not v.eager]
-        if not (run.clean_output or traced):
-            return False
+        model, kind = run.asker.model, data.x.dtype
         width = run.forward_width() if run.clean_output else run.explain_width(traced[0])
-        if width < 2:
-            return False
+        if model.host or width == 1:
+            if model.host in (False, UNTRACEABLE):
+                two = company(data.x, 2)
+                ask = model if model.host else functools.partial(called, model.apply, model.params)
+                check_alone(ask(two), ask(np.stack([two[0], two[0]])), kind)
+            return
         copies = 2 if run.clean_output and width > 2 else 1
         x = run.asker.put(company(data.x, width * run.devices, copies))
         if run.clean_output:
             answer = kernels.forward(run.mesh, (run.hidden, run.asker.precision), model, x)
             other = ops.as_outputs(answer.logits, model.outputs)
-            check_alone(self._own_outputs(), other, data.x.dtype, copies)
+            clean = ops.as_outputs(self.reference.logits, self.reference.outputs)
+            check_alone(clean, other, kind, copies)
         else:
             first = run.asker.put(np.zeros(width * run.devices, np.int32))
             y, key = jax.tree.map(lambda v: v[first], (s.y, s.key))
             if model.n_classes(run.spec.x) > 1:  # gradients of a sum show what mixes by its classes
                 y = y.at[1:].set(jnp.where(y[0] == 0, 1, 0))
             again = run.asker.maps(run.sources[traced[0]], model, x, y, key)
-            check_alone(maps[traced[0]], again, data.x.dtype)
-        return True
-
-    def _own_outputs(self) -> Any:
-        """What the model answered, where `reference` has the logits of it."""
-        return ops.as_outputs(self.reference.logits, self.reference.outputs)
+            check_alone(maps[traced[0]], again, kind)
 
     def _clean_map(self, source: Source, s: Sample) -> Any:
         run = self.run

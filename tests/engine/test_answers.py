@@ -93,7 +93,11 @@ def test_rows_that_influence_each_other_under_explainers(what):
 
 def test_rows_that_do_not():
     evaluate(normalised(False))
-    evaluate(normalised(True), batch_size=1)  # whose rows never meet
+
+
+def test_they_are_refused_where_they_never_meet_too():
+    with pytest.raises(ValueError, match="rows influence each other"):
+        evaluate(normalised(True), batch_size=1)
 
 
 def test_they_are_looked_at_once(monkeypatch):
