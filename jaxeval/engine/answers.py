@@ -73,11 +73,15 @@ def check_kind(outputs: np.ndarray, kind: str) -> None:
 
 
 def company(x: np.ndarray, rows: int, copies: int = 1) -> np.ndarray:
-    """A batch of `rows` that begins with `copies` of the first row of x; the rest is not in x."""
-    first, rest = x[0], x[1:rows] if len(x) > 1 and rows > 1 else np.zeros_like(x[:1])
-    others = ((first + np.resize(rest, (rows, *first.shape))) / 2).astype(x.dtype)
-    if (others == first).all():
-        others = others + np.ones((), x.dtype)
+    """A batch of `rows` that begins with `copies` of the first row of x.
+
+    The rest are rows of x moved up and down, so that they have its largest and smallest entries.
+    """
+    first, rest = x[0], x[1:rows] if len(x) > 1 and rows > 1 else x[:1]
+    others = np.resize(rest, (rows, *first.shape)).astype(x.dtype)
+    far = (2 * np.abs(first).max() + 1).astype(x.dtype)
+    others[0::2] += far
+    others[1::2] -= far
     others[:copies] = first
     return others
 
