@@ -230,6 +230,7 @@ def _prepared(
 ) -> Run:
     """The run, with everything that the caller gave checked."""
     data = inputs.read_data(x, y, mask, index, extras, padding)
+    explainers = inputs.named("explainers", explainers)
     rows = baselines.read_background(background, data.x)
     metrics, explainers = baselines.with_background(metrics, explainers, rows)
     baselines.warn_of_units(metrics, explainers, data.x.shape)

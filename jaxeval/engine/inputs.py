@@ -137,7 +137,7 @@ def read_metrics(metrics: Any, output: Any, masked: bool) -> dict[str, Metric]:
             f"(logits, y) -> value{did_you_mean(output, OUTPUTS)}"
         )
     out = {}
-    for name, metric in _named("metrics", metrics).items():
+    for name, metric in named("metrics", metrics).items():
         if isinstance(metric, type) and issubclass(metric, Metric):
             raise TypeError(
                 f"metric {name!r} is the class {metric.__name__}: give an instance, "
@@ -156,7 +156,7 @@ def read_metrics(metrics: Any, output: Any, masked: bool) -> dict[str, Metric]:
     return out
 
 
-def _named(what: str, given: Any) -> dict[str, Any]:
+def named(what: str, given: Any) -> dict[str, Any]:
     """A mapping as it is; a list under its items' class names."""
     if isinstance(given, Mapping):
         given = dict(given)
@@ -198,7 +198,7 @@ def read_sources(
     """{name: source}; `stored` gives clean maps of explainers that are otherwise asked."""
     x, n = data.x, len(data.x)
     sources = {}
-    for name, given in _named("explainers", explainers).items():
+    for name, given in named("explainers", explainers).items():
         source = as_source(name, given, model, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
         maps = (stored or {}).get(name, source.stored)
         if maps is not None:
