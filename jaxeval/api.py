@@ -242,6 +242,7 @@ def _prepared(
     """The run, with everything that the caller gave checked."""
     data = inputs.read_data(x, y, mask, index, extras, padding)
     metrics = inputs.read_metrics(metrics, mask is not None) if metrics else {}
+    explainers = inputs.named("explainers", explainers)
     rows = baselines.read_background(background, data.x)
     metrics, explainers = baselines.with_background(metrics, explainers, rows)
     baselines.warn_of_units(metrics, explainers, data.x.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +12,6 @@ import numpy as np
 from .. import check
 from ..metric import Metric, asks_of
 from ..ops import BACKGROUND_BASELINES, BASELINES, Background
-
-T = TypeVar("T")
 
 FIELDS = ("baseline", "background")
 """Fields of metrics, perturbations and explainers that take samples of other data."""
@@ -44,8 +42,8 @@ def read_background(background: Any, x: np.ndarray) -> np.ndarray | None:
 
 
 def with_background(
-    metrics: Mapping[str, Metric], explainers: Any, rows: np.ndarray | None
-) -> tuple[dict[str, Metric], Any]:
+    metrics: Mapping[str, Metric], explainers: Mapping[str, Any], rows: np.ndarray | None
+) -> tuple[dict[str, Metric], dict[str, Any]]:
     """Metrics and explainers with "background" and "background mean" replaced by what they mean.
 
     Raises:
@@ -86,10 +84,7 @@ def with_background(
         return dataclasses.replace(value, **changed) if changed else value
 
     metrics = {m: replaced(metric, f"metric {m!r}") for m, metric in metrics.items()}
-    if isinstance(explainers, Mapping):
-        explainers = {e: replaced(v, f"explainer {e!r}") for e, v in explainers.items()}
-    elif isinstance(explainers, (list, tuple)):
-        explainers = [replaced(v, f"explainer {type(v).__name__}") for v in explainers]
+    explainers = {e: replaced(v, f"explainer {e!r}") for e, v in explainers.items()}
     if rows is not None and not used:
         check.warn(
             "background= is given, but no metric and no explainer uses it: say so with "
@@ -109,7 +104,9 @@ def fields_of(value: Any) -> Iterator[tuple[str, Any]]:
             yield f.name, getattr(value, f.name)
 
 
-def warn_of_units(metrics: Mapping[str, Metric], explainers: Any, shape: tuple[int, ...]) -> None:
+def warn_of_units(
+    metrics: Mapping[str, Metric], explainers: Mapping[str, Any], shape: tuple[int, ...]
+) -> None:
     """Warns of baselines that mix the units of the columns of a table [N, F], once for all."""
     if len(shape) != 2 or shape[1] < 2:
         return
@@ -117,7 +114,7 @@ def warn_of_units(metrics: Mapping[str, Metric], explainers: Any, shape: tuple[i
     for m, metric in metrics.items():
         names = (getattr(q, "baseline", None) for q in asks_of(metric))
         found += [f"metric {m!r} ({b!r})" for b in dict.fromkeys(filter(_mixes, names))]
-    for e, explainer in explainers.items() if isinstance(explainers, Mapping) else ():
+    for e, explainer in explainers.items():
         names = (b for b in _baselines(explainer) if _mixes(b))
         found += [f"explainer {e!r} ({b!r})" for b in dict.fromkeys(names)]
     if found:

@@ -171,7 +171,7 @@ def bind_all(metrics: Mapping[str, Metric], output: Any, model: Model, x: Any) -
 def read_metrics(metrics: Any, masked: bool) -> dict[str, Metric]:
     """{name: metric}."""
     out = {}
-    for name, metric in _named("metrics", metrics).items():
+    for name, metric in named("metrics", metrics).items():
         if isinstance(metric, type) and issubclass(metric, Metric):
             raise TypeError(
                 f"metric {name!r} is the class {metric.__name__}: give an instance, "
@@ -194,7 +194,7 @@ def read_metrics(metrics: Any, masked: bool) -> dict[str, Metric]:
     return out
 
 
-def _named(what: str, given: Any) -> dict[str, Any]:
+def named(what: str, given: Any) -> dict[str, Any]:
     """A mapping as it is; a list under its items' class names."""
     if isinstance(given, Mapping):
         given = dict(given)
@@ -236,7 +236,7 @@ def read_sources(
     """{name: source}; `stored` gives clean maps of explainers that are otherwise asked."""
     x, n = data.x, len(data.x)
     sources = {}
-    for name, given in _named("explainers", explainers).items():
+    for name, given in named("explainers", explainers).items():
         source = as_source(name, given, model, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
         maps = (stored or {}).get(name, source.stored)
         if maps is not None:

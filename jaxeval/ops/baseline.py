@@ -78,6 +78,19 @@ def _box(x: Array, where: ArrayLike, axes: tuple[int, ...]) -> Array:
     return x
 
 
+def _drawn(x: Array, b: Any, key: Array) -> Array:
+    """A random baseline."""
+    if isinstance(b, Background):
+        rows = jnp.asarray(b.rows)
+        if rows.shape[1:] != x.shape:
+            raise ValueError(f"background must be samples [B, *{x.shape}], got shape {rows.shape}")
+        return rows[jax.random.randint(key, (), 0, len(rows))].astype(x.dtype)
+    if b == "uniform_value":
+        return jax.random.uniform(key, (), as_float(x).dtype).astype(x.dtype)
+    draw = jax.random.uniform if b == "uniform" else jax.random.normal
+    return draw(key, x.shape, as_float(x).dtype).astype(x.dtype)
+
+
 def baseline(
     x: Real[ArrayLike, "*shape"],
     b: str | Background | Real[ArrayLike, " ..."],
@@ -94,7 +107,8 @@ def baseline(
         "channel_mean": the mean of each channel (without a channel axis, of all entries);
         "zero": 0;
         "uniform": U[0, 1], drawn for each entry of x;
-        "uniform_value": U[0, 1], one value for all of x (as Quantus draws "uniform");
+        "uniform_value": U[0, 1], one value for all of x (as Quantus draws "uniform"); metrics that
+        remove features step by step draw one for each step, which its features keep;
         "gaussian": N(0, 1), drawn for each entry of x;
         "blur": x blurred by a Gaussian (sigma 5, cut at 3 sigma, edges repeated) along every
         axis but the channels, as scipy.ndimage.gaussian_filter1d(mode="nearest") does;
@@ -120,13 +134,10 @@ def baseline(
     2.0
     """
     x = jnp.asarray(x)
-    if is_random(b) and key is None:
-        raise ValueError(f"baseline={b!r} is random and needs a key, got key=None")
-    if isinstance(b, Background):
-        rows = jnp.asarray(b.rows)
-        if rows.shape[1:] != x.shape:
-            raise ValueError(f"background must be samples [B, *{x.shape}], got shape {rows.shape}")
-        return rows[jax.random.randint(key, (), 0, len(rows))].astype(x.dtype)
+    if is_random(b):
+        if key is None:
+            raise ValueError(f"baseline={b!r} is random and needs a key, got key=None")
+        return _drawn(x, b, key)
     if not isinstance(b, str):
         there = jnp.asarray(b, x.dtype)
         try:
@@ -143,11 +154,6 @@ def baseline(
     known("baseline", b, BASELINES)
     channel = None if channel_axis is None else channel_axis % x.ndim
     axes = tuple(i for i in range(x.ndim) if i != channel)
-    if b == "uniform_value":
-        return jax.random.uniform(key, ()).astype(x.dtype)
-    if b in RANDOM_BASELINES:
-        draw = jax.random.uniform if b == "uniform" else jax.random.normal
-        return draw(key, x.shape, as_float(x).dtype).astype(x.dtype)
     if b == "blur":
         whole = as_float(x) if where is None else _box(as_float(x), where, axes)
         return functools.reduce(_blur, axes, whole).astype(x.dtype)

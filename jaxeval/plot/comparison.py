@@ -325,7 +325,7 @@ def ranks(results: Results, mixed_features: bool = False) -> Figure:
     n_rows, n_columns = len(table), len(results.metrics)
     last = max(n_rows, 2)
 
-    names = [f"{wrap(m, 40)} {ARROWS[results.directions[m]]}" for m in results.metrics]
+    names = [f"{wrap(m, 60)} {ARROWS[results.directions[m]]}" for m in results.metrics]
     explainers = [wrap(_named(results, e), 26) for e in table.index]
     lines = max(1 + name.count("\n") for name in explainers)
     figure = new_figure(

@@ -171,7 +171,7 @@ def pixel_maps(
     if a.ndim == len(wanted) + 1 and channel_axis is not None:
         if axis is None and channel_axis == "auto":  # a grey image, and maps with one channel
             axis = next((i for i in range(1, a.ndim) if a.shape[i] == 1), 1)
-        pixels = a.sum(axis=channel_axis if axis is None else axis)
+        pixels = a.sum(axis=int(channel_axis if axis is None else axis))
     if pixels.shape != wanted:
         raise ValueError(
             f"attributions[{name!r}] must have the shape of x {x.shape}, with or without its "

@@ -73,7 +73,8 @@ def randomisation(results: Results, metric: str, ylabel: str | None = None) -> F
             continue
         mean, deviation = _spread(found[explainer])
         low, high = mean - deviation, mean + deviation
-        if settings.get("similarity") in SIMILARITIES:
+        bounded = settings.get("similarity") in SIMILARITIES
+        if bounded and not (np.abs(found[explainer].curve) > 1).any():
             low, high = np.maximum(low, -1), np.minimum(high, 1)
         at = np.arange(len(layers)) + apart[place % len(apart)]
         style = line_style(place)

@@ -124,7 +124,7 @@ def fitted(figure: Figure) -> Figure:
         ]
         if max(over) < 0.01:
             break
-        figure.set_size_inches(page + over)
+        figure.set_size_inches(page[0] + over[0], page[1] + over[1])
     return figure
 
 

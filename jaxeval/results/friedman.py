@@ -226,7 +226,7 @@ def compared(
     Raises:
       ValueError: fewer than two explainers have a score; alpha outside (0, 1).
     """
-    there = ~np.isnan(scores).all(axis=0)
+    there = np.atleast_1d(~np.isnan(scores).all(axis=0))
     names = [e for e, ok in zip(explainers, there, strict=True) if ok]
     left_out = tuple(e for e, ok in zip(explainers, there, strict=True) if not ok)
     if len(names) < 2:
@@ -239,7 +239,7 @@ def compared(
             + (f": {', '.join(missing)}" if missing else "")
         )
     scores = scores[:, there]
-    complete = ~np.isnan(scores).any(axis=1)
+    complete = np.atleast_1d(~np.isnan(scores).any(axis=1))
     ranks = row_ranks(-scores[complete], tolerance)
     mean = pd.Series(mean_and_std(ranks)[0], index=pd.Index(names, dtype="str", name="explainer"))
     return Friedman(

@@ -57,7 +57,7 @@ class Sweep:
       shard_size: samples that are computed, and written, together.
       class_score: what a "score of the class" is, `evaluate`'s `output`. A metric's own `output`
         wins.
-      precision: as for `evaluate`.
+      precision, background, reduce_channels: as for `evaluate`.
 
     Raises:
       SweepError: what cannot be, before anything runs.
@@ -82,6 +82,8 @@ class Sweep:
     shard_size: int = 256
     class_score: Any = None
     precision: str = "highest"
+    background: Any = None
+    reduce_channels: str | None = None
     find: Find | None = dataclasses.field(default=None, repr=False)
     """What finds the line of a setting; of a sweep from a file."""
     file: Path | None = None
@@ -212,6 +214,8 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         raise SweepError("output must be the name of a folder", ("output",))
     if isinstance(score := rest.get("class_score"), dict):
         rest["class_score"] = value_of(score, folder, ("class_score",))
+    if "background" in rest:
+        rest["background"] = value_of(rest["background"], folder, ("background",))
     return {
         **rest,
         "output": (folder / settings["output"]).resolve(),

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..api import _prepared
 from ..data.sources import Batch
+from ..digests import digest
 from ..engine.run import Run
 from ..metric import Metric
 from ..results.store import Store
@@ -128,6 +129,8 @@ class Plan:
             batch_size=batch_size,
             mesh=mesh,
             precision=sweep.precision,
+            background=sweep.background,
+            reduce_channels=sweep.reduce_channels,
             **{"y": None, **batch.parts()},
         )
 
@@ -142,6 +145,8 @@ class Plan:
                     return (what, setting.group)
         if message.startswith(("x ", "y ", "mask", "index", "padding", "extras")):
             return ("data",)
+        if message.startswith(("background", "reduce_channels")):
+            return (message.split("=")[0].split()[0],)
         return ("models", model) if len(self.models) > 1 else ("model",)
 
     def explainers(self, start: int, stop: int) -> dict[str, Any]:
@@ -185,9 +190,18 @@ class Plan:
             "shard_size": self.size,
             "class_score": score if isinstance(score, str) else of(score, ("class_score",)),
             "precision": sweep.precision,
+            **self._maps_and_baselines(),
             "x64": bool(jax.config.jax_enable_x64),  # pyright: ignore
         }
         return {**config, "code": self.contents.code()}
+
+    def _maps_and_baselines(self) -> dict[str, Any]:
+        sweep, found = self.sweep, {}
+        if sweep.background is not None:
+            found["background"] = digest(np.asarray(sweep.background))
+        if sweep.reduce_channels is not None:
+            found["reduce_channels"] = sweep.reduce_channels
+        return found
 
     def _columns(self) -> dict[str, Any]:
         columns = getattr(self.source, "columns", None)

@@ -203,6 +203,8 @@ class Runner:
                     mesh=self.mesh,
                     output=sweep.class_score,
                     precision=sweep.precision,
+                    background=sweep.background,
+                    reduce_channels=sweep.reduce_channels,
                     progress=False,
                     **batch.parts(),
                 )

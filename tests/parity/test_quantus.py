@@ -192,6 +192,67 @@ def test_region_perturbation(case, method, patch, regions):
     assert_close(ours(metric, case, a).curve, drops)
 
 
+@pytest.mark.parametrize("order", ["lerf", "random"])
+def test_region_perturbation_in_other_orders(case, order, monkeypatch):
+    """The random order is Quantus's own draw."""
+    a, permutation, drawn = case.maps("Gradient"), np.random.permutation, []
+
+    def recorded(n: int) -> np.ndarray:
+        drawn.append(permutation(n))
+        return drawn[-1]
+
+    monkeypatch.setattr(np.random, "permutation", recorded)
+    drops = theirs(case, "RegionPerturbation", a, patch_size=7, order=order)
+    given = np.stack(drawn) if order == "random" else None
+    metric = je.RegionPerturbation(patch_size=7, order=order, draws=given)
+    assert_close(ours(metric, case, a).curve, drops)
+
+
+def filling(values: np.ndarray) -> Any:
+    """A perturbation function of Quantus that fills with given values [N, S], step by step."""
+    steps = iter(values.T)
+
+    def fill(arr: np.ndarray, indices: np.ndarray, **kwargs: Any) -> np.ndarray:
+        changed = arr.copy()
+        np.put_along_axis(changed, indices, next(steps)[:, None], 1)
+        return changed
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("name", "ours_of", "fields"),
+    [
+        ("PixelFlipping", je.PixelFlipping, {"features_in_step": 56}),
+        ("RegionPerturbation", je.RegionPerturbation, {"patch_size": 7}),
+    ],
+)
+def test_one_uniform_value_a_step(case, name, ours_of, fields):
+    """Quantus keeps what went before, and fills with one value a sample and step, as we do."""
+    a, curves, values = case.maps("Gradient"), [], []
+    for i in range(N):
+        asked = []
+
+        def spy(params: Any, x: np.ndarray, asked: list[np.ndarray] = asked) -> np.ndarray:
+            asked.append(np.array(x).reshape(-1, F))
+            return np.asarray(case.model(x))
+
+        x, own = case.x[i : i + 1], slice(i, i + 1)
+        metric = ours_of(baseline="uniform_value", **fields)
+        host = je.Model(spy, {}, host=True)
+        given = {"output": "logit", "key": 5, "index": [i]}
+        curves.append(je.score(metric, host, x, case.y[own], a[own], **given).curve[0])
+        queries = np.concatenate(asked)
+        gone = queries != x.reshape(1, F)
+        order = np.argsort(gone.sum(1), kind="stable")
+        queries, gone = queries[order], gone[order]  # the clean sample, and step after step
+        new = gone[1:] & ~gone[:-1]
+        assert (new.sum(1) == F // len(new)).all()
+        values.append([q[at][0] for q, at in zip(queries[1:], new, strict=True)])
+    fill = filling(np.array(values))
+    assert_close(np.stack(curves), theirs(case, name, a, perturb_func=fill, **fields))
+
+
 @maps
 @pytest.mark.parametrize("patch", [4, 7])
 def test_selectivity(case, method, patch):

@@ -261,3 +261,26 @@ def test_questions_are_shared_within_a_shard(tmp_path):
     # The last block of one sample is filled up to five.
     assert asked["output"] == round(want["output"] * 25 / 21)
     assert sum(v for v in asked["naive"].values()) > 1.5 * (asked["output"] + asked["attribution"])
+
+
+def test_a_background_is_part_of_what_is_computed(tmp_path):
+    """Scores are those of `evaluate` with it; another one is another sweep."""
+    rows = np.random.default_rng(8).normal(size=(7, things.F)).astype(np.float32)
+    metrics = {"flip": je.PixelFlipping(n_steps=3, baseline="background")}
+    given = {"explainers": {"x": things.mine}, "metrics": metrics, "background": rows}
+    found = done(things.sweep(tmp_path, **given))
+    assert found.complete
+    d = things.data()
+    want = je.evaluate(
+        things.linear(), d["x"], d["y"], explainers={"x": things.mine}, metrics=metrics,
+        background=rows, batch_size=5, progress=False,
+    )  # fmt: skip
+    got = je.Store(tmp_path).results()
+    assert_same(got, want)
+    assert got.settings["features"] == {"x": [things.F]}
+    with pytest.raises(ChangedError, match="background"):
+        done(things.sweep(tmp_path, **{**given, "background": rows + 1}))
+    with pytest.raises(SweepError, match=r"needs samples: give background="):
+        done(things.sweep(tmp_path / "other", **{**given, "background": None}))
+    with pytest.raises(SweepError, match="has no channel axis"):
+        done(things.sweep(tmp_path / "pixels", **{**given, "reduce_channels": "sum"}))

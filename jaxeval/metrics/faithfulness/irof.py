@@ -43,7 +43,8 @@ class IROF(Metric):
     Args:
       n_segments: how many superpixels to ask for; SLIC makes about as many.
       compactness: SLIC's weight of nearness in space against nearness in colour.
-      baseline: see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+      baseline: see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
+        "uniform_value" for each step.
 
     Raises:
       ImportError: when it is run without scikit-image and without segments.

@@ -41,7 +41,8 @@ class PixelFlipping(Ranked):
       n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
       features_in_step: m instead of n_steps: k_s = min(m s, F).
       order: "morf", "lerf" or "random" (`draws`: the order, feature indices [F] or [N, F]).
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
+        "uniform_value" for each step.
 
     Outcome: score []; curve [S].
     """

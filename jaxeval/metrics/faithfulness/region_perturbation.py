@@ -44,7 +44,8 @@ class RegionPerturbation(Metric):
       n_regions: L, cut to the number of patches P; None: all of them.
       order: "morf", "lerf" or "random" (`draws`: the order, patches [P] or [N, P], numbered row by
         row).
-      baseline: see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+      baseline: see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
+        "uniform_value" for each step.
 
     Outcome: score []; curve [L], the drops.
     """

@@ -37,7 +37,8 @@ class Selectivity(Metric):
 
     Args:
       patch_size: side of a patch, in pixels.
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
+        "uniform_value" for each step.
 
     Outcome: score []; curve [L].
     """

@@ -34,7 +34,8 @@ class SRG(Ranked):
     Args:
       n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
       features_in_step: m instead of n_steps: k_s = min(m s, F).
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample.
+      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
+        "uniform_value" for each step.
 
     Outcome: score []; curve [S], the gap at each step.
     """

@@ -32,6 +32,24 @@ class RIS(RelativeStability):
     Zeros in a denominator become epsilon. Draws that change the predicted class do not count;
     NaN where none is left. Lower is better.
 
+    Where x has zeros, epsilon decides: each counts as a change of r / epsilon, so that the score
+    is proportional to epsilon; zeros of a alone make it proportional to 1 / epsilon, and zeros at
+    the same places cancel. On digits half of whose pixels are 0, the median score of saliency maps
+    is 0.0003, 0.03 and 3.2 for epsilon 1e-6, 1e-4 and 1e-2, and that of input x gradient, which is
+    0 where x is, 0.62, 0.62 and 1.5; with 0.1 added to every pixel they are 23 and 26, whatever
+    epsilon. Compare such scores only between maps with the same zeros, or give inputs without any.
+
+    >>> import jax.numpy as jnp, numpy as np, jaxeval as je
+    >>> model = je.Model(lambda w, x: x @ w, jnp.eye(2), channel_axis=None)
+    >>> shifted = lambda model, x, y, keys: x + 1  # a map without zeros
+    >>> for x, eps in (([1, 2], 1e-6), ([1, 2], 1e-3), ([0, 2], 1e-6), ([0, 2], 1e-3)):
+    ...     ris = je.RIS(eps=eps, draws=np.full((1, 2), 0.01, np.float32))
+    ...     print(f"{ris(model, np.float32([x]), [1], explainer=shifted)[0]:.2g}")
+    0.15
+    0.15
+    6.6e-07
+    0.00066
+
     Args:
       radius: r, the noise is uniform in [-r, r], in units of the input.
       n_samples: number of draws.

@@ -31,8 +31,11 @@ class RRS(RelativeStability):
               \frac{\lVert (a - a_s) / a \rVert_2}{\max(\lVert (h - h_s) / h \rVert_2, \epsilon)}
 
     h are the activations of the named layers, all together. Zeros in a denominator become
-    epsilon: after a ReLU they are common, and a unit that wakes up counts 1 / epsilon. Draws that
-    change the predicted class do not count; NaN where none is left. Lower is better.
+    epsilon: after a ReLU they are common, and a unit that wakes up counts 1 / epsilon, so that
+    epsilon decides the score: with one such unit it is proportional to epsilon, and zeros of a make
+    it proportional to 1 / epsilon (see `RIS`, which has numbers). Layers before an activation that
+    has no zeros do not have the problem. Draws that change the predicted class do not count; NaN
+    where none is left. Lower is better.
 
     Args:
       layers: names of hidden layers, of those that ``Model(hidden=...)`` gives; None: all.
