@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import check
 from .engine import inputs
 from .engine.run import Record, Run
 from .metric import Metric
@@ -211,6 +212,7 @@ def _prepared(
     progress: bool = False,
 ) -> Run:
     """The run, with everything that the caller gave checked."""
+    check.one_array(model, "model")
     data = inputs.read_data(x, y, mask, index, extras, padding)
     batch_size, mesh = inputs.read_batch_size(batch_size), inputs.read_mesh(mesh)
     key, precision = inputs.read_key(key), inputs.read_precision(precision)

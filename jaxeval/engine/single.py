@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import classes
+from .. import check, classes
 from ..cpu import suited
 from ..metric import Metric, asks_of, bind
 from ..perturb import Perturbation, RandomPerturbation
@@ -59,6 +59,7 @@ def as_function(
     """
     if not isinstance(model, Model):
         raise TypeError(f"as_function: model must be a jaxeval.Model, got {type(model).__name__}")
+    check.one_array(model, "as_function")
     if model.host or isinstance(explainer, Host):
         raise TypeError("as_function: a host callable cannot be part of a traced function")
     if type(metric).aggregate is not Metric.aggregate:

@@ -82,6 +82,7 @@ class Explainer(ABC):
           ValueError: for a class y that the model does not have, where y is not traced.
         """
         name, given = type(self).__name__, y
+        check.one_array(model, name)
         x, y = _array(x), _array(y)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"{name}: x must hold floating-point numbers, got {x.dtype}")
@@ -274,7 +275,10 @@ class SteppedExplainer(Explainer):
     ) -> jax.Array:
         """The steps one by one: a host model answers outside compiled programs, in which the rest
         is."""
-        shown, me = Model(_on_host, host=model.host, channel_axis=model.channel_axis), canonical(self)
+        shown, me = (
+            Model(_on_host, host=model.host, channel_axis=model.channel_axis),
+            canonical(self),
+        )
         for i in range(n):
             now = state
             if self._readies:

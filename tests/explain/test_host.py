@@ -86,4 +86,3 @@ def test_gradients_of_a_host_model_compile_nothing_after_the_first_call():
     before = COMPILED[0]
     np.asarray(e(model, X, Y))
     assert COMPILED[0] == before
-
