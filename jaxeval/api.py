@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import check
 from .engine import baselines, inputs
 from .engine.pixels import as_given, to_pixels
 from .engine.run import Record, Run
@@ -240,6 +241,7 @@ def _prepared(
     progress: bool = False,
 ) -> Run:
     """The run, with everything that the caller gave checked."""
+    check.one_array(model, "model")
     data = inputs.read_data(x, y, mask, index, extras, padding)
     metrics = inputs.read_metrics(metrics, mask is not None) if metrics else {}
     explainers = inputs.named("explainers", explainers)

@@ -151,6 +151,35 @@ def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
         _numbers(owner, name, value, wanted, "iuf", None)
 
 
+def one_array(model: Any, owner: str) -> None:
+    """The model takes one array of floating-point numbers, as far as its `example` tells."""
+    example = getattr(model, "example", None)
+    if isinstance(example, tuple):
+        shapes = ", ".join(str(list(part.shape)) for part in example)
+        raise TypeError(
+            f"{owner}: this model takes a tuple or dict of inputs (of the shapes {shapes} in its "
+            "example), and what is explained is one array x [N, ...]. Make a Model of that one. It "
+            "closes over what all samples share, v [1, ...]: je.Model(lambda p, x: model.apply(p, "
+            "(x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), model.params). What samples have of "
+            "their own goes into x, too, side by side, and is taken apart in that function: "
+            "model.apply(p, (x[:, :k], x[:, k:]))"
+        )
+    dtype = getattr(example, "dtype", None)
+    if dtype is not None and dtype.name != "bfloat16" and dtype.kind in "iub":
+        raise TypeError(f"{owner}: {takes_numbers(dtype, f'{list(example.shape)} in its example')}")
+
+
+def takes_numbers(dtype: Any, what: str) -> str:
+    """The message about a model of whole numbers, such as token ids."""
+    return (
+        f"this model takes whole numbers ({dtype}; {what}), such as token ids, and what is "
+        "explained changes by degrees. Explain the embeddings: split the module at its embedding, "
+        "convert the rest, from_torch(rest, embedding(ids), channel_axis=-1) (or wrap_torch), and "
+        "give x = embedding(ids) [N, T, E]. A pixel map [N, T] or [N, T, 1] has one number a "
+        "token, and padding= [N, T] marks what fills up shorter texts"
+    )
+
+
 def _numbers(
     owner: Any,
     name: str,

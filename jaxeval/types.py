@@ -179,7 +179,8 @@ class Model:
         answers in Python, it has input gradients, too, outside of `jax.jit`. A callable that JAX
         cannot trace is treated as "numpy" by the engine, which warns and marks it "untraceable".
       example: the shape and type of inputs that the model takes (`jax.ShapeDtypeStruct`), for
-        `layers()`; converted models have one.
+        `layers()`; a tuple of them where it takes several inputs. Converted models have one. A
+        model of whole numbers (token ids) or of several inputs is refused where it is explained.
     """
 
     apply: Callable[..., Any] = static()
@@ -188,7 +189,7 @@ class Model:
     init: Callable[..., Any] | None = static(None)
     channel_axis: int | None = static(1)
     host: bool | str = static(False)
-    example: jax.ShapeDtypeStruct | None = static(None)
+    example: jax.ShapeDtypeStruct | tuple[jax.ShapeDtypeStruct, ...] | None = static(None)
     outputs: str = static("logits")
 
     def __post_init__(self) -> None:
@@ -257,10 +258,10 @@ class Model:
         """
         from .explain import layers
 
-        if x is None and self.example is None:
+        if x is None and not hasattr(self.example, "shape"):
             raise TypeError(
                 "Model.layers(x) needs inputs x [N, ...] of the kind that the model takes (only "
-                "their shape matters): this model carries no example"
+                "their shape matters): this model carries no example of one array"
             )
         return layers(self, self.example if x is None else x)
 

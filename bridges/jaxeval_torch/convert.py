@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxeval as je
+from jaxeval.check import takes_numbers
 from jaxeval.cpu import RewrittenOnCpus
 
 from . import cache as cached
@@ -24,11 +25,16 @@ from .graph import ConversionError, Graph
 from .initial import initial
 from .layers import find_layers
 from .logits import Logits, named_inputs
-from .tensors import device_of, in_evaluation, to_jax
+from .tensors import device_of, in_evaluation, in_its_type, to_jax
 
 OPSET = 20
 TOLERANCE = 1e-4
 """The largest difference from torch's logits, relative to the largest logit, that passes."""
+ROUNDINGS = 16
+"""The same in roundings (eps) of the module's type, where that is more. In half precision every
+layer's output is rounded by up to eps / 2, in torch as here, but not alike: over L layers of random
+errors that makes about sqrt(L) eps / 2 of the logits, and a few times as much where logits are
+differences of larger numbers. A graph that is wrong is off by about 1."""
 
 
 ROWS = 2
@@ -46,6 +52,8 @@ class Forward:
     names: tuple[str, ...] | None = None
     """The names of the inputs, where x is a dict."""
     output: str = ""
+    dtypes: tuple[str, ...] | None = None
+    """The types of the inputs, where they are known: floats are cast to them."""
     layers: tuple[tuple[str, str], ...] | None = None
     """(layer, the graph's name of its output): answers (logits, {layer: activations})."""
     fold: bool = True
@@ -72,7 +80,19 @@ class Forward:
         if len(x) != len(self.graph.inputs):
             raise TypeError(f"this model takes {len(self.graph.inputs)} inputs, got {len(x)}")
         # Data is never known beforehand, even where the caller gives NumPy arrays.
-        return dict(zip(self.graph.inputs, map(jnp.asarray, x), strict=True))
+        arrays = [jnp.asarray(v) for v in x]
+        if self.dtypes is not None:
+            arrays = [_as_declared(v, dtype) for v, dtype in zip(arrays, self.dtypes, strict=True)]
+        return dict(zip(self.graph.inputs, arrays, strict=True))
+
+
+def _as_declared(x: Any, dtype: str) -> Any:
+    """An input in the type that the graph wants: floats are cast, whole numbers are not made."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return x.astype(jax.dtypes.canonicalize_dtype(dtype))
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(takes_numbers(dtype, f"got {x.dtype}{list(x.shape)}"))
+    return x
 
 
 def _kind(x: Any) -> str:
@@ -100,7 +120,9 @@ def from_torch(
         dataclass.
       example: inputs as the module takes them, with a leading sample axis: a tensor or array, a
         tuple of them (positional), or a dict (by keyword). Token numbers and attention masks
-        may be integers. The model then takes x in the same form.
+        may be integers. Floats are cast to the module's own precision, by the model, too, which
+        takes any: a module in float16, bfloat16 or float64 answers float32 inputs in its type.
+        The model then takes x in the same form.
       output: which part of the module's answer holds the logits [N, K]: a key, attribute or
         position. None: the tensor itself, ``logits`` where there is one, else the first part
         that fits.
@@ -137,8 +159,11 @@ def from_torch(
     folder = cached.folder(cache)
     with in_evaluation(module), torch.no_grad():
         picked = Logits(module, names, output)
+        inputs = {k: in_its_type(t, module) for k, t in inputs.items()}
         on_device = [t.to(device_of(module)) for t in inputs.values()]
-        expected = picked(*on_device).detach().cpu().double().numpy()
+        answer = picked(*on_device).detach().cpu()
+        rounding = max(_eps(answer), *map(_eps, (*module.parameters(), *module.buffers())), 0.0)
+        expected = Expected(answer.double().numpy(), max(TOLERANCE, ROUNDINGS * rounding))
         file = None
         if folder is not None:
             file = folder / f"{cached.fingerprint(module, inputs, output)}.onnx"
@@ -151,6 +176,21 @@ def from_torch(
         if file is not None:
             cached.write(file, exported)
     return model
+
+
+def _eps(t: Any) -> float:
+    """The relative distance of neighbouring numbers in a tensor's type; 0 of whole numbers."""
+    import torch
+
+    return torch.finfo(t.dtype).eps if t.dtype.is_floating_point else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """torch's logits on the example, and how far others may be off, relative to the largest."""
+
+    logits: np.ndarray
+    tolerance: float
 
 
 def _export(picked: Logits, inputs: list[Any]) -> bytes:
@@ -225,7 +265,7 @@ def _model(
     exported: bytes,
     picked: Logits,
     inputs: dict[str, Any],
-    expected: np.ndarray,
+    expected: Expected,
     exact_layers: bool,
     channel_axis: int | None,
 ) -> je.Model:
@@ -243,7 +283,8 @@ def _model(
         "params": {k: to_jax(t) for k, t in floating.items() if k in trained},
         "state": {k: to_jax(t) for k, t in floating.items() if k not in trained},
     }
-    forward = Forward(graph, picked.names, graph.outputs[0], fold=not exact_layers)
+    types = tuple(str(t.dtype).removeprefix("torch.") for t in inputs.values())
+    forward = Forward(graph, picked.names, graph.outputs[0], types, fold=not exact_layers)
     apply = RewrittenOnCpus(forward)
     x = picked.as_given([to_jax(t) for t in inputs.values()])
     with jax.default_matmul_precision("highest"):
@@ -253,14 +294,23 @@ def _model(
             layers = find_layers(forward, params, x, picked, inputs)
             hidden = dataclasses.replace(forward, layers=layers)
     init = initial(picked.module)
-    example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) if hasattr(x, "shape") else None
+    parts = [_example(t) for t in inputs.values()]
+    example = parts[0] if hasattr(x, "shape") else tuple(parts)
     return je.Model(
         apply, params, hidden=hidden, init=init, channel_axis=channel_axis, example=example
     )
 
 
-def check(apply: Any, params: Any, x: Any, expected: np.ndarray) -> None:
+def _example(t: Any) -> jax.ShapeDtypeStruct:
+    """What the model takes in place of a tensor; floats of any precision are cast to its own."""
+    x = to_jax(t[:1])
+    float32 = jnp.issubdtype(x.dtype, jnp.floating)
+    return jax.ShapeDtypeStruct(x.shape, jnp.float32 if float32 else x.dtype)
+
+
+def check(apply: Any, params: Any, x: Any, wanted: Expected) -> None:
     """The converted model gives the logits that torch gave."""
+    expected = wanted.logits
     logits = np.asarray(jax.jit(apply)(params, x), np.float64)
     if logits.shape != expected.shape:
         raise ConversionError(
@@ -269,12 +319,13 @@ def check(apply: Any, params: Any, x: Any, expected: np.ndarray) -> None:
         )
     error = np.abs(logits - expected).max()
     scale = np.abs(expected).max()
-    if not error <= TOLERANCE * scale:
+    if not error <= wanted.tolerance * scale:
         row = int(np.unravel_index(np.abs(logits - expected).argmax(), logits.shape)[0])
         raise ConversionError(
             f"the converted model is not the module: the logits on the example differ by up to "
-            f"{error:.3g}, which is {error / scale:.3g} of the largest logit ({TOLERANCE:g} is "
-            f"allowed); row {row}: {_short(logits[row])} instead of {_short(expected[row])}"
+            f"{error:.3g}, which is {error / scale:.3g} of the largest logit "
+            f"({wanted.tolerance:.3g} is allowed); row {row}: {_short(logits[row])} instead of "
+            f"{_short(expected[row])}"
         )
 
 
@@ -297,6 +348,18 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _declared(model: Any, graph: Graph) -> tuple[str, ...] | None:
+    """The types of the graph's inputs, as the file declares them."""
+    import onnx
+
+    types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+    try:
+        names = [types[name] for name in graph.inputs]
+        return tuple(str(onnx.helper.tensor_dtype_to_np_dtype(kind)) for kind in names)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def from_onnx(
@@ -353,5 +416,5 @@ def from_onnx(
         "params": {k: v for k, v in weights.items() if k not in state},
         "state": {k: v for k, v in weights.items() if k in state},
     }
-    forward = Forward(graph, None, output or graph.outputs[0], fold=fold)
+    forward = Forward(graph, None, output or graph.outputs[0], _declared(model, graph), fold=fold)
     return je.Model(RewrittenOnCpus(forward), params, channel_axis=channel_axis)

@@ -34,13 +34,26 @@ def named_inputs(example: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]
     return dict(zip(names or [f"x{i}" for i in range(len(parts))], tensors, strict=True)), names
 
 
+OUTPUTS = ("logits", "probabilities", "binary", "values")
+"""What a module's answers [N, K] are, as in `jaxeval.Model`."""
+
+
 class Logits(torch.nn.Module):
-    """A module with positional inputs that answers with its logits [N, K] alone."""
+    """A module with positional inputs that answers with its logits [N, K] alone.
+
+    With ``outputs="binary"``, one logit z [N, 1] (or [N]) is answered as [-z, z]: that of class 1
+    is z.
+    """
 
     def __init__(
-        self, module: torch.nn.Module, names: tuple[str, ...] | None, output: str | int | None
+        self,
+        module: torch.nn.Module,
+        names: tuple[str, ...] | None,
+        output: str | int | None,
+        outputs: str = "logits",
     ):
         super().__init__()
+        self.outputs = outputs
         self.module = module
         self.names = names
         self.output = output
@@ -51,7 +64,18 @@ class Logits(torch.nn.Module):
             answer = self.module(*given)
         else:
             answer = self.module(**dict(zip(self.names, given, strict=True)))
-        return pick(answer, self.output)
+        z = pick(answer, self.output)
+        if self.outputs != "binary":
+            return z
+        if z.shape[1] != 1:
+            raise ValueError(
+                f'outputs="binary" is one logit a sample [N, 1] or [N], got {list(z.shape)}'
+            )
+        return torch.cat([-z, z], 1)
+
+    def __fingerprint__(self) -> dict[str, object]:
+        # `outputs` follows the model that is explained.
+        return {"module": self.module, "names": self.names, "output": self.output}
 
     def as_given(self, parts: list[Any]) -> Any:
         """Inputs in the form of the example: an array, a tuple or a dict."""
@@ -61,8 +85,10 @@ class Logits(torch.nn.Module):
 
 
 def pick(answer: Any, output: str | int | None) -> torch.Tensor:
-    """The logits [N, K] in a module's answer."""
+    """The logits [N, K] in a module's answer; where there are none, [N] as [N, 1]."""
     parts = _parts(answer)
+    if output is not None or not any(map(_fits, parts.values())):
+        parts = {k: v[:, None] if _is_single(v) else v for k, v in parts.items()}
     if output is not None:
         if output not in parts:
             raise ValueError(
@@ -79,7 +105,7 @@ def pick(answer: Any, output: str | int | None) -> torch.Tensor:
         if _fits(part):
             return part
     raise ValueError(
-        "the module must answer with floating-point logits [N, K]; it gave "
+        "the module must answer with floating-point outputs [N, K] or [N]; it gave "
         + ", ".join(f"{k!r}: {_describe(v)}" for k, v in parts.items())
     )
 
@@ -92,6 +118,10 @@ def _parts(answer: Any) -> dict[Any, Any]:
     if isinstance(answer, (tuple, list)):  # named tuples have fields
         return dict(zip(getattr(answer, "_fields", range(len(answer))), answer, strict=True))
     return {0: answer}
+
+
+def _is_single(v: Any) -> bool:
+    return isinstance(v, torch.Tensor) and v.ndim == 1 and v.dtype.is_floating_point
 
 
 def _fits(v: Any) -> bool:

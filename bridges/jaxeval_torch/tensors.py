@@ -69,6 +69,15 @@ def _has_gpu() -> bool:
     return any(d.platform == "gpu" for d in jax.devices())
 
 
+def in_its_type(t: Any, module: Any) -> Any:
+    """A tensor of floats in the precision of the module's first parameter or buffer of floats."""
+    if not t.is_floating_point():
+        return t
+    every = (*module.parameters(), *module.buffers())
+    first = next((p for p in every if p.is_floating_point()), None)
+    return t if first is None else t.to(first.dtype)
+
+
 def device_of(module: Any) -> Any:
     """The device of a module's first tensor."""
     import torch

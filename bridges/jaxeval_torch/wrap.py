@@ -16,7 +16,7 @@ import numpy as np
 import jaxeval as je
 
 from .logits import pick
-from .tensors import device_of, in_evaluation, to_jax, to_torch
+from .tensors import device_of, in_evaluation, in_its_type, to_jax, to_torch
 
 
 @dataclasses.dataclass(eq=False)
@@ -40,10 +40,9 @@ class InTorch:
         import torch
 
         t = to_torch(x, self.device)
-        if t.is_floating_point():
-            first = next((p for p in self.module.parameters() if p.is_floating_point()), None)
-            t = t.to(torch.float32 if first is None else first.dtype)
-        return t
+        if t.is_floating_point() and not any(True for _ in self.module.parameters()):
+            t = t.to(torch.float32)
+        return in_its_type(t, self.module)
 
     def logits(self, t: Any) -> Any:
         return pick(self.module(t), self.output)

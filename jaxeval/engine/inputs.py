@@ -25,12 +25,19 @@ PRECISIONS = ("highest", "fast")
 
 def read_x(x: Any) -> np.ndarray:
     """The inputs [N, ...]: finite floating-point numbers."""
+    if isinstance(x, Mapping) or (isinstance(x, tuple) and any(np.ndim(v) > 1 for v in x)):
+        raise TypeError(
+            f"x must be one array [N, ...], got a {type(x).__name__} of {len(x)}: stack samples; "
+            "what else the model takes belongs into the model, a function of x alone"
+        )
     x = _array("x", x)
     if x.ndim < 2 or 0 in x.shape:
         raise ValueError(f"x must be a batch [N, ...] with N >= 1, got shape {list(x.shape)}")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
-            f"x must be floating-point, got {x.dtype}: convert it, for example x.astype('float32')"
+            f"x must be floating-point, got {x.dtype}: convert numbers that mean amounts (pixels, "
+            "columns of a table), x.astype('float32'); of categories, such as token ids, explain "
+            "the embeddings that the model looks up, x = embedding(ids) [N, T, E]"
         )
     x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
     _finite("x", x)

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import classes, ops
-from ..check import foreign
+from .. import check, classes, ops
 from ..cpu import suited
 from ..metric import Metric, asks_of, bind
 from ..perturb import Perturbation, RandomPerturbation
@@ -65,8 +64,9 @@ def as_function(
         that the host finishes.
     """
     if not isinstance(model, Model):
-        what = foreign(model) or type(model).__name__
+        what = check.foreign(model) or type(model).__name__
         raise TypeError(f"as_function: model must be a jaxeval.Model, got {what}")
+    check.one_array(model, "as_function")
     if model.host or isinstance(explainer, Host):
         raise TypeError("as_function: a host callable cannot be part of a traced function")
     if type(metric).aggregate is not Metric.aggregate:

@@ -86,6 +86,7 @@ class Explainer(ABC):
         if not isinstance(model, Model):
             what = check.foreign(model) or type(model).__name__
             raise TypeError(f"{name}: model must be a jaxeval.Model, got {what}")
+        check.one_array(model, name)
         x, y = _array(x), _array(y)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"{name}: x must hold floating-point numbers, got {x.dtype}")
@@ -203,6 +204,8 @@ class SteppedExplainer(Explainer):
     """
 
     compiles_itself: ClassVar[bool] = True
+    ready_asks: ClassVar[bool] = False
+    """What `ready` makes takes answers or gradients of the model."""
 
     @abstractmethod
     def steps(self, model: Model, x: jax.Array) -> int:
@@ -267,19 +270,39 @@ class SteppedExplainer(Explainer):
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         state = self.prepare(model, x, y, keys)
 
+        total, n = self.zero(model, x, y, keys, state), self.steps(model, x)
+        if model.host:
+            return self._around_host(model, x, y, keys, state, total, n)
+
         def add(i: Any, total: Any) -> Any:
             given, now = (model, x, y, keys), state
             if self._readies:
                 now = state, computed(self.ready(total, *given, state, i))
             return self.add(total, *given, now, i)
 
-        total, n = self.zero(model, x, y, keys, state), self.steps(model, x)
-        if model.host:  # called on the host, outside compiled programs
-            for i in range(n):
-                total = add(i, total)
-        else:
-            total = jax.lax.fori_loop(0, n, add, total)
+        total = jax.lax.fori_loop(0, n, add, total)
         return self.finish(model, x, y, keys, state, _as(x.dtype, total))
+
+    def _around_host(
+        self, model: Model, x: Any, y: Any, keys: Any, state: Any, total: Any, n: int
+    ) -> jax.Array:
+        """The steps one by one: a host model answers outside compiled programs, in which the rest
+        is."""
+        shown, me = (
+            Model(_on_host, host=model.host, channel_axis=model.channel_axis),
+            canonical(self),
+        )
+        for i in range(n):
+            now = state
+            if self._readies:
+                if self.ready_asks:
+                    ready = self.ready(total, model, x, y, keys, state, i)
+                else:
+                    ready = _compiled_ready(1, total, me, shown, x, y, keys, state, i)
+                now = state, ready
+            total = self.add(total, model, x, y, keys, now, i)
+        total = _as(x.dtype, total)
+        return _compiled(type(self).finish, me, shown, x, y, keys, state, total)
 
     def _run(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
         x, y = jnp.asarray(x), jnp.asarray(y)
@@ -368,6 +391,10 @@ def _is_traced(*given: Any) -> bool:
 def _constant() -> jax.Array:
     with jax.ensure_compile_time_eval():
         return jnp.zeros(())
+
+
+def _on_host(params: Any, x: Any) -> Any:
+    raise TypeError("ready() asks a host model: its explainer must say so, with ready_asks = True")
 
 
 @program(static_argnums=0)

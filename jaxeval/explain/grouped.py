@@ -110,7 +110,7 @@ class Grouped(SteppedExplainer):
         """The feature of each entry, in the shape of x or with a first axis of 1."""
         shape = x.shape[1:]
         if isinstance(self.features, Segmenter):
-            return jnp.broadcast_to(jax.vmap(self.features.fn)(x), x.shape).astype(jnp.int32)
+            return _segmented(self.features, x)
         if self.features is not None:
             given = jnp.asarray(self.features)
             try:
@@ -206,6 +206,11 @@ class Ground:
 def entries(values: jax.Array, ids: jax.Array) -> jax.Array:
     """values [N, F] at ids [N, ...]; 0 where an id is none of them."""
     return jax.vmap(lambda v, i: v.at[i].get(mode="fill", fill_value=0))(values, ids)
+
+
+@jax.jit
+def _segmented(features: Segmenter, x: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(jax.vmap(features.fn)(x), x.shape).astype(jnp.int32)
 
 
 # Compiled here, because around a host model nothing else is.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +89,9 @@ def advance(
     return at.reshape(shape)
 
 
+_advance_all = jax.jit(jax.vmap(advance, in_axes=(0, 0, 0, 0, None, None, None)))
+
+
 @pytree
 class GuidedIG(SteppedExplainer):
     """Integrated gradients along a way that avoids large gradients.
@@ -116,6 +119,8 @@ class GuidedIG(SteppedExplainer):
     >>> print(np.asarray(a).round(3))
     [[ 2. -6.]]
     """
+
+    ready_asks: ClassVar[bool] = True
 
     n_steps: int = static(default=200)
     fraction: Any = 0.25
@@ -153,12 +158,7 @@ class GuidedIG(SteppedExplainer):
     ) -> Any:
         (at, total), (b, g) = total, state
         done = (i + 1) / self.n_steps
-
-        def one(*sample: Any) -> jax.Array:
-            at, g, x, b = sample
-            return advance(at, g, x, b, done, self.fraction, self.max_distance)
-
-        after = jax.vmap(one)(at, g, x, b)
+        after = _advance_all(at, g, x, b, done, self.fraction, self.max_distance)
         return after, total + ((after - at) * g).astype(total.dtype)
 
     def finish(

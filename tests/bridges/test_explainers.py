@@ -65,7 +65,7 @@ def test_maps_are_captums(case, name, settings):
     close(ours, right.detach())
 
 
-@pytest.mark.parametrize("form", ["one", "one with a batch axis", "tensor", "all", "function"])
+@pytest.mark.parametrize("form", ["one", "one with a batch axis", "tensor", "function"])
 def test_baselines(case, form):
     net, x, y = both(case)
     one = np.random.default_rng(2).normal(size=x.shape[1:]).astype(np.float32)
@@ -74,7 +74,6 @@ def test_baselines(case, form):
         "one": one,
         "one with a batch axis": one[None],
         "tensor": torch.from_numpy(one),
-        "all": full,
         "function": lambda v: torch.from_numpy(full).to(v),
     }[form]
     right = captum.IntegratedGradients(net).attribute(
@@ -170,6 +169,152 @@ def test_gradient_shap_takes_a_distribution_of_baselines(case):
     assert e(None, x, y, keys()).shape == x.shape
 
 
+@pytest.mark.parametrize("name", ["GradientShap", "DeepLiftShap"])
+def test_a_number_is_a_distribution_of_one_baseline(tabular, name):
+    net, x, y, _ = tabular
+    settings = {"stdevs": 0.0} if name == "GradientShap" else {}
+    e = captum_explainer(name, net, baselines=0.5, **settings)
+    close(e(None, x, y, keys(3)), net[0].weight.detach().numpy()[y] * (x - 0.5))
+    several = np.stack([np.zeros(5), np.ones(5)]).astype(np.float32)
+    e = captum_explainer("DeepLiftShap", net, baselines=several)
+    close(e(None, x, y, keys(3)), net[0].weight.detach().numpy()[y] * (x - 0.5))
+
+
+SEGMENTS = np.array([[0, 0, 1, 1, 2], [0, 1, 0, 1, 2], [2, 2, 1, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("FeatureAblation", "feature_mask", SEGMENTS),
+        ("KernelShap", "feature_mask", torch.from_numpy(SEGMENTS)),
+        ("IntegratedGradients", "baselines", np.zeros((3, 5), np.float32)),
+        ("Occlusion", "baselines", jax.numpy.zeros((3, 5))),
+    ],
+)
+def test_settings_with_one_row_a_sample_are_refused(tabular, name, setting, value):
+    """They would go with places in the batch: right by chance for one batch of the whole data."""
+    net, x, y, _ = tabular
+    more = {"sliding_window_shapes": (1,)} if name == "Occlusion" else {}
+    e = captum_explainer(name, net, **{setting: value}, **more)
+    for n in (2, 3):
+        with pytest.raises(ValueError, match=rf"{setting}=.*one row a sample.*\[3, 5\].*function"):
+            e(None, x[:n], y[:n], keys(n))
+
+
+@pytest.mark.parametrize("name", ["FeatureAblation", "KernelShap", "Lime", "ShapleyValueSampling"])
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_one_feature_mask_serves_any_batch(tabular, name, batch_size):
+    net, x, y, _ = tabular
+    w = net[0].weight.detach().numpy()[y]
+    n = {"n_samples": 200} if name in ("KernelShap", "Lime") else {}
+    one = SEGMENTS[0]
+    right = np.stack([np.bincount(one, v)[one] for v in w * x])
+    for mask in (one, one[None]):
+        e = captum_explainer(name, net, feature_mask=mask, **n)
+        a = je.attribute(e, wrap_torch(net), x, y, batch_size=batch_size)
+        close(a, right, 0.1 if name == "Lime" else 1e-3)
+
+
+def test_a_function_gives_each_sample_its_row(tabular):
+    """Whatever the batch, and for perturbed inputs, too."""
+    net, x, y, _ = tabular
+
+    def segments(v):
+        return (v > 0).long()
+
+    e = captum_explainer("FeatureAblation", net, feature_mask=segments)
+    w = net[0].weight.detach().numpy()[y]
+    right = np.stack(
+        [np.bincount(m, v)[m] for m, v in zip((x > 0).astype(int), w * x, strict=True)]
+    )
+    for batch_size in (1, 2, 3):
+        close(je.attribute(e, wrap_torch(net), x, y, batch_size=batch_size), right)
+
+
+# What a module's outputs are.
+
+
+@pytest.fixture(scope="module")
+def one_logit():
+    torch.manual_seed(1)
+    x = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    return torch.nn.Linear(5, 1).eval(), x, np.array([0, 1, 1])
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["[N, 1]", "[N]"])
+def test_one_logit_is_that_of_class_1(one_logit, flat):
+    net, x, y = one_logit
+    w = net.weight.detach().numpy()
+    net = torch.nn.Sequential(net, torch.nn.Flatten(0)) if flat else net
+    right = np.where(y[:, None] == 1, w, -w)
+    close(captum_explainer("Saliency", net, outputs="binary", abs=False)(None, x, y, None), right)
+    ig = captum_explainer("IntegratedGradients", net, outputs="binary", n_steps=4)
+    close(ig(None, x, y, None), right * x)
+    if not flat:
+        pytest.importorskip("zennit")
+        from zennit.core import Composite
+
+        close(zennit_explainer(Composite(), net, outputs="binary")(None, x, y, None), right)
+    e = captum_explainer("Saliency", torch.nn.Linear(5, 3), outputs="binary")
+    with pytest.raises(ValueError, match="one logit a sample"):
+        e(None, x, y, None)
+
+
+def test_outputs_are_those_of_the_model(one_logit):
+    net, x, y = one_logit
+
+    class Said:
+        outputs = "binary"
+
+    e = captum_explainer("Saliency", net, abs=False)
+    w = net.weight.detach().numpy()
+    close(e(Said, x, y, None), np.where(y[:, None] == 1, w, -w))
+    with pytest.raises(ValueError, match=r"outputs='values'.*outputs='binary'"):
+        captum_explainer("Saliency", net, outputs="values")(Said, x, y, None)
+
+
+def test_values_are_explained_by_their_index():
+    net = torch.nn.Linear(5, 2).eval()
+    x = np.ones((2, 5), np.float32)
+    e = captum_explainer("Saliency", net, outputs="values", abs=False)
+    close(e(None, x, np.array([1, 0]), None), net.weight.detach().numpy()[[1, 0]])
+
+
+def test_shap_of_one_logit(one_logit):
+    pytest.importorskip("shap")
+    net, x, y = one_logit
+    w = net.weight.detach().numpy()
+    e = shap_explainer("DeepExplainer", net, np.zeros((4, 5), np.float32), outputs="binary")
+    close(e(None, x, y, keys(3)), np.where(y[:, None] == 1, w, -w) * x, 1e-4)
+
+
+def test_lime_of_one_output(one_logit):
+    lime = pytest.importorskip("lime.lime_tabular")
+    net, x, y = one_logit
+    w = net.weight.detach().numpy()[0]
+    data = np.random.default_rng(2).normal(size=(50, 5))
+
+    def tabular(**settings):
+        return lime.LimeTabularExplainer(data, discretize_continuous=False, **settings)
+
+    with pytest.raises(ValueError, match=r"one output \[N, 1\].*binary"):
+        lime_explainer(tabular(), net)(None, x, np.zeros(3, int), keys(3))
+    a = np.asarray(lime_explainer(tabular(), net, outputs="binary")(None, x, y, keys(3)))
+    for row, label in zip(a, y, strict=True):
+        assert np.corrcoef(row, w if label else -w)[0, 1] > 0.9
+    regression = tabular(mode="regression")
+    a = lime_explainer(regression, net, outputs="values")(None, x, np.zeros(3, int), keys(3))
+    for row in np.asarray(a):
+        assert np.corrcoef(row, w)[0, 1] > 0.95
+    with pytest.raises(ValueError, match='mode="regression" explains outputs="values"'):
+        lime_explainer(regression, net, outputs="binary")(None, x, y, keys(3))
+    shares = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Softmax(-1)).eval()
+    given = lime_explainer(tabular(), shares, outputs="probabilities", num_samples=200)
+    logits = lime_explainer(tabular(), shares[0], num_samples=200)
+    close(given(None, x, y, keys(3)), logits(None, x, y, keys(3)), 1e-4)
+
+
 def test_a_module_that_answers_with_a_dict():
     torch.manual_seed(0)
     net = Answers(lambda z: {"scores": z, "loss": z.sum()}).eval()
@@ -191,6 +336,16 @@ def test_a_module_that_answers_with_a_dict():
         (lambda n: captum_explainer("NoiseTunnel", n), TypeError, "give the object"),
         (lambda n: captum_explainer(3, n), TypeError, "object with .attribute, got int"),
         (lambda n: captum_explainer(Mine()), TypeError, "give the module"),
+        (
+            lambda n: captum_explainer("FeaturePermutation", n),
+            TypeError,
+            "depend on the batch size",
+        ),
+        (lambda n: captum_explainer("Saliency", n, target=[0, 1]), ValueError, "one row a sample"),
+        (lambda n: captum_explainer("Saliency", n, target=np.arange(2)), ValueError, "function of"),
+        (lambda n: captum_explainer("Saliency", n, outputs="logit"), ValueError, "'logits'"),
+        (lambda n: captum_explainer(Mine(), n, outputs="binary"), TypeError, "its own module"),
+        (lambda n: zennit_explainer(None, n, outputs="b"), ValueError, "'binary'"),
         (lambda n: torch_explainer(3, n), TypeError, "fn must be callable"),
         (lambda n: torch_explainer(len, len), TypeError, "must be an nn.Module"),
     ],

@@ -227,7 +227,7 @@ def test_the_model_sees_one_batch_at_a_time(name):
     assert len(sizes) <= 3
     sizes.clear()
     jax.make_jaxpr(lambda: e(spy, case.x, case.y, k))()
-    assert len(sizes) <= 3
+    assert len(sizes) <= 4  # one of them for the number of classes
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -11,8 +11,10 @@ import jax
 import numpy as np
 
 import jaxeval as je
+from jaxeval import check
 
-from ..tensors import device_of, in_evaluation, to_jax, to_torch
+from ..logits import OUTPUTS
+from ..tensors import device_of, in_evaluation, in_its_type, to_jax, to_torch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,22 +29,41 @@ class TorchExplainer:
     module: Any
     device: Any
     per_sample: bool = False
+    alone: Any = None
+    """The `Logits` that `fn` asks, if any."""
+    outputs: str | None = None
+    """What its answers are; None: as the model says that is explained."""
 
     def __fingerprint__(self) -> dict[str, Any]:
-        return {"fn": self.fn, "module": self.module, "per_sample": self.per_sample}
+        return {
+            "fn": self.fn,
+            "module": self.module,
+            "per_sample": self.per_sample,
+            "outputs": self.outputs,
+        }
 
     def __call__(self, model: Any, x: Any, y: Any, keys: Any) -> jax.Array:
+        if self.alone is not None:
+            self.alone.outputs = self._outputs(model)
+        if np.size(y) and np.min(np.asarray(y)) < 0:
+            raise ValueError(f"y must hold classes from 0 on, got {np.min(np.asarray(y))}")
         parts = [slice(i, i + 1) for i in range(len(x))] if self.per_sample else [slice(None)]
         maps = [self._maps(x[p], y[p], None if keys is None else keys[p]) for p in parts]
         return jax.numpy.concatenate(maps) if self.per_sample else maps[0]
 
+    def _outputs(self, model: Any) -> str:
+        said = getattr(model, "outputs", None)
+        if self.outputs is not None and said is not None and said != self.outputs:
+            raise ValueError(
+                f"the explainer was made with outputs={self.outputs!r}, but the model has "
+                f"outputs={said!r}: they explain the same module"
+            )
+        return self.outputs or said or "logits"
+
     def _maps(self, x: Any, y: Any, keys: Any) -> jax.Array:
         import torch
 
-        inputs = to_torch(x, self.device)
-        first = next((p for p in self.module.parameters() if p.is_floating_point()), None)
-        if first is not None and inputs.is_floating_point():
-            inputs = inputs.to(first.dtype)
+        inputs = in_its_type(to_torch(x, self.device), self.module)
         targets = to_torch(y, self.device).long()
         cuda = [self.device] if self.device.type == "cuda" else []
         with in_evaluation(self.module), torch.random.fork_rng(devices=cuda), torch.enable_grad():
@@ -70,6 +91,15 @@ def unused(method: Any, package: str) -> Any:
     return new
 
 
+def check_outputs(owner: str, outputs: str | None) -> None:
+    """`outputs` is a kind of answers, or None."""
+    if outputs is not None and outputs not in OUTPUTS:
+        raise ValueError(
+            f"{owner}(outputs={outputs!r}) must be one of {', '.join(map(repr, OUTPUTS))} or None"
+            f"{check.did_you_mean(outputs, OUTPUTS)}"
+        )
+
+
 def seed_of(keys: Any) -> int:
     """A seed from the first sample's key."""
     words = np.asarray(jax.random.key_data(keys[:1])).reshape(-1)
@@ -89,6 +119,18 @@ def torch_explainer(
       per_sample: call it for one sample at a time, each with its own seed, so that a random
         method's maps do not depend on the batch.
     """
+    return host(fn, module, device, per_sample)
+
+
+def host(
+    fn: Any,
+    module: Any,
+    device: Any,
+    per_sample: bool,
+    alone: Any = None,
+    outputs: str | None = None,
+) -> je.Host:
+    """The same, of a method that asks the logits `alone`."""
     import torch
 
     if not callable(fn):
@@ -98,4 +140,5 @@ def torch_explainer(
             f"torch_explainer: module must be an nn.Module, got {type(module).__name__}"
         )
     device = device_of(module) if device is None else torch.device(device)
-    return je.Host(TorchExplainer(fn, module, device, per_sample), arrays="jax")
+    made = TorchExplainer(fn, module, device, per_sample, alone, outputs)
+    return je.Host(made, arrays="jax")

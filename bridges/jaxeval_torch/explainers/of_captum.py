@@ -15,7 +15,7 @@ from jaxeval import check
 
 from ..logits import Logits
 from ..tensors import to_torch
-from .base import torch_explainer, unused
+from .base import check_outputs, host, unused
 
 # Methods of captum whose maps of one sample depend on what was drawn for the others.
 RANDOM = (
@@ -37,6 +37,7 @@ def captum_explainer(
     layer: str | Any = None,
     target: Any = "label",
     output: str | int | None = None,
+    outputs: str | None = None,
     interpolate: str | None = None,
     per_sample: bool | None = None,
     device: Any = None,
@@ -55,12 +56,26 @@ def captum_explainer(
       target: "label" explains the run's y; None, a class or captum's tuples go on as they are; a
         function makes them from y.
       output: which part of the module's answer the logits are, as in `from_torch`.
+      outputs: what they are: "logits", "probabilities" or "values", of which the one at y is
+        explained, or "binary", one logit z [N, 1]: that of class 1 is z, that of class 0 is -z.
+        None: as the model that is explained says (`jaxeval.Model`), "logits" where it does not. An
+        object with ``attribute`` explains what its own module answers.
       interpolate: the mode of `torch.nn.functional.interpolate`; None: "bilinear" for images,
         "linear" for series.
       per_sample: see `torch_explainer`; None: for the methods of captum that draw at random.
       settings: for the constructor and for ``attribute``: ``n_steps``, ``baselines`` (a number,
         an array or tensor, or a function of the inputs), ``internal_batch_size`` (by default the
         rows of the batch, so that the module never sees more at once than the engine gives), ...
+
+    ``baselines``, ``feature_mask`` and ``stdevs`` as arrays are one for all samples, in the shape
+    of a sample or with a leading axis of 1 (of GradientShap and DeepLiftShap, ``baselines`` are a
+    distribution [B, ...], and a number is one of a single row). One row a sample cannot be given as
+    an array, as batches are cut, padded and perturbed: give a function of the inputs.
+
+    Raises:
+      ValueError: for a setting with one row a sample.
+      TypeError: for what captum does not know, and for its FeaturePermutation, whose maps depend
+        on the other samples of the batch.
 
     >>> import torch
     >>> net = torch.nn.Linear(4, 3)
@@ -71,6 +86,8 @@ def captum_explainer(
     import captum.attr
     import torch
 
+    check_outputs("captum_explainer", outputs)
+    alone = None
     if isinstance(method, str):
         known = [k for k, v in vars(captum.attr).items() if hasattr(v, "attribute")]
         if method not in known:
@@ -89,7 +106,7 @@ def captum_explainer(
                 f"{method}(Saliency(module))"
             )
         made, given = _split(kind, settings)
-        explained = Logits(module, None, output)
+        explained = alone = Logits(module, None, output)
         if "layer" in inspect.signature(kind).parameters:
             if layer is None:
                 raise TypeError(f"captum's {method} explains a layer: give layer=, its name")
@@ -104,9 +121,27 @@ def captum_explainer(
                 f".attribute, got {type(method).__name__}"
             )
         instance, given = method, settings
+        if outputs is not None:
+            raise TypeError(
+                "captum_explainer(object, outputs=...): an object explains what its own module "
+                "answers; give the method's name, or leave out outputs="
+            )
         module = module if module is not None else _module_of(instance)
         if not isinstance(module, torch.nn.Module):
             raise TypeError("captum_explainer(object, module): give the module that it explains")
+    if type(instance).__name__ == "FeaturePermutation":
+        raise TypeError(
+            "captum's FeaturePermutation takes values from the other samples of the batch, so its "
+            "maps depend on the batch size; jaxeval.explain.FeaturePermutation(background=...) "
+            "takes them from samples of your own"
+        )
+    for name in ("target", "additional_forward_args"):
+        value = target if name == "target" else given.get(name)
+        for v in value if isinstance(value, tuple) else (value,):
+            if isinstance(v, list) or len(np.shape(_on_host(v))) > 0:
+                raise one_row_a_sample(
+                    name, "a function of y" if name == "target" else "a module that needs none"
+                )
     accepted = inspect.signature(instance.attribute).parameters
     free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     unknown = [k for k in given if k not in accepted and not free]
@@ -125,7 +160,19 @@ def captum_explainer(
     )
     if per_sample is None:
         per_sample = type(instance).__name__ in RANDOM
-    return torch_explainer(call, module, device=device, per_sample=per_sample)
+    return host(call, module, device, per_sample, alone, outputs)
+
+
+def _on_host(v: Any) -> Any:
+    return v.detach().cpu().numpy() if hasattr(v, "detach") else v
+
+
+def one_row_a_sample(name: str, instead: str, given: Any = None) -> ValueError:
+    got = "" if given is None else f", got the shape {list(given)}"
+    return ValueError(
+        f"captum_explainer({name}=...) may not have one row a sample{got}: batches are cut, padded "
+        f"and perturbed, and rows would go to other samples. Give {instead}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,22 +208,37 @@ class Captum:
 
         if name not in ("baselines", "feature_mask", "stdevs"):
             return v
-        if callable(v):
+        own = callable(v)  # a row for each of these very inputs
+        if own:
             v = v(inputs)
         if isinstance(v, (np.ndarray, jax.Array)):
             v = to_torch(v)
+        several = name == "baselines" and _is_distribution(self.instance)
+        if several and (not isinstance(v, torch.Tensor) or not v.ndim) and v is not None:
+            v = torch.full((1, *inputs.shape[1:]), float(v))
         if isinstance(v, torch.Tensor) and v.ndim:
             v = v.to(inputs.device, inputs.dtype if v.is_floating_point() else None)
-            if v.ndim == inputs.ndim - 1:
-                v = v[None]
-            # One baseline for all is spread over the batch; a distribution of them is not.
-            if len(v) == 1 and name == "baselines" and not _is_distribution(self.instance):
+            if v.ndim < inputs.ndim:
+                v = v.reshape(1, *[1] * (inputs.ndim - 1 - v.ndim), *v.shape)
+            if several:  # of which captum's DeepLiftShap wants two at least
+                return v.expand(2, *v.shape[1:]) if len(v) == 1 else v
+            if not own and (v.ndim > inputs.ndim or len(v) > 1):
+                raise one_row_a_sample(
+                    name,
+                    f"a function of the inputs, or one for all samples {[1, *inputs.shape[1:]]}",
+                    v.shape,
+                )
+            # One baseline for all is spread over the batch.
+            if len(v) == 1 and name == "baselines":
                 v = v.expand_as(inputs)
         return v
 
 
 def _is_distribution(instance: Any) -> bool:
-    return "Shap" in type(instance).__name__
+    """Whether captum takes baselines for samples of a distribution, not for one a sample."""
+    while hasattr(instance, "attribution_method"):
+        instance = instance.attribution_method
+    return type(instance).__name__.endswith(("GradientShap", "DeepLiftShap"))
 
 
 def upsampled(a: Any, inputs: Any, mode: str | None) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import jaxeval as je
 
 from ..logits import Logits
-from .base import torch_explainer, unused
+from .base import check_outputs, host, unused
 
 
 def lime_explainer(
@@ -18,6 +18,7 @@ def lime_explainer(
     module: Any,
     *,
     output: str | int | None = None,
+    outputs: str | None = None,
     device: Any = None,
     **settings: Any,
 ) -> je.Host:
@@ -26,14 +27,29 @@ def lime_explainer(
     Args:
       explainer: a ``LimeImageExplainer`` (its maps are pixel maps: the weight of each pixel's
         segment) or a ``LimeTabularExplainer``.
+      output: which part of the module's answer the outputs [N, K] are, as in `from_torch`.
+      outputs: what they are, and so what LIME is given: of "logits" the softmax, "probabilities"
+        as they are, of "binary", one logit z, ``[1 - sigmoid(z), sigmoid(z)]``, and "values" as
+        they are, with y the output's index (a LimeTabularExplainer with ``mode="regression"``, or
+        one of images). None: as the model that is explained says (`jaxeval.Model`), "logits" where
+        it does not.
       settings: for ``explain_instance``, such as ``num_samples``.
 
     Images are handed over as H W C, with three channels: what LIME segments.
     """
     import torch
 
+    check_outputs("lime_explainer", outputs)
+    alone = Logits(module, None, output)
+
     def maps(module: Any, inputs: Any, targets: Any) -> Any:
-        alone = Logits(module, None, output)
+        regression = getattr(explainer, "mode", None) == "regression"
+        if inputs.ndim == 2 and regression != (alone.outputs == "values"):
+            raise ValueError(
+                f"outputs={alone.outputs!r} with a LimeTabularExplainer in mode="
+                f'{explainer.mode!r}: mode="regression" explains outputs="values", and '
+                'mode="classification" all others'
+            )
         random = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
         lime = unused(explainer, "lime")  # the caller's keeps its own random stream
         for owner in (lime, lime.base):
@@ -45,14 +61,21 @@ def lime_explainer(
             if inputs.ndim == 4:
                 t = t.permute(0, 3, 1, 2)[:, : inputs.shape[1]]
             with torch.no_grad():
-                return torch.softmax(alone(t), -1).double().cpu().numpy()
+                found = as_probabilities(alone(t).double(), alone.outputs).cpu().numpy()
+            if label >= found.shape[1]:
+                raise ValueError(
+                    f"y holds the class {label}, but the model has {found.shape[1]} outputs "
+                    f"(0..{found.shape[1] - 1})"
+                )
+            return found[:, label] if inputs.ndim == 2 and regression else found
 
         given = inputs[0].cpu().numpy().astype(np.float64)
         if inputs.ndim == 2:
             options = {"num_features": inputs.shape[1], **settings}
             found = lime.explain_instance(given, probabilities, labels=(label,), **options)
             weights = np.zeros(inputs.shape[1])
-            for feature, weight in found.local_exp[label]:
+            # Of a regression, lime keeps the weights under 1.
+            for feature, weight in found.local_exp[1 if regression else label]:
                 weights[feature] = weight
             return weights[None]
         image = np.repeat(given, 3, 0) if len(given) == 1 else given
@@ -69,4 +92,19 @@ def lime_explainer(
             None, None
         ]
 
-    return torch_explainer(maps, module, device=device, per_sample=True)
+    return host(maps, module, device, True, alone, outputs)
+
+
+def as_probabilities(z: Any, outputs: str) -> Any:
+    """What LIME is given of a module's outputs z [N, K]; of "binary" z is [-z, z] already."""
+    import torch
+
+    if outputs == "logits":
+        if z.shape[1] == 1:
+            raise ValueError(
+                "the module has one output [N, 1], and the softmax of one logit is 1 whatever the "
+                'input: say what it is, outputs="binary" (one logit, that of class 1), '
+                '"probabilities" or "values"'
+            )
+        return torch.softmax(z, -1)
+    return torch.sigmoid(z) if outputs == "binary" else z

@@ -15,7 +15,7 @@ from jaxeval import check
 
 from ..logits import Logits
 from ..tensors import device_of, to_torch
-from .base import torch_explainer, unused
+from .base import check_outputs, host, unused
 
 
 def shap_explainer(
@@ -24,6 +24,7 @@ def shap_explainer(
     background: Any = None,
     *,
     output: str | int | None = None,
+    outputs: str | None = None,
     per_sample: bool | None = None,
     device: Any = None,
     **settings: Any,
@@ -35,6 +36,7 @@ def shap_explainer(
         "SamplingExplainer" or another of its classes that are made of a function and background
         data (asked with rows [N, F] in NumPy), or an object with ``shap_values``.
       background: samples in the form of the inputs.
+      output, outputs: as in `captum_explainer`.
       per_sample: see `torch_explainer`; None: for all but "DeepExplainer".
       settings: for ``shap_values``, such as ``nsamples``.
     """
@@ -50,6 +52,7 @@ def shap_explainer(
             raise TypeError(f"shap's {method} compares with background data: give background=")
     name = method if isinstance(method, str) else type(method).__name__
     torch_based = name in in_torch or "Deep" in name or "Gradient" in name
+    check_outputs("shap_explainer", outputs)
     alone = Logits(module, None, output)
     device = device_of(module) if device is None else torch.device(device)
 
@@ -81,12 +84,17 @@ def shap_explainer(
             found = explainer().shap_values(given, **options)
         # A list with one array a class (old), or the classes along the last axis.
         found = np.stack(found, -1) if isinstance(found, list) else np.asarray(found)
+        if int(targets.max()) >= found.shape[-1]:
+            raise ValueError(
+                f"y holds the class {int(targets.max())}, but the model has {found.shape[-1]} "
+                f"outputs (0..{found.shape[-1] - 1})"
+            )
         at = targets.cpu().numpy().reshape(-1, *[1] * (found.ndim - 1))
         return np.take_along_axis(found, at, -1)[..., 0].reshape(inputs.shape)
 
     if per_sample is None:
         per_sample = name != "DeepExplainer"
-    return torch_explainer(values, module, device=device, per_sample=per_sample)
+    return host(values, module, device, per_sample, alone, outputs)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,16 @@ from typing import Any
 import jaxeval as je
 
 from ..logits import Logits
-from .base import torch_explainer
+from .base import check_outputs, host
 
 
 def zennit_explainer(
-    composite: Any, module: Any, *, output: str | int | None = None, device: Any = None
+    composite: Any,
+    module: Any,
+    *,
+    output: str | int | None = None,
+    outputs: str | None = None,
+    device: Any = None,
 ) -> je.Host:
     """Rules of zennit as an explainer for `jaxeval.evaluate`.
 
@@ -20,17 +25,19 @@ def zennit_explainer(
       composite: a zennit composite (``EpsilonPlusFlat()``; with its gradient attributor), or a
         function ``module -> attributor``, such as
         ``lambda m: SmoothGrad(m, noise_level=0.1, n_iter=20)``.
-      module, output, device: as in `captum_explainer`.
+      module, output, outputs, device: as in `captum_explainer`.
 
     What flows back starts as the one-hot vector of the explained class.
     """
-    return torch_explainer(Zennit(composite, output), module, device=device)
+    check_outputs("zennit_explainer", outputs)
+    alone = Logits(module, None, output)
+    return host(Zennit(composite, alone), module, device, False, alone, outputs)
 
 
 @dataclasses.dataclass(frozen=True)
 class Zennit:
     composite: Any
-    output: str | int | None
+    alone: Logits
 
     def __call__(self, module: Any, inputs: Any, targets: Any) -> Any:
         import torch
@@ -38,9 +45,9 @@ class Zennit:
 
         attributor: Any
         if hasattr(self.composite, "register"):
-            attributor = Gradient(Logits(module, None, self.output), self.composite)
+            attributor = Gradient(self.alone, self.composite)
         else:
-            attributor = self.composite(Logits(module, None, self.output))
+            attributor = self.composite(self.alone)
         with attributor:
             return attributor(
                 inputs, lambda out: torch.nn.functional.one_hot(targets, out.shape[1]).to(out)
