@@ -107,9 +107,11 @@ def from_torch(
       exact_layers: give `Model.hidden` the output of every module inside, by its name (a module
         called again is "name@2"), and keep every batch normalisation apart from its convolution.
         Otherwise the two are computed as one, which is quicker and differs by rounding.
-      cache: keep the exported graph (without weights) for the next conversion of the same
-        architecture, in the folder given here or in $JAXEVAL_CACHE, by default in
-        ``~/.cache/jaxeval/torch``.
+      cache: keep the ONNX graph (without weights), whose translation is most of the time, for the
+        next conversion of a module that exports to the same program, in the folder given here or
+        in $JAXEVAL_CACHE, by default in ``~/.cache/jaxeval/torch``. The module is exported every
+        time, so that whatever decides what it computes (settings, helper functions, globals,
+        hooks) decides which graph is taken, too.
       channel_axis: as in `jaxeval.Model`.
 
     The parameters are ``{"params": {name: array}, "state": {...}}`` under torch's own names;
@@ -139,34 +141,61 @@ def from_torch(
         picked = Logits(module, names, output)
         on_device = [t.to(device_of(module)) for t in inputs.values()]
         expected = picked(*on_device).detach().cpu().double().numpy()
-        file = None
-        if folder is not None:
-            file = folder / f"{cached.fingerprint(module, inputs, output)}.onnx"
-            kept = cached.read(file)
-            if kept is not None:
-                with contextlib.suppress(Exception):
-                    return _model(kept, picked, inputs, expected, exact_layers, channel_axis)
-        exported = _export(picked, on_device)
+        program, file = _program(picked, on_device), None
+        if folder is not None and program is not None:
+            key = cached.key(program, OPSET)
+            file = None if key is None else folder / f"{key}.onnx"
+        if file is not None and (kept := cached.read(file)) is not None:
+            with contextlib.suppress(Exception):  # broken, or of another version of onnx
+                return _model(kept, picked, inputs, expected, exact_layers, channel_axis)
+        exported = _export(picked, on_device, program)
         model = _model(exported, picked, inputs, expected, exact_layers, channel_axis)
         if file is not None:
             cached.write(file, exported)
     return model
 
 
-def _export(picked: Logits, inputs: list[Any]) -> bytes:
-    """The ONNX graph of the module, without the values of its parameters and buffers."""
+def _rows(inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What to export with, and which of its axes may have any size."""
     import torch
 
-    rows = [t[:ROWS] for t in inputs]
     batch = torch.export.Dim("batch")
+    return tuple(t[:ROWS] for t in inputs), {"given": tuple({0: batch} for _ in inputs)}
+
+
+def _program(picked: Logits, inputs: list[Any]) -> Any:
+    """What the exporter makes of the module before it translates it, or None where it cannot."""
+    rows, shapes = _rows(inputs)
+    try:
+        from torch.onnx._internal.exporter import _capture_strategies as strategies
+
+        with _quiet():
+            for strategy in strategies.CAPTURE_STRATEGIES:
+                found = strategy()(picked, rows, None, shapes).exported_program
+                if found is not None:
+                    return found
+    except Exception:  # another version of torch, which has these elsewhere
+        pass
+    return None
+
+
+def _export(picked: Logits, inputs: list[Any], program: Any = None) -> bytes:
+    """The ONNX graph of the module, without the values of its parameters and buffers.
+
+    Args:
+      program: of `_program`.
+    """
+    import torch
+
+    rows, shapes = _rows(inputs)
     try:
         with _quiet():
             program = torch.onnx.export(
-                picked,
-                tuple(rows),
+                picked if program is None else program,
+                rows if program is None else (),
                 dynamo=True,
                 opset_version=OPSET,
-                dynamic_shapes={"given": tuple({0: batch} for _ in rows)},
+                dynamic_shapes=shapes if program is None else None,
                 optimize=False,
                 verbose=False,
             )
