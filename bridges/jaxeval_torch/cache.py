@@ -1,16 +1,19 @@
-"""Exported graphs, kept between processes: export is the slow step of a conversion."""
+"""ONNX graphs of exported modules, kept between processes: their translation is the slow step."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
-"""Goes up when what is exported changes."""
+from jaxeval.content import OpaqueError, content
+from jaxeval.content.values import text
+from jaxeval.digests import hasher
+
+FORMAT = 2
+"""Goes up when what is translated changes."""
 
 
 def folder(cache: bool | str | os.PathLike[str]) -> Path | None:
@@ -25,46 +28,56 @@ def folder(cache: bool | str | os.PathLike[str]) -> Path | None:
     return Path(base) / "jaxeval" / "torch"
 
 
-def fingerprint(module: Any, inputs: dict[str, Any], *settings: Any) -> str:
-    """A digest of a module's architecture: its code, its settings, the shapes of its tensors.
+def key(program: Any, *settings: Any) -> str | None:
+    """A digest of all that the ONNX graph of an exported program follows from.
 
-    The values of the weights are no part of it: a kept graph holds none. What the digest cannot
-    see (a global that the code reads) is caught when the converted model is compared with torch.
+    Every operation with its arguments, the shapes and types, the constants bit for bit, what is
+    input, parameter and output, the modules that the operations come from, and the versions of
+    torch and onnxscript. The values of parameters and buffers are no part of it: a kept graph
+    holds none. None where the program holds what cannot be read.
     """
     import onnxscript
     import torch
 
-    digest = hashlib.sha256()
-
-    def add(*parts: Any) -> None:
-        digest.update(repr(parts).encode())
-
-    add(FORMAT, torch.__version__, onnxscript.__version__, *settings)
-    for name, tensor in inputs.items():
-        add(name, str(tensor.dtype), tuple(tensor.shape[1:]))
-    sources: dict[type, str] = {}
-    for name, part in module.named_modules():
-        kind = type(part)
-        if kind not in sources:
-            try:
-                sources[kind] = inspect.getsource(kind)
-            except (OSError, TypeError):
-                sources[kind] = ""
-            add(kind.__module__, kind.__qualname__, sources[kind])
-        add(name, kind.__qualname__)
-        plain = {k: v for k, v in vars(part).items() if not k.startswith("_") and _is_plain(v)}
-        add(*sorted(plain.items()))
-        config = getattr(part, "config", None)
-        add(str(config) if config is not None else "")
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        add(name, str(tensor.dtype), tuple(tensor.shape))
-    return digest.hexdigest()[:32]
+    running = hasher()
+    try:
+        parts = (
+            [FORMAT, torch.__version__, onnxscript.__version__, *map(repr, settings)],
+            list(_operations(program.graph_module)),
+            [str(program.graph_signature), str(program.range_constraints)],
+            [content(dict(program.constants))],
+        )
+    except OpaqueError:
+        return None
+    running.update(text(parts).encode())
+    return running.hexdigest()
 
 
-def _is_plain(v: Any) -> bool:
+def _operations(part: Any, path: str = "") -> Iterator[list[str]]:
+    """What a graph module computes, and the graph modules inside, which branches and loops are."""
+    import torch
+
+    for node in part.graph.nodes:
+        meta = node.meta
+        yield [
+            path, node.name, node.op, str(node.target), _exact(node.args), _exact(node.kwargs),
+            _exact(meta.get("val")), str(meta.get("nn_module_stack")),
+        ]  # fmt: skip
+    for name, inner in part.named_children():
+        if not isinstance(inner, torch.fx.GraphModule):
+            raise OpaqueError(f"{path}.{name}", f"of the type {type(inner).__name__}")
+        yield from _operations(inner, f"{path}.{name}")
+
+
+def _exact(v: Any) -> str:
+    """Arguments of an operation as text; a tensor by its type, shape and layout."""
+    if isinstance(v, dict):
+        return str({k: _exact(item) for k, item in sorted(v.items())})
     if isinstance(v, (tuple, list)):
-        return all(map(_is_plain, v))
-    return v is None or isinstance(v, (bool, int, float, str))
+        return f"{type(v).__name__}{[_exact(item) for item in v]}"
+    if hasattr(v, "dtype") and hasattr(v, "shape"):
+        return f"{v.dtype}{list(v.shape)}{v.layout}{v.device.type}"
+    return f"{type(v).__name__} {v!r}"
 
 
 def read(file: Path) -> bytes | None:

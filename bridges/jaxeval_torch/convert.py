@@ -107,6 +107,7 @@ def from_torch(
     exact_layers: bool = False,
     cache: bool | str | os.PathLike[str] = True,
     channel_axis: int | None = 1,
+    outputs: str = "logits",
 ) -> je.Model:
     """A torch module as a JAX model: a pure function, for `jax.jit`, `vmap` and `grad`.
 
@@ -129,10 +130,14 @@ def from_torch(
       exact_layers: give `Model.hidden` the output of every module inside, by its name (a module
         called again is "name@2"), and keep every batch normalisation apart from its convolution.
         Otherwise the two are computed as one, which is quicker and differs by rounding.
-      cache: keep the exported graph (without weights) for the next conversion of the same
-        architecture, in the folder given here or in $JAXEVAL_CACHE, by default in
-        ``~/.cache/jaxeval/torch``.
+      cache: keep the ONNX graph (without weights), whose translation is most of the time, for the
+        next conversion of a module that exports to the same program, in the folder given here or
+        in $JAXEVAL_CACHE, by default in ``~/.cache/jaxeval/torch``. The module is exported every
+        time, so that whatever decides what it computes (settings, helper functions, globals,
+        hooks) decides which graph is taken, too.
       channel_axis: as in `jaxeval.Model`.
+      outputs: what the module answers with, as in `jaxeval.Model`: "logits", "probabilities",
+        "binary" or "values".
 
     The parameters are ``{"params": {name: array}, "state": {...}}`` under torch's own names;
     "state" holds buffers, such as running statistics. `Model.init` draws every layer's parameters
@@ -164,18 +169,19 @@ def from_torch(
         answer = picked(*on_device).detach().cpu()
         rounding = max(_eps(answer), *map(_eps, (*module.parameters(), *module.buffers())), 0.0)
         expected = Expected(answer.double().numpy(), max(TOLERANCE, ROUNDINGS * rounding))
-        file = None
-        if folder is not None:
-            file = folder / f"{cached.fingerprint(module, inputs, output)}.onnx"
-            kept = cached.read(file)
-            if kept is not None:
-                with contextlib.suppress(Exception):
-                    return _model(kept, picked, inputs, expected, exact_layers, channel_axis)
-        exported = _export(picked, on_device)
+        program, file = _program(picked, on_device), None
+        if folder is not None and program is not None:
+            key = cached.key(program, OPSET)
+            file = None if key is None else folder / f"{key}.onnx"
+        if file is not None and (kept := cached.read(file)) is not None:
+            with contextlib.suppress(Exception):  # broken, or of another version of onnx
+                model = _model(kept, picked, inputs, expected, exact_layers, channel_axis)
+                return dataclasses.replace(model, outputs=outputs)
+        exported = _export(picked, on_device, program)
         model = _model(exported, picked, inputs, expected, exact_layers, channel_axis)
         if file is not None:
             cached.write(file, exported)
-    return model
+    return dataclasses.replace(model, outputs=outputs)
 
 
 def _eps(t: Any) -> float:
@@ -193,20 +199,47 @@ class Expected:
     tolerance: float
 
 
-def _export(picked: Logits, inputs: list[Any]) -> bytes:
-    """The ONNX graph of the module, without the values of its parameters and buffers."""
+def _rows(inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What to export with, and which of its axes may have any size."""
     import torch
 
-    rows = [t[:ROWS] for t in inputs]
     batch = torch.export.Dim("batch")
+    return tuple(t[:ROWS] for t in inputs), {"given": tuple({0: batch} for _ in inputs)}
+
+
+def _program(picked: Logits, inputs: list[Any]) -> Any:
+    """What the exporter makes of the module before it translates it, or None where it cannot."""
+    rows, shapes = _rows(inputs)
+    try:
+        from torch.onnx._internal.exporter import _capture_strategies as strategies
+
+        with _quiet():
+            for strategy in strategies.CAPTURE_STRATEGIES:
+                found = strategy()(picked, rows, None, shapes).exported_program
+                if found is not None:
+                    return found
+    except Exception:  # another version of torch, which has these elsewhere
+        pass
+    return None
+
+
+def _export(picked: Logits, inputs: list[Any], program: Any = None) -> bytes:
+    """The ONNX graph of the module, without the values of its parameters and buffers.
+
+    Args:
+      program: of `_program`.
+    """
+    import torch
+
+    rows, shapes = _rows(inputs)
     try:
         with _quiet():
             program = torch.onnx.export(
-                picked,
-                tuple(rows),
+                picked if program is None else program,
+                rows if program is None else (),
                 dynamo=True,
                 opset_version=OPSET,
-                dynamic_shapes={"given": tuple({0: batch} for _ in rows)},
+                dynamic_shapes=shapes if program is None else None,
                 optimize=False,
                 verbose=False,
             )
@@ -363,7 +396,12 @@ def _declared(model: Any, graph: Graph) -> tuple[str, ...] | None:
 
 
 def from_onnx(
-    model: Any, *, output: str | None = None, fold: bool = True, channel_axis: int | None = 1
+    model: Any,
+    *,
+    output: str | None = None,
+    fold: bool = True,
+    channel_axis: int | None = 1,
+    outputs: str = "logits",
 ) -> je.Model:
     """An ONNX model as a JAX model.
 
@@ -372,6 +410,7 @@ def from_onnx(
       output: the name of the graph's output that holds the logits [N, K]; None: the first.
       fold: compute a convolution and the batch normalisation after it as one.
       channel_axis: as in `jaxeval.Model`.
+      outputs: what the graph answers with, as in `jaxeval.Model`.
 
     Its float weights are ``params["params"]`` under the file's names (running statistics are
     "state"), so that they can be randomised; single numbers and whole ones are part of the
@@ -417,4 +456,4 @@ def from_onnx(
         "state": {k: v for k, v in weights.items() if k in state},
     }
     forward = Forward(graph, None, output or graph.outputs[0], _declared(model, graph), fold=fold)
-    return je.Model(RewrittenOnCpus(forward), params, channel_axis=channel_axis)
+    return je.Model(RewrittenOnCpus(forward), params, channel_axis=channel_axis, outputs=outputs)

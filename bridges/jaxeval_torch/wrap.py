@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxeval as je
+from jaxeval.lifetime import Weak, weakly
 
 from .logits import pick
 from .tensors import device_of, in_evaluation, in_its_type, to_jax, to_torch
@@ -119,7 +120,8 @@ class Callback:
 
     def __call__(self, params: Any, x: Any) -> jax.Array:
         refuse_deadlock()
-        return _called_back(self, jnp.asarray(x))
+        # Weakly: a compiled program holds its callbacks, and would keep the module for ever.
+        return _called_back(weakly(self), jnp.asarray(x))
 
     def n_classes(self, shape: tuple[int, ...], dtype: Any) -> int:
         if shape not in self.classes:
@@ -142,22 +144,30 @@ def to_numpy(t: Any) -> np.ndarray:
     return t.detach().float().cpu().numpy()
 
 
+def _logits(call: Weak, shape: tuple[int, ...], x: Any) -> np.ndarray:
+    return call.get().logits(shape, x)
+
+
+def _gradient(call: Weak, shape: tuple[int, ...], x: Any, cotangent: Any) -> np.ndarray:
+    return call.get().gradient(shape, x, cotangent)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _called_back(call: Callback, x: jax.Array) -> jax.Array:
+def _called_back(call: Weak, x: jax.Array) -> jax.Array:
     shape = x.shape[1:]
-    out = jax.ShapeDtypeStruct((len(x), call.n_classes(shape, x.dtype)), jnp.float32)
+    out = jax.ShapeDtypeStruct((len(x), call.get().n_classes(shape, x.dtype)), jnp.float32)
     return jax.pure_callback(
-        functools.partial(call.logits, shape), out, x, vmap_method="broadcast_all"
+        functools.partial(_logits, call, shape), out, x, vmap_method="broadcast_all"
     )
 
 
-def _called_back_ask(call: Callback, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _called_back_ask(call: Weak, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return _called_back(call, x), x
 
 
-def _called_back_pull(call: Callback, x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+def _called_back_pull(call: Weak, x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
     out = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    f = functools.partial(call.gradient, x.shape[1:])
+    f = functools.partial(_gradient, call, x.shape[1:])
     return (jax.pure_callback(f, out, x, cotangent, vmap_method="broadcast_all"),)
 
 
@@ -196,8 +206,8 @@ def wrap_torch(
       device: where it answers; None: where its parameters are. Elsewhere it is a copy.
       output: as in `from_torch`.
       callback: answer by callbacks, so that the model may be part of a compiled program
-        (`jax.jit`, `vmap`, `grad`, `jaxeval.as_function`). Refused on a CPU with asynchronous
-        dispatch, where it would deadlock.
+        (`jax.jit`, `vmap`, `grad`, `jaxeval.as_function`), which needs the model to be kept.
+        Refused on a CPU with asynchronous dispatch, where it would deadlock.
       channel_axis: as in `jaxeval.Model`.
       outputs: what the module answers with, as in `jaxeval.Model`.
 
