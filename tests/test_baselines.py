@@ -160,6 +160,28 @@ def test_explainers_on_a_background(no_warnings):
     assert all(per_sample)
 
 
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """An explainer with settings for another library, as those of the bridges."""
+
+    settings: dict[str, Any]
+
+    def __call__(self, model: Any, x: Any, y: Any, keys: Any) -> Any:
+        return np.asarray(x) - self.settings["baselines"]
+
+
+def test_settings_for_other_libraries():
+    """They take the mean; what they would have to draw is refused, before it is called."""
+    mean = je.Host(Elsewhere({"baselines": "background mean"}))
+    got = je.attribute(mean, MODEL, X, Y, background=ROWS)
+    np.testing.assert_allclose(got, X - ROWS.mean(0), rtol=1e-4, atol=1e-5)
+    drawn = je.Host(Elsewhere({"baselines": "background"}))
+    with pytest.raises(ValueError, match="cannot be drawn there"):
+        je.attribute(drawn, MODEL, X, Y, background=ROWS)
+    with pytest.raises(ValueError, match="give background="):
+        je.attribute(mean, MODEL, X, Y)
+
+
 REFUSED = {
     "metric": (lambda: je.score(je.SRG(baseline="background"), MODEL, X, Y, A), "SRG.*background="),
     "explainer": (

@@ -61,12 +61,30 @@ def with_background(
         }
     used = False
 
+    def setting(key: Any, value: Any, name: str) -> Any:
+        """A setting that is handed on to another library, which draws nothing of our keys."""
+        nonlocal used
+        if key != "baselines" or not isinstance(value, str) or value not in BACKGROUND_BASELINES:
+            return replaced(value, name)
+        if value == "background" or rows is None:
+            raise ValueError(
+                f"{name}: baselines={value!r} "
+                + (
+                    "needs samples: give background=, an array [B, ...] of them"
+                    if rows is None
+                    else "cannot be drawn there: give the samples themselves where the method "
+                    'takes several, or "background mean"'
+                )
+            )
+        used = True
+        return np.asarray(stands_for["baseline", value])
+
     def replaced(value: Any, name: str) -> Any:
         nonlocal used
         if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
             return _same(value, type(value)(replaced(v, name) for v in value))
         if isinstance(value, dict):
-            new = {k: replaced(v, name) for k, v in value.items()}
+            new = {k: setting(k, v, name) for k, v in value.items()}
             return value if all(new[k] is v for k, v in value.items()) else new
         if not dataclasses.is_dataclass(value) or isinstance(value, type):
             return value

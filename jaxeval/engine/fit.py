@@ -92,7 +92,7 @@ def fit_mask(
 
 def features_of(valid: np.ndarray, spec: Sample) -> np.ndarray:
     """`valid` of the inputs in the shape of the maps [N, features]."""
-    if spec.channel_axis is not None and len(spec.features) < len(spec.x.shape):
+    if spec.channel_axis is not None and len(spec.features) < valid.ndim - 1:
         valid = valid.squeeze(spec.channel_axis + 1)
     return np.broadcast_to(valid, (len(valid), *spec.features))
 
