@@ -146,7 +146,7 @@ def assert_close(a: Any, b: Any, tol: float = 1e-5, reaction: Any = 0) -> None:
     assert np.isfinite(b).all()
     assert np.ptp(b) > 0
     atol = np.maximum(tol * np.abs(b).max(), MARGIN * np.asarray(reaction))
-    np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+    np.testing.assert_array_less(np.abs(a - b), atol, err_msg=f"{a} is not {b}")
 
 
 def assert_explains_alike(metric: je.Metric, case: Case, explainer: Any, scores: Any) -> None:
