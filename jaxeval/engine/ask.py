@@ -250,8 +250,8 @@ class Asker:
         if not source.eager:
             if getattr(source.explainer, "compiles_itself", False):
                 with kernels.precise(self.precision):
-                    explain = getattr(source.explainer, "unchecked", source.explainer)
-                    return explain(model, x, y, kernels.explainer_keys(keys))
+                    unchecked = getattr(source.explainer, "unchecked", source.explainer)
+                    return unchecked(model, x, y, kernels.explainer_keys(keys))
             return kernels.explain(self.mesh, self.precision, source.explainer, model, x, y, keys)
         at = np.flatnonzero(real)
         x, y, keys = (jax.device_get(v)[at] if v is not keys else v[at] for v in (x, y, keys))

@@ -46,6 +46,7 @@ def test_modules_of_any_precision_convert(name, example):
     for x in (X, jnp.asarray(X, jnp.float16) if name == "float16" else X):
         z = np.asarray(model(x), np.float32)
         np.testing.assert_allclose(z, right, rtol=0, atol=16 * eps * np.abs(right).max())
+    assert isinstance(model.example, jax.ShapeDtypeStruct)
     assert model.example.dtype == np.float32
     wrapped = np.asarray(wrap_torch(net)(X), np.float32)
     np.testing.assert_allclose(wrapped, right, rtol=0, atol=16 * eps * np.abs(right).max())
