@@ -45,6 +45,9 @@ class Logits(torch.nn.Module):
     is z.
     """
 
+    most: int = -1
+    """The largest class that is explained."""
+
     def __init__(
         self,
         module: torch.nn.Module,
@@ -64,14 +67,19 @@ class Logits(torch.nn.Module):
             answer = self.module(*given)
         else:
             answer = self.module(**dict(zip(self.names, given, strict=True)))
-        if self.outputs not in ("binary", "values"):
-            return pick(answer, self.output)
-        z = pick(answer, self.output, single=True)
-        if self.outputs == "binary" and z.shape[1] != 1:
+        z = pick(answer, self.output, single=self.outputs in ("binary", "values"))
+        if self.outputs == "binary":
+            if z.shape[1] != 1:
+                raise ValueError(
+                    f'outputs="binary" is one logit a sample [N, 1] or [N], got {list(z.shape)}'
+                )
+            z = torch.cat([-z, z], 1)
+        if self.most >= z.shape[1]:
             raise ValueError(
-                f'outputs="binary" is one logit a sample [N, 1] or [N], got {list(z.shape)}'
+                f"y holds the class {self.most}, but the model has {z.shape[1]} outputs "
+                f"(0..{z.shape[1] - 1})"
             )
-        return torch.cat([-z, z], 1) if self.outputs == "binary" else z
+        return z
 
     def as_given(self, parts: list[Any]) -> Any:
         """Inputs in the form of the example: an array, a tuple or a dict."""
