@@ -160,13 +160,13 @@ def one_array(model: Any, owner: str) -> None:
             f"{owner}: this model takes a tuple or dict of inputs (of the shapes {shapes} in its "
             "example), and what is explained is one array x [N, ...]. Make a Model of that one. It "
             "closes over what all samples share, v [1, ...]: je.Model(lambda p, x: model.apply(p, "
-            "(x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), model.params). What samples have of "
-            "their own goes into x, too, side by side, and is taken apart in that function: "
+            "(x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), model.params). What differs "
+            "between samples goes into x, too, side by side, and is taken apart in that function: "
             "model.apply(p, (x[:, :k], x[:, k:]))"
         )
-    dtype = getattr(example, "dtype", None)
-    if dtype is not None and dtype.name != "bfloat16" and dtype.kind in "iub":
-        raise TypeError(f"{owner}: {takes_numbers(dtype, f'{list(example.shape)} in its example')}")
+    if example is not None and np.dtype(example.dtype).kind in "iub":
+        what = f"{list(example.shape)} in its example"
+        raise TypeError(f"{owner}: {takes_numbers(example.dtype, what)}")
 
 
 def takes_numbers(dtype: Any, what: str) -> str:

@@ -324,7 +324,7 @@ def _model(
         check(apply, params, x, expected)
         hidden = None
         if exact_layers:
-            layers = find_layers(forward, params, x, picked, inputs)
+            layers = find_layers(forward, params, x, picked, inputs, expected.tolerance)
             hidden = dataclasses.replace(forward, layers=layers)
     init = initial(picked.module)
     parts = [_example(t) for t in inputs.values()]

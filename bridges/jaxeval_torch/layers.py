@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 
@@ -15,8 +16,19 @@ if TYPE_CHECKING:
     from .convert import Forward
 
 
+EXACT = 1e-4
+"""The largest relative difference of what is the same in float32."""
+NEAREST = 4
+"""Times the smallest difference of any value from torch's within which others agree as well."""
+
+
 def find_layers(
-    forward: Forward, params: Any, x: Any, picked: Logits, inputs: dict[str, Any]
+    forward: Forward,
+    params: Any,
+    x: Any,
+    picked: Logits,
+    inputs: dict[str, Any],
+    tolerance: float = EXACT,
 ) -> tuple[tuple[str, str], ...]:
     """(module name, value in the graph) of every call of a module inside, in the order of calls.
 
@@ -33,7 +45,7 @@ def find_layers(
         while any(label == other for other, _ in found):
             times += 1
             label = f"{name}@{times}"
-        same = [k for k, v in values.items() if _agree(v, seen)]
+        same = _agreeing(values, seen, tolerance)
         if not same:
             continue
         inside = [k for k in same if f"module.{name}" in scopes.get(k, ())]
@@ -49,9 +61,9 @@ def _all_values(forward: Forward, params: Any, x: Any) -> dict[str, np.ndarray]:
     names = [o for n in forward.graph.nodes for o in n.outputs if o]
     everything = dataclasses.replace(forward, layers=tuple((k, k) for k in names))
     kept = jax.jit(everything)(params, x)[1]
-    return {k: np.asarray(kept[k]) for k in names if np.issubdtype(kept[k].dtype, np.floating)} | {
-        k: np.asarray(v) for k, v in forward.inputs(x).items()
-    }
+    return {
+        k: np.asarray(kept[k]) for k in names if jnp.issubdtype(kept[k].dtype, jnp.floating)
+    } | {k: np.asarray(v) for k, v in forward.inputs(x).items()}
 
 
 def _calls(picked: Logits, inputs: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
@@ -64,7 +76,7 @@ def _calls(picked: Logits, inputs: dict[str, Any]) -> list[tuple[str, np.ndarray
         def hook(module: Any, given: Any, output: Any) -> None:
             first: Any = output[0] if isinstance(output, tuple) and output else output
             if _is_activation(first, n):
-                seen.append((name, first.detach().cpu().numpy().copy()))
+                seen.append((name, first.detach().cpu().double().numpy().copy()))
 
         return hook
 
@@ -86,8 +98,16 @@ def _is_activation(v: Any, n: int) -> TypeGuard[torch.Tensor]:
     return floating and v.ndim > 0 and len(v) == n
 
 
-def _agree(v: np.ndarray, seen: np.ndarray) -> bool:
-    if v.shape != seen.shape:
-        return False
-    scale = np.abs(seen).max() if seen.size else 0
-    return bool(np.abs(v - seen).max(initial=0) <= 1e-4 * scale)
+def _agreeing(values: dict[str, np.ndarray], seen: np.ndarray, tolerance: float) -> list[str]:
+    """The values that are what torch saw, to rounding; in half precision, of the nearest."""
+    off = {k: _off(v, seen) for k, v in values.items() if v.shape == seen.shape}
+    most = min(tolerance, max(EXACT, NEAREST * min(off.values(), default=0)))
+    return [k for k, v in off.items() if v <= most]
+
+
+def _off(v: np.ndarray, seen: np.ndarray) -> float:
+    """The largest difference, relative to the largest entry."""
+    if not seen.size:
+        return 0.0
+    error, scale = np.abs(v.astype(np.float64) - seen).max(), np.abs(seen).max()
+    return float(error / scale) if scale else (0.0 if error == 0 else np.inf)

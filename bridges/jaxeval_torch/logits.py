@@ -45,6 +45,9 @@ class Logits(torch.nn.Module):
     is z.
     """
 
+    most: int = -1
+    """The largest class that is explained."""
+
     def __init__(
         self,
         module: torch.nn.Module,
@@ -65,16 +68,21 @@ class Logits(torch.nn.Module):
         else:
             answer = self.module(**dict(zip(self.names, given, strict=True)))
         z = pick(answer, self.output)
-        if self.outputs != "binary":
-            return z
-        if z.shape[1] != 1:
+        if self.outputs == "binary":
+            if z.shape[1] != 1:
+                raise ValueError(
+                    f'outputs="binary" is one logit a sample [N, 1] or [N], got {list(z.shape)}'
+                )
+            z = torch.cat([-z, z], 1)
+        if self.most >= z.shape[1]:
             raise ValueError(
-                f'outputs="binary" is one logit a sample [N, 1] or [N], got {list(z.shape)}'
+                f"y holds the class {self.most}, but the model has {z.shape[1]} outputs "
+                f"(0..{z.shape[1] - 1})"
             )
-        return torch.cat([-z, z], 1)
+        return z
 
     def __fingerprint__(self) -> dict[str, object]:
-        # `outputs` follows the model that is explained.
+        # What else is in it follows the model that is explained, and its y.
         return {"module": self.module, "names": self.names, "output": self.output}
 
     def as_given(self, parts: list[Any]) -> Any:

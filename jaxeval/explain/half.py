@@ -34,7 +34,8 @@ class Narrow:
 
     def __call__(self, params: Any, x: Any) -> Any:
         z = self.fn(params, x.astype(self.dtype))
-        return z.astype(jnp.float32) if is_half(z.dtype) else z
+        z = z if isinstance(z, jax.Array) else np.asarray(z)  # of a host model
+        return z.astype(np.float32) if is_half(z.dtype) else z
 
 
 def in_float32(model: Model, dtype: Any) -> Model:

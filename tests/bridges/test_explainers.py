@@ -235,6 +235,14 @@ def test_a_function_gives_each_sample_its_row(tabular):
 # What a module's outputs are.
 
 
+@pytest.mark.parametrize("y", [4, -1])
+def test_classes_that_the_module_does_not_have_are_refused(tabular, y):
+    net, x, _, _ = tabular
+    e = captum_explainer("Saliency", net)
+    with pytest.raises(ValueError, match=rf"y .*{y}"):
+        e(None, x, np.array([0, y, 1]), keys(3))
+
+
 @pytest.fixture(scope="module")
 def one_logit():
     torch.manual_seed(1)

@@ -46,6 +46,7 @@ def test_modules_of_any_precision_convert(name, example):
     for x in (X, jnp.asarray(X, jnp.float16) if name == "float16" else X):
         z = np.asarray(model(x), np.float32)
         np.testing.assert_allclose(z, right, rtol=0, atol=16 * eps * np.abs(right).max())
+    assert isinstance(model.example, jax.ShapeDtypeStruct)
     assert model.example.dtype == np.float32
     wrapped = np.asarray(wrap_torch(net)(X), np.float32)
     np.testing.assert_allclose(wrapped, right, rtol=0, atol=16 * eps * np.abs(right).max())
@@ -65,16 +66,32 @@ def test_half_modules_are_explained_and_scored(name):
     np.testing.assert_allclose(score, wanted, atol=16 * eps)
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_half_modules_show_their_layers(name):
+    model = from_torch(network(DTYPES[name]), X, cache=False, exact_layers=True)
+    assert model.hidden is not None
+    layers = model.hidden(model.params, X)[1]
+    right, seen = {}, torch.tensor(X)
+    for i, part in enumerate(network()):
+        right[str(i)] = seen = part(seen)
+    assert set(layers) == set(right)
+    eps = torch.finfo(DTYPES[name]).eps
+    for k, v in right.items():
+        wanted = v.detach().numpy()
+        a = np.asarray(layers[k], np.float32)
+        np.testing.assert_allclose(a, wanted, rtol=0, atol=8 * eps * np.abs(wanted).max())
+
+
 def test_a_graph_that_is_wrong_does_not_pass_in_half_precision(monkeypatch):
     from jaxeval_torch import ConversionError, convert
 
     net = network(torch.bfloat16)
     own = convert._export
 
-    def wrong(picked, inputs):
+    def wrong(picked, *given):
         with torch.no_grad():
             picked.module[0].bias += 1  # after torch has answered
-        return own(picked, inputs)
+        return own(picked, *given)
 
     monkeypatch.setattr(convert, "_export", wrong)
     with pytest.raises(ConversionError, match="not the module"):

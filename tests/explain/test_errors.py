@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxeval as je
 from jaxeval import explain
 from jaxeval.types import Model
 
@@ -118,6 +119,17 @@ def test_classes(name, y):
     with pytest.raises(ValueError, match=message):
         jax.jit(lambda x: e(linear(), x, np.array([0, y]), k))(x)
     jax.jit(lambda y: e(linear(), x, y, k))(jnp.array([0, y]))  # which cannot know
+
+
+@pytest.mark.parametrize("y", [4, -1])
+def test_classes_of_a_function_of_one_sample(y):
+    f = je.as_function(je.PixelFlipping(n_steps=2, baseline=0.0), linear())
+    x, key = jnp.ones((3, 5, 4)), jax.random.key(0)
+    for given in (y, np.int64(y), jnp.array(y)):
+        with pytest.raises(ValueError, match=rf"as_function: y holds the class {y}.*4 outputs"):
+            f(x, given, x, key)
+    with pytest.raises(ValueError, match="as_function: y holds the class"):
+        jax.jit(lambda x: f(x, y, x, key).score)(x)
 
 
 def test_classes_of_a_model_that_shows_none_before_it_answers():

@@ -14,11 +14,11 @@ from .helpers import keys
 COMPILED = [0]
 
 
-def _listen(name, *_, **__):
-    COMPILED[0] += name == "/jax/core/compile/backend_compile_duration"
+def _listen(event, *_, **__):
+    COMPILED[0] += event == "/jax/core/compile/backend_compile_duration"
 
 
-jax.monitoring.register_event_duration_secs_listener(_listen)
+jax.monitoring.register_event_duration_secs_listener(_listen)  # pyright: ignore
 
 W = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 X = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32)

@@ -159,6 +159,22 @@ def test_half_precision_within_a_compiled_program(name):
     close(maps(name, np.float16, through_jit=True), right(name), np.float16)
 
 
+@pytest.mark.parametrize("host", ["numpy", "jax"])
+def test_half_precision_on_the_host(host):
+    model, x = cased("KernelShap", np.float16)
+    params = jax.tree.map(np.asarray, model.params)
+
+    def answer(_, x):
+        assert x.dtype == np.float16
+        return np.asarray(table(params, x))
+
+    outside = Model(answer, host=host, channel_axis=None)
+    for name in ("KernelShap", "Occlusion", "Lime"):
+        a = ALL[name](outside, x, Y, keys(4))
+        assert a.dtype == np.float16
+        close(np.asarray(a, np.float64), right(name), np.float16)
+
+
 X64 = [
     *(pytest.param(n, np.float32, marks=() if n in EVERY else slow) for n in ALL),
     *(pytest.param(n, np.float64, marks=() if n in ("GuidedIG", "LRP") else slow) for n in ALL),

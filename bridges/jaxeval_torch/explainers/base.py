@@ -43,10 +43,12 @@ class TorchExplainer:
         }
 
     def __call__(self, model: Any, x: Any, y: Any, keys: Any) -> jax.Array:
+        classes = np.asarray(y)
+        if classes.size and classes.min() < 0:
+            raise ValueError(f"y must hold classes from 0 on, got {classes.min()}")
         if self.alone is not None:
             self.alone.outputs = self._outputs(model)
-        if np.size(y) and np.min(np.asarray(y)) < 0:
-            raise ValueError(f"y must hold classes from 0 on, got {np.min(np.asarray(y))}")
+            self.alone.most = int(classes.max(initial=-1))
         parts = [slice(i, i + 1) for i in range(len(x))] if self.per_sample else [slice(None)]
         maps = [self._maps(x[p], y[p], None if keys is None else keys[p]) for p in parts]
         return jax.numpy.concatenate(maps) if self.per_sample else maps[0]

@@ -62,11 +62,6 @@ def lime_explainer(
                 t = t.permute(0, 3, 1, 2)[:, : inputs.shape[1]]
             with torch.no_grad():
                 found = as_probabilities(alone(t).double(), alone.outputs).cpu().numpy()
-            if label >= found.shape[1]:
-                raise ValueError(
-                    f"y holds the class {label}, but the model has {found.shape[1]} outputs "
-                    f"(0..{found.shape[1] - 1})"
-                )
             return found[:, label] if inputs.ndim == 2 and regression else found
 
         given = inputs[0].cpu().numpy().astype(np.float64)
