@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .describe import describe
 from .engine import inputs
 from .engine.run import Record, Run
 from .metric import Metric
@@ -209,6 +208,7 @@ def _prepared(
     mesh: Any,
     precision: str,
     progress: bool = False,
+    rows: int | None = None,
 ) -> Run:
     """The run, with everything that the caller gave checked."""
     data = inputs.read_data(x, y, mask, index, extras, padding)
@@ -227,6 +227,7 @@ def _prepared(
         mesh=mesh,
         precision=precision,
         progress=Bar() if progress else NoProgress(),
+        rows=rows,
     )
 
 
@@ -281,21 +282,3 @@ def settings(run: Run, output: Any, options: Mapping[str, Any], seconds: float) 
         "seconds": round(seconds, 3),
         "versions": {"jaxeval": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
-
-
-def describe(v: Any) -> Any:
-    """A value as plain data: an object by its class and fields, an array by shape and digest."""
-    if dataclasses.is_dataclass(v) and not isinstance(v, type):
-        fields = {f.name: describe(getattr(v, f.name)) for f in dataclasses.fields(v)}
-        return {"class": type(v).__name__, **fields}
-    if isinstance(v, (str, bool, int, float)) or v is None:
-        return v
-    if isinstance(v, (tuple, list)):
-        return [describe(item) for item in v]
-    if hasattr(v, "shape") and hasattr(v, "dtype"):
-        array = np.asarray(v)
-        if array.ndim == 0:
-            return array.item()
-        digest = hashlib.sha1(np.ascontiguousarray(array).tobytes()).hexdigest()
-        return {"array": f"{array.dtype}{list(array.shape)}", "sha1": digest}
-    return getattr(v, "__qualname__", type(v).__name__)

@@ -1463,6 +1463,7 @@ MAY = {
     "digests": set(),
     "lifetime": {"types"},
     "content": {"digests", "jaxprs"},
+    "describe": {"digests"},
     "jaxprs": set(),
     "progress": set(),
     "version": set(),
