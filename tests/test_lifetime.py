@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 
@@ -13,7 +14,7 @@ import pytest
 import jaxeval as je
 from jaxeval import lifetime
 from jaxeval.engine import TRACES
-from jaxeval.lifetime import Jit, Weak, weakly
+from jaxeval.lifetime import Weak, weakly
 
 N = 6
 X = np.random.default_rng(0).random((N, 1, 8, 8)).astype(np.float32)
@@ -106,12 +107,13 @@ def test_models_go_when_they_are_dropped(make, use):
     for i in range(2):
         model = je.Model(make(i), {})
         gone += [weakref.ref(model), weakref.ref(model.apply)]
-        gone += [weakref.ref(c.cell_contents) for c in getattr(model.apply, "__closure__", ()) or ()]
+        cells = getattr(model.apply, "__closure__", None) or ()
+        gone += [weakref.ref(cell.cell_contents) for cell in cells]
         use(model)
-        del model
+        del model, cells
     gc.collect()
     assert [ref() for ref in gone] == [None] * len(gone)
-    assert not any(isinstance(key[0], Jit) and not all(o.living for o in key[1]) for key in Weak.made)
+    assert all(owner.living for _, owners in Weak.made for owner in owners)
 
 
 def test_many_closures_leave_no_programs():
@@ -125,14 +127,16 @@ def test_many_closures_leave_no_programs():
     assert (len(Weak.made), len(Weak.by_id), len(jax.live_arrays())) == before
 
 
+def marked(i: int):
+    w = np.full((1, 8, 8), i, np.float32)
+    return lambda model, x, y, keys: x * w
+
+
 def test_explainers_go_too_and_the_model_keeps_its_programs():
     model, gone = je.Model(closure(0), {}), []
     score(model)
     for i in range(2):
-
-        def mine(model, x, y, keys, w=np.full((1, 8, 8), i, np.float32)):
-            return x * w
-
+        mine = marked(i)
         gone.append(weakref.ref(mine))
         je.evaluate(model, X, Y, explainers={"m": mine}, metrics=METRICS, progress=False)
         je.attribute(mine, model, X, Y)
@@ -146,15 +150,15 @@ def test_explainers_go_too_and_the_model_keeps_its_programs():
 
 def test_a_bare_function_and_a_bound_method_are_compiled_once():
     net = Net(0)
-    bare = lambda x: net(None, x)  # noqa: E731
-    for give in (lambda: bare, lambda: je.Model(net.forward, {})):
-        score(give())
-        gc.collect()
-        before = dict(TRACES)
-        score(give())
-        assert dict(TRACES) == before
+    bare = functools.partial(net, None)
+    for method in (False, True):
+        for again in (False, True):
+            before = dict(TRACES)
+            score(je.Model(net.forward, {}) if method else bare)
+            gc.collect()
+            assert (dict(TRACES) == before) is again
     gone = weakref.ref(net)
-    del net, bare, give
+    del net, bare
     gc.collect()
     assert gone() is None
 
