@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import check
+from .describe import describe
 from .engine import baselines, inputs
 from .engine.pixels import as_given, to_pixels
 from .engine.run import Record, Run
@@ -239,14 +238,15 @@ def _prepared(
     outputs: str | None = None,
     precision: str,
     progress: bool = False,
+    rows: int | None = None,
 ) -> Run:
     """The run, with everything that the caller gave checked."""
     check.one_array(model, "model")
     data = inputs.read_data(x, y, mask, index, extras, padding)
     metrics = inputs.read_metrics(metrics, mask is not None) if metrics else {}
     explainers = inputs.named("explainers", explainers)
-    rows = baselines.read_background(background, data.x)
-    metrics, explainers = baselines.with_background(metrics, explainers, rows)
+    samples = baselines.read_background(background, data.x)
+    metrics, explainers = baselines.with_background(metrics, explainers, samples)
     baselines.warn_of_units(metrics, explainers, data.x.shape)
     batch_size, mesh = inputs.read_batch_size(batch_size), inputs.read_mesh(mesh)
     key, precision = inputs.read_key(key), inputs.read_precision(precision)
@@ -270,6 +270,7 @@ def _prepared(
         precision=precision,
         output=output,
         progress=Bar() if progress else NoProgress(),
+        rows=rows,
     )
 
 
@@ -329,21 +330,3 @@ def settings(run: Run, options: Mapping[str, Any], seconds: float) -> dict[str, 
         "seconds": round(seconds, 3),
         "versions": {"jaxeval": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
-
-
-def describe(v: Any) -> Any:
-    """A value as plain data: an object by its class and fields, an array by shape and digest."""
-    if dataclasses.is_dataclass(v) and not isinstance(v, type):
-        fields = {f.name: describe(getattr(v, f.name)) for f in dataclasses.fields(v)}
-        return {"class": type(v).__name__, **fields}
-    if isinstance(v, (str, bool, int, float)) or v is None:
-        return v
-    if isinstance(v, (tuple, list)):
-        return [describe(item) for item in v]
-    if hasattr(v, "shape") and hasattr(v, "dtype"):
-        array = np.asarray(v)
-        if array.ndim == 0:
-            return array.item()
-        digest = hashlib.sha1(np.ascontiguousarray(array).tobytes()).hexdigest()
-        return {"array": f"{array.dtype}{list(array.shape)}", "sha1": digest}
-    return getattr(v, "__qualname__", type(v).__name__)

@@ -190,7 +190,7 @@ def traceable(fn: Callable[..., Any]) -> Callable[..., Any]:
         return fn
     known = remembered(fn)
     if "traceable" not in known:
-        known["traceable"] = _anew(fn)
+        known["traceable"] = _anew(weakly(fn))
     return known["traceable"]
 
 

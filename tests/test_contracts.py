@@ -1463,6 +1463,7 @@ MAY = {
     "digests": set(),
     "lifetime": set(),
     "content": {"digests", "jaxprs"},
+    "describe": {"digests"},
     "jaxprs": set(),
     "progress": set(),
     "version": set(),

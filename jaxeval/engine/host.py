@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import collections
-import hashlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from ..digests import array_digest
+from ..lifetime import weakly
 
 REMEMBERED = 2**28
 """Bytes of results that one process keeps; the oldest go first."""
@@ -21,8 +24,9 @@ def once_per_image(
 ) -> np.ndarray:
     """``make(x, channel_axis)``, computed once per image and (hashable) function."""
     global _size
-    x = np.ascontiguousarray(x)
-    key = (make, hashlib.sha1(x.tobytes()).digest(), x.shape, str(x.dtype), channel_axis)
+    # A function may close over a model, which is not to be kept for its results.
+    maker = weakly(make) if inspect.isroutine(make) else make
+    key = (maker, array_digest(x), x.shape, str(x.dtype), channel_axis)
     if key in _known:
         _known.move_to_end(key)
         return _known[key]

@@ -125,7 +125,11 @@ class Run:
         precision: str,
         progress: Any,
         output: Any = None,
+        rows: int | None = None,
     ):
+        """rows: choose the shapes of the programs as for so many samples, of which these are some:
+        a ragged last shard then takes the programs of the others.
+        """
         self.data, self.key, self.output = data, key, output
         self.n = len(data.x)
         self.mesh, self.devices, self.progress = mesh, mesh.devices.size, progress
@@ -152,7 +156,7 @@ class Run:
         known = all(source.features is not None for source in self.sources.values())
         self.questions: list[Question] | None = self._collect() if known else None
         self.metrics = {m: canonical(metric) for m, metric in metrics.items()}
-        per_device = -(-self.n // self.devices)
+        per_device = -(-max(self.n, rows or 0) // self.devices)
         asks = self.clean_output or any(s.stored is None for s in self.sources.values())
         if batch_size is None and not asks and not self.questions:
             batch_size = UNASKED

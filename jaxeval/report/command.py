@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy as np
 
 from jaxeval.report.maps import maps_of_extremes
 from jaxeval.report.page import telling, write
-from jaxeval.results import Results
-from jaxeval.results.parquet import KEY
+from jaxeval.results import Results, Store
 from jaxeval.sweep import Sweep
 
 
@@ -89,42 +87,9 @@ def read(path: Path, model: str | None = None) -> Results:
     """
     if not path.is_dir():
         return Results.load(path)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    folder = path / "parts" if (path / "parts").is_dir() else path
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no Parquet file")
-    parts = [pq.read_table(file) for file in files]
-    known = [json.loads((part.schema.metadata or {}).get(KEY, b"{}")) for part in parts]
-    frame = pa.concat_tables(
-        [part.replace_schema_metadata(None) for part in parts], promote_options="default"
-    ).to_pandas()
-    if model is not None:
-        if "model" not in frame or model not in set(frame["model"]):
-            raise ValueError(f"{path} has no model {model!r}")
-        keep = [bool((part["model"].to_numpy() == model).any()) for part in parts]
-        known = [meta for meta, kept in zip(known, keep, strict=True) if kept]
-        frame = frame[frame["model"] == model]
-    settings = dict(known[0].get("settings") or {})
-    seconds = [meta.get("settings", {}).get("seconds") for meta in known]
-    if all(isinstance(s, (int, float)) for s in seconds):
-        settings["seconds"] = round(sum(seconds), 3)
-    settings["samples"] = int(frame["sample"].nunique())
-    return Results.from_dataframe(
-        frame.sort_values("sample", kind="stable"),
-        settings=settings,
-        asked=_sum([meta.get("asked") or {} for meta in known]),
-    )
-
-
-def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    total: dict[str, Any] = {}
-    for part in parts:
-        for kind, count in part.items():
-            if isinstance(count, dict):
-                total[kind] = _sum([total.get(kind, {}), count])
-            else:
-                total[kind] = total.get(kind, 0) + count
-    return total
+    store = Store(path)
+    if not store.parts.is_dir():
+        store.parts = path
+    if not store.done():
+        raise FileNotFoundError(f"{store.parts} holds no Parquet file")
+    return store.mean(model)

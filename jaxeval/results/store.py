@@ -167,7 +167,7 @@ class Store:
 
     def shard(self, key: str) -> dict[str, Any]:
         """What is known of a shard, from its schema alone."""
-        return json.loads(pq.read_schema(self.path(key)).metadata[SHARD])
+        return json.loads((pq.read_schema(self.path(key)).metadata or {}).get(SHARD, b"{}"))
 
     def results(self, model: str | None = None, seed: int | None = None) -> Results:
         """The scores of one model under one seed, of the samples that are there so far.
@@ -175,51 +175,113 @@ class Store:
         Raises:
           ValueError: there are several models or seeds, and none was named; or no scores yet.
         """
+        (found,) = self._by_seed(model, seed, several=False)
+        return found
+
+    def mean(self, model: str | None = None) -> Results:
+        """The scores of one model averaged over its seeds, sample by sample, where defined.
+
+        `curve_std` becomes the deviation of all repetitions of all seeds: the root of the mean
+        variance within a seed plus the variance of the seeds' curves. `asked` and the seconds are
+        those of all seeds together.
+
+        Raises:
+          ValueError: as `results`.
+        """
+        found = self._by_seed(model, None, several=True)
+        return found[0] if len(found) == 1 else averaged(found)
+
+    def _by_seed(self, model: str | None, seed: int | None, several: bool) -> list[Results]:
         found = {key: self.shard(key) for key in sorted(self.done())}
-        wanted = {"model": model, "seed": seed}
-        for name, value in wanted.items():
-            there = sorted({shard[name] for shard in found.values()})
-            if value is None and len(there) > 1:
-                raise ValueError(f"there are several: give {name}=, one of {there}")
+        for name, value in {"model": model, "seed": seed}.items():
+            there = list(dict.fromkeys(shard.get(name) for shard in found.values()))
+            if value is None and len(there) > 1 and not (several and name == "seed"):
+                raise ValueError(f"there are several: give {name}=, one of {sorted(there)}")
             if value is not None:
-                found = {k: shard for k, shard in found.items() if shard[name] == value}
+                found = {k: shard for k, shard in found.items() if shard.get(name) == value}
                 if not found:
                     raise ValueError(f"no scores of {name} {value!r} yet; there are {there}")
         if not found:
             raise ValueError(f"{self.folder} has no scores yet")
-        keys = sorted(found, key=lambda key: found[key]["start"])
-        return joined([Results.load(self.path(key)) for key in keys])
+        blocks: dict[Any, list[str]] = {}
+        for key in sorted(found, key=lambda key: found[key].get("start", 0)):
+            blocks.setdefault(found[key].get("seed"), []).append(key)
+        return [joined([Results.load(self.path(k)) for k in keys]) for keys in blocks.values()]
+
+
+PARTS = ("score", "curve", "curve_std")
 
 
 def joined(parts: list[Results]) -> Results:
     """The results of several blocks of samples as one."""
-    first = parts[0]
-    cells = list(first.outcomes)
 
     def column(name: str, cell: tuple[str, str]) -> Any:
         values = [getattr(part.outcomes[cell], name) for part in parts]
         return None if values[0] is None else np.concatenate(values)
 
-    asked: dict[str, Any] = {}
-    for part in parts:
-        for kind, value in part.asked.items():
-            if isinstance(value, dict):
-                known = asked.setdefault(kind, {})
-                for k, v in value.items():
-                    known[k] = known.get(k, 0) + v
-            else:
-                asked[kind] = asked.get(kind, 0) + value
-    samples = sum(len(part.index) for part in parts)
-    seconds = round(sum(part.settings.get("seconds", 0) for part in parts), 3)
-    return Results(
-        {
-            cell: Outcome(**{k: column(k, cell) for k in ("score", "curve", "curve_std")})
-            for cell in cells
-        },
-        first.directions,
-        first.families,
+    return _together(
+        parts,
+        {cell: Outcome(**{k: column(k, cell) for k in PARTS}) for cell in parts[0].outcomes},
         np.concatenate([part.index for part in parts]),
         np.concatenate([part.y for part in parts]),
-        asked,
-        {**first.settings, "samples": samples, "seconds": seconds},
     )
+
+
+def averaged(runs: list[Results]) -> Results:
+    """The results of several seeds as one, which may not have all samples yet."""
+    index, first = np.unique(np.concatenate([run.index for run in runs]), return_index=True)
+    at = [np.searchsorted(index, run.index) for run in runs]
+
+    def stacked(name: str, cell: tuple[str, str]) -> Any:
+        values = [getattr(run.outcomes[cell], name) for run in runs]
+        if any(v is None for v in values):
+            return None
+        full = np.full((len(runs), len(index), *values[0].shape[1:]), np.nan, values[0].dtype)
+        for row, place, v in zip(full, at, values, strict=True):
+            row[place[: len(v)]] = v
+        return full
+
+    def outcome(cell: tuple[str, str]) -> Outcome:
+        score, curve, std = (stacked(name, cell) for name in PARTS)
+        if std is not None:
+            std = np.sqrt(_mean(std**2) + _mean((curve - _mean(curve)) ** 2))
+        return Outcome(
+            score=_mean(score), curve=None if curve is None else _mean(curve), curve_std=std
+        )
+
+    y = np.concatenate([run.y for run in runs])[first]
+    return _together(runs, {cell: outcome(cell) for cell in runs[0].outcomes}, index, y)
+
+
+def _mean(v: np.ndarray) -> np.ndarray:
+    """The mean over the first axis of what is no NaN, in float64 on the way."""
+    defined = ~np.isnan(v)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(defined, v, 0).sum(0, dtype=np.float64) / defined.sum(0)
+    return mean.astype(v.dtype)
+
+
+def _together(parts: list[Results], outcomes: Any, index: np.ndarray, y: np.ndarray) -> Results:
+    first = parts[0]
+    seconds = [part.settings.get("seconds", 0) for part in parts]
+    return Results(
+        outcomes,
+        first.directions,
+        first.families,
+        index,
+        y,
+        _sum([part.asked for part in parts]),
+        {**first.settings, "samples": len(index), "seconds": round(sum(seconds), 3)},
+    )
+
+
+def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sums of what was asked, by kind."""
+    total: dict[str, Any] = {}
+    for part in parts:
+        for kind, count in part.items():
+            nested = isinstance(count, dict)
+            total[kind] = (
+                _sum([total.get(kind, {}), count]) if nested else total.get(kind, 0) + count
+            )
+    return total

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..api import evaluate
+from ..api import _run as evaluate
 from ..data.prefetch import prefetch
 from ..data.sources import Batch
 from ..results.store import Store
 from ..results.table import Results
-from ..types import Outcome
 from .describe import Sweep
 from .lines import SweepError
 from .log import Log, Progress
@@ -187,14 +186,9 @@ class Runner:
         n, explainers = len(batch), plan.explainers(start, start + len(batch))
         if batch.index is None:
             batch = dataclasses.replace(batch, index=np.arange(start, start + n))
-        if n < plan.size and shard.block:
-            # A short last block in its own shape would be compiled anew, model and all.
-            at = np.minimum(np.arange(plan.size), n - 1)
-            batch = batch.rows(at)
-            explainers = {k: v[at] if hasattr(v, "shape") else v for k, v in explainers.items()}
         while True:
             try:
-                results = evaluate(
+                return evaluate(
                     plan.models[name],
                     explainers=explainers,
                     metrics={m: s.made for m, s in sweep.metric_settings.items()},
@@ -206,9 +200,10 @@ class Runner:
                     background=sweep.background,
                     reduce_channels=sweep.reduce_channels,
                     progress=False,
-                    **batch.parts(),
+                    # A short last block in its own shape would be compiled anew, model and all.
+                    rows=plan.size if shard.block else None,
+                    **{"y": None, **batch.parts()},
                 )
-                return results if n == len(batch) else shortened(results, n)
             except Exception as e:
                 if not out_of_memory(e):
                     raise
@@ -256,22 +251,6 @@ def out_of_memory(e: BaseException | None) -> bool:
             return True
         e = e.__cause__ or e.__context__
     return False
-
-
-def shortened(results: Results, n: int) -> Results:
-    """The first n samples."""
-
-    def cut(outcome: Outcome) -> Outcome:
-        parts = {k: getattr(outcome, k) for k in ("score", "curve", "curve_std")}
-        return Outcome(**{k: None if v is None else v[:n] for k, v in parts.items()})
-
-    return dataclasses.replace(
-        results,
-        outcomes={cell: cut(outcome) for cell, outcome in results.outcomes.items()},
-        index=results.index[:n],
-        y=results.y[:n],
-        settings={**results.settings, "samples": n},
-    )
 
 
 def run(sweep: Sweep, **options: Any) -> Done:

@@ -1,4 +1,4 @@
-"""Kept graphs: no equal key for modules that compute different things, and one for those that do."""
+"""Kept graphs: modules that compute different things have different keys, others have not."""
 
 import types
 

@@ -250,6 +250,14 @@ one = je.as_function(je.PixelFlipping(n_steps=3), inside)
 a = one(x[0], y[0], x[0], jax.random.key(0)).score
 b = je.PixelFlipping(n_steps=3)(plain, x[:1], y[:1], x[:1])[0]
 np.testing.assert_allclose(a, b, rtol=1e-5)
+
+# What JAX compiled of it does not keep it.
+import gc, weakref
+je.attribute(je.explain.Gradient(), inside, x, y)
+gone = [weakref.ref(v) for v in (inside.apply, net)]
+del f, score, one, plain, inside, net
+gc.collect()
+assert [ref() for ref in gone] == [None, None]
 print("done")
 """
 

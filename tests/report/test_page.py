@@ -256,7 +256,11 @@ def test_the_command_reports_a_folder_of_parts(tmp_path):
     whole = study()
     for name, rows in {"b": slice(12, 24), "a": slice(0, 12)}.items():
         outcomes = {
-            c: Outcome(score=o.score[rows], curve=None if o.curve is None else o.curve[rows])
+            c: Outcome(
+                score=o.score[rows],
+                curve=None if o.curve is None else o.curve[rows],
+                curve_std=None if o.curve is None else 0 * o.curve[rows] + 0.5,
+            )
             for c, o in whole.outcomes.items()
         }
         part = Results(outcomes, whole.directions, whole.families, whole.index[rows],
@@ -267,6 +271,8 @@ def test_the_command_reports_a_folder_of_parts(tmp_path):
     np.testing.assert_array_equal(found.index, whole.index)
     for cell, outcome in whole.outcomes.items():
         np.testing.assert_allclose(found[cell].score, outcome.score)
+        if outcome.curve is not None:
+            assert (found[cell].curve_std[~np.isnan(outcome.curve)] == 0.5).all()
     assert found.asked["naive"]["output"] == 10_000
     assert found.settings["seconds"] == 25
     assert found.points == whole.points

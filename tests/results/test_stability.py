@@ -49,12 +49,12 @@ def test_reversals():
 
 def test_fields_are_flat_text():
     described = {"class": "X", "a": [1, 2], "n": {"class": "Noise", "std": 0.1},
-                 "b": {"array": "float32[3]", "sha1": "abc"}}  # fmt: skip
+                 "b": {"array": "float32[3]", "digest": "abc"}}  # fmt: skip
     assert fields_of(described) == {
         "a": "[1, 2]",
         "n.class": '"Noise"',
         "n.std": "0.1",
-        "b": '{"array": "float32[3]", "sha1": "abc"}',
+        "b": '{"array": "float32[3]", "digest": "abc"}',
     }
     assert fields_of(None) == {}
 

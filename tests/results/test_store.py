@@ -120,6 +120,41 @@ def test_several_models(store):
     assert len(store.results("other").index) == 3
 
 
+def with_deviations(start, stop, seed):
+    """Curves that are means of several repetitions, and differ between seeds."""
+    found = results(start, stop)
+    for cell, outcome in found.outcomes.items():
+        if outcome.curve is not None:
+            curve = np.array(outcome.curve) + seed
+            found.outcomes[cell] = Outcome(
+                score=np.array(outcome.score) + seed, curve=curve, curve_std=0 * curve + 2
+            )
+    return found
+
+
+def test_seeds_are_averaged_with_all_that_a_curve_has(tmp_path):
+    store = je.Store(tmp_path)
+    store.create({"version": 1, "config": {}})
+    for seed, blocks in ((0, [(0, 3), (3, 6)]), (4, [(0, 3)])):  # the second is not complete
+        for start, stop in blocks:
+            block = with_deviations(start, stop, seed)
+            assert store.commit(f"b{start}-{seed}", block, shard(start, stop, seed=seed))
+    with pytest.raises(ValueError, match=r"give seed=, one of \[0, 4\]"):
+        store.results()
+    one, found = store.results(seed=0), store.mean()
+    np.testing.assert_array_equal(found.index, np.arange(6))
+    cell = ("A", "curve")
+    plus = np.array([2, 2, 2, 0, np.nan, 0])  # the mean of 0 and 4; of the first seed alone
+    np.testing.assert_array_equal(found.scores[cell], one.scores[cell] + plus)
+    np.testing.assert_array_equal(found.curves[cell], one.curves[cell] + plus[:, None])
+    # Within a seed the deviation is 2, that of 0 and 4 is 2.
+    std = found[cell].curve_std
+    np.testing.assert_allclose(std[:3], np.sqrt(2**2 + 2**2), rtol=1e-6)
+    np.testing.assert_allclose(std[[3, 5]], 2)
+    assert found.asked == {"output": 30, "naive": {"output": 60}}
+    assert found.settings["seconds"] == pytest.approx(0, abs=2)
+
+
 def test_nothing_yet(tmp_path):
     store = je.Store(tmp_path / "scores")
     with pytest.raises(FileNotFoundError, match="holds no sweep"):

@@ -94,7 +94,7 @@ class Registry(dict):
 
 def chained(w):
     return module(
-        f"import numpy as np\nw = {w}\ndef g(x): return x * w\ndef f(x): return g(x) if x else h(x)\n"
+        f"w = {w}\ndef g(x): return x * w\ndef f(x): return g(x) if x else h(x)\n"
         "def h(x): return f(x - 1)"
     ).f
 
@@ -152,7 +152,7 @@ KINDS = {
         lambda: through_a_module(1), lambda: through_a_module(2),
         "globals.helpers.scale.globals.w: 1 -> 2",
     ),
-    "the code of a class": (lambda: own_class("x"), lambda: own_class("-x"), "class.members.__call__"),
+    "the code of a class": (lambda: own_class("x"), lambda: own_class("-x"), "members.__call__"),
     "an object that holds itself": (lambda: cyclic(1), lambda: cyclic(2), "w: 1 -> 2"),
     "jax.jit": (lambda: jax.jit(net(1.0)), lambda: jax.jit(net(2.0)), "of.globals.w"),
     "jax.vmap": (lambda: jax.vmap(closure(1)), lambda: jax.vmap(closure(2)), "closure.w: 1 -> 2"),
@@ -249,7 +249,7 @@ def generator():
 
 @pytest.mark.parametrize(
     "hold",
-    [lambda: open(os.devnull), generator, sys._getframe, lambda: jax.devices()[0].client],
+    [Path(os.devnull).open, generator, sys._getframe, lambda: jax.devices()[0].client],
     ids=["a file", "a generator", "a frame", "an object of C++"],
 )
 def test_what_cannot_be_read_is_refused_with_its_path(hold):
@@ -311,7 +311,8 @@ SWEEPS = {
         lambda w: {"model": net(w, "np.asarray(x)[:, :3] * w")}, "models.model.globals.w.digest",
     ),
     "a closure in the model": (
-        lambda w: {"model": je.Model(lambda p, x: w * x, {})}, "models.model.apply.closure.w: 1 -> 2",
+        lambda w: {"model": je.Model(lambda p, x: w * x, {})},
+        "models.model.apply.closure.w: 1 -> 2",
     ),
     "a metric's closure": (
         lambda w: {"metrics": {"f": je.PixelFlipping(n_steps=2, output=lambda z, y: w * z[y])}},
@@ -355,7 +356,7 @@ def test_a_folder_that_an_older_jaxeval_began_is_refused_and_can_be_read(tmp_pat
     file = tmp_path / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "version": 1}))
     for any_code in (False, True):
-        with pytest.raises(SweepError, match="begun by an older jaxeval.*give another output"):
+        with pytest.raises(SweepError, match=r"begun by an older jaxeval.*give another output"):
             Plan(sweep).begin(any_code)
     assert len(je.Store(tmp_path).results().index) == things.N
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import copy
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxeval.digests import digest, hasher
 
 from .normalisation import conv_batch_norm
 from .table import OPERATORS, ConversionError, Node, integers, is_known
@@ -38,7 +39,9 @@ class Graph:
                 f"the model uses operators that are not known here: {', '.join(missing)}. "
                 "jaxeval_torch.wrap_torch runs such a model in torch"
             )
-        self.digest = hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+        running = hasher()
+        running.update(proto.SerializeToString(deterministic=True))
+        self.digest = running.hexdigest()
 
     def _read(self, graph: Any, opset: int, parameters: set[str]) -> None:
         import onnx
@@ -77,11 +80,7 @@ class Graph:
             return self
         new = copy.copy(self)
         new.constants = {**self.constants, **values}
-        digest = hashlib.sha256(self.digest.encode())
-        for name, value in sorted(values.items()):
-            digest.update(f"{name} {value.dtype} {value.shape}".encode())
-            digest.update(np.ascontiguousarray(value).tobytes())
-        new.digest = digest.hexdigest()
+        new.digest = digest({"graph": np.array(self.digest), **values})
         return new
 
     def operators(self) -> set[str]:
