@@ -438,6 +438,16 @@ def test_given_draws_of_a_padded_sample():
         assert_alike(got, je.score(alone, model(), x, d.y[rows], a, **one), str(m))
 
 
+def test_a_mask_of_entries():
+    """It has the channel axis that padding may leave out."""
+    d = data("entries")
+    m = je.RelevanceMassAccuracy()
+    got = je.score(m, model(), d.x, d.y, d.a, mask=d.mask, padding=d.padding).score
+    short = cut(d, 5)
+    want = je.score(m, model(), short.x, short.y, short.a, mask=short.mask).score
+    np.testing.assert_allclose(np.asarray(got)[LENGTHS == 5], want, rtol=1e-5)
+
+
 def test_portion_is_exact():
     from jaxeval import ops
 
