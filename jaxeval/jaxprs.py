@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_context
 from jax.extend.core import Literal, get_opaque_trace_state
@@ -128,11 +129,15 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, (tuple, list)):
         return len(one) == len(other) and all(map(_alike, one, other))
     if isinstance(one, (jax.Array, np.ndarray, np.generic, int, float, complex)):
-        if jax.dtypes.issubdtype(getattr(one, "dtype", float), jax.dtypes.prng_key):
-            one, other = jax.random.key_data(one), jax.random.key_data(other)
-        one, other = np.asarray(one), np.asarray(other)
+        one, other = _numbers(one), _numbers(other)
         return one.shape == other.shape and one.tobytes() == other.tobytes()
     return True
+
+
+def _numbers(v: Any) -> np.ndarray:
+    if jnp.issubdtype(getattr(v, "dtype", float), jax.dtypes.prng_key):
+        v = jax.random.key_data(v)
+    return np.asarray(v)
 
 
 def _same_equation(one: Any, other: Any) -> bool:

@@ -212,7 +212,7 @@ class Run:
                 continue
             slots = {s.slot: q.pert for q in questions for s in q.by.get(e, ()) if s.metric == m}
             layers = {}
-            if "hidden" in metric.asks:
+            if "hidden" in metric.asks and model.hidden is not None:
                 one = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
                 layers = jax.eval_shape(model.hidden, model.params, one)[1]
             sample = self._specs()[e]
@@ -350,7 +350,7 @@ class Run:
             if parts and (whole or type(self.runs[run]).aggregate is Metric.aggregate):
                 outcome = jax.tree.map(lambda *v: np.concatenate(v), *parts)
                 if whole:
-                    bad = np.concatenate(self.unsound[run]).any(1)
+                    bad = np.asarray(np.concatenate(self.unsound[run]).any(1))
                     outcome = aggregate(self.runs[run], outcome, bad)
                 outcomes[self.names[run]] = jax.tree.map(np.asarray, outcome)
         explained = {e: s.explainer is not None for e, s in self.sources.items()}
