@@ -242,10 +242,17 @@ class Counting:
         return x + self.n
 
 
-@pytest.mark.parametrize(
-    "explain", [noise, number, jax.jit(noise, static_argnums=0), Counting()], ids=str
-)
-def test_explainers_that_draw_outside_of_jax_run_on_the_host(explain):
+OUTSIDE = {
+    "an array": noise,
+    "a number": number,
+    "inside of jit": jax.jit(noise, static_argnums=0),
+    "a state": Counting(),
+}
+
+
+@pytest.mark.parametrize("what", OUTSIDE)
+def test_explainers_that_draw_outside_of_jax_run_on_the_host(what):
+    explain = OUTSIDE[what]
     model = je.Model(linear, W, channel_axis=None)
     with pytest.warns(UserWarning, match=r"'e' draws numbers outside of JAX .* on the host"):
         got = evaluate(model, {"m": je.MaxSensitivity(n_samples=3, radius=1e-6)}, {"e": explain})
