@@ -232,6 +232,21 @@ def test_a_function_gives_each_sample_its_row(tabular):
         close(je.attribute(e, wrap_torch(net), x, y, batch_size=batch_size), right)
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float64"])
+def test_modules_of_any_precision_are_explained(name):
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(5, 4)).eval().to(getattr(torch, name))
+    y = np.array([2, 0, 1])
+    w = net[0].weight.detach().float().numpy()[y]
+    e = captum_explainer("InputXGradient", net)
+    a = je.attribute(e, wrap_torch(net), x, y, batch_size=2)
+    assert a.dtype == np.float32
+    close(a, w * x, 0.02)
+    half = jax.numpy.asarray(x, jax.numpy.bfloat16)
+    assert e(None, half, y, keys(3)).dtype == jax.numpy.bfloat16
+
+
 # What a module's outputs are.
 
 

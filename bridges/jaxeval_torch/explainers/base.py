@@ -66,7 +66,9 @@ class TorchExplainer:
         a = a[0] if isinstance(a, (tuple, list)) and len(a) == 1 else a
         if not isinstance(a, torch.Tensor):
             a = torch.as_tensor(np.asarray(a))
-        return to_jax(a)
+        a = to_jax(a)
+        floating = jax.numpy.issubdtype(a.dtype, jax.numpy.floating)
+        return a.astype(jax.dtypes.canonicalize_dtype(x.dtype)) if floating else a
 
 
 def check_outputs(owner: str, outputs: str | None) -> None:

@@ -63,7 +63,7 @@ def lime_explainer(
                 found = as_probabilities(alone(t).double(), alone.outputs).cpu().numpy()
             return found[:, label] if inputs.ndim == 2 and regression else found
 
-        given = inputs[0].cpu().numpy().astype(np.float64)
+        given = inputs[0].double().cpu().numpy()
         if inputs.ndim == 2:
             options = {"num_features": inputs.shape[1], **settings}
             found = explainer.explain_instance(given, probabilities, labels=(label,), **options)
