@@ -74,6 +74,11 @@ class Logits(torch.nn.Module):
                     f'outputs="binary" is one logit a sample [N, 1] or [N], got {list(z.shape)}'
                 )
             z = torch.cat([-z, z], 1)
+        if self.outputs == "probabilities" and z.shape[1] == 1:
+            raise ValueError(
+                'outputs="probabilities" is one for each class [N, K], got one output [N, 1]: say '
+                'what it is, outputs="binary" (one logit, that of class 1) or "values"'
+            )
         if self.most >= z.shape[1]:
             raise ValueError(
                 f"y holds the class {self.most}, but the model has {z.shape[1]} outputs "

@@ -118,7 +118,8 @@ class Grouped(SteppedExplainer):
             except ValueError:
                 raise ValueError(
                     f"{type(self).__name__}(features=...) must broadcast to a sample of the shape "
-                    f"{shape}, got {given.shape}"
+                    f"{shape}, got {given.shape}; features of each sample's own are given by a "
+                    "function of the sample"
                 ) from None
         if self.patch is None:
             return jnp.arange(int(np.prod(shape)), dtype=jnp.int32).reshape(1, *shape)

@@ -232,6 +232,21 @@ def test_a_function_gives_each_sample_its_row(tabular):
         close(je.attribute(e, wrap_torch(net), x, y, batch_size=batch_size), right)
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float64"])
+def test_modules_of_any_precision_are_explained(name):
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(5, 4)).eval().to(getattr(torch, name))
+    y = np.array([2, 0, 1])
+    w = net[0].weight.detach().float().numpy()[y]
+    e = captum_explainer("InputXGradient", net)
+    a = je.attribute(e, wrap_torch(net), x, y, batch_size=2)
+    assert a.dtype == np.float32
+    close(a, w * x, 0.02)
+    half = jax.numpy.asarray(x, jax.numpy.bfloat16)
+    assert e(None, half, y, keys(3)).dtype == jax.numpy.bfloat16
+
+
 # What a module's outputs are.
 
 
@@ -269,6 +284,12 @@ def test_one_logit_is_that_of_class_1(one_logit, flat):
         e(None, x, y, None)
 
 
+def test_one_output_is_no_probabilities(one_logit):
+    net, x, y = one_logit
+    with pytest.raises(ValueError, match=r"one output \[N, 1\]: say what it is.*binary"):
+        captum_explainer("Saliency", net, outputs="probabilities")(None, x, 0 * y, None)
+
+
 def test_outputs_are_those_of_the_model(one_logit):
     net, x, y = one_logit
 
@@ -278,8 +299,9 @@ def test_outputs_are_those_of_the_model(one_logit):
     e = captum_explainer("Saliency", net, abs=False)
     w = net.weight.detach().numpy()
     close(e(Said, x, y, None), np.where(y[:, None] == 1, w, -w))
-    with pytest.raises(ValueError, match=r"outputs='values'.*outputs='binary'"):
-        captum_explainer("Saliency", net, outputs="values")(Said, x, y, None)
+    # The model may be more than the module, of which something else can be said.
+    e = captum_explainer("Saliency", net, outputs="values", abs=False)
+    close(e(Said, x, 0 * y, None), np.broadcast_to(w, x.shape))
 
 
 def test_values_are_explained_by_their_index():
@@ -321,6 +343,10 @@ def test_lime_of_one_output(one_logit):
     given = lime_explainer(tabular(), shares, outputs="probabilities", num_samples=200)
     logits = lime_explainer(tabular(), shares[0], num_samples=200)
     close(given(None, x, y, keys(3)), logits(None, x, y, keys(3)), 1e-4)
+    with pytest.raises(ValueError, match=r"answers with probabilities.*outputs=.probabilities"):
+        lime_explainer(tabular(), shares)(None, x, y, keys(3))
+    with pytest.raises(ValueError, match=r"do not lie in \[0, 1\] and sum to 1"):
+        lime_explainer(tabular(), shares[0], outputs="probabilities")(None, x, y, keys(3))
 
 
 def test_a_module_that_answers_with_a_dict():

@@ -170,6 +170,10 @@ def test_a_model_is_traced_once_for_its_classes():
         (explain.DeepLiftShap(background=np.ones((2, 7))), r"background.*\[B, 3, 5, 4\].*\(2, 7\)"),
         (explain.LRP(layers={"v": "flat"}), "no layer 'v', only w"),
         (explain.FeatureAblation(features=np.arange(7)), r"features.*\(3, 5, 4\), got \(7,\)"),
+        (
+            explain.FeatureAblation(features=np.zeros((2, 3, 5, 4), int)),
+            r"got \(2, 3, 5, 4\).*function of the sample",
+        ),
         (explain.FeatureAblation(patch=(2, 2)), "one number for each axis"),
         (explain.Lime(draws=np.ones((2, 7)), patch=2), r"draws.*\[S, 6\] for 6 features"),
         (explain.Occlusion(window=5), "window=5.*larger than a sample"),

@@ -47,20 +47,12 @@ class TorchExplainer:
         if classes.size and classes.min() < 0:
             raise ValueError(f"y must hold classes from 0 on, got {classes.min()}")
         if self.alone is not None:
-            self.alone.outputs = self._outputs(model)
+            # What is said of the module itself wins: the model may be more than the module.
+            self.alone.outputs = self.outputs or getattr(model, "outputs", "logits")
             self.alone.most = int(classes.max(initial=-1))
         parts = [slice(i, i + 1) for i in range(len(x))] if self.per_sample else [slice(None)]
         maps = [self._maps(x[p], y[p], None if keys is None else keys[p]) for p in parts]
         return jax.numpy.concatenate(maps) if self.per_sample else maps[0]
-
-    def _outputs(self, model: Any) -> str:
-        said = getattr(model, "outputs", None)
-        if self.outputs is not None and said is not None and said != self.outputs:
-            raise ValueError(
-                f"the explainer was made with outputs={self.outputs!r}, but the model has "
-                f"outputs={said!r}: they explain the same module"
-            )
-        return self.outputs or said or "logits"
 
     def _maps(self, x: Any, y: Any, keys: Any) -> jax.Array:
         import torch
@@ -75,7 +67,9 @@ class TorchExplainer:
         a = a[0] if isinstance(a, (tuple, list)) and len(a) == 1 else a
         if not isinstance(a, torch.Tensor):
             a = torch.as_tensor(np.asarray(a))
-        return to_jax(a)
+        a = to_jax(a)
+        floating = jax.numpy.issubdtype(a.dtype, jax.numpy.floating)
+        return a.astype(jax.dtypes.canonicalize_dtype(x.dtype)) if floating else a
 
 
 def unused(method: Any, package: str) -> Any:

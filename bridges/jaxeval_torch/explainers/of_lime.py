@@ -12,6 +12,9 @@ import jaxeval as je
 from ..logits import Logits
 from .base import check_outputs, host, unused
 
+SUMS_TO_1 = 0.02
+"""How far a sum of probabilities may be from 1: some roundings of bfloat16."""
+
 
 def lime_explainer(
     explainer: Any,
@@ -64,7 +67,7 @@ def lime_explainer(
                 found = as_probabilities(alone(t).double(), alone.outputs).cpu().numpy()
             return found[:, label] if inputs.ndim == 2 and regression else found
 
-        given = inputs[0].cpu().numpy().astype(np.float64)
+        given = inputs[0].double().cpu().numpy()
         if inputs.ndim == 2:
             options = {"num_features": inputs.shape[1], **settings}
             found = lime.explain_instance(given, probabilities, labels=(label,), **options)
@@ -101,5 +104,21 @@ def as_probabilities(z: Any, outputs: str) -> Any:
                 'input: say what it is, outputs="binary" (one logit, that of class 1), '
                 '"probabilities" or "values"'
             )
+        if _are_shares(z):
+            raise ValueError(
+                "the module answers with probabilities (its outputs lie in [0, 1] and sum to 1), "
+                'and LIME would be given the softmax of them: say so with outputs="probabilities"'
+            )
         return torch.softmax(z, -1)
+    if outputs == "probabilities" and not _are_shares(z):
+        raise ValueError(
+            'outputs="probabilities", but the module\'s outputs do not lie in [0, 1] and sum to 1: '
+            'of logits say outputs="logits", of scores each on its own outputs="values"'
+        )
     return torch.sigmoid(z) if outputs == "binary" else z
+
+
+def _are_shares(z: Any) -> bool:
+    """Whether all rows of z [N, K] lie in [0, 1] and sum to 1, to half precision."""
+    within = bool(((z >= 0) & (z <= 1)).all())
+    return within and bool(((z.sum(-1) - 1).abs() <= SUMS_TO_1).all())

@@ -14,7 +14,7 @@ import jaxeval as je
 from jaxeval import check
 
 from ..logits import Logits
-from ..tensors import device_of, to_torch
+from ..tensors import device_of, in_its_type, to_torch
 from .base import check_outputs, host, unused
 
 
@@ -61,20 +61,22 @@ def shap_explainer(
         if not isinstance(method, str):
             return unused(method, "shap")
         data = background if isinstance(background, torch.Tensor) else to_torch(background)
-        data = data.detach().to(device, torch.float32)
+        data = in_its_type(data.detach().to(device, torch.float32), module)
         if torch_based:
             return getattr(shap, method)(alone, data)
         shape = data.shape[1:]
 
         def logits(rows: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                t = torch.as_tensor(rows, dtype=torch.float32, device=device)
-                return alone(t.reshape(-1, *shape)).cpu().numpy()
+                t = torch.as_tensor(rows, dtype=data.dtype, device=device)
+                return alone(t.reshape(-1, *shape)).double().cpu().numpy()
 
-        return getattr(shap, method)(logits, data.reshape(len(data), -1).cpu().numpy())
+        return getattr(shap, method)(logits, data.reshape(len(data), -1).double().cpu().numpy())
 
     def values(module: Any, inputs: Any, targets: Any) -> Any:
-        given = inputs if torch_based else inputs.reshape(len(inputs), -1).cpu().numpy()
+        given = inputs
+        if not torch_based:
+            given = inputs.reshape(len(inputs), -1).double().cpu().numpy()
         options = dict(settings)
         if "silent" in inspect.signature(explainer().shap_values).parameters:
             options.setdefault("silent", True)
