@@ -1474,7 +1474,7 @@ MAY = {
     "cpu": {"jaxprs", "lifetime", "types"},
     "explain": {"cpu", "jaxprs", "lifetime", "ops", "types"},
     "engine": {"cpu", "digests", "lifetime", "metric", "ops", "perturb", "types"},
-    "models": {"lifetime", "types"},
+    "models": {"content", "lifetime", "types"},
     "functional": {"metrics"},
     "results": {"ops", "types"},
     "plot": {"ops", "results", "types"},
