@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 FULL = 2**30
-"""Bytes of data that are read as a whole for a digest; of more, `ROWS` rows are."""
+"""Bytes of a file that are read as a whole for a digest; of a larger one, `ROWS` rows are."""
 ROWS = 256
 
 
@@ -58,8 +58,8 @@ def digest(tree: Any) -> str:
 
 
 def rows_digest(array: Any) -> str:
-    """The digest of an array that may lie in a file: all of it, or evenly spread rows if large."""
-    if array.nbytes <= FULL:
+    """The digest of an array: all of it, or evenly spread rows of one mapped from a large file."""
+    if array.nbytes <= FULL or not isinstance(array, np.memmap):
         return digest(np.asarray(array))
     at = np.unique(np.linspace(0, len(array) - 1, ROWS).astype(int))
     return digest({"shape": np.array(array.shape), "rows": np.stack([array[i] for i in at])})

@@ -8,6 +8,7 @@ programs, the constants in them and the model itself are freed.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import types
@@ -40,10 +41,12 @@ class Weak(Held):
       memo: what is worth remembering of the function, for as long as it lives.
     """
 
-    __slots__ = ("__weakref__", "keys", "living", "memo", "name")
+    __slots__ = ("__weakref__", "keys", "lasts", "living", "memo", "name")
     by_id: ClassVar[dict[int, tuple[weakref.ref[Any], Weak]]] = {}
     by_value: ClassVar[dict[int, tuple[int, Weak]]] = {}
     """{id: (hash, it)} of those whose functions are compared by value."""
+    lasting: ClassVar[collections.OrderedDict[Any, Weak]] = collections.OrderedDict()
+    """{what says all of a function: it}; the oldest go first."""
     made: ClassVar[dict[Any, Any]] = {}
     """{(program, owners): what is compiled for them}; each owner's `keys` name what to drop."""
 
@@ -51,6 +54,8 @@ class Weak(Held):
         self.living: dict[int, weakref.ref[Any]] = {}
         self.memo: dict[Any, Any] = {}
         self.keys: set[Any] = set()
+        self.lasts = False
+        """What is compiled stays when no function is left: for an equal one that may come."""
         self.name = name
 
     def get(self) -> Any:
@@ -78,7 +83,7 @@ class Weak(Held):
             weak = itself()
             if weak is not None and weak.living.get(at) is ref:
                 del weak.living[at]
-                if not weak.living:
+                if not weak.living and not weak.lasts:
                     weak.clear()
             if at in by_id and by_id[at][0] is ref:
                 del by_id[at]
@@ -108,12 +113,45 @@ def weakly(fn: Any) -> Any:
         return fn.weak if isinstance(fn, Wrapper) else fn
     if isinstance(fn, types.MethodType):  # made anew whenever it is looked at
         return Method(weakly(fn.__self__), weakly(fn.__func__))
+    if (architecture := getattr(type(fn), "__architecture__", None)) is not None:
+        return lasting(architecture(fn), fn)
     weak = _equal(fn) or Weak(getattr(fn, "__qualname__", type(fn).__qualname__))
     try:
         weak.add(fn)
     except TypeError:
         return fn
     return weak
+
+
+def lasting(architecture: Any, fn: Any) -> Any:
+    """As `weakly`, of a function without weights, whose programs serve all equal ones.
+
+    Those are kept when it is gone, as an equal one is made for every checkpoint, say.
+
+    Args:
+      architecture: a hashable value that says all of what `fn` computes, and holds none of it; None
+        where nothing does.
+    """
+    if architecture is None:
+        weak = _equal(fn) or Weak(type(fn).__qualname__)
+    elif architecture in Weak.lasting:
+        weak = Weak.lasting[architecture]
+        Weak.lasting.move_to_end(architecture)
+    else:
+        weak = Weak.lasting[architecture] = Weak(type(fn).__qualname__)
+        weak.lasts = True
+        if len(Weak.lasting) > LASTING:
+            _, oldest = Weak.lasting.popitem(last=False)
+            oldest.lasts = False
+            if not oldest.living:
+                oldest.clear()
+    if id(fn) not in weak.living:
+        weak.add(fn)
+    return weak
+
+
+LASTING = 16
+"""Architectures of which programs are kept though no such model lives; they hold no weights."""
 
 
 def _equal(fn: Any) -> Weak | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
-from .lifetime import Wrapper, remembered, target
+from .content import OpaqueError, content
+from .content.values import text
+from .lifetime import Weak, Wrapper, lasting, remembered, target
 from .types import Model
 
 __all__ = ["from_flax"]
@@ -16,6 +19,15 @@ class _Linen(Wrapper):
     """One call of one Linen module. Equal modules are equal calls and share compiled programs."""
 
     HOLDS: ClassVar[str] = "module"
+
+    @functools.cached_property
+    def weak(self) -> Any:
+        if isinstance(self.module, Weak):
+            return self
+        known = remembered(self.module)
+        if "architecture" not in known:
+            known["architecture"] = _architecture(self.module)
+        return dataclasses.replace(self, module=lasting(known["architecture"], self.module))
 
     module: Any
     kwargs: tuple[tuple[str, Any], ...]
@@ -37,6 +49,15 @@ class _Linen(Wrapper):
         return target(self.module).init(key, x, **kwargs)
 
 
+def _architecture(module: Any) -> str | None:
+    """A text that says all of a module, unless it holds arrays or is bound to its variables."""
+    try:
+        found = None if getattr(module, "scope", None) is not None else text(content(module))
+    except OpaqueError:
+        return None
+    return None if found is None or '"array":' in found else found
+
+
 def _outputs(tree: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
     """{"Conv_0": output, ...} of captured intermediates; a layer called again is "Conv_0@2"."""
     found: dict[str, Any] = {}
@@ -55,6 +76,9 @@ class _Nnx:
     """The forward pass of one NNX graph; equal graphs share compiled programs."""
 
     graph: Any
+
+    def __architecture__(self) -> str | None:
+        return _architecture(self.graph)
 
     def __call__(self, state: Any, x: Any) -> Any:
         from flax import nnx
@@ -124,10 +148,6 @@ def from_flax(
         copy.eval()
         # Random streams are state that no forward pass in inference mode reads.
         graph, params, rest = nnx.split(copy, nnx.Param, ...)
-        # The same object for the same module, whose compiled programs then last as long as it does.
-        known, apply = remembered(module), _Nnx(graph)
-        if known.get("nnx") != apply:
-            known["nnx"] = apply
         params = {"params": params, "state": rest}
-        return Model(known["nnx"], params, channel_axis=channel_axis, outputs=outputs)
+        return Model(_Nnx(graph), params, channel_axis=channel_axis, outputs=outputs)
     raise TypeError(f"from_flax takes a flax.linen or flax.nnx module, got {type(module).__name__}")

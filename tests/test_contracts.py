@@ -1485,7 +1485,7 @@ MAY = {
         "perturb",
         "types",
     },
-    "models": {"lifetime", "types"},
+    "models": {"content", "lifetime", "types"},
     "functional": {"metrics"},
     "results": {"ops", "types"},
     "plot": {"ops", "results", "types"},

@@ -37,6 +37,8 @@ errors that makes about sqrt(L) eps / 2 of the logits, and a few times as much w
 differences of larger numbers. A graph that is wrong is off by about 1."""
 
 
+MOST_CONSTANTS = 2**20
+"""Bytes of constants in a graph, beyond which nothing that is compiled of it outlives the model."""
 ROWS = 2
 """Rows to export with: of one alone the exporter would take the batch for an axis of size 1."""
 
@@ -66,6 +68,13 @@ class Forward:
         if self.layers is None:
             return logits
         return logits, {name: jnp.asarray(values[value]) for name, value in self.layers}
+
+    def __architecture__(self) -> Any:
+        """What equal graphs have in common, for the programs that are compiled of them."""
+        if sum(v.nbytes for v in self.graph.constants.values()) > MOST_CONSTANTS:
+            return None
+        rest = (getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "graph")
+        return ("ONNX", self.graph.digest, *rest)
 
     def inputs(self, x: Any) -> dict[str, Any]:
         if self.names is not None:

@@ -6,6 +6,7 @@ import dis
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import sys
 import sysconfig
 import types

@@ -29,67 +29,14 @@ import numpy as np
 from ..digests import array_digest
 from ..jaxprs import words
 from . import functions
+from .arrays import host_array, is_array
+from .described import OpaqueError
 
 MOST = 2000
 """Levels of nesting; beyond them something makes itself anew whenever it is looked at."""
 HARMLESS = (type(threading.Lock()), type(threading.RLock()), logging.Logger)
 """Objects with hidden state that decides no number."""
 RESERVED = words("array class code closure dict float function items list tuple")
-
-
-class OpaqueError(TypeError):
-    """Something whose state cannot be read.
-
-    Attributes:
-      path: the names that lead to it.
-    """
-
-    def __init__(self, path: str, what: str):
-        super().__init__(
-            f"{path} is {what}, whose state cannot be read, so that a change of it would go "
-            "unnoticed. Wrap the function that uses it, and give it fingerprint=, a text of "
-            'your own to change whenever its answers do: je.Described(fn, fingerprint="v1")'
-        )
-        self.path = path
-
-
-@dataclasses.dataclass(frozen=True)
-class Described:
-    """A callable that sweeps know by a text instead of by what is in it.
-
-    For a model's `apply`, an explainer, an output or a transform that holds what cannot be read,
-    such as an open file or the handle of another program. It is called as the function itself.
-
-    Args:
-      fn: the callable.
-      fingerprint: stands for all that decides its answers. Change it whenever they change: a sweep
-        believes it.
-
-    Classes of your own may have a method ``__fingerprint__()`` instead, whose value (of any kind
-    that can be read) stands for an instance's state.
-
-    >>> double = Described(lambda x: 2 * x, fingerprint="twice, v1")
-    >>> double(4), content(double)["fingerprint"]
-    (8, 'twice, v1')
-    """
-
-    fn: Callable[..., Any]
-    fingerprint: str
-
-    def __post_init__(self) -> None:
-        if not callable(self.fn):
-            raise TypeError(f"Described(fn) takes a callable, got {type(self.fn).__name__}")
-        if not isinstance(self.fingerprint, str) or not self.fingerprint:
-            raise TypeError(
-                "Described(fn, fingerprint=...) takes a text that is not empty, got "
-                f"{self.fingerprint!r}"
-            )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.fn(*args, **kwargs)
-
-    def __fingerprint__(self) -> str:
-        return self.fingerprint
 
 
 def content(value: Any, path: str = "the value") -> Any:
@@ -154,7 +101,7 @@ class Reader:
             return {kind.__name__: repr(v)}
         if kind in (bytes, bytearray, memoryview):
             return {kind.__name__: array_digest(np.frombuffer(v, np.uint8)), "length": len(v)}
-        if _is_array(v):
+        if is_array(v):
             return self._array(v)
         if isinstance(v, (np.dtype, pathlib.PurePath)):
             return {"dtype" if isinstance(v, np.dtype) else "path": str(v)}
@@ -360,7 +307,9 @@ class Reader:
         for name, value in vars(v).items():
             if name.startswith("_") and isinstance(value, (dict, set)) and not value:
                 continue
-            if "hooks" in name:  # by numbers that count all hooks of the process
+            if "hooks" in name and isinstance(
+                value, dict
+            ):  # by numbers that count all hooks of the process
                 value = tuple(value.values())
             found[name] = self.read(dict(value) if isinstance(value, dict) else value, name)
         return found
@@ -387,7 +336,8 @@ class Reader:
         parts: dict[str, Any] = {}
         for name, part in zip(names, made, strict=False):
             if part is not None:
-                parts[name] = part if name in names[:3] else list(part)
+                whole: Any = part
+                parts[name] = whole if name in names[:3] else list(whole)
         return {name: self.read(part, name) for name, part in parts.items()}
 
 
@@ -397,29 +347,6 @@ FIELDS_ONLY = {"flax.linen.module.Module"}
 
 COPIED = frozenset(functools.WRAPPER_ASSIGNMENTS) | {"__type_params__", "__signature__"}
 """What a wrapper says of itself, copied from the function that it wraps."""
-
-
-def _is_array(v: Any) -> bool:
-    return isinstance(v, (np.ndarray, np.generic, jax.Array)) or is_tensor(v)
-
-
-def is_tensor(v: Any) -> bool:
-    """Whether v is a torch tensor, without torch."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(v, getattr(torch, "Tensor", ()))
-
-
-def host_array(v: Any) -> np.ndarray:
-    """The bytes of an array or tensor as a NumPy array, of another type where NumPy has none."""
-    if is_tensor(v):
-        v = v.detach().cpu()
-        if str(v.layout) != "torch.strided":
-            v = v.to_dense()
-        v = v.resolve_conj().resolve_neg().contiguous().reshape(-1)
-        return v.view(sys.modules["torch"].uint8).numpy()
-    if jax.dtypes.issubdtype(v.dtype, jax.dtypes.prng_key):
-        v = jax.random.key_data(v)
-    return np.asarray(v)
 
 
 def _inside(cell: Any) -> Any:

@@ -178,7 +178,9 @@ class Items(Source):
         own = getattr(self.items, "_fingerprint", None)
         if isinstance(own, str):
             return {"fingerprint": own, "n": self.n}
-        at = np.unique(np.linspace(0, (self.n or 1) - 1, self.SPREAD).astype(int)).tolist()
+        n = self.n or 1
+        few = min(n, n if isinstance(self.items, (list, tuple)) else self.SPREAD)
+        at = np.unique(np.linspace(0, n - 1, few).astype(int)).tolist()
         return {"spread": digest([as_columns(self.items[i]) for i in at]), "n": self.n}
 
 

@@ -194,9 +194,9 @@ class Store:
     def _by_seed(self, model: str | None, seed: int | None, several: bool) -> list[Results]:
         found = {key: self.shard(key) for key in sorted(self.done())}
         for name, value in {"model": model, "seed": seed}.items():
-            there = list(dict.fromkeys(shard.get(name) for shard in found.values()))
+            there: list[Any] = sorted({shard.get(name) for shard in found.values()})
             if value is None and len(there) > 1 and not (several and name == "seed"):
-                raise ValueError(f"there are several: give {name}=, one of {sorted(there)}")
+                raise ValueError(f"there are several: give {name}=, one of {there}")
             if value is not None:
                 found = {k: shard for k, shard in found.items() if shard.get(name) == value}
                 if not found:
@@ -270,7 +270,7 @@ def _together(parts: list[Results], outcomes: Any, index: np.ndarray, y: np.ndar
         first.families,
         index,
         y,
-        _sum([part.asked for part in parts]),
+        _sum([dict(part.asked) for part in parts]),
         {**first.settings, "samples": len(index), "seconds": round(sum(seconds), 3)},
     )
 

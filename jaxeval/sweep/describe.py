@@ -59,6 +59,10 @@ class Sweep:
         wins.
       precision, background, reduce_channels: as for `evaluate`.
 
+    A folder goes on only with the sweep that began it: all that scores depend on is compared, the
+    closures, defaults and globals of functions and the state of objects included. What holds state
+    that cannot be read is given as ``je.Described(fn, fingerprint="v1")``.
+
     Raises:
       SweepError: what cannot be, before anything runs.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -63,13 +64,29 @@ class TorchExplainer:
         with in_evaluation(self.module), torch.random.fork_rng(devices=cuda), torch.enable_grad():
             if keys is not None:
                 torch.manual_seed(seed_of(keys))
-            a = self.fn(self.module, inputs, targets)
+            with nothing_left(self.module):
+                a = self.fn(self.module, inputs, targets)
         a = a[0] if isinstance(a, (tuple, list)) and len(a) == 1 else a
         if not isinstance(a, torch.Tensor):
             a = torch.as_tensor(np.asarray(a))
         a = to_jax(a)
         floating = jax.numpy.issubdtype(a.dtype, jax.numpy.floating)
         return a.astype(jax.dtypes.canonicalize_dtype(x.dtype)) if floating else a
+
+
+@contextlib.contextmanager
+def nothing_left(module: Any) -> Iterator[None]:
+    """What is added to the parts of a module is gone afterwards: captum's LRP leaves activations.
+
+    They would keep memory, and tell a used module from a new one in a sweep's fingerprint.
+    """
+    before = [(part, set(vars(part))) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, names in before:
+            for name in set(vars(part)) - names:
+                del vars(part)[name]
 
 
 def unused(method: Any, package: str) -> Any:
