@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from .. import jaxprs
+from .. import jaxprs, ops
 from ..check import foreign, warn
 from ..cpu import suited
 from ..lifetime import Wrapper, jit, remembered
@@ -194,6 +194,8 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
     if isinstance(given, Host):
         return Source(name, given, eager=True)
     plain = jax.tree_util.all_leaves((given,))
+    if not plain and not model.host and isinstance(output := getattr(given, "output", None), str):
+        ops.check_output(output, model.outputs, model.traced(x).shape[-1])
     explainer = Traced(fn=hashable(given)) if plain else canonical(given)
     if model.host:
         return Source(name, explainer, eager=True)

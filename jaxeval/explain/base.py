@@ -107,7 +107,9 @@ class Explainer(ABC):
         if labels is not None:
             if model.host:
                 model = _checked(model, labels, name)
-            classes.check_classes(labels, classes.classes_of(model, x), name)
+            k = classes.classes_of(model, x)
+            classes.check_classes(labels, k, name)
+            ops.check_output(self.output, model.outputs, k)
         return self.unchecked(model, x, y, keys)
 
     def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> Float[Array, "n ..."]:
@@ -116,16 +118,13 @@ class Explainer(ABC):
         if half:
             given, x = x.dtype, x.astype(jnp.float32)
             model = in_float32(model, given)
-        a = self._for(model, x)._run(model, x, y, keys)
+        a = self._for(model)._run(model, x, y, keys)
         a = a if self.reduce_channels is None else self._pixels(model, a)
         return a.astype(given) if half else a
 
-    def _for(self, model: Model, x: Any) -> Explainer:
+    def _for(self, model: Model) -> Explainer:
         """The method with its `output` said of the model's own outputs, whatever they are."""
-        n_outputs = None
-        if self.output in ops.SOFTMAX and model.outputs == "logits" and not model.host:
-            n_outputs = model.traced(jax.ShapeDtypeStruct(x.shape[1:], x.dtype)).shape[-1]
-        ops.check_output(self.output, model.outputs, n_outputs)
+        ops.check_output(self.output, model.outputs, None)
         output = ops.of_outputs(self.output, model.outputs)
         return self if output is self.output else dataclasses.replace(self, output=output)
 
