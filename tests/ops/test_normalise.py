@@ -48,7 +48,9 @@ def test_normalised_maps_have_no_scale(normalise, a, exponent):
 @pytest.mark.parametrize("normalise", ops.NORMALISE)
 def test_the_largest_maps_are_normalised(normalise):
     a = jnp.array([3.0, -1.0, 2.0])
-    np.testing.assert_array_equal(prepare(2.0**126 * a, normalise, False), prepare(a, normalise, False))
+    np.testing.assert_array_equal(
+        prepare(2.0**126 * a, normalise, False), prepare(a, normalise, False)
+    )
 
 
 @pytest.mark.parametrize("normalise", [None, *ops.NORMALISE])
