@@ -8,7 +8,8 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 PYTEST := $(BIN)/python -m pytest -q -rs -n $(JOBS)
 # The compiler's own default, which the quick tests lower for the sake of time (tests/conftest.py).
-OPTIMISED := XLA_FLAGS=--xla_backend_optimization_level=3
+# Flags that are given stay: XLA_FLAGS=--xla_cpu_max_isa=AVX2 make test, on an older processor.
+OPTIMISED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=3"
 # What is always compiled so, with the shapes and dtypes of arguments checked.
 EXACT   := tests/ops tests/cpu
 CHECKED := --jaxtyping-packages=jaxeval.ops,beartype.beartype
