@@ -21,7 +21,7 @@ LOWEST := .venv-lowest
 NEWEST := .venv-newest
 EXTRAS := demo,image,pytest,report
 QUICK  := tests/ops tests/test_closed_forms.py tests/test_models.py tests/explain/test_promises.py \
-	tests/explain/test_graph.py tests/data tests/results/test_parquet.py tests/results/test_table.py \
+	tests/data tests/results/test_parquet.py \
 	tests/plot/test_maps.py tests/report tests/sweep/test_describe.py tests/cpu/test_rewrite.py
 # The newest Python that there is, as it decides which JAX there can be.
 NEWEST_PYTHON ?= $(firstword $(foreach p,python3.13 python3.12,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)) $(PYTHON))
