@@ -8,7 +8,8 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 PYTEST := $(BIN)/python -m pytest -q -rs -n $(JOBS)
 # The compiler's own default, which the quick tests lower for the sake of time (tests/conftest.py).
-OPTIMISED := XLA_FLAGS=--xla_backend_optimization_level=3
+# Flags that are given stay: XLA_FLAGS=--xla_cpu_max_isa=AVX2 make test, on an older processor.
+OPTIMISED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=3"
 # What is always compiled so, with the shapes and dtypes of arguments checked.
 EXACT   := tests/ops tests/cpu
 CHECKED := --jaxtyping-packages=jaxeval.ops,beartype.beartype
@@ -20,7 +21,7 @@ LOWEST := .venv-lowest
 NEWEST := .venv-newest
 EXTRAS := demo,image,pytest,report
 QUICK  := tests/ops tests/test_closed_forms.py tests/test_models.py tests/explain/test_promises.py \
-	tests/explain/test_graph.py tests/data tests/results/test_parquet.py tests/results/test_table.py \
+	tests/data tests/results/test_parquet.py \
 	tests/plot/test_maps.py tests/report tests/sweep/test_describe.py tests/cpu/test_rewrite.py
 # The newest Python that there is, as it decides which JAX there can be.
 NEWEST_PYTHON ?= $(firstword $(foreach p,python3.13 python3.12,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)) $(PYTHON))

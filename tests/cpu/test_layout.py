@@ -75,7 +75,7 @@ FOLLOWED: dict[str, Callable[[Any], Any]] = {
     "turned by the program": lambda v: (v.transpose(0, 2, 3, 1) @ MATRIX).transpose(0, 3, 1, 2) + v,
     "softmax": lambda v: jax.nn.softmax(v, 1) + jax.nn.logsumexp(v, 1, keepdims=True),
     "sorted": lambda v: jnp.sort(v, 2),
-    "in a loop": lambda v: lax.fori_loop(0, 3, lambda i, u: jnp.tanh(u + i), v),
+    "in a loop": lambda v: lax.fori_loop(0, 3, lambda i, u: jnp.sin(u + i), v),
     "a sum over time": lambda v: jnp.cumsum(v, 3),
 }  # fmt: skip
 

@@ -57,7 +57,8 @@ def test_a_plane_is_imputed_exactly_where_it_is_enclosed():
     x = 2 * at[0] - at[1] + 7
     gone = np.zeros((16, 16), bool)
     gone[2:14, 1:13] = True
-    np.testing.assert_allclose(impute(np.where(gone, -50, x), gone, None), x, atol=1e-4)
+    accuracy = 1e-5 * np.ptp(x)  # at which conjugate gradients end
+    np.testing.assert_allclose(impute(np.where(gone, -50, x), gone, None), x, atol=accuracy)
     # Where nothing is left, nothing can be said.
     assert np.isnan(impute(x, np.ones((16, 16), bool), None)).all()
 

@@ -38,7 +38,8 @@ def mstc(heat: Any, percentile: Any = 80, n_neighbours: Any = 20) -> float:
     end = np.concatenate([np.asarray(v) for v in found])
     start, end = start[start != end], end[start != end]
     lengths = np.linalg.norm(points[start] - points[end], axis=1)
-    length = minimum_spanning_tree(csr_array((lengths, (start, end)), shape=(n, n))).sum()
+    edges = start.astype(np.int32), end.astype(np.int32)  # SciPy before 1.15 takes no others
+    length = minimum_spanning_tree(csr_array((lengths, edges), shape=(n, n))).sum()
     return float(100 * np.hypot(*heat.shape) / np.sqrt(area) * n / length)
 
 
