@@ -190,7 +190,10 @@ def bind(metric: M, output: Any, kind: str, n_outputs: int | None = None) -> M:
     Raises:
       ValueError: the model has no such score of a class.
     """
+    default = type(metric).__dataclass_fields__["output"].default
     output = metric.output if metric.output is not None else output
+    if default == output == "logit" and kind != "logits":
+        output = "value"  # metrics that score logits score what a model without them gives
     ops.check_output(output, kind, n_outputs)
     return dataclasses.replace(metric, output=ops.of_logits(output, kind))
 

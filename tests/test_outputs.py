@@ -369,12 +369,12 @@ def test_excitation_backprop_refuses_binary_models():
         explainer(model(logits, V, outputs="binary"), jnp.asarray(X), jnp.zeros(7, int))
 
 
-def test_pearson_metrics_score_the_plain_number():
+def test_pearson_metrics_score_logits():
     """Of probabilities their estimates are biased by heavy tails."""
     for metric in (je.FaithfulnessCorrelation(), je.MuFidelity(), je.SensitivityN()):
-        assert metric.output == "value"
+        assert metric.output == "logit"
     metric = je.FaithfulnessCorrelation(subset_size=2, n_runs=20, baseline=0.0)
-
-    named = dataclasses.replace(metric, output="logit")
-    got = evaluate(model(), {"default": metric, "logit": named})
+    by = {o: dataclasses.replace(metric, output=o) for o in ("logit", "probability")}
+    got = evaluate(model(), {"default": metric, **by})
     np.testing.assert_array_equal(got["a", "default"].score, got["a", "logit"].score)
+    assert not np.allclose(got["a", "default"].score, got["a", "probability"].score)

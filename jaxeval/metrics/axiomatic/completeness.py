@@ -34,8 +34,8 @@ class Completeness(Metric):
 
     .. math:: \Big| \sum_i a_i - (f(x) - f(b)) \Big|
 
-    Lower is better, 0 at best. Maps are not normalised by default, and f is the model's own number
-    (``output="value"``), the logit as a rule. NaN only for `relative` where f(x) = f(b).
+    Lower is better, 0 at best. Maps are not normalised by default, and f is the logit; of a model
+    that gives none, its own number. NaN only for `relative` where f(x) = f(b).
 
     Args:
       baseline: b, see `jaxeval.ops.baseline`: the one that the explainer used.
@@ -53,7 +53,7 @@ class Completeness(Metric):
     reference = "Sundararajan et al. 2017, Axiomatic attribution for deep networks, ICML"
 
     normalise: str | None = static(None)
-    output: Any = static("value")
+    output: Any = static("logit")
     baseline: Any = "black"
     relative: bool = static(False)
     satisfied: bool = static(False)

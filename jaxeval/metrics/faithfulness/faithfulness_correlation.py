@@ -33,9 +33,9 @@ class FaithfulnessCorrelation(Metric):
 
     Higher is better, within [-1, 1]. NaN where either side is constant.
 
-    f is the model's own number (``output="value"``), the logit as a rule. Drops of a probability
-    have heavy tails (few subsets move it at all), which bias Pearson's estimate: on a LeNet the
-    mean of 100 subsets lies .055 to .070 above the limit of many, with the logit within .001.
+    f is the logit; of a model that gives none, its own number. Drops of a probability have heavy
+    tails (few subsets move it at all), which bias Pearson's estimate: on a LeNet the mean of 100
+    subsets lies .055 to .070 above the limit of many, with the logit within .001.
 
     Args:
       n_runs: number of random subsets.
@@ -52,7 +52,7 @@ class FaithfulnessCorrelation(Metric):
     takes_padding = True
     reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
 
-    output: Any = static("value")
+    output: Any = static("logit")
     n_runs: int = static(100)
     subset_size: Any = 224
     baseline: Any = "black"

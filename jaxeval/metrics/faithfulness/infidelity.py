@@ -42,8 +42,8 @@ class Infidelity(Metric):
     .. math:: \mathbb{E}_I \big[ (I^\top a - (f(x) - f(x - I)))^2 \big]
 
     Lower is better, 0 at best (any exact linear model explained by its weights). With a pixel
-    map, I is summed over the channels. Maps are not normalised by default, and f is the model's
-    own number (``output="value"``), the logit as a rule. Never NaN.
+    map, I is summed over the channels. Maps are not normalised by default, and f is the logit; of
+    a model that gives none, its own number. Never NaN.
 
     Args:
       perturbation: "gaussian" (I normal with `std`), "square" (a square of `patch_size` at a
@@ -66,7 +66,7 @@ class Infidelity(Metric):
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
     normalise: str | None = static(None)
-    output: Any = static("value")
+    output: Any = static("logit")
     perturbation: str = static("gaussian")
     n_samples: int = static(50)
     std: Any = 0.2

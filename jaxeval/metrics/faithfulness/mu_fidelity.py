@@ -33,8 +33,8 @@ class MuFidelity(Metric):
     The input is cut into a grid of cells of about equal size, and S holds a share of them, drawn
     uniformly. Higher is better, within [-1, 1]. NaN where either side is constant.
 
-    f is the model's own number (``output="value"``), the logit as a rule: where a model is
-    confident, most drops of its probability are too small to be ranked.
+    f is the logit; of a model that gives none, its own number. Where a model is confident, most
+    drops of its probability are too small to be ranked.
 
     Args:
       n_runs: number of sets.
@@ -52,7 +52,7 @@ class MuFidelity(Metric):
     takes_padding = True
     reference = "Fel et al. 2021, Look at the variance!, NeurIPS"
 
-    output: Any = static("value")
+    output: Any = static("logit")
     n_runs: int = static(200)
     grid_size: int = static(9)
     subset_percent: Any = 0.2

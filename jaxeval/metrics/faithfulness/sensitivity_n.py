@@ -42,9 +42,9 @@ class SensitivityN(Metric):
     Higher is better, within [-1, 1]. A size at which either side is constant is left out of the
     mean; NaN where all are.
 
-    f is the model's own number (``output="value"``), the logit as a rule. Drops of a probability
-    have heavy tails (few subsets move it at all), which bias Pearson's estimate: on a LeNet the
-    mean of 50 subsets a size lies .034 to .041 above the limit of many.
+    f is the logit; of a model that gives none, its own number. Drops of a probability have heavy
+    tails (few subsets move it at all), which bias Pearson's estimate: on a LeNet the mean of 50
+    subsets a size lies .034 to .041 above the limit of many.
 
     Args:
       n_runs: random subsets per size.
@@ -64,7 +64,7 @@ class SensitivityN(Metric):
     takes_padding = True
     reference = "Ancona et al. 2018, Towards better understanding of gradient-based methods, ICLR"
 
-    output: Any = static("value")
+    output: Any = static("logit")
     n_runs: int = static(100)
     sizes: Any = None
     n_sizes: int = static(6)
