@@ -172,7 +172,8 @@ def from_torch(
         inputs = {k: torch.cat([t, t, t])[: ROWS + 1] for k, t in inputs.items()}
     folder = cached.folder(cache)
     with in_evaluation(module), torch.no_grad():
-        picked = Logits(module, names, output)
+        # Of one number a sample there is a column; what it means, the model says.
+        picked = Logits(module, names, output, "values" if outputs == "binary" else outputs)
         inputs = {k: in_its_type(t, module) for k, t in inputs.items()}
         on_device = [t.to(device_of(module)) for t in inputs.values()]
         answer = picked(*on_device).detach().cpu()

@@ -67,7 +67,7 @@ class Logits(torch.nn.Module):
             answer = self.module(*given)
         else:
             answer = self.module(**dict(zip(self.names, given, strict=True)))
-        z = pick(answer, self.output)
+        z = pick(answer, self.output, self.outputs)
         if self.outputs == "binary":
             if z.shape[1] != 1:
                 raise ValueError(
@@ -97,10 +97,11 @@ class Logits(torch.nn.Module):
         return tuple(parts) if len(parts) > 1 else parts[0]
 
 
-def pick(answer: Any, output: str | int | None) -> torch.Tensor:
-    """The logits [N, K] in a module's answer; where there are none, [N] as [N, 1]."""
+def pick(answer: Any, output: str | int | None, outputs: str = "logits") -> torch.Tensor:
+    """The logits [N, K] in a module's answer; of a binary one, or of values, also [N] as [N, 1]."""
     parts = _parts(answer)
-    if output is not None or not any(map(_fits, parts.values())):
+    single = outputs in ("binary", "values")
+    if single and (output is not None or not any(map(_fits, parts.values()))):
         parts = {k: v[:, None] if _is_single(v) else v for k, v in parts.items()}
     if output is not None:
         if output not in parts:
@@ -118,8 +119,14 @@ def pick(answer: Any, output: str | int | None) -> torch.Tensor:
         if _fits(part):
             return part
     raise ValueError(
-        "the module must answer with floating-point outputs [N, K] or [N]; it gave "
+        "the module must answer with floating-point logits [N, K]; it gave "
         + ", ".join(f"{k!r}: {_describe(v)}" for k, v in parts.items())
+        + (
+            '. One number a sample, [N], is outputs="binary" (the logit of class 1) or '
+            'outputs="values"'
+            if any(map(_is_single, parts.values()))
+            else ""
+        )
     )
 
 

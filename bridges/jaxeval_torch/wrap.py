@@ -27,6 +27,7 @@ class InTorch:
     module: Any
     device: Any
     output: str | int | None = None
+    outputs: str = "logits"
     kept: Any = None
     """(x, tensor, logits) of the last forward pass that is going to be differentiated."""
 
@@ -46,7 +47,7 @@ class InTorch:
         return in_its_type(t, self.module)
 
     def logits(self, t: Any) -> Any:
-        return pick(self.module(t), self.output)
+        return pick(self.module(t), self.output, self.outputs)
 
     def forward(self, x: Any) -> Any:
         import torch
@@ -226,7 +227,7 @@ def wrap_torch(
     device = here if device is None else torch.device(device)
     if device != here and any(True for _ in module.parameters()):
         module = copy.deepcopy(module).to(device)
-    call = InTorch(module, device, output)
+    call = InTorch(module, device, output, outputs)
     if callback:
         refuse_deadlock()
         return je.Model(Callback(call), {}, channel_axis=channel_axis, outputs=outputs)

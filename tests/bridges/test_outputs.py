@@ -85,9 +85,12 @@ def test_modules_that_end_in_a_softmax(way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_one_logit_is_refused_under_a_softmax(way):
-    with pytest.raises(ValueError, match=r'outputs="binary"'):
-        evaluate(WAYS[way](Flat().eval()), 0 * Y, {"x": X})
+@pytest.mark.parametrize("column", [False, True])
+def test_one_logit_is_refused_under_a_softmax(way, column):
+    net = Flat().eval()
+    net = torch.nn.Sequential(net, torch.nn.Unflatten(0, (-1, 1))) if column else net
+    with pytest.raises((ValueError, je.EvaluationError), match=r'outputs="binary"'):
+        evaluate(WAYS[way](net), 0 * Y, {"x": X})
 
 
 def test_an_onnx_file_takes_the_kind(tmp_path):
