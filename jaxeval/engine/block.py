@@ -19,7 +19,7 @@ from .. import ops
 from ..lifetime import jit, remembered
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import UNTRACEABLE, Answer, Model, Outcome, Query, Sample, called, canonical
+from ..types import Answer, Model, Outcome, Query, Sample, called, canonical
 from . import kernels
 from .answers import check_alone, company
 from .ask import Source
@@ -137,13 +137,14 @@ class Block:
     def _check_alone(self, s: Sample, maps: dict[Any, Any]) -> None:
         """The rows of a batch do not influence each other; asked once of a model, and not counted.
 
-        By the program of the model or, where only explainers ask it, of an explainer. A host
-        callable is taken at its word, unless JAX found that it is one.
+        By the program of the model or, where only explainers ask it, of an explainer. Host
+        callables are taken at their word: what they are asked is counted to the row.
         """
         run, data = self.run, self.run.data
         known, what = remembered(run.asker.given.apply), ("alone", data.x.shape[1:], data.x.dtype)
         traced = [e for e, v in run.sources.items() if v.stored is None and not v.eager]
-        if what not in known and (run.clean_output or traced):
+        asked = run.clean_output or traced
+        if not run.asker.given.host and what not in known and asked:
             self._meet(s, maps, traced)
             known[what] = True
 
@@ -152,17 +153,11 @@ class Block:
         run, data = self.run, self.run.data
         model, kind = run.asker.model, data.x.dtype
         width = run.forward_width() if run.clean_output else run.explain_width(traced[0])
-        if model.host or width == 1:
-            if model.host in (False, UNTRACEABLE):
-                ask = model if model.host else functools.partial(called, model.apply, model.params)
-                try:
-                    alike, apart = (ask(company(data.x, 3, k)) for k in (3, 1))
-                except Exception:
-                    if not model.host:
-                        raise
-                    return  # it may refuse inputs that are not like the caller's
-                check_alone(alike, apart, kind)
-                check_alone(alike, alike, kind, 2)
+        if width == 1:
+            ask = functools.partial(called, model.apply, model.params)
+            alike, apart = (ask(company(data.x, 3, k)) for k in (3, 1))
+            check_alone(alike, apart, kind)
+            check_alone(alike, alike, kind, 2)
             return
         copies = 2 if run.clean_output and width > 2 else 1
         x = run.asker.put(company(data.x, width * run.devices, copies))
