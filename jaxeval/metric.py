@@ -190,12 +190,21 @@ def bind(metric: M, output: Any, kind: str, n_outputs: int | None = None) -> M:
     Raises:
       ValueError: the model has no such score of a class.
     """
-    default = type(metric).__dataclass_fields__["output"].default
     output = metric.output if metric.output is not None else output
-    if default == output == "logit" and kind != "logits":
+    if output == "logit" == _default_output(metric) and kind != "logits":
         output = "value"  # metrics that score logits score what a model without them gives
     ops.check_output(output, kind, n_outputs)
     return dataclasses.replace(metric, output=ops.of_logits(output, kind))
+
+
+def _default_output(metric: Metric) -> Any:
+    return type(metric).__dataclass_fields__["output"].default
+
+
+def scores_plainly(metric: Metric) -> bool:
+    """Whether it was asked for the model's own numbers, whatever they are."""
+    plain = callable(metric.output) or metric.output in ("logit", "value")
+    return plain and metric.output != _default_output(metric)
 
 
 def check_class(metric: Metric) -> None:
