@@ -142,13 +142,18 @@ def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
 def _changes(model: Model, x: Any) -> bool:
     """Whether a model that is a plain function changes from call to call; each is traced once."""
     fn = model.apply.fn if isinstance(model.apply, Bare) else model.apply
-    if not isinstance(jaxprs.unwrapped(fn), types.FunctionType) or "steady" in remembered(fn):
+    if not isinstance(jaxprs.unwrapped(fn), types.FunctionType):
         return False
     rows = jax.ShapeDtypeStruct((TRACED_ROWS, *x.shape), x.dtype)
-    if jaxprs.changes(fn, *((rows,) if fn is not model.apply else (model.params, rows))):
-        return True
-    remembered(fn)["steady"] = True
-    return False
+    return _varies(fn, *((rows,) if fn is not model.apply else (model.params, rows)))
+
+
+def _varies(fn: Any, *given: Any) -> bool:
+    """Whether two traces of a function differ; one that was found steady is not traced again."""
+    known = remembered(fn)
+    if "steady" not in known and not jaxprs.changes(fn, *given):
+        known["steady"] = True
+    return "steady" not in known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +218,7 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
             "the values of its inputs, or calls torch or another framework, runs on the host: give "
             "jaxeval.Host(fn), which hands it NumPy arrays"
         ) from e
-    if plain and jaxprs.changes(given, model, spec, labels, keys):
+    if plain and _varies(hashable(given), model, spec, labels, keys):
         warn(
             f"explainer {name!r} draws numbers outside of JAX (np.random, say) or keeps a state, "
             "which a compiled program would freeze: it is called on the host, once a batch, and "
