@@ -23,8 +23,7 @@ def check_shape(out: Any, n: int, kind: str) -> None:
     if shape is None or len(shape) != 2 or shape[0] != n or not shape[1] or not _floating(out):
         got = f"{out.dtype}{list(shape)}" if shape is not None else type(out).__name__
         raise ValueError(
-            f"the model must give floating-point outputs [N, K], or [N] of one output; for N = {n} "
-            f"it gave {got}"
+            f"the model must give floating-point logits [N, K]; for N = {n} it gave {got}"
         )
     if kind == "binary" and shape[1] != 1:
         raise ValueError(
