@@ -16,7 +16,7 @@ from jax.dtypes import canonicalize_dtype
 
 from .check import did_you_mean
 from .digests import array_digest
-from .lifetime import PYTREES, Wrapper, jit, remembered
+from .lifetime import PYTREES, Held, Wrapper, jit, remembered
 
 T = TypeVar("T")
 
@@ -139,6 +139,8 @@ class Unhashable(Wrapper):
 
 def hashable(fn: Any) -> Any:
     """The callable, as one that can be part of the structure of a pytree."""
+    if isinstance(fn, Held):
+        return fn
     try:
         hash(fn)
     except TypeError:

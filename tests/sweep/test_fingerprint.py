@@ -184,7 +184,7 @@ KINDS = {
         lambda: je.Model(things.apply, W, init=closure(1)),
         lambda: je.Model(things.apply, W, init=closure(2)), "init.closure.w: 1 -> 2",
     ),
-    "a flax module": (lambda: linen(3), lambda: linen(4), "apply.fn.module.layers"),
+    "a flax module": (lambda: linen(3), lambda: linen(4), "apply.module.layers"),
     "a type of number": (lambda: closure(W), lambda: closure(W.astype(np.float16)), "array: "),
     "a shape": (lambda: closure(W), lambda: closure(W.reshape(2, 3)), "array: "),
     "a JAX array": (lambda: closure(jnp.array(W)), lambda: closure(jnp.array(-W)), "digest"),
