@@ -328,6 +328,19 @@ def test_probabilities_are_scored_as_they_are_where_that_is_asked_for():
             evaluate(given, metrics, y=None)
 
 
+@pytest.mark.parametrize("half", [jnp.float16, jnp.bfloat16], ids=["float16", "bfloat16"])
+def test_probabilities_in_half_precision_are_probabilities(half):
+    w = np.random.default_rng(1).normal(size=(6, 50)).astype(np.float32)
+
+    def apply(w: Any, x: Any) -> Any:
+        return jax.nn.softmax((x @ w).astype(half))
+
+    with pytest.raises(ValueError, match="these are probabilities"):
+        evaluate(model(apply, w), FLIP)
+    got = evaluate(model(apply, w, outputs="probabilities"), FLIP)
+    assert np.isfinite(got["a", "flip"].score).all()
+
+
 def test_an_unknown_kind():
     with pytest.raises(ValueError, match="Did you mean 'probabilities'"):
         model(outputs="probability")
