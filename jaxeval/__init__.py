@@ -24,7 +24,8 @@ from .metrics.faithfulness import *  # noqa: F403
 from .metrics.localisation import *  # noqa: F403
 from .metrics.randomisation import *  # noqa: F403
 from .metrics.robustness import *  # noqa: F403
-from .models import from_flax as from_flax
+from .model import Model as Model
+from .of_flax import from_flax as from_flax
 from .ops import Background as Background
 from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
@@ -36,7 +37,6 @@ from .sweep import Sweep as Sweep
 from .sweep import SweepError as SweepError
 from .sweep import run as run
 from .types import Answer as Answer
-from .types import Model as Model
 from .types import Outcome as Outcome
 from .types import Query as Query
 from .types import Sample as Sample

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.dtypes import canonicalize_dtype
 
-from .types import Model
+from .model import Model
 
 _KNOWN: weakref.WeakKeyDictionary[Model, dict[Any, int | None]] = weakref.WeakKeyDictionary()
 

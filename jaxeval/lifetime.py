@@ -20,8 +20,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-PYTREES: dict[type, frozenset[str]] = {}
-"""The classes made by `jaxeval.pytree`, and the names of their static fields."""
+from .types import PYTREES
 
 
 class Held:
@@ -327,3 +326,30 @@ def _anew(fn: Callable[..., Any]) -> Callable[..., Any]:
 def jit(*, static_argnums: Any = ()) -> Callable[[Callable[..., Any]], Jit]:
     """Decorator: `jax.jit` with the same settings, whose programs go with their functions."""
     return functools.partial(Jit, static_argnums=static_argnums)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unhashable(Wrapper):
+    """A callable that has no hash (an Equinox module, say), told from others by identity."""
+
+    fn: Callable[..., Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unhashable) and self.fn is other.fn
+
+    def __hash__(self) -> int:
+        return id(self.fn)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.fn(*args, **kwargs)
+
+
+def hashable(fn: Any) -> Any:
+    """The callable, as one that can be part of the structure of a pytree."""
+    if isinstance(fn, Held):
+        return fn
+    try:
+        hash(fn)
+    except TypeError:
+        return Unhashable(fn)
+    return fn

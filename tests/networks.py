@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxeval.types import Model
+from jaxeval.model import Model
 
 Params = dict[str, dict[str, Any]]
 Shapes = dict[str, tuple[int, ...]]

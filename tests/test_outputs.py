@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jaxeval as je
-from jaxeval.types import KINDS
+from jaxeval.model import KINDS
 from tests import cases
 from tests.cases import KEY, ROWS, world
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..digests import hasher
-from ..jaxprs import words
+from ..trace.jaxprs import words
 
 PYTHON = f"python {sys.version_info.major}.{sys.version_info.minor}"
 OURS = ("jaxeval", "jaxeval_torch")

@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from ..digests import array_digest
-from ..jaxprs import words
+from ..trace.jaxprs import words
 from . import functions
 from .arrays import host_array, is_array
 from .described import OpaqueError

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import jaxprs
+from ..trace import jaxprs
 
 AFFECTED = (0, 10, 1) <= jax.__version_info__ < (0, 11)
 FEWEST = 16

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import jaxprs
+from ..trace import jaxprs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any
 
 import jax
 
-from .. import jaxprs
 from ..lifetime import Jit
+from ..trace import jaxprs
 from .cores import AFFECTED, cores
 
 OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}

@@ -22,9 +22,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import jaxprs
+from ..identity import shapes_of
 from ..lifetime import Wrapper, loosened, remembered, traceable
-from ..types import Model, shapes_of
+from ..model import Model
+from ..trace import jaxprs
+from ..trace.written import wanted_as_written
 from .convolution import OUTPUTS_WIDENED, Convolution
 from .cores import on_one_core, spread
 from .layout import Turned, kept, operation, plain, turned
@@ -100,7 +102,7 @@ class Rewritten(Wrapper):
     fn: Callable[..., Any]
 
     def __call__(self, *args: Any) -> Any:
-        wanted = jaxprs.wanted_as_written(_rewrite)
+        wanted = wanted_as_written(_rewrite)
         if wanted and not wanted.turned:
             return self.fn(*args)
         closed, shape = jax.make_jaxpr(traceable(self.fn), return_shape=True)(*args)
@@ -142,10 +144,7 @@ def _rewrite(eqn: Any) -> Callable[..., Any] | None:
 
 
 def _any_rewritten(jaxpr: Any) -> bool:
-    return any(
-        _any_rewritten(nested[0]) if (nested := jaxprs.called(eqn)) else _replacement(eqn)
-        for eqn in jaxpr.eqns
-    )
+    return any(_replacement(eqn) is not None for eqn in jaxprs.equations(jaxpr, ("jit", "pjit")))
 
 
 def _operation(eqn: Any, given: list[Any]) -> list[Any]:

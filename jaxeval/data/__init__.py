@@ -15,7 +15,7 @@ from .sources import Source as Source
 from .sources import open_source as open_source
 
 if TYPE_CHECKING:
-    from ..types import Model
+    from ..model import Model
     from .digit_network import DigitsCNN as DigitsCNN
 
 _NEEDS_FLAX = 'the digits network needs Flax: pip install "jaxeval[demo]"'

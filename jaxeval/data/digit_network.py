@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..models import from_flax
-from ..types import Model
+from ..model import Model
+from ..of_flax import from_flax
 
 WEIGHTS = Path(__file__).with_name("digits_cnn.npz")
 

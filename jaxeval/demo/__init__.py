@@ -15,9 +15,9 @@ from .. import explain, metrics, plot
 from ..api import attribute, evaluate
 from ..data import digits, digits_cnn
 from ..metric import Metric
+from ..model import Model
 from ..plot.style import new_figure
 from ..results import Results
-from ..types import Model
 from .report import Clock, announce, costs, print_table, remarks, where
 
 BACKGROUND = 0.0

@@ -14,21 +14,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from .. import jaxprs, ops
+from .. import ops
 from ..check import foreign, warn
 from ..cpu import suited
-from ..lifetime import Wrapper, jit, remembered
-from ..types import (
-    TRACED_ROWS,
-    UNTRACEABLE,
-    Answer,
-    Model,
-    called,
-    canonical,
-    hashable,
-    pytree,
-    static,
-)
+from ..lifetime import Wrapper, hashable, jit, remembered
+from ..model import TRACED_ROWS, UNTRACEABLE, Model, called
+from ..trace.compare import changes, unwrapped
+from ..types import Answer, canonical, pytree, static
 from . import kernels
 from .answers import check_shape
 
@@ -142,7 +134,7 @@ def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
 def _changes(model: Model, x: Any) -> bool:
     """Whether a model that is a plain function changes from call to call; each is traced once."""
     fn = model.apply.fn if isinstance(model.apply, Bare) else model.apply
-    if not isinstance(jaxprs.unwrapped(fn), types.FunctionType):
+    if not isinstance(unwrapped(fn), types.FunctionType):
         return False
     rows = jax.ShapeDtypeStruct((TRACED_ROWS, *x.shape), x.dtype)
     return _varies(fn, *((rows,) if fn is not model.apply else (model.params, rows)))
@@ -151,7 +143,7 @@ def _changes(model: Model, x: Any) -> bool:
 def _varies(fn: Any, *given: Any) -> bool:
     """Whether two traces of a function differ; one that was found steady is not traced again."""
     known = remembered(fn)
-    if "steady" not in known and not jaxprs.changes(fn, *given):
+    if "steady" not in known and not changes(fn, *given):
         known["steady"] = True
     return "steady" not in known
 
@@ -224,7 +216,7 @@ def as_source(name: str, given: Any, model: Model, x: Any) -> Source:
             "which a compiled program would freeze: it is called on the host, once a batch, and "
             "its maps may depend on the batch. Draw from keys, one JAX key a sample, instead"
         )
-        return Source(name, Host(jaxprs.unwrapped(given)), eager=True)
+        return Source(name, Host(unwrapped(given)), eager=True)
     if not hasattr(out, "shape") or out.shape[:1] != (rows,):
         got = f"{list(out.shape)}" if hasattr(out, "shape") else type(out).__name__
         raise EvaluationError(

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..identity import shapes_of
 from ..lifetime import remembered, traceable
-from ..types import Model, shapes_of
+from ..model import Model
 from . import kernels
 
 SIZES = (32, 128, 512, 2048)

@@ -18,8 +18,9 @@ import numpy as np
 from .. import ops
 from ..lifetime import jit, remembered
 from ..metric import Metric, asks_of
+from ..model import Model, called
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import Answer, Model, Outcome, Query, Sample, called, canonical
+from ..types import Answer, Outcome, Query, Sample, canonical
 from . import kernels
 from .answers import check_alone, company
 from .ask import Source

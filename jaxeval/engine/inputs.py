@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 from ..check import did_you_mean
 from ..classes import check_classes
 from ..metric import Metric, asks_of, bind, check_class
+from ..model import Model
 from ..ops import OUTPUTS
-from ..types import Model
 from .ask import Source, as_model, as_source
 from .run import NO_PREDICTION, Data
 

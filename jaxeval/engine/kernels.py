@@ -23,8 +23,9 @@ from .. import ops
 from ..cpu import program
 from ..lifetime import jit
 from ..metric import Metric
+from ..model import Model, in_columns
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import Answer, Model, Sample, in_columns
+from ..types import Answer, Sample
 from .view import (
     ask,
     explainer_key,

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..identity import identity
 from ..metric import Metric, asks_of
+from ..model import Model
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import Model, Sample, identity
+from ..types import Sample
 from .fit import features_of
 from .view import needs_output
 

@@ -14,9 +14,11 @@ import numpy as np
 from .. import ops
 from ..check import warn
 from ..classes import check_classes
+from ..identity import identity
 from ..metric import Metric, scores_plainly
+from ..model import Model
 from ..perturb import Perturbation
-from ..types import Answer, Model, Outcome, Sample, canonical, identity
+from ..types import Answer, Outcome, Sample, canonical
 from .answers import check_kind
 from .ask import Asker, Source
 from .batch import automatic

@@ -13,8 +13,9 @@ import numpy as np
 from .. import check, classes, ops
 from ..cpu import suited
 from ..metric import Metric, asks_of, bind
+from ..model import TRACED_ROWS, Model
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import TRACED_ROWS, Answer, Model, Outcome, Sample, canonical
+from ..types import Answer, Outcome, Sample, canonical
 from . import kernels
 from .answers import check_shape
 from .ask import Host, Traced

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from ..check import did_you_mean
+from ..trace import Unsupported as Unsupported
 from .base import Explainer as Explainer
 from .base import SteppedExplainer as SteppedExplainer
 from .blur_ig import BlurIG as BlurIG
@@ -25,7 +26,6 @@ from .gradient import Gradient as Gradient
 from .gradient import InputXGradient as InputXGradient
 from .gradient import Saliency as Saliency
 from .gradient_shap import GradientShap as GradientShap
-from .graph import Unsupported as Unsupported
 from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from .guided_ig import GuidedIG as GuidedIG

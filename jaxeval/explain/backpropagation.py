@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from .. import ops
-from ..types import Model, pytree
+from ..model import Model
+from ..trace import Graph, Node, Rule, Values
+from ..types import pytree
 from .base import Explainer
-from .graph import Graph, Node, Rule, Values
 
 
 @pytree

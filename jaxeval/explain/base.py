@@ -15,10 +15,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
-from .. import check, classes, jaxprs, ops
+from .. import check, classes, ops
 from ..cpu import program, suited
-from ..types import Model, canonical, pytree, static
-from .half import Narrow, in_float32, is_half
+from ..model import Model
+from ..trace import jaxprs
+from ..trace.half import Narrow, in_float32, is_half
+from ..types import canonical, pytree, static
 
 AHEAD = 2**20
 """Numbers that are made ready at once: a few megabytes, and enough for all cores to share."""

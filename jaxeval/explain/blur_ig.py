@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
-from ..types import Model, pytree, static
+from ..model import Model
+from ..types import pytree, static
 from .base import SteppedExplainer
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
-from ..types import Model, pytree
+from ..model import Model
+from ..types import pytree
 from .base import Explainer, needs_keys
 
 

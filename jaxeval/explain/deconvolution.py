@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
+from ..trace import Node, Rule, Values
 from ..types import pytree
 from .backpropagation import Backpropagation
-from .graph import Node, Rule, Values
 
 
 def rectified(node: Node, values: Values, cotangents: list[Any]) -> list[Any]:

@@ -11,10 +11,11 @@ import numpy as np
 from jax import lax
 
 from .. import check, ops
-from ..types import Model, pytree, static
+from ..model import Model
+from ..trace import Graph, Node, Rule, Values
+from ..types import pytree, static
 from .backpropagation import gate
 from .base import Explainer
-from .graph import Graph, Node, Rule, Values
 
 NEAR = 1e-10
 """Differences below this are no differences: the multiplier is the gradient."""

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from .. import check
-from ..types import Model, pytree, static
+from ..model import Model
+from ..types import pytree, static
 from .background import background, check_background
 from .base import SteppedExplainer
 from .deep_lift import POOLING, DeepLift

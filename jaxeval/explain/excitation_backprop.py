@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..types import Model, pytree, static
+from ..model import Model
+from ..trace import Graph
+from ..types import pytree, static
 from .base import Explainer
-from .graph import Graph
 from .lrp import LRP, Relevance
 from .lrp_rules import ZPlus
 

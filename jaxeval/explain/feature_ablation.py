@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ..types import Model, pytree
+from ..model import Model
+from ..types import pytree
 from .grouped import Ground, Grouped
 
 

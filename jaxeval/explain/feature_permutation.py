@@ -7,8 +7,9 @@ from typing import Any
 import jax
 
 from .. import check
+from ..model import Model
 from ..ops import draw
-from ..types import Model, pytree, static
+from ..types import pytree, static
 from .background import background, check_background
 from .base import needs_keys
 from .feature_ablation import FeatureAblation

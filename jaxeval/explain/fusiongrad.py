@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from .. import check
-from ..types import Model, pytree, static
+from ..model import Model
+from ..types import pytree, static
 from .base import evenly, needs_keys
 from .noisegrad import NoisyWeights
 from .noisy import noisy_rows, share_of_range

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check
-from ..types import Model, pytree, static
-from .graph import Graph, Value
+from ..model import Model
+from ..trace import Graph, Value
+from ..types import pytree, static
 from .layer import LayerExplainer
 
 UPSAMPLE = ("bilinear", "nearest", None)

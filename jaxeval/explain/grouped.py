@@ -13,7 +13,8 @@ from jax.core import Tracer
 
 from .. import check, ops
 from ..lifetime import jit
-from ..types import Model, pytree, static
+from ..model import Model
+from ..types import pytree, static
 from .base import SteppedExplainer, rows
 from .occlusion import check_sizes
 

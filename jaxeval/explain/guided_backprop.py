@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
+from ..trace import Node, Rule, Values
 from ..types import pytree
 from .backpropagation import Backpropagation, gate
-from .graph import Node, Rule, Values
 
 
 def guided(node: Node, values: Values, cotangents: list[Any]) -> list[Any]:

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from .. import check
-from ..types import Model, pytree
+from ..model import Model
+from ..types import pytree
 from .grad_cam import CamExplainer
 from .guided_backprop import GuidedBackprop
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import check, ops
-from ..types import Model, pytree, static
+from ..model import Model
+from ..types import pytree, static
 from .base import SteppedExplainer
 
 NEAR = 1e-6

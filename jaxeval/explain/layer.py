@@ -11,9 +11,10 @@ import jax.numpy as jnp
 
 from .. import ops
 from ..lifetime import jit
-from ..types import Model, pytree, static
+from ..model import Model
+from ..trace import Graph, Value
+from ..types import pytree, static
 from .base import Explainer
-from .graph import Graph, Value
 
 
 def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:

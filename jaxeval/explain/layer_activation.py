@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 
-from ..types import Model, pytree
-from .graph import Graph
+from ..model import Model
+from ..trace import Graph
+from ..types import pytree
 from .layer import LayerExplainer
 
 

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
-from ..types import Model, pytree, static
-from .graph import Graph
+from ..model import Model
+from ..trace import Graph
+from ..types import pytree, static
 from .layer_path import LayerPath
 
 DERIVATIVES = ("exact", "differences")

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 
-from ..types import Model, pytree, static
-from .graph import Graph
+from ..model import Model
+from ..trace import Graph
+from ..types import pytree, static
 from .layer import LayerExplainer
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..types import Model, pytree, static
-from .graph import Graph
+from ..model import Model
+from ..trace import Graph
+from ..types import pytree, static
 from .layer_path import LayerPath
 
 

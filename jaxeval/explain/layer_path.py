@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from .. import check, ops
-from ..types import Model, pytree, static
+from ..model import Model
+from ..types import pytree, static
 from .base import SteppedExplainer
 from .integrated_gradients import METHODS, quadrature
 from .layer import LayerExplainer, layer_zeros

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import check
-from ..types import Model, pytree, static
+from ..model import Model
+from ..types import pytree, static
 from .grouped import Ground
 from .surrogate import Surrogate
 

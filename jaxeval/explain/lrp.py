@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from .. import check, ops
-from ..types import Model, pytree, static
+from ..model import Model
+from ..trace import Graph, Node, Rule, Unsupported, Value, Values
+from ..types import pytree, static
 from .backpropagation import score_gradient
 from .base import Explainer
-from .graph import Graph, Node, Rule, Unsupported, Value, Values
 from .lrp_rules import (
     AlphaBeta,
     Epsilon,

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
+from ..trace import CORES, Node, Operation, Value, Values
 from ..types import pytree, static
-from .graph import CORES, Node, Operation, Value, Values
 
 Change = Callable[[Any], Any]
 

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import check, jaxprs
+from .. import check
+from ..model import Model
 from ..ops import draw
-from ..types import Model, pytree, static
+from ..trace.params import paths
+from ..types import pytree, static
 from .base import SteppedExplainer, evenly
 from .smoothed import check_explainer
 
@@ -67,7 +69,7 @@ class NoisyWeights(SteppedExplainer):
 
 def _trained(model: Model) -> dict[int, jax.Array]:
     """The trained weights, by their places among the leaves of the parameters."""
-    leaves, paths = jax.tree.leaves(model.params), jaxprs.paths(model.params)
+    leaves, names = jax.tree.leaves(model.params), paths(model.params)
     apart = isinstance(model.params, dict) and "params" in model.params
 
     def trained(path: str, v: Any) -> bool:
@@ -76,7 +78,7 @@ def _trained(model: Model) -> dict[int, jax.Array]:
         )
 
     # In the order of paths: that of leaves differs between a traced dict and a plain one.
-    which = sorted((p, i) for i, p in enumerate(paths) if trained(p, leaves[i]))
+    which = sorted((p, i) for i, p in enumerate(names) if trained(p, leaves[i]))
     return {i: jnp.asarray(leaves[i]) for _, i in which}
 
 

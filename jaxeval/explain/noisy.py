@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check
+from ..model import Model
 from ..ops import draw
-from ..types import Model, pytree, static
+from ..types import pytree, static
 from .base import SteppedExplainer, needs_keys, rows
 
 

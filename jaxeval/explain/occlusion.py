@@ -13,7 +13,8 @@ import numpy as np
 
 from .. import check, ops
 from ..lifetime import jit
-from ..types import Model, pytree, static
+from ..model import Model
+from ..types import pytree, static
 from .base import SteppedExplainer, rows
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import check, ops
 from ..lifetime import jit
+from ..model import Model
 from ..ops import draw
-from ..types import Model, pytree, static
+from ..types import pytree, static
 from .base import SteppedExplainer, needs_keys, rows
 
 

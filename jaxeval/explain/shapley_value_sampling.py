@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
+from ..model import Model
 from ..ops import draw
-from ..types import Model, pytree, static
+from ..types import pytree, static
 from .base import evenly, needs_keys, rows
 from .grouped import Ground, Grouped
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import check
 from ..lifetime import jit
+from ..model import Model
 from ..ops import draw
-from ..types import Model, pytree, static
+from ..types import pytree, static
 from .base import SteppedExplainer, needs_keys
 from .noisy import noisy_rows, share_of_range
 

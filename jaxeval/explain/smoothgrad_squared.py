@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from ..types import Model, pytree
+from ..model import Model
+from ..types import pytree
 from .noisy import Noisy
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..types import Model, pytree
+from ..model import Model
+from ..types import pytree
 from .noisy import Noisy
 
 

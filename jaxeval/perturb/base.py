@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
+from ..model import Model
 from ..ops import draw
-from ..types import Answer, Model, Query, Sample, pytree, static
+from ..types import Answer, Query, Sample, pytree, static
 
 HostExtra = Callable[[np.ndarray, "int | None"], np.ndarray]
 

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from .. import check, jaxprs
-from ..jaxprs import layer_of, paths
-from ..types import Model, Sample, pytree, static
+from .. import check
+from ..model import Model
+from ..trace.params import layer_of, paths
+from ..trace.written import as_written
+from ..types import Sample, pytree, static
 from .base import Perturbation
 
 ORDERS = ("top_down", "bottom_up", "independent")
@@ -64,7 +66,7 @@ def layers(model: Model, x: Any) -> tuple[Layer, ...]:
     one = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
     names = paths(model.params)
     trained = [not _is_state(model.params, n) for n in names]
-    with jaxprs.as_written():
+    with as_written():
         jaxpr = jax.make_jaxpr(lambda *given: model.apply(*given))(model.params, one)
     found: dict[str, list[str]] = {}
     for i in _call_order(jaxpr, len(names)):

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from ..types import Model, Query, Sample, pytree
+from ..model import Model
+from ..types import Query, Sample, pytree
 from .base import Perturbation
 
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..types import Answer, Model, Query, Sample, pytree, static
+from ..model import Model
+from ..types import Answer, Query, Sample, pytree, static
 from .base import RandomPerturbation, step_key
 
 

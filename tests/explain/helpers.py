@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxeval.explain import Explainer
-from jaxeval.types import Model
+from jaxeval.model import Model
 from tests import networks
 
 

@@ -8,7 +8,7 @@ import scipy.ndimage
 
 from jaxeval import explain
 from jaxeval.explain.guided_ig import smallest
-from jaxeval.types import Model
+from jaxeval.model import Model
 
 from .helpers import assert_close, jitted, keys, linear, make
 

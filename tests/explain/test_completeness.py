@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from jaxeval import explain
-from jaxeval.types import Model
+from jaxeval.model import Model
 
 from .helpers import jitted, keys
 

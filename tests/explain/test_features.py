@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxeval import explain
-from jaxeval.types import Model
+from jaxeval.model import Model
 
 from .helpers import assert_close, jitted, keys, make
 from .test_backpropagation import array

@@ -7,7 +7,7 @@ import pytest
 
 import jaxeval as je
 from jaxeval import explain
-from jaxeval.types import Model
+from jaxeval.model import Model
 
 from .helpers import keys
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxeval import explain
-from jaxeval.types import Model, canonical
+from jaxeval.model import Model
+from jaxeval.types import canonical
 
 from .helpers import jitted, keys, run
 

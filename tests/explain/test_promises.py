@@ -9,7 +9,9 @@ import jaxeval as je
 from jaxeval import explain
 from jaxeval.explain import base
 from jaxeval.explain.base import SteppedExplainer
-from jaxeval.types import Model, canonical, identity
+from jaxeval.identity import identity
+from jaxeval.model import Model
+from jaxeval.types import canonical
 
 from .helpers import assert_close, jitted, keys, linear, make, run
 

@@ -7,8 +7,8 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from ... import ops
-from ...kinds import InformationCurve
 from ...types import Answer, Sample, pytree
+from ..bases import InformationCurve
 
 
 def aic(

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import ops
-from ...kinds import Ranked
 from ...perturb import RankedDeletion
 from ...types import Answer, Outcome, Sample, pytree
+from ..bases import Ranked
 
 
 def deletion(

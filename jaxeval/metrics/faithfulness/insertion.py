@@ -7,9 +7,9 @@ from typing import Any
 from jaxtyping import Array, Bool, Float
 
 from ... import ops
-from ...kinds import Ranked
 from ...perturb import RankedDeletion
 from ...types import Answer, Outcome, Sample, pytree
+from ..bases import Ranked
 
 
 def insertion(

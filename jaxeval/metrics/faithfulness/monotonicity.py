@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...kinds import Ranked
 from ...perturb import RankedDeletion
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import Ranked
 
 ROUNDING = 16
 """Units in the last place by which equal outputs may differ."""

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...kinds import PredictionGap
 from ...types import Answer, Outcome, Sample, pytree
+from ..bases import PredictionGap
 
 
 def pgi(drops: Float[Array, " S"]) -> Float[Array, ""]:

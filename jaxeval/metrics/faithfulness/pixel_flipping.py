@@ -7,11 +7,11 @@ from typing import Any
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...kinds import Ranked
 from ...metric import DirectionBy
 from ...perturb import RankedDeletion
 from ...perturb.base import ORDERS
 from ...types import Answer, Outcome, Sample, pytree, static
+from ..bases import Ranked
 
 
 def pixel_flipping(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ... import ops
-from ...kinds import InformationCurve
 from ...types import Answer, Sample, pytree
+from ..bases import InformationCurve
 
 
 def sic(

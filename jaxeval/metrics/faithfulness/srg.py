@@ -7,9 +7,9 @@ from typing import Any
 from jaxtyping import Array, Bool, Float
 
 from ... import ops
-from ...kinds import Ranked
 from ...perturb import RankedDeletion
 from ...types import Answer, Outcome, Query, Sample, pytree
+from ..bases import Ranked
 
 
 def srg(gap: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Float[Array, ""]:

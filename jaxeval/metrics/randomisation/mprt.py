@@ -7,8 +7,8 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from ... import ops
-from ...kinds import LayerRandomisation
 from ...types import pytree
+from ..bases import LayerRandomisation
 
 
 def mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Array, ""]:

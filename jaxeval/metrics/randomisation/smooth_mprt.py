@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from ... import check
 from ...explain.smoothed import Smoothed, check_noise
-from ...kinds import LayerRandomisation
 from ...types import pytree, static
+from ..bases import LayerRandomisation
 
 
 def smooth_mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Array, ""]:

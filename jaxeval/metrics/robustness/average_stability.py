@@ -7,8 +7,8 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from ... import check, ops
-from ...kinds import Noisy
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import Noisy
 
 DISTANCES = ("spearman", "l2")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from ...kinds import Sensitivity
 from ...types import Answer, Outcome, Sample, pytree
+from ..bases import Sensitivity
 
 
 def max_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:

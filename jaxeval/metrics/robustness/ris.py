@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ... import ops
-from ...kinds import RelativeStability
 from ...types import Answer, Outcome, Query, Sample, pytree
+from ..bases import RelativeStability
 
 
 def ris(ratios: Float[Array, " S"]) -> Float[Array, ""]:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ... import check, ops
-from ...kinds import RelativeStability
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import RelativeStability
 
 
 def rrs(ratios: Float[Array, " S"]) -> Float[Array, ""]:

@@ -11,10 +11,10 @@ from jax.ad_checkpoint import checkpoint_name
 import jaxeval as je
 from jaxeval import explain
 from jaxeval.cpu import Rewritten
-from jaxeval.explain.graph import Graph
-from jaxeval.types import Model, pytree
-
-from .helpers import assert_close, make
+from jaxeval.model import Model
+from jaxeval.trace import Graph
+from jaxeval.types import pytree
+from tests.explain.helpers import assert_close, make
 
 X = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
 W = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from .content import OpaqueError, content
 from .content.values import text
 from .lifetime import Weak, Wrapper, lasting, remembered, target
-from .types import Model
+from .model import Model
 
 __all__ = ["from_flax"]
 

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from . import check, ops
-from .metric import Metric
-from .perturb import Noise, RandomiseLayers, RankedDeletion, RankedNoise
-from .perturb.layers import ORDERS, WAYS
-from .types import Answer, Outcome, Query, Sample, pytree, static
+from .. import check, ops
+from ..metric import Metric
+from ..perturb import Noise, RandomiseLayers, RankedDeletion, RankedNoise
+from ..perturb.layers import ORDERS, WAYS
+from ..types import Answer, Outcome, Query, Sample, pytree, static
 
 
 @pytree

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ... import jaxprs
+from .params import layer_of
 from .parts import Node, Operation, Value
 from .program import Program
 
@@ -27,7 +27,7 @@ def name_layers(program: Program, nodes: Iterable[Node]) -> Layers:
     before it and its kind: "conv_1/relu".
     """
     used: dict[Value, frozenset[str]] = {
-        v: frozenset([jaxprs.layer_of(n, _collections(program.names))])
+        v: frozenset([layer_of(n, _collections(program.names))])
         for v, n in zip(program.parameters, program.names, strict=True)
     }
     weighted: list[str] = []

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxeval import jaxprs
+from jaxeval.trace import jaxprs
 
 TRANSFORMATIONS = {
     "jit": jax.jit,

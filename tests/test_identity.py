@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxeval.types import canonical, identity
+from jaxeval.identity import identity
+from jaxeval.types import canonical
 
 VALUES = [0.2, 1, np.float32(0.2), np.float64(0.2), np.int64(3), np.arange(3.0), np.arange(3)]
 

@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
 
-from ... import jaxprs
-from ...jaxprs import ELEMENTWISE
-from ...types import Model, in_columns
-from ..half import Narrow, holds_half, wide, widened
+from ..model import Model, in_columns
+from . import jaxprs
+from .half import Narrow, holds_half, wide, widened
+from .jaxprs import ELEMENTWISE
+from .params import paths
 from .parts import REDUCING, Operation, Unsupported, Value, Values, compute
+from .written import as_written
 
 LONGEST_SCAN = 128
 """Steps up to which a scan is written out."""
@@ -51,7 +53,7 @@ class Program:
         if isinstance(apply, Narrow):
             own = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, apply.dtype), given[1])
             apply, given = apply.fn, (given[0], own)
-        with jaxprs.as_written(turned) as written:
+        with as_written(turned) as written:
             # A function of its own, which JAX has not traced before: the replacements are told of
             # while it is traced, and what is traced here is not what others should get.
             closed = jax.make_jaxpr(lambda *given: in_columns(apply(*given)))(*given)
@@ -59,7 +61,7 @@ class Program:
             closed = widened(closed)
             given = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, wide(v.dtype)), given)
         self._replacements = written.replacements
-        self.names = jaxprs.paths(model.params)
+        self.names = paths(model.params)
         specs = jax.tree.leaves(given)
         inputs = [Value(v) for v in specs]
         self.parameters, self.inputs = inputs[: len(self.names)], inputs[len(self.names) :]
@@ -205,11 +207,7 @@ def _alone(call: Callable[..., Any], *given: Any) -> list[Any]:
 
 def _names(jaxpr: Any) -> set[str]:
     """The names of all primitives in a program."""
-    found = set()
-    for eqn in jaxpr.eqns:
-        nested = jaxprs.called(eqn, tuple(jaxprs.CALLS))
-        found |= _names(nested[0]) if nested is not None else {eqn.primitive.name}
-    return found
+    return {eqn.primitive.name for eqn in jaxprs.equations(jaxpr, tuple(jaxprs.CALLS))}
 
 
 def _is_known(operation: Operation, known: Mapping[Value, Any]) -> bool:

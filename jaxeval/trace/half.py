@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from .. import jaxprs
-from ..jaxprs import ELEMENTWISE
-from ..types import Model
+from ..model import Model
+from . import jaxprs
+from .jaxprs import ELEMENTWISE
 
 
 def is_half(dtype: Any) -> bool:
@@ -63,14 +63,8 @@ def holds_half(jaxpr: Any) -> bool:
     values = [*jaxpr.constvars, *jaxpr.invars, *jaxpr.outvars]
     values += [v for eqn in jaxpr.eqns for v in eqn.outvars]
     return any(is_half(getattr(v.aval, "dtype", np.int32)) for v in values) or any(
-        holds_half(p) for eqn in jaxpr.eqns for p in _programs(eqn)
+        holds_half(p) for eqn in jaxpr.eqns for p in jaxprs.nested(eqn)
     )
-
-
-def _programs(eqn: Any) -> list[Any]:
-    """The programs nested in an equation."""
-    found = [w for v in eqn.params.values() for w in (v if isinstance(v, (tuple, list)) else (v,))]
-    return [v for v in found if isinstance(v, (ClosedJaxpr, Jaxpr))]
 
 
 def widened(closed: Any) -> Any:
@@ -89,7 +83,7 @@ def _widened(eqn: Any, given: list[Any]) -> list[Any]:
     """An equation's outputs in float32."""
     edges = [v.aval for v in (*eqn.invars, *eqn.outvars)]
     half = any(is_half(getattr(v, "dtype", np.int32)) for v in edges)
-    if not half and not any(map(holds_half, _programs(eqn))):
+    if not half and not any(map(holds_half, jaxprs.nested(eqn))):
         return jaxprs.bind(eqn, given)
     if eqn.primitive.name == "custom_jvp_call":
         return _with_its_derivative(eqn, given)

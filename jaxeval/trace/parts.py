@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ... import jaxprs
-from ...jaxprs import words
+from . import jaxprs
+from .jaxprs import words
 
 REDUCING = words("reduce_sum reduce_max reduce_min broadcast_in_dim reshape squeeze expand_dims")
 MOVES = words(

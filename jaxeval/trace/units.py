@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Var
 
-from ... import jaxprs
-from ...jaxprs import ELEMENTWISE
+from . import jaxprs
+from .jaxprs import ELEMENTWISE
 from .parts import (
     AFFINE,
     CORES,

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ... import check
-from ...types import Model
-from ..half import is_half
+from .. import check
+from ..model import Model
+from .half import is_half
 from .names import name_layers
 from .parts import Node, Rule, Value, Values
 from .program import Program

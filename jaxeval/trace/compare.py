@@ -1,0 +1,61 @@
+"""Whether a function gives the same program each time that it is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+
+def unwrapped(fn: Any) -> Any:
+    """The function inside `jax.jit`, which would not be traced again; any other as it is."""
+    return fn.__wrapped__ if hasattr(fn, "lower") and hasattr(fn, "__wrapped__") else fn
+
+
+def changes(fn: Callable[..., Any], *given: Any) -> bool:
+    """Whether a function gives another program each time that it is traced.
+
+    It draws numbers outside of JAX then (`np.random`), or keeps a state: compiled, what it had at
+    first would be all that it ever has.
+    """
+    fn = unwrapped(fn)
+    one, other = (jax.make_jaxpr(lambda *args: fn(*args))(*given) for _ in range(2))
+    return not _alike(one, other)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two programs, or parameters of their equations, are equal as far as can be told."""
+    if one is other:
+        return True
+    if hasattr(one, "jaxpr"):  # with its constants
+        return _alike(one.jaxpr, other.jaxpr) and _alike(tuple(one.consts), tuple(other.consts))
+    if hasattr(one, "eqns"):
+        return len(one.eqns) == len(other.eqns) and all(map(_same_equation, one.eqns, other.eqns))
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, (jax.Array, np.ndarray, np.generic, int, float, complex)):
+        one, other = _numbers(one), _numbers(other)
+        return one.shape == other.shape and one.tobytes() == other.tobytes()
+    return True
+
+
+def _numbers(v: Any) -> np.ndarray:
+    if jnp.issubdtype(getattr(v, "dtype", float), jax.dtypes.prng_key):
+        v = jax.random.key_data(v)
+    return np.asarray(v)
+
+
+def _same_equation(one: Any, other: Any) -> bool:
+    def literals(eqn: Any) -> list[Any]:
+        return [v.val for v in eqn.invars if isinstance(v, Literal)]
+
+    return (
+        one.primitive is other.primitive
+        and one.params.keys() == other.params.keys()
+        and _alike(literals(one), literals(other))
+        and all(_alike(one.params[k], other.params[k]) for k in one.params)
+    )
