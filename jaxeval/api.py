@@ -10,11 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import check
 from .describe import describe
-from .engine import baselines, inputs
-from .engine.pixels import as_given, to_pixels
-from .engine.run import Record, Run
+from .engine.collect import Record
+from .engine.evaluator import evaluator_of
+from .engine.job import Job, read_job
+from .engine.options import Options
+from .engine.pixels import as_given
+from .engine.plan import EvalPlan, make_plan
+from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
 from .results import Results
@@ -67,27 +70,24 @@ def score(
     if a is None and explainer is None:
         raise ValueError("give a=, the attributions, or explainer=, which makes them")
     name = "a" if explainer is None else "explainer"
-    results = _run(
+    options = Options(
+        key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
+        precision=precision, background=background, reduce_channels=reduce_channels,
+    )  # fmt: skip
+    job = read_job(
         model,
         x,
         y,
         {name: a if explainer is None else explainer},
         {type(metric).__name__: metric},
-        output,
+        options,
         stored=None if explainer is None or a is None else {name: a},
         mask=mask,
         padding=padding,
         index=index,
         extras=extras,
-        background=background,
-        reduce_channels=reduce_channels,
-        key=key,
-        batch_size=batch_size,
-        mesh=mesh,
-        outputs=outputs,
-        precision=precision,
-        progress=progress,
     )
+    results = evaluate_job(job, progress)
     return jax.tree.map(jnp.asarray, results[name, type(metric).__name__])
 
 
@@ -165,26 +165,14 @@ def evaluate(
     >>> results.to_dataframe().columns.tolist()
     ['explainer', 'metric', 'sample', 'score']
     """
-    return _run(
-        model,
-        x,
-        y,
-        explainers,
-        metrics,
-        output,
-        mask=mask,
-        padding=padding,
-        index=index,
-        extras=extras,
-        background=background,
-        reduce_channels=reduce_channels,
-        key=key,
-        batch_size=batch_size,
-        mesh=mesh,
-        outputs=outputs,
-        precision=precision,
-        progress=progress,
-    )
+    if not metrics:
+        raise ValueError("metrics is empty")
+    options = Options(
+        key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
+        precision=precision, background=background, reduce_channels=reduce_channels,
+    )  # fmt: skip
+    given = {"mask": mask, "padding": padding, "index": index, "extras": extras}
+    return evaluate_job(read_job(model, x, y, explainers, metrics, options, **given), progress)
 
 
 def attribute(
@@ -210,123 +198,71 @@ def attribute(
     >>> print(je.attribute(je.explain.Gradient(), model, jnp.ones((1, 3)), [1]))
     [[0. 2. 0.]]
     """
-    run = _prepared(
-        {}, model, x, y, {"explainer": explainer}, index=index, background=background, key=key,
-        batch_size=batch_size, mesh=mesh, outputs=outputs, precision=precision,
+    options = Options(
+        key=key, batch_size=batch_size, mesh=mesh, outputs=outputs, precision=precision,
+        background=background,
     )  # fmt: skip
-    return jnp.asarray(run.attributions("explainer"))
+    job = read_job(model, x, y, {"explainer": explainer}, {}, options, index=index)
+    evaluator = evaluator_of(job)
+    return jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
 
 
-def _prepared(
-    metrics: Any,
-    model: Any,
-    x: Any,
-    y: Any,
-    explainers: Any,
-    *,
-    output: Any = None,
-    stored: Mapping[str, Any] | None = None,
-    mask: Any = None,
-    padding: Any = None,
-    index: Any = None,
-    extras: Any = None,
-    background: Any = None,
-    reduce_channels: str | None = None,
-    key: Any,
-    batch_size: Any,
-    mesh: Any,
-    outputs: str | None = None,
-    precision: str,
-    progress: bool = False,
-    rows: int | None = None,
-) -> Run:
-    """The run, with everything that the caller gave checked."""
-    check.one_array(model, "model")
-    data = inputs.read_data(x, y, mask, index, extras, padding)
-    metrics = inputs.read_metrics(metrics, mask is not None) if metrics else {}
-    explainers = inputs.named("explainers", explainers)
-    samples = baselines.read_background(background, data.x)
-    metrics, explainers = baselines.with_background(metrics, explainers, samples)
-    baselines.warn_of_units(metrics, explainers, data.x.shape)
-    batch_size, mesh = inputs.read_batch_size(batch_size), inputs.read_mesh(mesh)
-    key, precision = inputs.read_key(key), inputs.read_precision(precision)
-    model = inputs.read_model(model, data.x, data.y, outputs)
-    output = inputs.read_output(output, model.outputs)
-    one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
-    metrics = inputs.bind_all(metrics, output, model, one)
-    sources = inputs.read_sources(explainers, model, data, stored)
-    if reduce_channels is not None:
-        axis = model.sample_channel_axis(data.x.ndim - 1)
-        sources = to_pixels(sources, reduce_channels, axis, data.x.shape[1:])
-    inputs.check_pairs(metrics, sources, model, data)
-    return Run(
-        model,
-        data,
-        sources,
-        metrics,
-        key=key,
-        batch_size=batch_size,
-        mesh=mesh,
-        precision=precision,
-        output=output,
-        progress=Bar() if progress else NoProgress(),
-        rows=rows,
-    )
-
-
-def _run(
-    model: Any, x: Any, y: Any, explainers: Any, metrics: Any, output: Any, **options: Any
-) -> Results:
+def evaluate_job(job: Job, progress: bool = False) -> Results:
+    """The results of a checked job; sweeps call it for each of their shards."""
     began = time.perf_counter()
-    if not metrics:
-        raise ValueError("metrics is empty")
-    run = _prepared(metrics, model, x, y, explainers, output=output, **options)
-    metrics = run.metrics_given
+    evaluator, plan = evaluator_of(job), None
+    bar = Bar() if progress else NoProgress()
 
     def results(record: Record) -> Results:
-        y = np.full(run.n, -1, np.int32) if run.data.y is None else run.data.y.copy()
+        y = np.full(job.n, -1, np.int32) if job.data.y is None else job.data.y.copy()
         y[: len(record.y)] = record.y
         return Results(
             record.outcomes,
-            {m: metric.direction for m, metric in metrics.items()},
-            {m: metric.family for m, metric in metrics.items()},
-            run.data.index.astype(np.int64),
+            {m: metric.direction for m, metric in job.metrics.items()},
+            {m: metric.family for m, metric in job.metrics.items()},
+            job.data.index.astype(np.int64),
             y,
             record.asked,
-            settings(run, options, time.perf_counter() - began),
+            settings(job, plan, time.perf_counter() - began),
         )
 
     try:
-        return results(run())
+        plan = make_plan(job, evaluator)
+        return results(run(plan, evaluator, bar))
     except (Exception, KeyboardInterrupt) as e:
         if isinstance(partial := getattr(e, "partial", None), Record):
             e.partial = results(partial)  # type: ignore[attr-defined]
         raise
     finally:
-        run.progress.stop()
+        bar.stop()
 
 
-def settings(run: Run, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """How a run was made, for whoever reads its results later; plain values only."""
-    devices = list(run.mesh.devices.flat)
-    return {
-        "metrics": {m: describe(metric) for m, metric in run.metrics_given.items()},
+def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
+    """How a run was made, for whoever reads its results later; plain values only.
+
+    Args:
+      plan: None where the run stopped before there was one.
+    """
+    options, attributors = job.options, job.attributors if plan is None else plan.attributors
+    found = {
+        "metrics": {m: describe(metric) for m, metric in job.metrics.items()},
         "explainers": {
-            e: "stored attributions" if s.explainer is None else describe(as_given(s.explainer))
-            for e, s in run.sources.items()
+            e: "stored attributions" if a.explainer is None else describe(as_given(a.explainer))
+            for e, a in attributors.items()
         },
-        "features": {e: list(s.features) for e, s in run.sources.items() if s.features is not None},
-        "points": run.points(),
-        "model": {"outputs": run.asker.given.outputs, "host": run.asker.given.host},
-        "output": describe(run.output),
-        "reduce_channels": options.get("reduce_channels"),
-        "precision": options["precision"],
-        "key": np.asarray(jax.random.key_data(run.key)).tolist(),
-        "batch_size": run.batch_size,
-        "chunk_width": run.width,
-        "samples": run.n,
-        "input": [*run.data.x.shape[1:]],
-        "devices": [f"{d.platform}: {d.device_kind}" for d in devices],
+        "features": {e: list(a.features) for e, a in attributors.items() if a.features is not None},
+        "model": {"outputs": job.model.outputs, "host": job.model.host},
+        "output": describe(job.output),
+        "reduce_channels": options.reduce_channels,
+        "precision": options.precision,
+        "key": np.asarray(jax.random.key_data(options.key)).tolist(),
+        "batch_size": options.batch_size if plan is None else plan.batch_size,
+        "samples": job.n,
+        "input": [*job.one.shape],
+        "devices": [f"{d.platform}: {d.device_kind}" for d in options.mesh.devices.flat],
         "seconds": round(seconds, 3),
         "versions": {"jaxeval": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
+    if plan is not None:
+        found |= {"points": plan.points(), "chunk_width": plan.output_width}
+    return found

@@ -1,6 +1,6 @@
 """The engine: it knows metrics and perturbations, never a named one."""
 
-from .ask import EvaluationError as EvaluationError
-from .ask import Host as Host
+from .errors import EvaluationError as EvaluationError
+from .explainers import Host as Host
 from .kernels import TRACES as TRACES
 from .single import as_function as as_function

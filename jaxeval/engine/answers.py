@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from .. import ops
 from ..check import warn
+from ..classes import check_classes
+from ..metric import scores_plainly
 
+if TYPE_CHECKING:
+    from .job import Job
+
+NO_PREDICTION = (
+    "y must say which of the model's {} outputs is explained, an index for each sample: a model of "
+    "plain values predicts no class"
+)
 ROUNDING = 1e-2
 """How far from 1 the sum of a row of probabilities may be: bfloat16 rounds each by up to 2^-9."""
 
@@ -66,6 +76,31 @@ def check_kind(outputs: np.ndarray, kind: str) -> None:
             "class 1, before the sigmoid; of a model that ends in a sigmoid give p as "
             'Model(outputs="probabilities") with the two columns 1 - p and p'
         )
+
+
+def check_answers(job: Job, logits: Any, real: np.ndarray) -> None:
+    """The first answers of the model are what it says, and cover the classes y.
+
+    Args:
+      logits: as the engine holds them, [rows, K]; `real` marks the rows that are samples.
+
+    Raises:
+      ValueError: with what to do.
+    """
+    kind, k = job.model.outputs, logits.shape[-1]
+    outputs = np.asarray(ops.as_outputs(logits, kind))[real]
+    asking = [m for m in job.metrics.values() if "output" in m.asks]
+    if not asking or not all(map(scores_plainly, asking)):
+        check_kind(outputs, kind)
+    if job.data.y is not None:
+        check_classes(job.data.y, k)
+    elif kind == "values" and k > 1:
+        raise ValueError(NO_PREDICTION.format(k))
+    for name, metric in job.metrics.items():
+        try:
+            ops.check_output(metric.output, kind, outputs.shape[-1])
+        except ValueError as e:
+            raise ValueError(f"metric {name!r}: {e}") from e
 
 
 # -- rows that influence each other ----------------------------------------------------------------

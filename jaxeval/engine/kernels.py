@@ -26,7 +26,7 @@ from ..metric import Metric
 from ..model import Model, in_columns
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Sample
-from .view import (
+from .sample_view import (
     ask,
     explainer_key,
     measure_one,

@@ -1,8 +1,9 @@
-"""Whether a metric of one's own gives what the engine can use, before the model is asked."""
+"""Whether a user-defined metric gives what the engine can use, before the model is evaluated."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +12,57 @@ import jax.numpy as jnp
 from ..metric import Metric, asks_of
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Outcome, Sample, canonical
-from .view import ask, measure_one, reduce_one, view, view_reference
+from .job import Job
+from .questions import Cell, Question
+from .sample_view import ask, measure_one, reduce_one, view, view_reference
+
+
+def check_outcomes(
+    job: Job,
+    cells: Mapping[Cell, Metric],
+    questions: Sequence[Question],
+    specs: Mapping[str, Sample],
+    logits: Any,
+) -> None:
+    """User-defined metrics give outcomes; those of jaxeval are known to.
+
+    Args:
+      specs: per attributor a sample of shapes and types.
+      logits: shape and type of the answer about one sample.
+
+    Raises:
+      TypeError: with the metric's name.
+    """
+    model, data = job.model, job.data
+    for cell, metric in cells.items():
+        if type(metric).__module__.startswith("jaxeval.metrics."):
+            continue
+        subscribed = ((q, s) for q in questions for s in q.by.get(cell.attributor, ()))
+        slots = {s.slot: q.pert for q, s in subscribed if s.cell == cell}
+        layers = {}
+        if "hidden" in metric.asks and model.hidden is not None:
+            batch = jax.ShapeDtypeStruct((1, *job.one.shape), job.one.dtype)
+            layers = jax.eval_shape(model.hidden, model.params, batch)[1]
+        sample = specs[cell.attributor]
+        features = sample.features
+        sample = dataclasses.replace(
+            sample,
+            key=jax.eval_shape(lambda: jax.random.key(0)),
+            a=jax.ShapeDtypeStruct(features, jnp.promote_types(job.one.dtype, jnp.float32)),
+            mask=None if data.mask is None else jax.ShapeDtypeStruct(features, bool),
+            extras=jax.tree.map(one_row, data.extras),
+        )
+        hidden = jax.tree.map(one_row, dict(layers))
+        answer = Answer(logits=logits, hidden=hidden, outputs=model.outputs)
+        try:
+            check_outcome(metric, [slots[k] for k in sorted(slots)], sample, answer)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"metric {cell.metric!r}: {error}") from error
+
+
+def one_row(v: Any) -> Any:
+    """The shape and type of one row."""
+    return jax.ShapeDtypeStruct(v.shape[1:], v.dtype)
 
 
 def check_outcome(

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..check import did_you_mean
 from ..types import pytree, static
-from .ask import Source
+from .explainers import Attributor, Stored
 
 REDUCTIONS = ("sum", "mean", "max")
 
@@ -44,9 +44,12 @@ def as_given(explainer: Any) -> Any:
 
 
 def to_pixels(
-    sources: Mapping[str, Source], how: str, axis: int | None, shape: tuple[int, ...]
-) -> dict[str, Source]:
-    """The sources with maps of one feature a pixel; `axis` is that of the channels of one input.
+    attributors: Mapping[str, Attributor], how: str, axis: int | None, shape: tuple[int, ...]
+) -> dict[str, Attributor]:
+    """The attributors with maps of one feature a pixel.
+
+    Args:
+      axis: the channel axis of one input, whose shape is `shape`.
 
     Raises:
       ValueError: an unknown way, or inputs without a channel axis.
@@ -61,16 +64,17 @@ def to_pixels(
             f"reduce_channels={how!r}: this model's input [N, {', '.join(map(str, shape))}] has "
             "no channel axis"
         )
-    found = {}
-    for name, source in sources.items():
-        pixels = Pixels(explainer=source.explainer, how=how, axis=axis + 1, ndim=len(shape) + 1)
-        features, stored = source.features, source.stored
+
+    def reduced(attributor: Attributor) -> Attributor:
+        explainer = attributor.explainer
+        pixels = Pixels(explainer=explainer, how=how, axis=axis + 1, ndim=len(shape) + 1)
+        if isinstance(attributor, Stored):
+            maps = np.asarray(pixels.reduced(attributor.maps))
+            then = None if attributor.then is None else reduced(attributor.then)
+            return Stored(attributor.name, maps, then)
+        features = attributor.features
         if features is not None and len(features) == len(shape):
             features = (*features[:axis], *features[axis + 1 :])
-        found[name] = dataclasses.replace(
-            source,
-            explainer=None if source.explainer is None else pixels,
-            stored=None if stored is None else np.asarray(pixels.reduced(stored)),
-            features=features,
-        )
-    return found
+        return dataclasses.replace(attributor, explainer=pixels, features=features)  # type: ignore
+
+    return {name: reduced(attributor) for name, attributor in attributors.items()}

@@ -1,162 +1,265 @@
-"""From metrics x explainers to the distinct questions."""
+"""The plan of a run: what is asked, of whom, in which shapes; made before the first block."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..identity import identity
-from ..metric import Metric, asks_of
-from ..model import Model
-from ..perturb import Perturbation, RandomPerturbation
-from ..types import Sample
-from .fit import features_of
-from .view import needs_output
+from ..metric import Metric
+from ..perturb import Perturbation
+from ..types import Sample, canonical
+from .batch_size import automatic
+from .evaluator import Evaluator
+from .explainers import Attributor, OnHost
+from .job import Job
+from .outcomes import check_outcomes
+from .questions import Cell, Question, chunk_width, collect
+from .sample_view import needs_output
+from .samples import Block, Clean
+from .shapes import check_features, check_padded, fit_mask, fit_padding
+
+UNASKED = 1024
+"""Samples of a block where nothing is evaluated."""
+MOST = 65_536
+"""Evaluations in flight beyond which no device gets faster."""
 
 
-@dataclasses.dataclass
-class Subscription:
-    """A metric that wants a question's answers; `slot` says which of its questions it is."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvalPlan:
+    """A run as a value.
 
-    metric: str
-    slot: int
-
-
-@dataclasses.dataclass
-class Question:
-    """One distinct question, who asked it, and what of the answer they need together."""
-
-    pert: Perturbation
-    prepared: tuple[str | None, bool] | None
-    """How the map that it reads is prepared; None where it reads none."""
-    reader: str
-    """An explainer whose map (or shape of map) it reads; any will do where it reads none."""
-    n_steps: int
-    by: dict[str, list[Subscription]] = dataclasses.field(default_factory=dict)
-    asks: set[str] = dataclasses.field(default_factory=set)
-
-    def explained(self, metrics: Mapping[str, Metric]) -> list[str]:
-        """The explainers that are asked to explain this question's queries."""
-        return [
-            e
-            for e, subscriptions in self.by.items()
-            if any("attribution" in metrics[s.metric].asks for s in subscriptions)
-        ]
-
-    def cost(self, metrics: Mapping[str, Metric]) -> int:
-        """Evaluations a step: a forward pass if outputs are asked, and one each explainer."""
-        return bool(self.asks & {"output", "hidden"}) + len(self.explained(metrics))
-
-
-def _fitted(
-    metric: Metric, model: Model, spec: Sample, n: int, valid: np.ndarray | None
-) -> list[Perturbation]:
-    """The metric's questions, bound; it, they and their draws fit the model and the samples."""
-    metric.fit(model, spec)
-    for pert in asks_of(metric):
-        if isinstance(pert, RandomPerturbation):
-            pert.check_draws(spec, n)
-    perts = [pert.bind(model, spec) for pert in asks_of(metric)]
-    if valid is not None:
-        least = max(what.fewest(spec) for what in (metric, *perts))
-        counts = features_of(valid, spec).reshape(n, -1).sum(1)
-        if (few := counts < least).any():
-            i = int(few.argmax())
-            raise ValueError(
-                f"it needs {least} features of every sample, but sample {i} has {counts[i]} beside "
-                "its padding"
-            )
-    return perts
-
-
-def collect(
-    runs: Mapping[tuple[str, str], Metric],
-    model: Model,
-    specs: Mapping[str, Sample],
-    n: int,
-    valid: np.ndarray | None = None,
-) -> list[Question]:
-    """The distinct questions of all runs {(explainer, metric name): metric}.
-
-    Two questions are one where their perturbations are equal in value and see the same things:
-    the same shape of attribution if they read that, the same explainer's map, prepared alike,
-    if they read the map itself.
-
-    Args:
-      specs: per explainer a sample of shapes and dtypes.
-      n: the number of samples, which given draws may have as a leading axis.
+    Attributes:
+      attributors: the explainers whose maps are scored, derived ones included.
+      cells: {cell: its metric}, with settings as they were given.
+      metrics: the metrics with arrays for their numbers, as compiled programs take them.
+      questions: the distinct questions.
+      spec: a sample of shapes and types, without attributions.
       valid: which entries of the inputs are no padding, bool that broadcasts to x [N, ...].
+      batch_size: the most evaluations in flight on a device.
+      local: samples of a block on each device.
+      output_width, map_width: slots on each device of a chunk that is answered with outputs, and
+        of one that is answered with attributions.
+      clean_output: whether the model is evaluated on the samples as they are; hidden: with its
+        hidden layers.
+      first: what host explainers and the model have answered about the first block, to show the
+        shapes of maps.
     """
-    found: dict[Any, Question] = {}
-    for (explainer, name), metric in runs.items():
-        spec = specs[explainer]
-        try:
-            perts = _fitted(metric, model, spec, n, valid)
-        except (TypeError, ValueError) as e:
-            raise type(e)(f"metric {name!r} for explainer {explainer!r}: {e}") from e
-        for slot, pert in enumerate(perts):
-            prepared = (metric.normalise, metric.absolute) if "a" in pert.reads else None
-            key = (
-                identity(pert),
-                spec.features if pert.reads & {"a", "features"} else None,
-                (explainer, prepared) if "a" in pert.reads else None,
-            )
-            if key not in found:
-                found[key] = Question(pert, prepared, explainer, pert.n_steps(spec))
-            question = found[key]
-            question.by.setdefault(explainer, []).append(Subscription(name, slot))
-            question.asks |= metric.asks
-    return list(found.values())
+
+    job: Job
+    attributors: Mapping[str, Attributor]
+    cells: Mapping[Cell, Metric]
+    metrics: Mapping[str, Metric]
+    questions: tuple[Question, ...]
+    spec: Sample
+    valid: np.ndarray | None
+    batch_size: int
+    local: int
+    output_width: int
+    map_width: int
+    clean_output: bool
+    hidden: bool
+    first: Clean | None
+
+    def width(self, q: Question) -> int:
+        """Slots of a chunk of this question, on each device."""
+        return self.map_width if q.explained else self.output_width
+
+    def forward_rows(self) -> int:
+        """Rows of the forward program on each device: one shape for clean samples and chunks."""
+        return self.output_width if any(q.asks_model for q in self.questions) else self.local
+
+    def explain_rows(self, attributor: str) -> int:
+        """Rows of one explainer's program on each device."""
+        asked = any(attributor in q.explained for q in self.questions)
+        return self.map_width if asked else self.local
+
+    def evaluations(self) -> int:
+        """Evaluations of the model and of explainers, as far as they are known beforehand."""
+        clean = self.clean_evaluations()
+        return self.job.n * (clean + sum(q.cost * q.n_steps for q in self.questions))
+
+    def clean_evaluations(self) -> int:
+        """Evaluations of each sample as it is."""
+        return self.clean_output + sum(a.asked for a in self.attributors.values())
+
+    def points(self) -> dict[str, list[str]]:
+        """{metric: the names of its curve's points}, of the metrics that name them."""
+        asked: dict[str, dict[int, Perturbation]] = {m: {} for m in self.metrics}
+        for q in self.questions:
+            for s in (s for subscriptions in q.by.values() for s in subscriptions):
+                asked[s.cell.metric].setdefault(s.slot, q.pert)
+        found = {}
+        for m, metric in self.job.metrics.items():
+            names = metric.points(tuple(asked[m][slot] for slot in sorted(asked[m])))
+            if asked[m] and names is not None:
+                found[m] = list(names)
+        return found
 
 
-def chunk_width(
-    questions: list[Question], local: int, batch_size: int, fixed: float = 1 / 16
-) -> int:
-    """Slots of a chunk, at most `batch_size`: what wastes the fewest on padding.
+def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
+    """The plan of a job.
 
-    Clean samples and parameter steps come `local` at a time, other questions as many as there
-    are; each is padded to whole chunks. A chunk's fixed cost counts as a sixteenth of a full one.
+    A host explainer shows the shape of its maps only by an answer: it is asked about the first
+    block here, and its answers are part of the plan.
+
+    Raises:
+      ValueError, TypeError: metrics, explainers and samples that do not fit each other.
     """
-    loads = []
-    for q in questions:
-        whole = q.n_steps * local
-        loads.append((q.n_steps, local) if q.pert.changes_params else (1, whole))
-    most = max((load for _, load in loads), default=local)
-    fewest = -(-most // batch_size)
-    equal = (-(-most // chunks) for chunks in range(fewest, fewest + 32))
-    candidates = sorted({max(local, width) for width in equal} | {local}, reverse=True)
+    metrics, data = job.metrics.values(), job.data
+    attributors, cells = derived(job.attributors, job.metrics)
+    clean_output = data.y is None or any(map(needs_output, metrics))
+    hidden = any("hidden" in m.asks for m in metrics)
+    valid, spec = specify(job)
+    devices = evaluator.mesh.devices.size
+    per_device = -(-max(job.n, job.options.rows or 0) // devices)
+    questions, first = None, None
+    if all(a.features is not None for a in attributors.values()):
+        questions = ask_what(job, attributors, cells, spec, valid)
+    batch_size = job.options.batch_size
+    if batch_size is None:
+        asks = clean_output or any(a.asked for a in attributors.values())
+        most = MOST
+        if questions is not None:
+            most = per_device * max([q.n_steps for q in questions], default=1)
+        batch_size = UNASKED
+        if asks or questions:
+            precision = evaluator.precision
+            batch_size = automatic(evaluator.suited, data.x, most, evaluator.mesh, precision)
+    local = min(per_device, batch_size)
+    if questions is None:
+        block = Block(job, evaluator, local, 0)
+        first = answer_first(block, attributors, clean_output, hidden, valid)
+        attributors = {
+            e: with_features(a, first.maps[e].shape[1:]) if e in first.maps else a
+            for e, a in attributors.items()
+        }
+        questions = ask_what(job, attributors, cells, spec, valid)
+    output_width, map_width = widths(questions, local, batch_size)
+    return EvalPlan(
+        job=job,
+        attributors=attributors,
+        cells=cells,
+        metrics={m: canonical(metric) for m, metric in job.metrics.items()},
+        questions=questions,
+        spec=spec,
+        valid=valid,
+        batch_size=batch_size,
+        local=local,
+        output_width=output_width,
+        map_width=map_width,
+        clean_output=clean_output,
+        hidden=hidden,
+        first=first,
+    )
 
-    def slots(width: int) -> float:
-        chunks = 1 + sum(times * -(-load // width) for times, load in loads)
-        return chunks * (width + batch_size * fixed)
 
-    return min(candidates, key=slots)
+def check_job(job: Job) -> None:
+    """What `make_plan` checks without an evaluation.
 
-
-def naive_cost(
-    runs: Mapping[tuple[str, str], Metric],
-    steps: Mapping[tuple[str, str], list[int]],
-    n: int,
-    explained: Mapping[str, bool],
-) -> dict[str, int]:
-    """What it would cost to run each metric with each explainer on its own.
-
-    Args:
-      steps: per run the total number of steps over all samples, of each of its questions.
-      explained: whether an explainer has to be asked at all (stored maps need not).
+    Raises:
+      ValueError, TypeError: likewise.
     """
-    cost = {"output": 0, "attribution": 0, "hidden": 0}
-    for (explainer, name), metric in runs.items():
-        total = sum(steps.get((explainer, name), ()))
-        if needs_output(metric):
-            cost["output"] += n
-        if "hidden" in metric.asks:
-            cost["hidden"] += n + total
-        if metric.asks & {"output", "hidden"}:
-            cost["output"] += total
-        if explained[explainer]:
-            cost["attribution"] += n + (total if "attribution" in metric.asks else 0)
-    return cost
+    attributors, cells = derived(job.attributors, job.metrics)
+    valid, spec = specify(job)
+    if all(a.features is not None for a in attributors.values()):
+        ask_what(job, attributors, cells, spec, valid)
+
+
+def derived(
+    attributors: Mapping[str, Attributor], metrics: Mapping[str, Metric]
+) -> tuple[dict[str, Attributor], dict[Cell, Metric]]:
+    """All attributors, and the cells of the results.
+
+    A metric may score an explainer derived from the given one (its maps smoothed, say): that is an
+    attributor of its own, which metrics with equal wishes share.
+    """
+    found, made, cells = dict(attributors), {}, {}
+    for e, attributor in attributors.items():
+        for m, metric in metrics.items():
+            name = e
+            if attributor.explainer is not None:
+                explainer = metric.explainer(attributor.explainer)
+                if explainer is not attributor.explainer:
+                    explainer = canonical(explainer)
+                    name = made.setdefault((e, identity(explainer)), f"{e} (for {m})")
+                    found.setdefault(name, attributor.using(name, explainer))
+            cells[Cell(name, m, e)] = metric
+    used = {cell.attributor for cell in cells} if metrics else set(found)
+    return {name: a for name, a in found.items() if name in used}, cells
+
+
+def specify(job: Job) -> tuple[np.ndarray | None, Sample]:
+    """(which entries of the inputs are no padding, a sample of shapes and types)."""
+    spec = Sample(
+        x=job.one,
+        y=jax.ShapeDtypeStruct((), jnp.int32),
+        key=None,
+        position=jax.ShapeDtypeStruct((), jnp.int32),
+        channel_axis=job.model.sample_channel_axis(len(job.one.shape)),
+    )
+    if job.data.padding is None:
+        return None, spec
+    valid = ~fit_padding(job.data.padding, spec)
+    one = jax.ShapeDtypeStruct(valid.shape[1:], bool)
+    return valid, dataclasses.replace(spec, valid=one)
+
+
+def ask_what(
+    job: Job,
+    attributors: Mapping[str, Attributor],
+    cells: Mapping[Cell, Metric],
+    spec: Sample,
+    valid: np.ndarray | None,
+) -> tuple[Question, ...]:
+    """The questions, once the shapes of all maps are known; everything that they need fits."""
+    specs = {e: dataclasses.replace(spec, features=a.features) for e, a in attributors.items()}
+    for e, one in specs.items():
+        # Metrics need maps in the shape of the input; alone, `attribute` also gives a layer's.
+        if job.metrics:
+            check_features(e, one.features, spec)
+        check_padded(e, one)
+        fit_mask(job.data.mask, one, e, valid)
+    questions = collect(cells, job.model, specs, job.n, valid)
+    if not job.model.host:
+        k = job.model.n_classes(spec.x)
+        check_outcomes(job, cells, questions, specs, jax.ShapeDtypeStruct((k,), jnp.float32))
+    return questions
+
+
+def answer_first(
+    block: Block,
+    attributors: Mapping[str, Attributor],
+    clean_output: bool,
+    hidden: bool,
+    valid: np.ndarray | None,
+) -> Clean:
+    """The answers of host explainers about the first block, whose shapes are not known yet."""
+    clean = Clean(block.samples(valid))
+    if clean_output:
+        clean = block.answered(clean.samples, hidden, block.local)
+    unknown = {e: a for e, a in attributors.items() if a.features is None}
+    maps = {e: block.map(a, clean.samples, block.local) for e, a in unknown.items()}
+    return dataclasses.replace(clean, maps=maps)
+
+
+def with_features(attributor: Attributor, features: tuple[int, ...]) -> Attributor:
+    assert isinstance(attributor, OnHost)
+    return dataclasses.replace(attributor, features=tuple(features))
+
+
+def widths(questions: tuple[Question, ...], local: int, batch_size: int) -> tuple[int, int]:
+    """(slots of a chunk that is answered with outputs, of one answered with attributions)."""
+    explained = [q for q in questions if q.explained]
+    if any(q.asks_model for q in explained):  # one forward program for all
+        width = chunk_width(questions, local, batch_size)
+        return width, width
+    plain = [q for q in questions if not q.explained]
+    return (
+        chunk_width(plain, local, batch_size),
+        chunk_width(explained, local, batch_size, fixed=1 / 32),
+    )

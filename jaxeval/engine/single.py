@@ -18,12 +18,12 @@ from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Outcome, Sample, canonical
 from . import kernels
 from .answers import check_shape
-from .ask import Host, Traced
 from .baselines import with_background
-from .fit import check_padded, fit_padding
-from .inputs import read_output, read_precision, refuse_padding
-from .view import ask as ask_of
-from .view import (
+from .explainers import Host, Traced
+from .job import refuse_padding
+from .options import read_output, read_precision
+from .sample_view import ask as ask_of
+from .sample_view import (
     measure_one,
     needs_output,
     params_key,
@@ -34,6 +34,7 @@ from .view import (
     view,
     view_reference,
 )
+from .shapes import check_padded, fit_padding
 
 
 def as_function(

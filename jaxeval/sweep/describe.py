@@ -14,7 +14,7 @@ from .. import data as embedded
 from ..check import did_you_mean
 from ..data.files import check_options
 from ..data.sources import Columns, Source, open_source
-from ..engine.inputs import PRECISIONS
+from ..engine.options import PRECISIONS
 from ..explain import EXPLAINERS
 from ..metric import Metric
 from ..metrics import METRICS

@@ -11,7 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from ..engine import kernels
-from ..engine.run import Run
+from ..engine.evaluator import Evaluator, evaluator_of
+from ..engine.explainers import Compiled
+from ..engine.plan import EvalPlan, make_plan
+from ..engine.run import run
+from ..progress import NoProgress
 from .place import Place, local_mesh
 from .plan import Plan
 
@@ -62,17 +66,18 @@ def estimate(
     sweep = plan.sweep
     name = next(iter(plan.models))
     batch_size = batch_size or sweep.batch_size
-    block = plan.first
-    run = plan.prepared(name, block, batch_size, mesh)
-    count = min(len(block), run.local * run.devices)
-    part = block.rows(slice(0, count))
+    job = plan.job(name, plan.first, plan.options(batch_size=batch_size, mesh=mesh))
+    whole = make_plan(job, evaluator_of(job))
+    count = min(job.n, whole.local * mesh.devices.size)
+    options = plan.options(batch_size=whole.batch_size, mesh=mesh)
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
-        run = plan.prepared(name, part, run.batch_size, mesh)
-        record = run()
+        job = plan.job(name, plan.first.rows(slice(0, count)), options)
+        evaluator = evaluator_of(job)
+        batch = make_plan(job, evaluator)
+        record = run(batch, evaluator, NoProgress())
         seconds.append(time.perf_counter() - began)
-        run.progress.stop()
     asked = {k: v for k, v in record.asked.items() if k != "naive"}
     n, shards = plan.samples, plan.shards()
     mine = None if shards is None else [s for s in shards if place.owns(s.lane)]
@@ -88,12 +93,12 @@ def estimate(
             "explainers": len(sweep.explainer_settings),
             "metrics": len(sweep.metric_settings),
         },
-        questions=len(run.questions or ()),
+        questions=len(batch.questions),
         evaluations={k: round(v / count) for k, v in asked.items()},
         naive={k: round(v / count) for k, v in record.asked["naive"].items()},
-        memory=max(memory_of(run), default=None),
+        memory=max(memory_of(batch, evaluator), default=None),
         measured=(stats or {}).get("peak_bytes_in_use"),
-        batch_size=run.batch_size,
+        batch_size=batch.batch_size,
         batch_samples=count,
         first=seconds[0],
         batch=seconds[1],
@@ -105,30 +110,30 @@ def estimate(
     )
 
 
-def memory_of(run: Run) -> Iterator[float]:
+def memory_of(plan: EvalPlan, evaluator: Evaluator) -> Iterator[float]:
     """Bytes that each program with the model in it takes on a device, with a margin."""
-    if run.asker.given.host:
+    if evaluator.given.host:
         return
-    model, x = run.asker.model, run.data.x
+    model, x, mesh = evaluator.model, plan.job.data.x, evaluator.mesh
+    devices, precision = mesh.devices.size, evaluator.precision
 
-    def spec(rows: int, like: Any = x, dtype: Any = None) -> Any:
-        return jax.ShapeDtypeStruct((rows * run.devices, *like.shape[1:]), dtype or like.dtype)
+    def spec(rows: int) -> Any:
+        return jax.ShapeDtypeStruct((rows * devices, *x.shape[1:]), x.dtype)
 
     def size(program: Any) -> float:
         a = program.compile().memory_analysis()
         used = a.argument_size_in_bytes + a.output_size_in_bytes + a.temp_size_in_bytes
         return MARGIN * (used - a.alias_size_in_bytes)
 
-    forward = spec(run.forward_width())
-    yield size(kernels.forward.lower(run.mesh, (run.hidden, run.asker.precision), model, forward))
-    for name, source in run.sources.items():
-        if source.explainer is None or source.eager:
+    forward = spec(plan.forward_rows())
+    yield size(kernels.forward.lower(mesh, (plan.hidden, precision), model, forward))
+    for name, attributor in plan.attributors.items():
+        if not isinstance(attributor, Compiled):
             continue
-        rows = run.explain_width(name)
-        keys = jax.eval_shape(lambda n=rows * run.devices: jax.random.split(jax.random.key(0), n))
-        labels = jax.ShapeDtypeStruct((rows * run.devices,), jnp.int32)
+        rows = plan.explain_rows(name)
+        keys = jax.eval_shape(lambda n=rows * devices: jax.random.split(jax.random.key(0), n))
+        labels = jax.ShapeDtypeStruct((rows * devices,), jnp.int32)
+        explainer = attributor.explainer
         yield size(
-            kernels.explain.lower(
-                run.mesh, run.asker.precision, source.explainer, model, spec(rows), labels, keys
-            )
+            kernels.explain.lower(mesh, precision, explainer, model, spec(rows), labels, keys)
         )

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..api import _prepared
 from ..data.sources import Batch
 from ..digests import digest
-from ..engine.run import Run
+from ..engine.job import Job, read_job
+from ..engine.options import Options
+from ..engine.plan import check_job
 from ..metric import Metric
 from ..results.store import Store
 from . import fingerprint
@@ -68,7 +69,7 @@ class Plan:
             self.size = sweep.shard_size if self.n is None else min(sweep.shard_size, self.n)
             self._check_whole()
             self.first = self._first_block()
-            self.runs = {name: self._fit(name) for name in self.models}
+            self.jobs = {name: self._fit(name) for name in self.models}
         except SweepError as e:
             raise sweep.located(e) from e
         self.store = Store(sweep.output)
@@ -107,30 +108,36 @@ class Plan:
             )
         return found[1]
 
-    def _fit(self, name: str) -> Run:
-        """The run over the first samples, checked and not started."""
+    def _fit(self, name: str) -> Job:
+        """One model's job over the first sample, checked."""
         try:
-            return self.prepared(name, self.first.rows(slice(0, 1)), batch_size=1)
+            job = self.job(name, self.first.rows(slice(0, 1)), self.options())
+            check_job(job)
+            return job
         except SweepError:
             raise
         except (TypeError, ValueError) as e:
             raise SweepError(f"model {name!r}: {e}", self._blame(str(e), name)) from e
 
-    def prepared(self, name: str, batch: Batch, batch_size: int | None, mesh: Any = None) -> Run:
-        """The run of one model over some samples, checked and not started."""
+    def options(self, seed: int = 0, **given: Any) -> Options:
+        """The options of the sweep; `given`: those of this process."""
         sweep = self.sweep
-        metrics = {m: s.made for m, s in sweep.metric_settings.items()}
-        return _prepared(
-            metrics,
-            self.models[name],
+        return Options(
+            key=sweep.seeds[seed],
             output=sweep.class_score,
-            explainers=self.explainers(0, len(batch)),
-            key=sweep.seeds[0],
-            batch_size=batch_size,
-            mesh=mesh,
             precision=sweep.precision,
             background=sweep.background,
             reduce_channels=sweep.reduce_channels,
+            **given,
+        )
+
+    def job(self, name: str, batch: Batch, options: Options, start: int = 0) -> Job:
+        """One model's job over some samples, from `start` on, checked."""
+        return read_job(
+            self.models[name],
+            explainers=self.explainers(start, start + len(batch)),
+            metrics={m: s.made for m, s in self.sweep.metric_settings.items()},
+            options=options,
             **{"y": None, **batch.parts()},
         )
 
@@ -180,7 +187,7 @@ class Plan:
         sweep, of = self.sweep, self.contents.of
         score = sweep.class_score
         if score is None:
-            score = next(iter(self.runs.values())).output
+            score = next(iter(self.jobs.values())).output
         config = {
             "models": {name: of(m, ("models", name)) for name, m in self.models.items()},
             "data": {"samples": self.n, **self.source.identity(), **self._columns()},

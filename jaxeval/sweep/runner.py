@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..api import _run as evaluate
+from ..api import evaluate_job
 from ..data.prefetch import prefetch
 from ..data.sources import Batch
 from ..results.store import Store
@@ -181,29 +181,20 @@ class Runner:
 
     def evaluate(self, shard: Shard, batch: Batch, start: int) -> Results:
         """The scores of one shard; out of device memory it goes on with half the batch."""
-        plan, sweep = self.plan, self.plan.sweep
+        plan, n = self.plan, len(batch)
         name = list(plan.models)[shard.model]
-        n, explainers = len(batch), plan.explainers(start, start + len(batch))
         if batch.index is None:
             batch = dataclasses.replace(batch, index=np.arange(start, start + n))
         while True:
+            options = plan.options(
+                shard.seed,
+                batch_size=self.batch_size,
+                mesh=self.mesh,
+                # A short last block in its own shape would be compiled anew, model and all.
+                rows=plan.size if shard.block else None,
+            )
             try:
-                return evaluate(
-                    plan.models[name],
-                    explainers=explainers,
-                    metrics={m: s.made for m, s in sweep.metric_settings.items()},
-                    key=sweep.seeds[shard.seed],
-                    batch_size=self.batch_size,
-                    mesh=self.mesh,
-                    output=sweep.class_score,
-                    precision=sweep.precision,
-                    background=sweep.background,
-                    reduce_channels=sweep.reduce_channels,
-                    progress=False,
-                    # A short last block in its own shape would be compiled anew, model and all.
-                    rows=plan.size if shard.block else None,
-                    **{"y": None, **batch.parts()},
-                )
+                return evaluate_job(plan.job(name, batch, options, start))
             except Exception as e:
                 if not out_of_memory(e):
                     raise

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxeval as je
-from jaxeval.engine import batch
-from jaxeval.engine.inputs import read_mesh
-from jaxeval.engine.plan import Question, chunk_width
+from jaxeval.engine import batch_size as batch
+from jaxeval.engine.options import read_mesh
+from jaxeval.engine.questions import Question, chunk_width
 from jaxeval.perturb import Noise, RandomiseLayers
 
 

@@ -1,0 +1,211 @@
+"""Asking a question about a block, in chunks of (sample, step) slots.
+
+A chunk goes through three steps: probe (make the queries), evaluate (the only programs with the
+model), measure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..lifetime import jit
+from ..model import Model
+from ..perturb import Perturbation, RandomPerturbation
+from ..types import Answer, Query, Sample, canonical
+from . import kernels
+from .block import BlockState, Scored
+from .image_memo import once_per_image
+from .questions import Question
+from .sample_view import measure_one
+
+
+@dataclasses.dataclass
+class Draws:
+    """Given draws of one question: for all samples, or each sample's own."""
+
+    shared: Any = None
+    own: Any = None
+
+
+def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
+    """Ask a question about every sample and measure the answers for all who asked it.
+
+    Args:
+      advance: called with the number of evaluations after each chunk.
+    """
+    evaluator, block = state.evaluator, state.block
+    pert, draws = _draws(state, q.pert)
+    s = state.samples[q.reader]
+    a = None if q.prepared is None else state.map(q.reader, q.prepared)
+    mask = s.mask if "mask" in q.pert.reads else None
+    s = dataclasses.replace(s, a=a, mask=mask, extras=_extras(state, pert, s))
+    plans, counts = _plans(state, q, pert, s, draws)
+    if isinstance(pert, RandomPerturbation) and pert.draws_per == "sample":
+        draws = Draws()
+    asking = _Asking(state, q, pert, s, plans, draws, advance)
+    if pert.changes_params:
+        # One set of parameters at a time, which all samples of the block share.
+        once, key = np.minimum(counts, 1), state.plan.job.options.key
+        for step in range(q.n_steps):
+            asking(kernels.new_model(pert, evaluator.model, key, step), once, first=step)
+    else:
+        asking(evaluator.model, counts)
+    valid = block.evaluator.put(np.arange(q.n_steps)[None] < counts[:, None])
+    for e, subscriptions in q.by.items():
+        for (cell, slot), (buffer, flags) in zip(subscriptions, asking.buffers[e], strict=True):
+            state.done.setdefault(cell, {})[slot] = (buffer, valid, flags)
+            state.steps.setdefault(cell, []).append(int(counts.sum()))
+
+
+def _extras(state: BlockState, pert: Perturbation, s: Sample) -> dict[str, Any]:
+    """The sample's extras, with those that the host computes for this question."""
+    extras, block = dict(s.extras), state.block
+    for name, make in pert.host_extras().items():
+        if name not in extras:
+            key = (name, make)
+            if key not in state.extras:
+                x = block.padded(block.job.data.x)
+                rows = [once_per_image(make, row, s.channel_axis) for row in x]
+                state.extras[key] = state.evaluator.put(np.stack(rows))
+            extras[name] = state.extras[key]
+    return extras
+
+
+def _draws(state: BlockState, pert: Perturbation) -> tuple[Perturbation, Draws]:
+    """The perturbation without the caller's draws, and the draws of this block."""
+    if not isinstance(pert, RandomPerturbation) or pert.draws is None:
+        return canonical(pert), Draws()
+    given = np.asarray(pert.draws)
+    leads = pert.draws_lead(state.plan.spec)
+    draws = Draws(own=state.block.load(given)) if leads else Draws(given)
+    return canonical(dataclasses.replace(pert, draws=None)), draws
+
+
+def _plans(
+    state: BlockState, q: Question, pert: Perturbation, s: Sample, draws: Draws
+) -> tuple[Any, np.ndarray]:
+    """(the samples' plans, their numbers of steps [rows]); padding rows have no steps."""
+    real = state.block.real
+    planned = type(pert).plan is not Perturbation.plan
+    counted = type(pert).count is not Perturbation.count
+    plans, steps = None, np.full(len(real), q.n_steps)
+    if planned or counted:
+        args = (pert, draws.shared, s, state.reference, draws.own)
+        plans, counts = kernels.plan(state.mesh, None, *args)
+        steps = steps if counts is None else np.asarray(counts)
+    return plans, np.where(real, steps, 0)
+
+
+@jit(static_argnums=0)
+def _measured(
+    which: tuple[int, ...],
+    metrics: Any,
+    s: Any,
+    maps: Any,
+    ref: Any,
+    query: Any,
+    answer: Any,
+    answered: Any,
+) -> Any:
+    """What the metrics measure of one answer; never run, traced once for its shapes."""
+    return tuple(
+        measure_one(
+            metric,
+            dataclasses.replace(s, a=maps[k]),
+            ref,
+            query,
+            dataclasses.replace(answer, attribution=answered[k]),
+        )
+        for metric, k in zip(metrics, which, strict=True)
+    )
+
+
+class _Asking:
+    """One question about one block, with the buffers [rows, S, ...] of every subscriber."""
+
+    def __init__(
+        self,
+        state: BlockState,
+        q: Question,
+        pert: Perturbation,
+        s: Sample,
+        plans: Any,
+        draws: Draws,
+        advance: Callable[[int], None],
+    ):
+        self.state, self.q, self.pert, self.s, self.plans = state, q, pert, s, plans
+        self.draws, self.advance = draws, advance
+        self.where = f"{state.block.where}, perturbed"
+        self.width = state.plan.width(q)
+        self.buffers: dict[str, tuple[Any, ...]] = {}
+        self.scored = {
+            e: state.scored(e, [s.cell.metric for s in subscriptions])
+            for e, subscriptions in q.by.items()
+        }
+        self.clean = {e: dataclasses.replace(state.samples[e], a=None) for e in q.by}
+
+    def __call__(self, model: Model, counts: np.ndarray, first: int = 0) -> None:
+        """Ask `counts` [rows] steps of each sample, from step `first` on."""
+        evaluator, devices = self.state.evaluator, self.state.block.devices
+        totals = counts.reshape(devices, -1).sum(1)
+        on_device = evaluator.put(counts.astype(np.int32))
+        place = evaluator.put(np.tile(np.array([0, first], np.int32), (devices, 1)))
+        for chunk in range(-(-int(totals.max()) // self.width)):
+            slots = np.clip(totals - chunk * self.width, 0, self.width)
+            real = (np.arange(self.width)[None] < slots[:, None]).reshape(-1)
+            place = self._chunk(model, on_device, place, real)
+            self.advance(int(slots.sum()) * self.q.cost)
+
+    def _chunk(self, model: Model, counts: Any, place: Any, real: np.ndarray) -> Any:
+        """Ask the chunk at `place`; returns the place of the next one."""
+        state, q, evaluator = self.state, self.q, self.state.evaluator
+        query, keys, i, step, ok, place = kernels.probe(
+            state.mesh, self.width, self.pert, self.draws.shared,
+            self.s, self.plans, counts, self.draws.own, place,
+        )  # fmt: skip
+        output = Answer()
+        if q.asks_model:
+            output = evaluator.output(model, query.x, "hidden" in q.asks, real, self.where)
+            state.wait(output)
+        for e in q.by:
+            answer = output
+            if e in q.explained:
+                given = (evaluator, model, query.x, query.y, keys, real, self.where)
+                a = state.plan.attributors[e].explain(*given)
+                answer = dataclasses.replace(output, attribution=a)
+                state.wait(a)
+            self._measure(e, query, answer, i, step, ok)
+        return place
+
+    def _measure(self, e: str, query: Query, answer: Answer, *at: Any) -> None:
+        state, scored = self.state, self.scored[e]
+        s, answered = self.clean[e], (None,) * len(scored.kinds)
+        if answer.attribution is not None:
+            replied = dataclasses.replace(s, a=answer.attribution)
+            answered = tuple(state.prepare(kind, replied, at[0]) for kind in scored.kinds)
+            answer = dataclasses.replace(answer, attribution=None)
+        given = (s, scored.maps, state.reference, query, answer, answered)
+        if e not in self.buffers:
+            self.buffers[e] = self._buffers(scored, *given)
+        args = (scored.metrics, *given, *at, self.buffers[e])
+        self.buffers[e] = kernels.measure(state.mesh, scored.which, *args)
+
+    def _buffers(self, scored: Scored, *given: Any) -> tuple[Any, ...]:
+        """NaN for every measurement to come, in the shapes that the metrics measure."""
+        one = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), given)
+        rows = (len(self.state.block.real), self.q.n_steps)
+        shapes = _measured.eval_shape(scored.which, scored.metrics, *one)
+        nan = [
+            (
+                np.full(rows + v.shape, np.nan, jnp.promote_types(v.dtype, "float32")),
+                np.zeros((rows[0], 2), np.int8),
+            )
+            for v in shapes
+        ]
+        return self.state.evaluator.put(tuple(nan))

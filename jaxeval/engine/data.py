@@ -1,0 +1,138 @@
+"""The data set, checked before anything is compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """A checked data set with one row per sample; y is None for the predicted classes."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+    index: np.ndarray
+    mask: np.ndarray | None
+    extras: dict[str, np.ndarray]
+    padding: np.ndarray | None = None
+
+
+def read_x(x: Any) -> np.ndarray:
+    """The inputs [N, ...]: finite floating-point numbers."""
+    if isinstance(x, Mapping) or (isinstance(x, tuple) and any(np.ndim(v) > 1 for v in x)):
+        raise TypeError(
+            f"x must be one array [N, ...], got a {type(x).__name__} of {len(x)}: stack samples; "
+            "what else the model takes belongs into the model, a function of x alone"
+        )
+    x = _array("x", x)
+    if x.ndim < 2 or 0 in x.shape:
+        raise ValueError(f"x must be a batch [N, ...] with N >= 1, got shape {list(x.shape)}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(
+            f"x must be floating-point, got {x.dtype}: convert numbers that mean amounts (pixels, "
+            "columns of a table), x.astype('float32'); of categories, such as token ids, explain "
+            "the embeddings that the model looks up, x = embedding(ids) [N, T, E]"
+        )
+    x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
+    _finite("x", x)
+    return x
+
+
+def read_y(y: Any, n: int) -> np.ndarray | None:
+    """The classes to explain [N], or None for the predicted ones."""
+    if y is None:
+        return None
+    y = _array("y", y)
+    if y.shape != (n,):
+        raise ValueError(f"y must have one class for each of the {n} samples, got {list(y.shape)}")
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"y must hold integer classes, got {y.dtype}")
+    if y.min() < 0:
+        raise ValueError(f"y must hold classes from 0 on, got {y.min()}")
+    if y.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"y holds {y.max()}, which is no class")
+    return y.astype(np.int32)
+
+
+def read_data(x: Any, y: Any, mask: Any, index: Any, extras: Any, padding: Any = None) -> Data:
+    """The whole data set."""
+    x = read_x(x)
+    n = len(x)
+    if index is None:
+        index = np.arange(n)
+    index = _array("index", index)
+    if index.shape != (n,) or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"index must be one integer id for each of the {n} samples, got "
+            f"{index.dtype}{list(index.shape)}"
+        )
+    if index.min() < 0 or index.max() >= 2**32:
+        raise ValueError(f"index must lie in 0..2**32 - 1, got {index.min()}..{index.max()}")
+    return Data(
+        x=x,
+        y=read_y(y, n),
+        index=index.astype(np.uint32),
+        mask=None if mask is None else _read_mask("mask", mask, n),
+        padding=None if padding is None else _read_padding(padding, n),
+        extras={k: read_rows(f"extras[{k!r}]", v, n) for k, v in (extras or {}).items()},
+    )
+
+
+def _read_padding(padding: Any, n: int) -> np.ndarray:
+    padding = _read_mask("padding", padding, n)
+    full = padding.reshape(n, -1).all(1)
+    if full.any():
+        raise ValueError(
+            f"padding is all that {int(full.sum())} samples have, the first of them sample "
+            f"{int(full.argmax())}: it must be True at padding and False at features"
+        )
+    return padding
+
+
+def _read_mask(name: str, mask: Any, n: int) -> np.ndarray:
+    mask = read_rows(name, mask, n)
+    if mask.dtype.kind == "b":
+        return mask
+    if mask.dtype.kind in "iuf" and np.isin(mask, (0, 1)).all():
+        return mask.astype(bool)
+    raise ValueError(f"{name} must be boolean (or hold only 0 and 1), got {mask.dtype}")
+
+
+def read_rows(name: str, v: Any, n: int) -> np.ndarray:
+    v = _array(name, v)
+    if v.ndim < 1 or len(v) != n:
+        raise ValueError(
+            f"{name} must have one row for each of the {n} samples, got {list(v.shape)}"
+        )
+    return v
+
+
+def _array(name: str, v: Any) -> np.ndarray:
+    if isinstance(v, Tracer):
+        raise TypeError(
+            f"{name} is a tracer: this function drives whole data sets from the host; inside jit, "
+            "vmap or grad use jaxeval.as_function"
+        )
+    try:
+        v = np.asarray(v)
+    except Exception as e:
+        raise TypeError(f"{name} must be an array, got {type(v).__name__} ({e})") from e
+    if v.dtype.kind not in "biufV":  # V: bfloat16 and its kin
+        raise TypeError(f"{name} must be a numeric array, got dtype {v.dtype}")
+    return v
+
+
+def _finite(name: str, v: np.ndarray) -> None:
+    bad = ~np.isfinite(v.astype(np.float32) if v.dtype.kind == "V" else v)
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        raise ValueError(
+            f"{name} holds {int(bad.sum())} NaN or infinite values, the first in sample {row}"
+        )

@@ -1,0 +1,118 @@
+"""Evaluations of the model: in compiled programs or in Python, and counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from ..cpu import suited
+from ..model import Model, called
+from ..types import Answer
+from . import kernels
+from .answers import check_shape
+from .errors import EvaluationError, named
+
+if TYPE_CHECKING:
+    from .job import Job
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledForward:
+    """The forward pass as a compiled program, for host explainers, which may keep it."""
+
+    fn: Callable[..., Any]
+    given: Callable[..., Any]
+    """What `fn` calls, which must live as long as this does."""
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        return called(self.fn, params, x)
+
+
+class Evaluator:
+    """Evaluates a model on batches, and counts the evaluations in samples x steps.
+
+    Attributes:
+      given: the model as the caller gave it; `suited`: in the form that its platform runs best.
+      asked: how many outputs, attributions and hidden layers there were.
+    """
+
+    def __init__(self, model: Model, x: Any, mesh: Any, precision: str):
+        """x: the shape and type of one sample."""
+        self.mesh, self.precision = mesh, precision
+        self.over_rows = NamedSharding(mesh, P("data"))
+        self.everywhere = NamedSharding(mesh, P())
+        self.given = model
+        self.suited = suited(model, x, mesh.devices.flat[0].platform)
+        self.asked = {"output": 0, "attribution": 0, "hidden": 0}
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The model, with its parameters on every device of the mesh from the first use on."""
+        return self.given if self.given.host else jax.device_put(self.suited, self.everywhere)
+
+    @functools.cached_property
+    def outside(self) -> Model:
+        """The model for host explainers, which call it eagerly: its forward pass is compiled."""
+        if self.given.host:
+            return self.given
+        compiled = CompiledForward(self.model.apply, self.given.apply)
+        return dataclasses.replace(self.model, apply=compiled)
+
+    def put(self, tree: Any) -> Any:
+        """Arrays with a leading axis of rows, sharded over the mesh."""
+        return jax.device_put(tree, self.over_rows)
+
+    def fill(self, values: np.ndarray, real: np.ndarray) -> Any:
+        """The values of the real rows in their places among all rows; zeros elsewhere."""
+        full = np.zeros((len(real), *values.shape[1:]), values.dtype)
+        full[real] = values
+        return self.put(full)
+
+    def count(self, what: str, real: np.ndarray) -> int:
+        """Note that the rows marked in `real` were evaluated; returns their number."""
+        self.asked[what] += (n := int(real.sum()))
+        return n
+
+    def output(self, model: Model, x: Any, hidden: bool, real: np.ndarray, where: str) -> Answer:
+        """The logits of a batch, with the hidden layers if wanted.
+
+        Args:
+          real: which rows are no padding, [rows].
+          where: the name of the batch, for errors.
+        """
+        n = self.count("output", real)
+        if hidden:
+            self.count("hidden", real)
+        if not model.host:
+            return kernels.forward(self.mesh, (hidden, self.precision), model, x)
+        if hidden:
+            raise ValueError("a host model has no hidden layers to look at")
+
+        def call() -> Any:
+            out = model(np.asarray(x)[real])
+            check_shape(out, n, model.outputs)
+            return np.asarray(out)
+
+        out = self.fill(self.on_host(f"the model on {where}", call).astype(np.float32), real)
+        if model.outputs in ("probabilities", "binary"):
+            out = kernels.as_logits(self.mesh, model.outputs, out)
+        return Answer(logits=out, outputs=model.outputs)
+
+    def on_host(self, name: str, call: Callable[[], Any]) -> Any:
+        """What a call gives; its failure names what failed."""
+        try:
+            return call()
+        except Exception as e:
+            raise EvaluationError(f"{name} failed: {named(e)}") from e
+
+
+def evaluator_of(job: Job) -> Evaluator:
+    """The evaluator of a job's model on its devices."""
+    return Evaluator(job.model, job.one, job.options.mesh, job.options.precision)

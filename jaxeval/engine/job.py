@@ -1,0 +1,210 @@
+"""What is to be evaluated, checked: the way in for `score`, `evaluate`, `attribute` and sweeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from .. import check
+from ..metric import Metric, asks_of, bind, check_class
+from ..model import Model
+from .baselines import read_background, warn_of_units, with_background
+from .data import Data, read_data
+from .explainers import Attributor, read_explainers
+from .models import read_model
+from .options import Options, read_output
+from .pixels import to_pixels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """A model, a data set, and the metrics and explainers to evaluate on it.
+
+    `metrics` are bound to the run's `output`, the score of a class.
+    """
+
+    model: Model
+    data: Data
+    attributors: Mapping[str, Attributor]
+    metrics: Mapping[str, Metric]
+    output: Any
+    options: Options
+
+    @property
+    def n(self) -> int:
+        return len(self.data.x)
+
+    @property
+    def one(self) -> jax.ShapeDtypeStruct:
+        """The shape and type of one sample."""
+        return jax.ShapeDtypeStruct(self.data.x.shape[1:], self.data.x.dtype)
+
+
+def read_job(
+    model: Any,
+    x: Any,
+    y: Any,
+    explainers: Any,
+    metrics: Any,
+    options: Options,
+    *,
+    stored: Mapping[str, Any] | None = None,
+    mask: Any = None,
+    padding: Any = None,
+    index: Any = None,
+    extras: Any = None,
+) -> Job:
+    """Everything that the caller gave, checked.
+
+    Args:
+      metrics: {} where only attributions are wanted.
+      stored: {explainer: its maps of the samples as they are}.
+
+    Raises:
+      ValueError, TypeError: for what does not fit, before anything is compiled.
+    """
+    check.one_array(model, "model")
+    data = read_data(x, y, mask, index, extras, padding)
+    metrics = read_metrics(metrics, mask is not None) if metrics else {}
+    explainers = named("explainers", explainers)
+    background = read_background(options.background, data.x)
+    metrics, explainers = with_background(metrics, explainers, background)
+    warn_of_units(metrics, explainers, data.x.shape)
+    model = read_model(model, data.x, data.y, options.outputs)
+    output = read_output(options.output, model.outputs)
+    one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
+    metrics = bind_all(metrics, output, model, one)
+    attributors = read_explainers(explainers, model, data, stored)
+    if options.reduce_channels is not None:
+        axis = model.sample_channel_axis(data.x.ndim - 1)
+        attributors = to_pixels(attributors, options.reduce_channels, axis, one.shape)
+    check_pairs(metrics, attributors, model, data)
+    return Job(model, data, attributors, metrics, output, options)
+
+
+def bind_all(metrics: Mapping[str, Metric], output: Any, model: Model, x: Any) -> dict[str, Metric]:
+    """The metrics for the model and the run's output."""
+    n = None if model.host else model.traced(x).shape[-1]
+    bound = {}
+    for name, metric in metrics.items():
+        if metric.of_classes and (model.outputs == "values" or (n == 1 == model.n_classes(x))):
+            raise ValueError(
+                f"metric {name!r} ({type(metric).__name__}) looks at the predicted class, and "
+                + (
+                    "a model of plain values predicts none"
+                    if model.outputs == "values"
+                    else 'the model has one output: give Model(outputs="binary") where it is the '
+                    "logit of class 1"
+                )
+            )
+        try:
+            bound[name] = bind(metric, output, model.outputs, n)
+        except ValueError as e:
+            raise ValueError(f"metric {name!r}: {e}") from e
+    return bound
+
+
+def read_metrics(metrics: Any, masked: bool) -> dict[str, Metric]:
+    """{name: metric}."""
+    out = {}
+    for name, metric in named("metrics", metrics).items():
+        if isinstance(metric, type) and issubclass(metric, Metric):
+            raise TypeError(
+                f"metric {name!r} is the class {metric.__name__}: give an instance, "
+                f"{metric.__name__}()"
+            )
+        if not isinstance(metric, Metric):
+            raise TypeError(
+                f"metric {name!r} must be a jaxeval metric, got {type(metric).__name__}"
+            )
+        if "mask" in metric.needs and not masked:
+            raise ValueError(
+                f"metric {name!r} compares attributions with where the object is: give mask=, "
+                "bool [N, ...] in the attributions' shape"
+            )
+        try:
+            check_class(metric)
+        except (TypeError, ValueError) as e:
+            raise type(e)(f"metric {name!r}: {e}") from e
+        out[name] = metric
+    return out
+
+
+def named(what: str, given: Any) -> dict[str, Any]:
+    """A mapping as it is; a list under its items' class names."""
+    if isinstance(given, Mapping):
+        given = dict(given)
+    elif isinstance(given, (list, tuple)):
+        names = [v.__name__ if isinstance(v, type) else type(v).__name__ for v in given]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"{what} has more than one {twice[0]}: give a dict with a name each")
+        given = dict(zip(names, given, strict=True))
+    else:
+        raise TypeError(
+            f"{what} must be a dict {{name: {what.rstrip('s')}}}, got {type(given).__name__}"
+        )
+    if not given:
+        raise ValueError(f"{what} is empty")
+    for name in given:
+        _check_name(what, name)
+    return given
+
+
+def _check_name(what: str, name: Any) -> None:
+    """A name is text that a file can hold."""
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{what} must be named by text, which results are saved under, got the name {name!r} "
+            f"({type(name).__name__}): give {str(name)!r}, say"
+        )
+    if not name.strip():
+        raise ValueError(f"{what} has the empty name {name!r}: give it one")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} has the name {name!r}, which is no valid Unicode text") from None
+
+
+def refuse_padding(name: str, metric: Metric) -> None:
+    """A metric and its questions can leave out padding."""
+    for what in (metric, *asks_of(metric)):
+        if not what.takes_padding:
+            raise ValueError(
+                f"metric {name!r} takes no padding: with these settings "
+                f"{type(what).__name__} cannot leave it out, and would count it"
+            )
+
+
+def check_pairs(
+    metrics: Mapping[str, Metric], attributors: Mapping[str, Attributor], model: Model, data: Data
+) -> None:
+    """Each metric can be had of each explainer, the model and the data set."""
+    for m, metric in metrics.items():
+        if data.padding is not None:
+            refuse_padding(m, metric)
+        if "hidden" in metric.asks and (model.host or model.hidden is None):
+            raise ValueError(
+                f"metric {m!r} looks at hidden layers: give Model(hidden=...), a function "
+                "(params, x) -> (logits, {layer: activations})"
+            )
+        changes = any(p.changes_params for p in asks_of(metric))
+        if changes and model.host:
+            raise ValueError(
+                f"metric {m!r} changes the model's parameters, which a host model does not show"
+            )
+        for e, attributor in attributors.items():
+            if "attribution" in metric.asks and attributor.explainer is None:
+                raise ValueError(
+                    f"metric {m!r} explains changed inputs or models, but explainer {e!r} is an "
+                    "array of attributions: give the explainer itself"
+                )
+            if changes and attributor.on_host:
+                raise ValueError(
+                    f"metric {m!r} changes the model's parameters, but explainer {e!r} is a host "
+                    "callable, which may go on explaining the unchanged model: give a traceable "
+                    "explainer"
+                )

@@ -1,0 +1,112 @@
+"""The model that is evaluated: traced once to see whether JAX can compile it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..check import foreign, warn
+from ..classes import check_classes
+from ..lifetime import Wrapper, hashable, remembered
+from ..model import TRACED_ROWS, UNTRACEABLE, Model
+from ..trace.compare import changes, unwrapped
+from .answers import NO_PREDICTION, check_shape
+from .errors import NOT_TRACEABLE, EvaluationError, named
+
+
+@dataclasses.dataclass(frozen=True)
+class Bare(Wrapper):
+    """A function of x alone as an `apply`; equal functions share compiled programs."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        return self.fn(x)
+
+
+def read_model(
+    model: Any, x: np.ndarray, y: np.ndarray | None, outputs: str | None = None
+) -> Model:
+    """The model; y is within its classes, where tracing shows how many there are.
+
+    Args:
+      outputs: what a function given as the model answers with.
+    """
+    spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    model = as_model(model, spec, outputs)
+    if not model.host:
+        k = model.n_classes(spec)
+        if y is not None:
+            check_classes(y, k)
+        elif model.outputs == "values" and k > 1:
+            raise ValueError(NO_PREDICTION.format(k))
+    return model
+
+
+def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
+    """The model, marked as a host callable where JAX cannot trace it; a warning says so.
+
+    Args:
+      x: the shape and type of one sample.
+      outputs: what a function answers with; a `Model` says it itself.
+    """
+    if isinstance(model, Model) and outputs not in (None, model.outputs):
+        raise ValueError(
+            f"outputs={outputs!r} is for functions given as models; this one is a Model with "
+            f"outputs={model.outputs!r}: give Model(outputs={outputs!r})"
+        )
+    if not isinstance(model, Model):
+        if (way := foreign(model)) is not None:
+            raise TypeError(f"model is {way}")
+        if not callable(model):
+            raise TypeError(
+                f"model must be a jaxeval.Model or a function x [N, ...] -> outputs [N, K], got "
+                f"{type(model).__name__}"
+            )
+        model = Model(Bare(hashable(model)), {}, outputs=outputs or "logits")
+    elif (way := foreign(model.apply)) is not None:
+        raise TypeError(f"Model(apply=...) is {way}")
+    if model.host:
+        return model
+    try:
+        out = model.traced(x)
+    except NOT_TRACEABLE as e:
+        why = f"it asks for the value of an array ({named(e).splitlines()[0]})"
+    except Exception as e:
+        raise EvaluationError(
+            f"the model failed while JAX traced it on inputs {[TRACED_ROWS, *x.shape]}: {named(e)}"
+            f"\nWhere it takes JAX arrays, check that it takes inputs of this shape; where it is "
+            "NumPy or another framework's, give jaxeval.Model(apply, params, host=True)"
+        ) from e
+    else:
+        check_shape(out, TRACED_ROWS, model.outputs)
+        if not _changes(model, x):
+            return model
+        why = "it draws numbers outside of JAX, or changes from call to call"
+    warn(
+        f"JAX cannot compile this model: {why}. It is called on the host, once a batch, which is "
+        "slower; jaxeval.Model(apply, params, host=True) says that this is meant"
+    )
+    return dataclasses.replace(model, host=UNTRACEABLE)
+
+
+def _changes(model: Model, x: Any) -> bool:
+    """Whether a model that is a plain function changes from call to call."""
+    fn = model.apply.fn if isinstance(model.apply, Bare) else model.apply
+    if not isinstance(unwrapped(fn), types.FunctionType):
+        return False
+    rows = jax.ShapeDtypeStruct((TRACED_ROWS, *x.shape), x.dtype)
+    return varies(fn, *((rows,) if fn is not model.apply else (model.params, rows)))
+
+
+def varies(fn: Any, *given: Any) -> bool:
+    """Whether two traces of a function differ; one found to be steady is not traced again."""
+    known = remembered(fn)
+    if "steady" not in known and not changes(fn, *given):
+        known["steady"] = True
+    return "steady" not in known

@@ -1,0 +1,195 @@
+"""From metrics x explainers to the distinct questions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..identity import identity
+from ..metric import Metric, asks_of
+from ..model import Model
+from ..perturb import Perturbation, RandomPerturbation
+from ..types import Sample
+from .sample_view import needs_output
+from .shapes import features_of
+
+
+class Cell(NamedTuple):
+    """A metric of an explainer: one entry of the results.
+
+    `attributor` is the explainer that is scored, and `explainer` the one that it is reported
+    under: a metric may score an explainer derived from it (SmoothMPRT).
+    """
+
+    attributor: str
+    metric: str
+    explainer: str
+
+
+class Subscription(NamedTuple):
+    """A cell that takes a question's answers; `slot` says which of its metric's questions it is."""
+
+    cell: Cell
+    slot: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Question:
+    """A distinct question, and what its subscribers need of the answers together.
+
+    Attributes:
+      pert: the perturbation, bound to the model and the shape of a sample.
+      prepared: how the map that it reads is prepared, (normalise, absolute); None: it reads none.
+      reader: an attributor whose map (or shape of map) it reads; any, where it reads none.
+      by: {attributor: subscriptions}.
+      asks: the union of the metrics' `asks`.
+      explained: the attributors that explain this question's queries.
+    """
+
+    pert: Perturbation
+    prepared: tuple[str | None, bool] | None
+    reader: str
+    n_steps: int
+    by: Mapping[str, tuple[Subscription, ...]] = dataclasses.field(default_factory=dict)
+    asks: frozenset[str] = frozenset()
+    explained: tuple[str, ...] = ()
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether the model itself is evaluated, for outputs or hidden layers."""
+        return bool(self.asks & {"output", "hidden"})
+
+    @property
+    def cost(self) -> int:
+        """Evaluations a step: a forward pass if outputs are asked, and one each explainer."""
+        return self.asks_model + len(self.explained)
+
+
+def _fitted(
+    metric: Metric, model: Model, spec: Sample, n: int, valid: np.ndarray | None
+) -> list[Perturbation]:
+    """The metric's questions, bound; it, they and their draws fit the model and the samples."""
+    metric.fit(model, spec)
+    for pert in asks_of(metric):
+        if isinstance(pert, RandomPerturbation):
+            pert.check_draws(spec, n)
+    perts = [pert.bind(model, spec) for pert in asks_of(metric)]
+    if valid is not None:
+        least = max(what.fewest(spec) for what in (metric, *perts))
+        counts = features_of(valid, spec).reshape(n, -1).sum(1)
+        if (few := counts < least).any():
+            i = int(few.argmax())
+            raise ValueError(
+                f"it needs {least} features of every sample, but sample {i} has {counts[i]} beside "
+                "its padding"
+            )
+    return perts
+
+
+def collect(
+    cells: Mapping[Cell, Metric],
+    model: Model,
+    specs: Mapping[str, Sample],
+    n: int,
+    valid: np.ndarray | None = None,
+) -> tuple[Question, ...]:
+    """The distinct questions of all cells.
+
+    Two questions are one where their perturbations are equal in value and see the same things:
+    the same shape of attribution if they read that, the same explainer's map, prepared alike,
+    if they read the map itself.
+
+    Args:
+      specs: per attributor a sample of shapes and types.
+      n: the number of samples, which given draws may have as a leading axis.
+      valid: which entries of the inputs are no padding, bool that broadcasts to x [N, ...].
+    """
+    first: dict[Any, Question] = {}
+    subscribed: dict[Any, list[Subscription]] = {}
+    for cell, metric in cells.items():
+        spec = specs[cell.attributor]
+        try:
+            perts = _fitted(metric, model, spec, n, valid)
+        except (TypeError, ValueError) as e:
+            where = f"metric {cell.metric!r} for explainer {cell.attributor!r}"
+            raise type(e)(f"{where}: {e}") from e
+        for slot, pert in enumerate(perts):
+            prepared = (metric.normalise, metric.absolute) if "a" in pert.reads else None
+            key = (
+                identity(pert),
+                spec.features if pert.reads & {"a", "features"} else None,
+                (cell.attributor, prepared) if "a" in pert.reads else None,
+            )
+            if key not in first:
+                first[key] = Question(pert, prepared, cell.attributor, pert.n_steps(spec))
+            subscribed.setdefault(key, []).append(Subscription(cell, slot))
+    return tuple(_subscribed(question, subscribed[key], cells) for key, question in first.items())
+
+
+def _subscribed(
+    question: Question, subscriptions: list[Subscription], cells: Mapping[Cell, Metric]
+) -> Question:
+    """The question with those who take its answers."""
+    by: dict[str, tuple[Subscription, ...]] = {}
+    for s in subscriptions:
+        by[s.cell.attributor] = (*by.get(s.cell.attributor, ()), s)
+    asks = {e: frozenset().union(*(cells[s.cell].asks for s in given)) for e, given in by.items()}
+    return dataclasses.replace(
+        question,
+        by=by,
+        asks=frozenset().union(*asks.values()),
+        explained=tuple(e for e, asked in asks.items() if "attribution" in asked),
+    )
+
+
+def chunk_width(
+    questions: Sequence[Question], local: int, batch_size: int, fixed: float = 1 / 16
+) -> int:
+    """Slots of a chunk, at most `batch_size`: what wastes the fewest on padding.
+
+    Clean samples and parameter steps come `local` at a time, other questions as many as there
+    are; each is padded to whole chunks. A chunk's fixed cost counts as a sixteenth of a full one.
+    """
+    loads = []
+    for q in questions:
+        whole = q.n_steps * local
+        loads.append((q.n_steps, local) if q.pert.changes_params else (1, whole))
+    most = max((load for _, load in loads), default=local)
+    fewest = -(-most // batch_size)
+    equal = (-(-most // chunks) for chunks in range(fewest, fewest + 32))
+    candidates = sorted({max(local, width) for width in equal} | {local}, reverse=True)
+
+    def slots(width: int) -> float:
+        chunks = 1 + sum(times * -(-load // width) for times, load in loads)
+        return chunks * (width + batch_size * fixed)
+
+    return min(candidates, key=slots)
+
+
+def naive_cost(
+    cells: Mapping[Cell, Metric],
+    steps: Mapping[Cell, list[int]],
+    n: int,
+    explained: Mapping[str, bool],
+) -> dict[str, int]:
+    """What it would cost to evaluate each metric of each explainer on its own.
+
+    Args:
+      steps: per cell the total number of steps over all samples, of each of its questions.
+      explained: per explainer whether it makes maps (stored ones cost nothing).
+    """
+    cost = {"output": 0, "attribution": 0, "hidden": 0}
+    for cell, metric in cells.items():
+        total = sum(steps.get(cell, ()))
+        if needs_output(metric):
+            cost["output"] += n
+        if "hidden" in metric.asks:
+            cost["hidden"] += n + total
+        if metric.asks & {"output", "hidden"}:
+            cost["output"] += total
+        if explained[cell.attributor]:
+            cost["attribution"] += n + (total if "attribution" in metric.asks else 0)
+    return cost

@@ -1,0 +1,111 @@
+"""The samples that one block holds, and the clean answers about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..types import Answer, Sample
+from . import kernels
+from .answers import check_answers
+from .evaluator import Evaluator
+from .explainers import Attributor
+from .job import Job
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clean:
+    """What is known of a block's samples as they are.
+
+    Attributes:
+      samples: the samples [rows], without attributions; y are the explained classes.
+      reference: the model's answers, where they are needed.
+      maps: {attributor: maps [rows, features]}.
+    """
+
+    samples: Sample
+    reference: Answer = dataclasses.field(default_factory=Answer)
+    maps: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Block:
+    """The samples from `start` on, `local` on each device; a short last block is padded.
+
+    Attributes:
+      real: which rows are samples and no padding [rows].
+      where: its name in errors.
+    """
+
+    def __init__(self, job: Job, evaluator: Evaluator, local: int, start: int):
+        self.job, self.evaluator, self.local, self.start = job, evaluator, local, start
+        self.devices = evaluator.mesh.devices.size
+        self.real = np.arange(local * self.devices) < job.n - start
+        self.count = int(self.real.sum())
+        self.where = f"the batch of samples {start}..{start + self.count - 1}"
+
+    def padded(self, rows: np.ndarray) -> np.ndarray:
+        """This block's rows of an array of the data set; padding repeats the first."""
+        mine = rows[self.start : self.start + len(self.real)]
+        if len(mine) == len(self.real):
+            return mine
+        return np.concatenate([mine, np.repeat(mine[:1], len(self.real) - len(mine), 0)])
+
+    def load(self, rows: np.ndarray) -> Any:
+        """The same on the devices."""
+        return self.evaluator.put(self.padded(rows))
+
+    def resized(self, tree: Any, width: int) -> Any:
+        """Rows cut or padded to `width` on each device."""
+        return tree if width == self.local else kernels.resize(self.evaluator.mesh, width, tree)
+
+    def back(self, tree: Any, width: int) -> Any:
+        """The reverse of `resized`."""
+        return (
+            tree if width == self.local else kernels.resize(self.evaluator.mesh, self.local, tree)
+        )
+
+    def real_of(self, width: int) -> np.ndarray:
+        """Which of `width` rows a device are real, where the block's own come first."""
+        real = np.zeros((self.devices, width), bool)
+        real[:, : self.local] = self.real.reshape(self.devices, -1)
+        return real.reshape(-1)
+
+    def samples(self, valid: np.ndarray | None) -> Sample:
+        """The samples, on the devices."""
+        job, data, n = self.job, self.job.data, self.job.n
+        padded = self.padded
+        return self.evaluator.put(
+            Sample(
+                x=padded(data.x),
+                y=padded(np.zeros(n, np.int32) if data.y is None else data.y),
+                key=kernels.keys_of(job.options.key, padded(data.index)),
+                position=padded(np.arange(n, dtype=np.int32)),
+                extras={k: padded(v) for k, v in data.extras.items()},
+                valid=None if valid is None else padded(valid),
+                channel_axis=job.model.sample_channel_axis(data.x.ndim - 1),
+            )
+        )
+
+    def answered(self, s: Sample, hidden: bool, width: int) -> Clean:
+        """The samples with the model's answers; y are the predicted classes if none were given."""
+        evaluator = self.evaluator
+        x = self.resized(s.x, width)
+        answer = evaluator.output(evaluator.model, x, hidden, self.real_of(width), self.where)
+        reference = self.back(answer, width)
+        if not self.start:
+            check_answers(self.job, reference.logits, self.real)
+        if self.job.data.y is None:
+            y = kernels.predicted(evaluator.mesh, None, reference.logits)
+            s = dataclasses.replace(s, y=y)
+        return Clean(s, reference)
+
+    def map(self, attributor: Attributor, s: Sample, width: int) -> Any:
+        """An explainer's maps of the samples [rows, features]."""
+        x, y, keys = self.resized((s.x, s.y, s.key), width)
+        evaluator = self.evaluator
+        real = self.real_of(width)
+        a = attributor.explain(evaluator, evaluator.model, x, y, keys, real, self.where)
+        return self.back(a, width)
