@@ -139,8 +139,9 @@ def evaluate(
         to one feature a pixel, so that explainers with a map for every entry can be compared with
         those that have one for every pixel. None: maps stay as they are.
       key: seed or JAX key of all randomness.
-      batch_size: most model evaluations in flight on each device; None: the fastest of a few,
-        measured, within memory. It does not change scores beyond float rounding.
+      batch_size: most model evaluations in flight on each device; None: chosen from the size of
+        the job, the model's activations and the machine, within memory. It does not change scores
+        beyond float rounding.
       mesh: devices to spread the samples over; None: the default device.
       output: what a "score of the class" is: "probability", "logit", "log_probability",
         "log_odds", "value" (the model's own number) or a function ``(outputs [K], y) -> value``

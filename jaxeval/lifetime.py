@@ -313,6 +313,11 @@ class Jit:
         made, args = self._of(args)
         return made.eval_shape(*args)
 
+    def trace(self, *args: Any) -> Any:
+        """What JAX has traced of it (`jax.stages.Traced`)."""
+        made, args = self._of(args)
+        return made.trace(*args)
+
 
 def _anew(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Another function that does the same: JAX keeps what it compiles by function."""

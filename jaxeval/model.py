@@ -107,11 +107,10 @@ class Model:
 
         Each model is traced once. Not of host models.
         """
-        shape, dtype = (TRACED_ROWS, *x.shape), jnp.dtype(x.dtype)
-        known, given = remembered(self.apply), ("output", *shapes_of(self.params), shape, dtype)
+        known = remembered(self.apply)
+        given = ("output", *shapes_of(self.params), x.shape, jnp.dtype(x.dtype))
         if given not in known:
-            rows = jax.ShapeDtypeStruct(shape, dtype)
-            known[given] = called.eval_shape(self.apply, self.params, rows)
+            known[given] = called.eval_shape(self.apply, self.params, _rows_like(x))
         return known[given]
 
     def layers(self, x: Any = None) -> dict[str, tuple[int, ...]]:
@@ -159,3 +158,12 @@ TRACED_ROWS = 2
 def called(apply: Any, params: Any, x: Any) -> Any:
     """The outputs [N, K] of a function of the parameters and x, compiled."""
     return in_columns(apply(params, x))
+
+
+def jaxpr_of(model: Model, x: Any) -> Any:
+    """The forward pass on `TRACED_ROWS` rows like x [...], as a closed jaxpr."""
+    return called.trace(model.apply, model.params, _rows_like(x)).jaxpr
+
+
+def _rows_like(x: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((TRACED_ROWS, *x.shape), jnp.dtype(x.dtype))

@@ -18,7 +18,7 @@ import jax
 
 from ..lifetime import Jit
 from ..trace import jaxprs
-from .cores import AFFECTED, cores
+from .cores import AFFECTED, available_cores
 
 OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Nothing is left to the library: with sums, at which it is good, it takes what they are of."""
@@ -65,7 +65,7 @@ class Program(Jit):
 
 @functools.cache
 def _of_use() -> bool:
-    return AFFECTED and jax.default_backend() == "cpu" and cores() > 1
+    return AFFECTED and jax.default_backend() == "cpu" and available_cores() > 1
 
 
 def program(

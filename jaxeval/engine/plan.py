@@ -128,8 +128,7 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
             most = per_device * max([q.n_steps for q in questions], default=1)
         batch_size = UNASKED
         if asks or questions:
-            precision = evaluator.precision
-            batch_size = automatic(evaluator.suited, data.x, most, evaluator.mesh, precision)
+            batch_size = automatic(job.model, job.one, most, evaluator.mesh.devices.flat[0])
     local = min(per_device, batch_size)
     if questions is None:
         block = Block(job, evaluator, local, 0)

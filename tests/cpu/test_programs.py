@@ -12,10 +12,10 @@ import pytest
 from jax import lax
 
 from jaxeval.cpu import Rewritten, program, programs
-from jaxeval.cpu.cores import AFFECTED, cores
+from jaxeval.cpu.cores import AFFECTED, available_cores
 from tests.cpu.rewriting import equations
 
-USED = AFFECTED and cores() > 1 and jax.default_backend() == "cpu"
+USED = AFFECTED and available_cores() > 1 and jax.default_backend() == "cpu"
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxeval as je
-from jaxeval.engine import batch_size as batch
-from jaxeval.engine.options import read_mesh
+from jaxeval.engine import batch_size
 from jaxeval.engine.questions import Question, chunk_width
+from jaxeval.model import jaxpr_of
 from jaxeval.perturb import Noise, RandomiseLayers
 
 
@@ -42,29 +42,43 @@ def wide(p, x):
     return jnp.tanh(x @ p) @ p.T[:, :3]
 
 
-def test_the_automatic_batch_size_is_remembered_and_bounded():
+def automatic(model, shape, most=10**6):
+    one = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return batch_size.automatic(model, one, most, jax.devices()[0])
+
+
+def test_the_automatic_batch_size_is_that_of_the_job_if_that_is_small():
     model = je.Model(wide, jnp.ones((16, 64)))
-    x, mesh = np.ones((9, 16), np.float32), read_mesh(None)
-    first = batch.automatic(model, x, 300, mesh, "highest")
-    assert 1 <= first <= 300
-    assert batch.automatic(model, x, 300, mesh, "highest") == first
-    assert batch.automatic(model, x, 20, mesh, "highest") == 20
+    assert automatic(model, (16,), 20) == 20
+    assert automatic(model, (16,)) == batch_size.MOST
+
+
+def test_the_automatic_batch_size_follows_the_largest_value_of_a_row(monkeypatch):
+    monkeypatch.setattr(batch_size, "available_cores", lambda: 2)
+
+    def apply(p, x):  # [N, 8, 8, 1] -> [N, 8, 8, 64]: 16 KiB a row; p alone is 4 MiB
+        return jnp.tanh(x * (p + 1)[0]).mean((1, 2)) @ p[:64, :3]
+
+    model = je.Model(apply, jnp.ones((2**14, 64)))
+    assert automatic(model, (8, 8, 1)) == 2 * batch_size.CORE_BYTES // 2**14
+    assert automatic(model, (96, 96, 1)) == batch_size.FEWEST
 
 
 def test_the_automatic_batch_size_keeps_within_memory(monkeypatch):
     model = je.Model(lambda p, x: wide(p, x) + 0, jnp.ones((16, 64)))
-    x, mesh = np.ones((9, 16), np.float32), read_mesh(None)
-    monkeypatch.setattr(batch, "memory", lambda device: 10_000)
-    assert batch.automatic(model, x, 300, mesh, "highest") < 20
+    monkeypatch.setattr(batch_size, "memory", lambda device: 10_000)
+    assert automatic(model, (16,), 300) < 20
 
 
-def test_memory_of_a_trace_counts_inner_programs():
+def test_bytes_of_a_trace_count_inner_programs_as_often_as_they_run():
     def apply(p, x):
-        return jax.lax.scan(lambda c, _: (jnp.tanh(c), None), x, None, 10)[0]
+        return jax.lax.scan(lambda c, _: (jnp.tanh(c), None), x @ p, None, 10)[0]
 
-    x = np.ones((1, 8), np.float32)
-    jaxpr = jax.make_jaxpr(apply)({}, x)
-    assert batch._activation_bytes(jaxpr.jaxpr) == 10 * 8 * 4
+    model = je.Model(apply, jnp.ones((8, 8)))
+    largest, kept = batch_size.row_bytes(jaxpr_of(model, jax.ShapeDtypeStruct((8,), jnp.float32)))
+    row = 8 * 4
+    assert largest == 10 * row
+    assert 11 * row <= kept < 13 * row
 
 
 def test_a_given_batch_size_bounds_what_the_model_sees():
