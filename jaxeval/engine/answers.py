@@ -126,8 +126,9 @@ def check_alone(clean: Any, other: Any, dtype: Any, copies: int = 1) -> None:
     Raises:
       ValueError: the rows of a batch influence each other.
     """
-    clean = np.asarray(clean[:1], np.float64)
-    other = np.asarray(other[:copies], np.float64)
+    # Sliced on the host: on the device each slice would be a program to compile.
+    clean = np.asarray(clean)[:1].astype(np.float64)
+    other = np.asarray(other)[:copies].astype(np.float64)
     coarsest = max(jnp.finfo(dtype).eps, np.finfo(np.float32).eps)
     scale = np.abs(clean[np.isfinite(clean)]).max(initial=0)
     off = np.abs(other - clean)

@@ -8,7 +8,6 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
@@ -175,7 +174,7 @@ def _check_alone(plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clea
     if plan.clean_output:
         _meet_outputs(plan, evaluator, clean)
     else:
-        _meet_maps(plan, evaluator, clean, compiled[0])
+        _meet_maps(plan, evaluator, block, clean, compiled[0])
     known[what] = True
 
 
@@ -193,19 +192,21 @@ def _meet_outputs(plan: EvalPlan, evaluator: Evaluator, clean: Clean) -> None:
     check_alone(reference, other, x.dtype, copies)
 
 
-def _meet_maps(plan: EvalPlan, evaluator: Evaluator, clean: Clean, attributor: Compiled) -> None:
+def _meet_maps(
+    plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clean, attributor: Compiled
+) -> None:
     """The map of the first sample among other rows than its own."""
     x, model, width = plan.job.data.x, evaluator.model, plan.explain_rows(attributor.name)
     if width == 1:
         _meet_alone(x, model)
         return
-    s, devices = clean.samples, evaluator.mesh.devices.size
-    rows = evaluator.put(company(x, width * devices))
-    first = evaluator.put(np.zeros(width * devices, np.int32))
-    y, key = jax.tree.map(lambda v: v[first], (s.y, s.key))
+    s, rows = clean.samples, width * evaluator.mesh.devices.size
+    _, y, keys = block.resized((s.x, s.y, s.key), width)  # the first row keeps its key
+    y = np.full(rows, np.asarray(s.y)[0])
     if model.n_classes(plan.spec.x) > 1:  # gradients of a sum show what mixes by its classes
-        y = y.at[1:].set(jnp.where(y[0] == 0, 1, 0))
-    again = attributor.maps(evaluator, model, rows, y, key)
+        y[1:] = y[0] == 0
+    others = evaluator.put((company(x, rows), y))
+    again = attributor.maps(evaluator, model, *others, keys)
     check_alone(clean.maps[attributor.name], again, x.dtype)
 
 
