@@ -205,8 +205,8 @@ def _meet_maps(
     y = np.full(rows, np.asarray(s.y)[0])
     if model.n_classes(plan.spec.x) > 1:  # gradients of a sum show what mixes by its classes
         y[1:] = y[0] == 0
-    others = evaluator.put((company(x, rows), y))
-    again = attributor.maps(evaluator, model, *others, keys)
+    others, y = evaluator.put((company(x, rows), y))
+    again = attributor.maps(evaluator, model, others, y, keys)
     check_alone(clean.maps[attributor.name], again, x.dtype)
 
 

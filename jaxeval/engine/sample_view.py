@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..metric import Metric, asks_of
+from ..ops import draw
 from ..perturb import Perturbation
 from ..types import Answer, Outcome, Query, Sample
 
@@ -175,4 +176,4 @@ def params_key(key: Any) -> Any:
 
 def explainer_key(key: Any) -> Any:
     """An explainer's key of one sample: the same for every step, as a map is a function of x."""
-    return jax.random.fold_in(key, 1)
+    return draw.fold_in(key, 1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
@@ -36,17 +37,18 @@ def threefry(key: ArrayLike, first: ArrayLike, second: ArrayLike) -> tuple[Array
 
     Args:
       key: uint32 [2].
-      first, second: the words of the counters, uint32.
+      first, second: the words of the counters, uint32. Of NumPy arrays it is computed on the host.
     """
-    a, b = jnp.asarray(key, jnp.uint32)
-    keys = (a, b, a ^ b ^ jnp.uint32(0x1BD11BDA))
+    key = key if isinstance(key, np.ndarray) else jnp.asarray(key, jnp.uint32)
+    a, b = key
+    keys = (a, b, a ^ b ^ np.uint32(0x1BD11BDA))
     x, y = first + keys[0], second + keys[1]
     for group in range(5):
         for by in ROTATIONS[group % 2]:
             x = x + y
             y = x ^ (y << by | y >> (32 - by))
         x = x + keys[(group + 1) % 3]
-        y = y + keys[(group + 2) % 3] + jnp.uint32(group + 1)
+        y = y + keys[(group + 2) % 3] + np.uint32(group + 1)
     return x, y
 
 
