@@ -51,8 +51,9 @@ def score(
 
     Args:
       metric: an instance, such as ``PixelFlipping(n_steps=64)``.
-      a: attributions [N, ...]; their shape says what a feature is. None: `explainer` makes them.
-      explainer: for metrics that explain changed inputs or models.
+      a: attributions [N, ...]; their shape defines what a feature is. None: `explainer` computes
+        them.
+      explainer: required by metrics that explain perturbed inputs or models.
 
     The other arguments are those of `evaluate`.
 
@@ -115,47 +116,47 @@ def evaluate(
     """Many metrics of many explainers in one pass: each distinct question is asked once.
 
     Args:
-      model: a `Model`, or any function x [N, ...] -> logits [N, K]; what JAX cannot trace is
-        called on the host.
+      model: a `Model`, or any function x [N, ...] -> logits [N, K]. A function that JAX cannot
+        trace is called on the host.
       x: inputs [N, ...], floating-point and finite.
       y: classes to explain [N]; None: the predicted ones.
       explainers: {name: explainer}; an explainer is one of `jaxeval.explain`, a function
         ``(model, x, y, keys) -> a`` on a batch, or an array of attributions [N, ...].
-      metrics: {name: metric}.
-      mask: where the object is, bool [N, ...], for localisation metrics.
-      padding: where samples of different lengths are filled up, bool [N, ...] in the shape of x,
-        with or without its channel axis: [N, T] for token embeddings x [N, T, E] of a model with
-        channel_axis=-1. Padding is no feature: a padded sample has the score of the sample cut to
-        its own length, if the model ignores padding, too, which it reads off x. Perturbations
-        leave x as it is there; explainers see x as it is. A curve has as many points as the sample
-        has steps, then NaN. Metrics that cannot leave padding out refuse it.
-      index: ids of the samples [N], from which their randomness comes (default: positions); with
-        ids a sample's scores do not depend on where in the data set it stands.
-      extras: {name: array [N, ...]} for metrics that read them.
-      background: samples like those of x, [B, ...], such as training data, to which the baselines
-        "background mean" and "background" of metrics and explainers refer: their mean, and draws
-        of them (each a whole sample), as often as another random baseline is drawn.
-      reduce_channels: "sum", "mean" or "max": brings all maps, given ones and those of explainers,
-        to one feature a pixel, so that explainers with a map for every entry can be compared with
-        those that have one for every pixel. None: maps stay as they are.
+      metrics: {name: metric instance}.
+      mask: ground-truth location of the object, bool [N, ...], for localisation metrics.
+      padding: True at padding, for samples of different lengths: bool [N, ...] in the shape of x,
+        with or without its channel axis, such as [N, T] for token embeddings x [N, T, E] of a
+        model with channel_axis=-1. Padding is not a feature and is never perturbed: a padded
+        sample scores the same as the sample without its padding, provided that the model ignores
+        padding (it sees x only). Explainers see x unchanged. Curves are NaN after the sample's
+        last step. Metrics that cannot exclude padding raise an error.
+      index: integer ids of the samples [N], which seed their random draws (default: positions).
+        With ids, a sample's scores do not depend on its position in the data set.
+      extras: {name: array [N, ...]} for metrics and perturbations that read them.
+      background: reference samples [B, ...] shaped like those of x, such as training data, for the
+        baselines "background mean" (their mean) and "background" (a whole sample, drawn anew
+        whenever a random baseline is drawn) of metrics and explainers.
+      reduce_channels: "sum", "mean" or "max" over the channel axis of all maps, given and computed
+        ones, so that maps with a value per entry can be compared with maps with a value per
+        pixel. None: maps stay as they are.
       key: seed or JAX key of all randomness.
       batch_size: most model evaluations in flight on each device; None: chosen from the size of
         the job, the model's activations and the machine, within memory. It does not change scores
         beyond float rounding.
-      mesh: devices to spread the samples over; None: the default device.
-      output: what a "score of the class" is: "probability", "logit", "log_probability",
-        "log_odds", "value" (the model's own number) or a function ``(outputs [K], y) -> value``
-        of the model's own outputs. None: "probability", and "value" of a model of values. A
-        metric's own `output` wins.
-      outputs: what a function given as the model answers with, as in `jaxeval.Model`, which says
-        it itself.
+      mesh: devices over which the samples are sharded; None: the default device.
+      output: the scalar that metrics use as the score of a class: "probability", "logit",
+        "log_probability", "log_odds", "value" (the model's own output) or a function ``(outputs
+        [K], y) -> value`` of the model's own outputs. Default: "probability", or "value" for a
+        model with outputs="values". A metric's own `output` takes precedence.
+      outputs: what the outputs of a function given as the model are (see `jaxeval.Model`, which
+        has a field for it).
       precision: "highest": float32 matrix products; "fast": the device's own choice (TF32, say).
       progress: show a progress bar.
 
     Raises:
-      ValueError, TypeError: for what does not fit, before anything is compiled.
-      EvaluationError: where an explainer or a host model failed. Any exception that stops a run
-        on its way, `KeyboardInterrupt` included, has the `Results` until then as `partial`.
+      ValueError, TypeError: for invalid arguments, before anything is compiled.
+      EvaluationError: an explainer or a host model failed. Any exception during the run,
+        `KeyboardInterrupt` included, carries the `Results` so far as its attribute `partial`.
 
     >>> import jax.numpy as jnp, jaxeval as je
     >>> model = je.Model(lambda w, x: x @ w, jnp.eye(4))
@@ -190,9 +191,9 @@ def attribute(
     outputs: str | None = None,
     precision: str = "highest",
 ) -> jax.Array:
-    """The attributions [N, ...] of one explainer, the same that `evaluate` would score.
+    """The attributions [N, ...] of one explainer, equal to those that `evaluate` would score.
 
-    Arguments as in `evaluate`. Maps of a layer have the layer's shape.
+    Arguments as in `evaluate`. Attributions of a layer have the layer's shape.
 
     >>> import jax.numpy as jnp, jaxeval as je
     >>> model = je.Model(lambda w, x: x @ w, 2 * jnp.eye(3))
