@@ -74,7 +74,7 @@ class ClassSensitivity(Metric):
 
     @property
     def takes_padding(self) -> bool:
-        return self.similarity in ops.MARKED
+        return self.similarity in ops.MASKABLE
 
     def questions(self) -> OtherClass:
         return OtherClass(choose="top", draws=self.draws)

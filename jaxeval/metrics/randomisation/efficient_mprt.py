@@ -74,7 +74,7 @@ class EfficientMPRT(Metric):
     def entropy(self, a: Float[Array, "*features"], sample: Sample) -> Float[Array, ""]:
         """H of a map of a sample, in as many bins as its clean map has."""
         if isinstance(self.n_bins, str):
-            bins, most = ops.n_bins(sample.a, self.n_bins, sample.where), ops.MOST_BINS
+            bins, most = ops.n_bins(sample.a, self.n_bins, sample.where), ops.MAX_BINS
         else:
             bins, most = jnp.asarray(self.n_bins), self.n_bins
         return ops.entropy(ops.histogram(a, bins, most, sample.where))

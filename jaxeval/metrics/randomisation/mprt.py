@@ -57,7 +57,7 @@ class MPRT(LayerRandomisation):
 
     @property
     def takes_padding(self) -> bool:
-        return self.similarity in ops.MARKED
+        return self.similarity in ops.MASKABLE
 
     def summary(self, similarities: Any) -> Any:
         return mprt(similarities, self.score)
