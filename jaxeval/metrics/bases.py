@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from .. import check, ops
 from ..metric import Metric
 from ..perturb import Noise, RandomiseLayers, RankedDeletion, RankedNoise
-from ..perturb.layers import ORDERS, WAYS
+from ..perturb.layers import LAYER_ORDERS, RANDOMISATIONS
 from ..types import Answer, Outcome, Query, Sample, pytree, static
 
 
@@ -177,8 +177,8 @@ class LayerRandomisation(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "order", ORDERS)
-        check.one_of(self, "randomise", WAYS)
+        check.one_of(self, "order", LAYER_ORDERS)
+        check.one_of(self, "randomise", RANDOMISATIONS)
         check.integer(self, "n_seeds")
         if not callable(self.similarity):
             check.one_of(self, "similarity", ops.SIMILARITIES)

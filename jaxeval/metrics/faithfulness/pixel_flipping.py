@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from ... import check, ops
 from ...metric import DirectionBy
 from ...perturb import RankedDeletion
-from ...perturb.base import ORDERS
+from ...perturb.base import REMOVAL_ORDERS
 from ...types import Answer, Outcome, Sample, pytree, static
 from ..bases import Ranked
 
@@ -58,7 +58,7 @@ class PixelFlipping(Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "order", ORDERS)
+        check.one_of(self, "order", REMOVAL_ORDERS)
 
     def questions(self) -> RankedDeletion:
         return self.ranked(order=self.order, draws=self.draws)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from ... import check, ops
 from ...metric import DirectionBy, Metric
 from ...perturb import RankedPatches
-from ...perturb.base import ORDERS
+from ...perturb.base import REMOVAL_ORDERS
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
@@ -64,7 +64,7 @@ class RegionPerturbation(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "order", ORDERS)
+        check.one_of(self, "order", REMOVAL_ORDERS)
         check.integer(self, "patch_size")
         check.integer(self, "n_regions", optional=True)
         check.baseline(self, "baseline", ops.BASELINES)

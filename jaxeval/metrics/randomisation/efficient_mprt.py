@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ... import check, ops
 from ...metric import Metric
-from ...perturb.layers import ALL, WAYS, RandomiseLayers
+from ...perturb.layers import ALL, RANDOMISATIONS, RandomiseLayers
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
@@ -64,7 +64,7 @@ class EfficientMPRT(Metric):
             check.one_of(self, "n_bins", ops.BIN_RULES)
         else:
             check.integer(self, "n_bins", least=2)
-        check.one_of(self, "randomise", WAYS)
+        check.one_of(self, "randomise", RANDOMISATIONS)
         check.integer(self, "n_seeds")
 
     def questions(self) -> RandomiseLayers:

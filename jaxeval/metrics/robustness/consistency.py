@@ -13,7 +13,7 @@ from ... import check, ops
 from ...metric import Metric
 from ...types import Answer, Outcome, Sample, pytree, static
 
-WAYS = ("top_n_sign", "sign", "rank", "round")
+DISCRETISATIONS = ("top_n_sign", "sign", "rank", "round")
 
 
 def consistency(codes: Any, predicted: Any) -> np.ndarray:
@@ -71,7 +71,7 @@ class Consistency(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "discretise", WAYS)
+        check.one_of(self, "discretise", DISCRETISATIONS)
         check.integer(self, "n")
         check.integer(self, "decimals", least=0)
 
