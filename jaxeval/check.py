@@ -157,11 +157,11 @@ def one_array(model: Any, owner: str) -> None:
         shapes = ", ".join(str(list(part.shape)) for part in example)
         raise TypeError(
             f"{owner}: this model takes a tuple or dict of inputs (of the shapes {shapes} in its "
-            "example), and what is explained is one array x [N, ...]. Make a Model of that one. It "
-            "closes over what all samples share, v [1, ...]: je.Model(lambda p, x: model.apply(p, "
-            "(x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), model.params). What differs "
-            "between samples goes into x, too, side by side, and is taken apart in that function: "
-            "model.apply(p, (x[:, :k], x[:, k:]))"
+            "example), but explainers need a single array x [N, ...]. Wrap it in a Model of one "
+            "array. An input v [1, ...] that all samples share can be a constant: je.Model(lambda "
+            "p, x: model.apply(p, (x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), "
+            "model.params). Inputs that differ between samples can be concatenated into x and "
+            "split again: model.apply(p, (x[:, :k], x[:, k:]))"
         )
     if example is not None and np.dtype(example.dtype).kind in "iub":
         what = f"{list(example.shape)} in its example"
@@ -171,11 +171,11 @@ def one_array(model: Any, owner: str) -> None:
 def takes_numbers(dtype: Any, what: str) -> str:
     """The error message for a model of integer inputs, such as token ids."""
     return (
-        f"this model takes whole numbers ({dtype}; {what}), such as token ids, and what is "
-        "explained changes by degrees. Explain the embeddings: split the module at its embedding, "
-        "convert the rest, from_torch(rest, embedding(ids), channel_axis=-1) (or wrap_torch), and "
-        "give x = embedding(ids) [N, T, E]. A pixel map [N, T] or [N, T, 1] has one number a "
-        "token, and padding= [N, T] marks what fills up shorter texts"
+        f"this model takes whole numbers ({dtype}; {what}), such as token ids, but explainers need "
+        "continuous inputs. Explain the embeddings: split the module at its embedding, convert the "
+        "rest, from_torch(rest, embedding(ids), channel_axis=-1) (or wrap_torch), and give "
+        "x = embedding(ids) [N, T, E]. A pixel map [N, T] or [N, T, 1] has one number per token, "
+        "and padding= [N, T] marks the padding of shorter texts"
     )
 
 

@@ -156,9 +156,9 @@ class Explainer(ABC):
     ) -> Float[Array, "n ..."]:
         """The gradient of each row's score with respect to that row."""
         no_gradients = TypeError(
-            f"{type(self).__name__} needs input gradients, and this model is a host callable, "
-            "which has none; use an explainer that asks for outputs only (Occlusion), or one "
-            "of your own that answers on the host"
+            f"{type(self).__name__} needs input gradients, but this model is a host callable, "
+            "which has none; use an explainer that needs only outputs (Occlusion), or a "
+            "user-defined one that runs on the host"
         )
         if model.host and model.host != "jax":
             raise no_gradients
@@ -223,7 +223,7 @@ def suited_model(model: Model, x: Any, dtype: Any = None) -> Model:
         config: Any = jax.config
         device = config.jax_default_device or jax.default_backend()
         return suited(model, spec, getattr(device, "platform", device))
-    except Exception:  # what is wrong with the model shows where it is asked, if it is at all
+    except Exception:  # an error of the model itself is raised when the model is called
         return model
 
 
@@ -248,6 +248,7 @@ def compiled(part: Callable[..., Any], *given: Any) -> Any:
 
 
 def needs_keys(owner: Explainer, why: str, n: int) -> str:
+    """The error message for a random explainer that is called without keys."""
     return (
         f"{type(owner).__name__} {why} is random: give it keys, one per sample, such as "
         f"jax.random.split(jax.random.key(0), {n})"

@@ -120,7 +120,7 @@ class Grouped(SteppedExplainer):
                 raise ValueError(
                     f"{type(self).__name__}(features=...) must broadcast to a sample of the shape "
                     f"{shape}, got {given.shape}; for features that differ between samples, give a "
-                    "function of one sample"
+                    "function of the sample"
                 ) from None
         if self.patch is None:
             return jnp.arange(int(np.prod(shape)), dtype=jnp.int32).reshape(1, *shape)

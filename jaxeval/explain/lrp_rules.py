@@ -307,9 +307,8 @@ class ZPlus(LrpRule):
 class Gamma(LrpRule):
     """``R_i = Σ_j x_i (w_ij + γ w_ij⁺) / Σ_i x_i (w_ij + γ w_ij⁺) R_j`` (Montavon et al. 2019).
 
-    `general` extends it to inputs of both signs: products with the sign of z are favoured. With
-    ``general=False`` the formula is used for inputs of any sign, with an unmodified bias, as in
-    captum.
+    `general` extends it to inputs of both signs, favouring products with the sign of z. Otherwise,
+    the formula is used for inputs of any sign, with an unmodified bias, as in captum.
     """
 
     anywhere: ClassVar[bool] = True

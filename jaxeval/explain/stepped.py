@@ -168,7 +168,7 @@ def rows(x: jax.Array) -> jax.Array:
 
 
 def _on_host(params: Any, x: Any) -> Any:
-    raise TypeError("ready() asks a host model: its explainer must say so, with ready_asks = True")
+    raise TypeError("ready() calls a host model: set ready_asks = True in the explainer's class")
 
 
 def _as(dtype: Any, total: Any) -> Any:

@@ -190,7 +190,7 @@ class Ordered(RandomPerturbation):
         super().check_draws(sample, n)
         if self.draws is not None and (np.diff(np.sort(self.draws, -1)) == 0).any():
             raise ValueError(
-                "draws must be an order of all that is removed, but one names something twice"
+                "draws must be permutations of what is removed, but one names something twice"
             )
 
     def random_places(self, sample: Sample, where: Any) -> Any:

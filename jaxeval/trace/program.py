@@ -47,8 +47,8 @@ class Program:
     def __init__(self, model: Model, x: Any, turned: bool = False, precise: bool = True):
         if model.host:
             raise TypeError(
-                "this method looks into the model, and a host callable shows nothing; use an "
-                "explainer that asks for outputs only (Occlusion)"
+                "this method traces the model's operations, and a host callable shows nothing; use "
+                "an explainer that needs only outputs (Occlusion)"
             )
         apply, given = model.apply, jax.tree.map(_spec, (model.params, x))
         if isinstance(apply, Narrow):
@@ -67,7 +67,7 @@ class Program:
         inputs = [Value(v) for v in specs]
         self.parameters, self.inputs = inputs[: len(self.names)], inputs[len(self.names) :]
         if len(self.inputs) != 1:
-            raise TypeError("a model is a function of its parameters and of one array x")
+            raise TypeError("a model must be a function of its parameters and one array x")
         self.operations: list[Operation] = []
         self.constants: Values = {}
         outs = jaxprs.evaluate(
@@ -79,7 +79,7 @@ class Program:
             tuple(jaxprs.CALLS),
         )
         if len(outs) != 1:
-            raise TypeError("a model gives one array, its logits")
+            raise TypeError(f"a model must return one array, its logits; got {len(outs)}")
         self.out: Value = outs[0]
         self._find_active()
 

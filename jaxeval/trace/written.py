@@ -30,17 +30,17 @@ _WRITTEN: ContextVar[Written | None] = ContextVar("written", default=None)
 @contextlib.contextmanager
 def as_written(turned: bool = False) -> Iterator[Written]:
     """Within this context, rewritten models are traced with their original operations."""
-    wanted = Written(turned)
-    token = _WRITTEN.set(wanted)
+    context = Written(turned)
+    token = _WRITTEN.set(context)
     try:
-        yield wanted
+        yield context
     finally:
         _WRITTEN.reset(token)
 
 
 def wanted_as_written(replacement: Replacement) -> Written | None:
     """The active `as_written` context, if any; records the replacement in it."""
-    wanted = _WRITTEN.get()
-    if wanted is not None and replacement not in wanted.replacements:
-        wanted.replacements.append(replacement)
-    return wanted
+    context = _WRITTEN.get()
+    if context is not None and replacement not in context.replacements:
+        context.replacements.append(replacement)
+    return context
