@@ -1,7 +1,6 @@
-"""Checks of fields: an error names the field, what was given and what is wanted.
+"""Validation of fields: errors name the field, the given value and what is expected.
 
-A wrong kind of thing is a TypeError, a wrong value a ValueError. Tracers pass: their values are
-not known.
+A wrong type is a TypeError, a wrong value a ValueError. Tracers pass, as their values are unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from jax.core import Tracer
 
 
 def foreign(model: Any) -> str | None:
-    """Of what other library a model is, and how it is given; None where it is a function."""
+    """For a model of another library: its kind and how to pass it; None for any callable."""
     kinds = [f"{k.__module__}." for k in type(model).__mro__]
 
     def of(*names: str) -> bool:
@@ -54,14 +53,14 @@ def foreign(model: Any) -> str | None:
 
 
 def did_you_mean(name: Any, options: Iterable[Any]) -> str:
-    """The end of a message about an unknown name: the nearest that is known, if one is near."""
+    """The end of an error message about an unknown name: the closest known name, if any."""
     plain = {o.replace("_", "").casefold(): o for o in options if isinstance(o, str)}
     near = difflib.get_close_matches(str(name).replace("_", "").casefold(), plain, 1, 0.5)
     return f". Did you mean {plain[near[0]]!r}?" if near else ""
 
 
 def one_of(owner: Any, name: str, options: Iterable[Any]) -> None:
-    """The field is one of the options: names, True, False or None."""
+    """Check that the field is one of the options: names, True, False or None."""
     value, options = getattr(owner, name), list(options)
     if not any(value is o or (isinstance(value, str) and value == o) for o in options):
         kind = ValueError if isinstance(value, str) else TypeError
@@ -70,7 +69,7 @@ def one_of(owner: Any, name: str, options: Iterable[Any]) -> None:
 
 
 def integer(owner: Any, name: str, least: int = 1, optional: bool = False) -> None:
-    """The field is a whole number, at least `least` (or None where it is optional)."""
+    """Check that the field is an integer >= `least` (or None if `optional`)."""
     value = getattr(owner, name)
     if isinstance(value, Tracer) or (optional and value is None):
         return
@@ -78,7 +77,7 @@ def integer(owner: Any, name: str, least: int = 1, optional: bool = False) -> No
 
 
 def integers(owner: Any, name: str, least: int = 1, optional: bool = False) -> None:
-    """The field is a sequence of whole numbers, each at least `least` (or None, likewise)."""
+    """Check that the field is a sequence of integers >= `least` (or None if `optional`)."""
     value = getattr(owner, name)
     if isinstance(value, Tracer) or (optional and value is None):
         return
@@ -92,7 +91,7 @@ def real(
     least: float | None = None,
     most: float | None = None,
 ) -> None:
-    """The field is one finite number within its bounds."""
+    """Check that the field is a finite number within the bounds (`above` is exclusive)."""
     value = getattr(owner, name)
     if isinstance(value, Tracer):
         return
@@ -107,7 +106,7 @@ def reals(
     least: float | None = None,
     most: float | None = None,
 ) -> None:
-    """The field is a sequence of finite numbers, each within the bounds."""
+    """Check that the field is a sequence of finite numbers within the bounds."""
     value = getattr(owner, name)
     if isinstance(value, Tracer) or any(isinstance(v, Tracer) for v in jax.tree.leaves(value)):
         return
@@ -122,13 +121,13 @@ def _limits(above: float | None, least: float | None, most: float | None) -> str
 
 
 def instance(owner: Any, name: str, kind: type) -> None:
-    """The field is an instance of a class, or None."""
+    """Check that the field is None or an instance of a class."""
     if getattr(owner, name) is not None and not isinstance(getattr(owner, name), kind):
         raise TypeError(_message(owner, name, f"a {kind.__name__} or None"))
 
 
 def warn(message: str) -> None:
-    """A warning at the line of the caller's own code that led here."""
+    """Issue a UserWarning that points to the caller's line outside of jaxeval."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "jaxeval":
         frame, level = frame.f_back, level + 1
@@ -136,7 +135,7 @@ def warn(message: str) -> None:
 
 
 def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
-    """The field is the name of a baseline, a finite number, an array of them, or a background."""
+    """Check that the field is a baseline's name, a finite number or array, or a `Background`."""
     value = getattr(owner, name)
     if (rows := getattr(value, "rows", None)) is not None:
         if not isinstance(rows, Tracer) and (np.ndim(rows) < 2 or not len(rows)):
@@ -152,17 +151,17 @@ def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
 
 
 def one_array(model: Any, owner: str) -> None:
-    """The model takes one array of floating-point numbers, as far as its `example` tells."""
+    """Check that the model takes a single floating-point array, if it has an `example`."""
     example = getattr(model, "example", None)
     if isinstance(example, tuple):
         shapes = ", ".join(str(list(part.shape)) for part in example)
         raise TypeError(
             f"{owner}: this model takes a tuple or dict of inputs (of the shapes {shapes} in its "
-            "example), and what is explained is one array x [N, ...]. Make a Model of that one. It "
-            "closes over what all samples share, v [1, ...]: je.Model(lambda p, x: model.apply(p, "
-            "(x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), model.params). What differs "
-            "between samples goes into x, too, side by side, and is taken apart in that function: "
-            "model.apply(p, (x[:, :k], x[:, k:]))"
+            "example), but explainers need a single array x [N, ...]. Wrap it in a Model of one "
+            "array. An input v [1, ...] that all samples share can be a constant: je.Model(lambda "
+            "p, x: model.apply(p, (x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), "
+            "model.params). Inputs that differ between samples can be concatenated into x and "
+            "split again: model.apply(p, (x[:, :k], x[:, k:]))"
         )
     if example is not None and np.dtype(example.dtype).kind in "iub":
         what = f"{list(example.shape)} in its example"
@@ -170,13 +169,13 @@ def one_array(model: Any, owner: str) -> None:
 
 
 def takes_numbers(dtype: Any, what: str) -> str:
-    """The message about a model of whole numbers, such as token ids."""
+    """The error message for a model of integer inputs, such as token ids."""
     return (
-        f"this model takes whole numbers ({dtype}; {what}), such as token ids, and what is "
-        "explained changes by degrees. Explain the embeddings: split the module at its embedding, "
-        "convert the rest, from_torch(rest, embedding(ids), channel_axis=-1) (or wrap_torch), and "
-        "give x = embedding(ids) [N, T, E]. A pixel map [N, T] or [N, T, 1] has one number a "
-        "token, and padding= [N, T] marks what fills up shorter texts"
+        f"this model takes whole numbers ({dtype}; {what}), such as token ids, but explainers need "
+        "continuous inputs. Explain the embeddings: split the module at its embedding, convert the "
+        "rest, from_torch(rest, embedding(ids), channel_axis=-1) (or wrap_torch), and give "
+        "x = embedding(ids) [N, T, E]. A pixel map [N, T] or [N, T, 1] has one number per token, "
+        "and padding= [N, T] marks the padding of shorter texts"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which classes a model has, and whether those to explain are among them."""
+"""The number of classes of a model, and checks of the classes to explain."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _KNOWN: weakref.WeakKeyDictionary[Model, dict[Any, int | None]] = weakref.WeakKe
 def classes_of(model: Model, x: Any) -> int | None:
     """The number of classes of a model for inputs like x [N, ...]; each model is traced once.
 
-    None for host models, which are not asked before they must be, and for a model that cannot be
-    traced: what is wrong with it shows where it is asked.
+    None for host models, which are not called just for this check, and for models that cannot be
+    traced: their error is raised when they are called.
     """
     if model.host:
         return None
@@ -34,14 +34,14 @@ def classes_of(model: Model, x: Any) -> int | None:
 
 
 def concrete(y: Any) -> np.ndarray | None:
-    """The classes y as an array of the host's; None where they are traced or on other hosts."""
+    """The classes y as a NumPy array; None if they are traced or partly on other hosts."""
     if isinstance(y, Tracer) or (isinstance(y, jax.Array) and not y.is_fully_addressable):
         return None
     return np.asarray(y)
 
 
 def check_classes(y: np.ndarray, k: int | None, owner: str = "") -> None:
-    """Every class is one of the model's k; None for k: not known."""
+    """Raise a ValueError unless every class is in 0..k-1; no check if k is None (unknown)."""
     if k is None or not y.size:
         return
     least, most = y.min(), y.max()

@@ -1,4 +1,4 @@
-"""Settings as plain data, to be read; what tells things apart is `jaxeval.content`."""
+"""Settings as plain data for people to read; `jaxeval.content` is what tells objects apart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .digests import array_digest
 
 
 def describe(v: Any) -> Any:
-    """A value as plain data: an object by its class and fields, an array by shape and digest.
+    """A value as plain data: objects by class and fields, arrays by dtype, shape and digest.
 
     >>> describe({"w": np.zeros(2, np.float32), "f": len})["w"]["array"]
     'float32[2]'

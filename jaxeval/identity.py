@@ -1,4 +1,4 @@
-"""Keys of values: equal settings are one question, equal shapes one program."""
+"""Hashable keys of pytrees: by value, to find equal questions; by shape, to share programs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from .types import on_host
 
 
 def identity(tree: Any) -> Any:
-    """A hashable host-side key of a pytree's value: structure, shapes, dtypes and digests.
+    """A hashable key of a pytree's value: structure, and shape, dtype and digest of each leaf.
 
-    Equal for trees whose `canonical` forms are; made without the device, which costs more.
+    Equal for trees with equal `canonical` forms. Computed on the host, which is cheaper than on the
+    device.
     """
     leaves, treedef = jax.tree.flatten(tree)
 
@@ -26,7 +27,7 @@ def identity(tree: Any) -> Any:
 
 
 def shapes_of(tree: Any) -> Any:
-    """A hashable description of a pytree: its structure, and its leaves' shapes and types."""
+    """A hashable key of a pytree's structure and its leaves' shapes and dtypes."""
     leaves, treedef = jax.tree.flatten(tree)
     types = [v.dtype if hasattr(v, "dtype") else jnp.result_type(v) for v in leaves]
     return treedef, tuple(zip(map(jnp.shape, leaves), types, strict=True))

@@ -1,9 +1,9 @@
-"""Compiled programs that go when the functions in them go.
+"""Compiled programs that are freed together with the functions they call.
 
-JAX keeps what it compiles for as long as the compiled function lives, and with it every static
-argument: a model's `apply`, and all that it closes over. Here a program's static functions are held
-weakly, and what is compiled of a function belongs to it: when the caller drops a model, its
-programs, the constants in them and the model itself are freed.
+`jax.jit` keeps compiled programs as long as the jitted function lives, and with them every static
+argument, such as a model's `apply` and everything it closes over. Here, programs refer to their
+static functions weakly, and are cached per function: when the caller drops a model, its programs,
+their constants and the model itself are freed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .types import PYTREES
 
 
 class Held:
-    """A function that does not keep alive what it calls; `owners` are what it must not outlive."""
+    """A callable that holds weak references to the functions it calls, listed in `owners`."""
 
     __slots__ = ()
 
@@ -34,31 +34,31 @@ class Held:
 
 
 class Weak(Held):
-    """A weak reference to a function, called as the function itself: one for all equal ones.
+    """A weak reference to a function, callable like the function; equal functions share one.
 
     Attributes:
-      memo: what is worth remembering of the function, for as long as it lives.
+      memo: a cache of values derived from the function, cleared when it is freed.
     """
 
     __slots__ = ("__weakref__", "keys", "lasts", "living", "memo", "name")
     by_id: ClassVar[dict[int, tuple[weakref.ref[Any], Weak]]] = {}
     by_value: ClassVar[dict[int, tuple[int, Weak]]] = {}
-    """{id: (hash, it)} of those whose functions are compared by value."""
+    """{id(weak): (hash of the function, weak)}, for functions that are compared by value."""
     lasting: ClassVar[collections.OrderedDict[Any, Weak]] = collections.OrderedDict()
-    """{what says all of a function: it}; the oldest go first."""
+    """{architecture: weak}, least recently used first; see `lasting`."""
     made: ClassVar[dict[Any, Any]] = {}
-    """{(program, owners): what is compiled for them}; each owner's `keys` name what to drop."""
+    """{(program, owners): jitted function}; each owner's `keys` lists its entries."""
 
     def __init__(self, name: str):
         self.living: dict[int, weakref.ref[Any]] = {}
         self.memo: dict[Any, Any] = {}
         self.keys: set[Any] = set()
         self.lasts = False
-        """What is compiled stays when no function is left: for an equal one that may come."""
+        """Whether programs are kept when no equal function is alive, for a future equal one."""
         self.name = name
 
     def get(self) -> Any:
-        """The function, or one that is equal to it."""
+        """The function, or a living function equal to it."""
         for ref in tuple(self.living.values()):
             if (fn := ref()) is not None:
                 return fn
@@ -75,7 +75,7 @@ class Weak(Held):
         return (self,)
 
     def add(self, fn: Any) -> None:
-        """Let `fn`, which is equal, stand for the others when they are gone."""
+        """Add `fn`, which is equal to the functions referred to so far."""
         at, itself, by_id = id(fn), weakref.ref(self), self.by_id
 
         def gone(ref: Any) -> None:
@@ -91,7 +91,7 @@ class Weak(Held):
         by_id[at] = ref, self
 
     def clear(self) -> None:
-        """Forget all that was made of the function."""
+        """Drop everything cached for the function."""
         self.memo.clear()
         for key in tuple(self.keys):
             for owner in key[1]:
@@ -101,16 +101,16 @@ class Weak(Held):
 
 
 def weakly(fn: Any) -> Any:
-    """A function that calls `fn` and does not keep it alive.
+    """A callable that calls `fn` through a weak reference.
 
-    What cannot be referenced weakly (C functions) comes back as it is.
+    Callables that cannot be weakly referenced (C functions) are returned unchanged.
     """
     known = Weak.by_id.get(id(fn))
     if known is not None and known[0]() is fn:
         return known[1]
     if isinstance(fn, Held):
         return fn.weak if isinstance(fn, Wrapper) else fn
-    if isinstance(fn, types.MethodType):  # made anew whenever it is looked at
+    if isinstance(fn, types.MethodType):  # every attribute access makes a new one
         return Method(weakly(fn.__self__), weakly(fn.__func__))
     if (architecture := getattr(type(fn), "__architecture__", None)) is not None:
         return lasting(architecture(fn), fn)
@@ -123,13 +123,14 @@ def weakly(fn: Any) -> Any:
 
 
 def lasting(architecture: Any, fn: Any) -> Any:
-    """As `weakly`, of a function without weights, whose programs serve all equal ones.
+    """Like `weakly`, for a function without weights that shares programs with all equal ones.
 
-    Those are kept when it is gone, as an equal one is made for every checkpoint, say.
+    The programs of the last `LASTING` architectures are kept after the functions are freed, e.g.
+    for loops that build an equal model for every checkpoint.
 
     Args:
-      architecture: a hashable value that says all of what `fn` computes, and holds none of it; None
-        where nothing does.
+      architecture: a hashable value that fully determines what `fn` computes, without a reference
+        to it; None if there is no such value.
     """
     if architecture is None:
         weak = _equal(fn) or Weak(type(fn).__qualname__)
@@ -150,11 +151,11 @@ def lasting(architecture: Any, fn: Any) -> Any:
 
 
 LASTING = 16
-"""Architectures of which programs are kept though no such model lives; they hold no weights."""
+"""Number of architectures whose programs are kept without a living model; they hold no weights."""
 
 
 def _equal(fn: Any) -> Weak | None:
-    """What already stands for equal functions, where they are compared by value."""
+    """The `Weak` shared by functions equal to `fn`; None if `fn` is not compared by value."""
     if type(fn).__eq__ is object.__eq__ or isinstance(fn, types.FunctionType):
         return None
     try:
@@ -170,13 +171,13 @@ def _equal(fn: Any) -> Weak | None:
 
 
 def target(fn: Any) -> Any:
-    """What is held, or the thing itself where it is not."""
+    """The function behind a `Weak`; anything else is returned unchanged."""
     return fn.get() if isinstance(fn, Weak) else fn
 
 
 @dataclasses.dataclass(frozen=True)
 class Method(Held):
-    """A bound method whose object is held weakly."""
+    """A bound method with a weak reference to its object."""
 
     of: Any
     fn: Any
@@ -190,13 +191,16 @@ class Method(Held):
 
 
 class Wrapper(Held):
-    """A dataclass that calls another function, named in `HOLDS`; equal ones share programs."""
+    """Base of dataclasses that call another function, in the field `HOLDS`.
+
+    Equal instances share programs.
+    """
 
     HOLDS: ClassVar[str] = "fn"
 
     @functools.cached_property
     def weak(self) -> Any:
-        """The same around the function held weakly."""
+        """A copy that refers to the wrapped function weakly."""
         held = weakly(getattr(self, self.HOLDS))
         if held is getattr(self, self.HOLDS):
             return self
@@ -210,7 +214,7 @@ class Wrapper(Held):
 
 
 def remembered(fn: Any) -> dict[Any, Any]:
-    """What is remembered of a function, to be read and written, until it is gone."""
+    """A mutable cache for values derived from a function, dropped when the function is freed."""
     weak = weakly(fn)
     owners = weak.owners if isinstance(weak, Held) else ()
     memo = owners[0].memo if owners else _FOREVER
@@ -218,10 +222,10 @@ def remembered(fn: Any) -> dict[Any, Any]:
 
 
 def traceable(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, for JAX to trace: what JAX remembers of it goes with it.
+    """An equivalent function to pass to JAX's tracing; JAX's caches for it are freed with `fn`.
 
-    Not `fn` itself, where that is held weakly: static arguments in JAX's other caches hold what
-    holds it, and would keep what was traced.
+    `fn` itself, if held weakly, would not do: it is also a static argument in other JAX caches,
+    which would keep alive what was traced.
     """
     if not isinstance(fn, Held):
         return fn
@@ -232,15 +236,15 @@ def traceable(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _FOREVER: dict[Any, Any] = {}
-"""Of functions that cannot be referenced weakly: those of C, which live as long as the process."""
+"""Cache for functions that cannot be weakly referenced (C functions, which are never freed)."""
 
 
 PLAIN: set[type] = {type(None), bool, int, float, str, dict, np.ndarray, Mesh}
-"""Types in which no static function is. Those of arrays are added when they are met."""
+"""Types that never contain static functions. Array types are added when first seen."""
 
 
 def loosened(v: Any, owners: dict[Weak, None]) -> Any:
-    """The value with all static functions in it held weakly; notes whose they are."""
+    """The value with its static functions replaced by weak ones; these are added to `owners`."""
     kind = type(v)
     if kind in PLAIN:
         return v
@@ -277,9 +281,10 @@ def _is(a: Any, b: Any) -> bool:
 
 
 class Jit:
-    """`jax.jit` of a function; what it compiles goes with the static functions in the arguments.
+    """`jax.jit` whose compiled programs are freed with the static functions in their arguments.
 
-    Functions are arguments that are static, and static fields of models, explainers and metrics.
+    These are callables passed as static arguments or held in static fields of models, explainers
+    and metrics.
     """
 
     def __init__(self, fn: Callable[..., Any], **settings: Any):
@@ -291,7 +296,7 @@ class Jit:
         return jax.jit(_anew(self._fn), **self._settings)
 
     def _of(self, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        """(what `_make` made for the functions in these arguments, the arguments with them weak)"""
+        """(jitted function for the callables in these arguments, arguments with weak callables)"""
         owners: dict[Weak, None] = {}
         args = tuple([loosened(v, owners) for v in args])
         if not owners:
@@ -309,7 +314,7 @@ class Jit:
         return made(*args)
 
     def eval_shape(self, *args: Any) -> Any:
-        """The shapes of what it would give."""
+        """The shapes and dtypes of the result, without computing it."""
         made, args = self._of(args)
         return made.eval_shape(*args)
 
@@ -320,7 +325,7 @@ class Jit:
 
 
 def _anew(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Another function that does the same: JAX keeps what it compiles by function."""
+    """A new function object that calls `fn`: JAX's caches are keyed by function object."""
 
     def again(*args: Any) -> Any:
         return fn(*args)
@@ -329,13 +334,13 @@ def _anew(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def jit(*, static_argnums: Any = ()) -> Callable[[Callable[..., Any]], Jit]:
-    """Decorator: `jax.jit` with the same settings, whose programs go with their functions."""
+    """Decorator: like `jax.jit`, with programs that are freed with their functions (see `Jit`)."""
     return functools.partial(Jit, static_argnums=static_argnums)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Unhashable(Wrapper):
-    """A callable that has no hash (an Equinox module, say), told from others by identity."""
+    """Wraps a callable without a hash (e.g. an Equinox module); compares by object identity."""
 
     fn: Callable[..., Any]
 
@@ -350,7 +355,7 @@ class Unhashable(Wrapper):
 
 
 def hashable(fn: Any) -> Any:
-    """The callable, as one that can be part of the structure of a pytree."""
+    """The callable itself, or wrapped so that it is hashable: usable in static fields."""
     if isinstance(fn, Held):
         return fn
     try:

@@ -136,7 +136,7 @@ class Metric:
         """The outcome of a sample's measurements [S, ...]; `valid` [S] marks the real steps.
 
         The others are NaN, at the end. Without padding all are real, unless a perturbation has
-        a `count`; ``sample.asked(valid)`` is None then.
+        a `count`; ``sample.step_mask(valid)`` is None then.
         """
         raise NotImplementedError(f"{type(self).__name__}.reduce")
 

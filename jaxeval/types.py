@@ -1,4 +1,4 @@
-"""The nouns that metrics, perturbations, explainers and the engine hand to each other.
+"""The data types that metrics, perturbations, explainers and the engine exchange.
 
 Metric code sees ONE sample; the engine holds the same pytrees with a leading sample axis.
 """
@@ -17,15 +17,15 @@ from jax.dtypes import canonicalize_dtype
 T = TypeVar("T")
 
 PYTREES: dict[type, frozenset[str]] = {}
-"""The classes made by `pytree`, and the names of their static fields."""
+"""Classes decorated with `pytree`, with the names of their static fields."""
 
 
 def static(default: Any = dataclasses.MISSING) -> Any:
-    """A field that is structure: a change of its value makes new compiled programs."""
+    """A static field: part of the pytree's structure, so changing its value recompiles."""
     return dataclasses.field(default=default, metadata={"static": True})
 
 
-# `static` is no field specifier to a type checker, which would not see a positional default.
+# `static` is not declared as a field specifier: type checkers would miss its positional default.
 @overload
 def pytree(cls: type[T]) -> type[T]: ...
 @overload
@@ -34,12 +34,12 @@ def pytree(*, kw_only: bool) -> Callable[[type[T]], type[T]]: ...
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def pytree(cls: Any = None, *, kw_only: bool = True) -> Any:
-    """A frozen dataclass that JAX knows as a pytree.
+    """Decorator: a frozen dataclass registered with JAX as a pytree.
 
-    What is structure and what is a leaf is decided by value: `static()` fields, strings and
-    booleans are structure, numbers and arrays are leaves. So one field may hold ``"black"``,
-    ``0.3`` or an array, and a change of a number never retraces. Instances compare by
-    identity, because ``==`` on arrays is ambiguous; `identity` compares by value.
+    Whether a field is structure or a leaf depends on its value: `static()` fields, strings and
+    booleans are structure; numbers and arrays are leaves. So one field can hold ``"black"``,
+    ``0.3`` or an array, and changing a number never retraces. Instances compare by object
+    identity, because ``==`` on arrays is ambiguous; `jaxeval.identity.identity` compares by value.
     """
     if cls is None:
         return lambda c: _register(c, kw_only)
@@ -64,7 +64,7 @@ def _register(cls: Any, kw_only: bool) -> Any:
         return leaves, (tuple(names), tuple(structure))
 
     def unflatten(aux: Any, leaves: Any) -> Any:
-        # Past __init__ on purpose: leaves may be tracers, which validation must not see.
+        # Bypasses __init__: leaves may be tracers, which validation must not see.
         node = object.__new__(cls)
         for name, value in (*zip(aux[0], leaves, strict=True), *aux[1]):
             object.__setattr__(node, name, value)
@@ -80,7 +80,7 @@ def _register(cls: Any, kw_only: bool) -> Any:
 
 
 def canonical(tree: T) -> T:
-    """The tree with every leaf an array: ``0.2`` and ``np.float32(0.2)`` share one trace."""
+    """The tree with all leaves as arrays, so that ``0.2`` and ``np.float32(0.2)`` share a trace."""
 
     def leaf(value: Any) -> Any:
         return value if isinstance(value, jax.Array) else jnp.asarray(on_host(value))
@@ -89,6 +89,7 @@ def canonical(tree: T) -> T:
 
 
 def on_host(leaf: Any) -> np.ndarray:
+    """The leaf as a NumPy array of the dtype that JAX would give it."""
     number = isinstance(leaf, (int, float)) and not isinstance(leaf, np.generic)
     value = np.asarray(leaf, jnp.result_type(type(leaf)) if number else None)
     return value.astype(canonicalize_dtype(value.dtype), copy=False)
@@ -98,15 +99,22 @@ def on_host(leaf: Any) -> np.ndarray:
 class Sample:
     """One sample, as a metric or a perturbation sees it.
 
-    x [...] the input; y [] the explained class (int32); key its own random key;
-    position [] its row in the data set; a [features] the attribution, prepared for the metric;
-    mask [features] bool; draw the caller's draw for this step; extras {name: array};
-    features the shape that says what a feature is; channel_axis of x, or None;
-    valid the entries of x that are no padding, bool that broadcasts to x (size 1 along the
-    channels as a rule), None where nothing is padding.
+    Attributes:
+      x: [...], the input.
+      y: [], the explained class (int32).
+      key: the sample's own PRNG key.
+      position: [], its row in the data set.
+      a: [features], the attribution, normalised as the metric specifies.
+      mask: [features], bool.
+      draw: the user-provided draw for this step.
+      extras: {name: array}.
+      valid: mask of the entries of x that are not padding, broadcasts to x (usually with size 1
+        along the channels); None without padding.
+      features: the shape of the attribution, which defines what a feature is.
+      channel_axis: the axis of x that holds channels, or None.
 
-    Padding is no feature: `a` is 0 and `mask` False there, x stays as it is in every query, and
-    rankings put it last. What else counts features asks for `where`, `n_valid` or `filled`.
+    Padding is not a feature: there, `a` is 0, `mask` is False, queries keep x unchanged and
+    rankings put it last. Other code that counts features must use `where`, `n_valid` or `filled`.
     """
 
     x: Any
@@ -127,7 +135,7 @@ class Sample:
 
     @property
     def where(self) -> Any:
-        """Which features are no padding, bool [features]; None where nothing is padding."""
+        """Mask [features] of the features that are not padding; None without padding."""
         valid = self.valid
         if valid is None:
             return None
@@ -137,42 +145,39 @@ class Sample:
 
     @property
     def n_valid(self) -> Any:
-        """The number of features that are no padding."""
+        """The number of features that are not padding."""
         return self.n_features if self.valid is None else self.where.sum(dtype=jnp.int32)
 
     def filled(self, value: Any) -> Any:
-        """The attribution with `value` at padding: -inf, say, which no ranking prefers."""
+        """The attribution with padding set to `value`, e.g. -inf to rank it last."""
         return self.a if self.valid is None else jnp.where(self.where, self.a, value)
 
     def at_features(self, v: Any) -> Any:
-        """v [F], made of one feature after the other without padding, put at the features."""
+        """Scatter v [F], which lists the valid features first, to the features' positions."""
         return v if self.valid is None else v[jnp.cumsum(self.where) - 1]
 
-    def asked(self, valid: Any) -> Any:
-        """The marks [S] of the real steps where padding makes them differ between samples.
-
-        None without padding: then all are real.
-        """
+    def step_mask(self, valid: Any) -> Any:
+        """Valid-step mask [S], or None if all steps are valid (samples without padding)."""
         return None if self.valid is None else valid
 
     @property
     def map_channel_axis(self) -> int | None:
-        """The channel axis of the attribution, or None where it has none."""
+        """The channel axis of the attribution, or None if it has none."""
         return self.channel_axis if len(self.features) == self.x.ndim else None
 
     def to_input(self, v: Any) -> Any:
-        """v [features] with the axes of x, ready to broadcast against it."""
+        """v [features], with a channel axis added if needed, so that it broadcasts against x."""
         v = v.reshape(self.features)
         return v if v.ndim == self.x.ndim else jnp.expand_dims(v, self.channel_axis or 0)
 
-    def replace_features(self, gone: Any, there: Any) -> Any:
-        """x with the features marked in gone [F] (or [features]) set to `there`."""
-        return jnp.where(self.to_input(gone), there, self.x)
+    def replace_features(self, gone: Any, values: Any) -> Any:
+        """x with the features selected by the mask gone [F] (or [features]) set to `values`."""
+        return jnp.where(self.to_input(gone), values, self.x)
 
 
 @pytree
 class Query:
-    """One question: what do you say of (x, y)? `aux` is what `measure` needs of this draw."""
+    """One query: evaluate the model or explainer at (x, y). `aux` is passed on to `measure`."""
 
     x: Any
     y: Any
@@ -181,10 +186,10 @@ class Query:
 
 @pytree
 class Answer:
-    """What came back: logits [K], attribution [features], hidden {layer: [...]}, as asked.
+    """The answer to a query: logits [K], attribution [features], hidden {layer: [...]}, as needed.
 
-    Of models that answer with probabilities or one binary logit, `logits` are those that
-    `jaxeval.ops.as_logits` makes; of plain values, the values. `outputs` is the model's own.
+    For models whose outputs are probabilities or one binary logit, `logits` is the result of
+    `jaxeval.ops.as_logits`; for plain values, the values. `outputs` is `Model.outputs`.
     """
 
     logits: Any = None
@@ -194,7 +199,7 @@ class Answer:
 
     @property
     def predicted(self) -> Any:
-        """The class with the largest logit [], ties to the lowest; 0 of a model of values."""
+        """The class [] with the largest logit, ties to the lowest; 0 for a model of values."""
         if self.outputs == "values":
             return jnp.zeros((), jnp.int32)
         return self.logits.argmax().astype(jnp.int32)
@@ -202,10 +207,10 @@ class Answer:
 
 @pytree
 class Outcome:
-    """What a metric says: score [], curve [S] where it has one; from `score` with a leading [N].
+    """The result of a metric: score [], and curve [S] if it has one. `score` adds a leading [N].
 
-    `curve_std` [S] is the standard deviation of each point of a curve that is a mean of several
-    repetitions. `record` is what a data-set metric keeps of each sample until all are there.
+    `curve_std` [S] is the standard deviation of each point, for curves averaged over repetitions.
+    `record` is what a data-set metric stores of each sample until `Metric.aggregate`.
     """
 
     score: Any

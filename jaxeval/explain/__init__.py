@@ -8,7 +8,6 @@ from typing import Any
 from ..check import did_you_mean
 from ..trace import Unsupported as Unsupported
 from .base import Explainer as Explainer
-from .base import SteppedExplainer as SteppedExplainer
 from .blur_ig import BlurIG as BlurIG
 from .controls import Constant as Constant
 from .controls import Random as Random
@@ -56,6 +55,7 @@ from .shapley_value_sampling import ShapleyValueSampling as ShapleyValueSampling
 from .smoothed import Smoothed as Smoothed
 from .smoothgrad import SmoothGrad as SmoothGrad
 from .smoothgrad_squared import SmoothGradSquared as SmoothGradSquared
+from .stepped import SteppedExplainer as SteppedExplainer
 from .vargrad import VarGrad as VarGrad
 
 EXPLAINERS: dict[str, type[Explainer]] = {

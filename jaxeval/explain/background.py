@@ -1,4 +1,4 @@
-"""Several baselines at once: samples of what an input could have been."""
+"""Background samples: a set of baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .. import check, ops
 
 
 def check_background(owner: Any) -> None:
-    """The field `background` is an array [B, ...] of at least one sample, a name, or None."""
+    """Check that the field `background` is an array [B, ...] with B >= 1, a name, or None."""
     given = owner.background
     if isinstance(given, str):
         check.one_of(owner, "background", ops.BACKGROUND_BASELINES)
@@ -24,7 +24,7 @@ def check_background(owner: Any) -> None:
 
 
 def background(owner: Any, x: jax.Array) -> jax.Array:
-    """The owner's background [B, ...] for inputs x [N, ...]; zeros [1, ...] where it has none."""
+    """The owner's background [B, ...] for inputs x [N, ...]; zeros [1, ...] if it is None."""
     if owner.background is None:
         return jnp.zeros((1, *x.shape[1:]), x.dtype)
     if isinstance(owner.background, str):

@@ -1,4 +1,4 @@
-"""What methods that change the backward pass have in common."""
+"""Base class of methods that modify the backward pass."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .base import Explainer
 
 @pytree
 class Backpropagation(Explainer):
-    """A gradient with other rules for some operations of the model.
+    """The gradient, with modified rules for some operations of the model.
 
-    A subclass gives `rules`, a table ``kind of node -> rule``; see `Graph` for the kinds.
+    Subclasses define `rules`, a table ``kind of node -> rule``; see `Graph` for the kinds.
     """
 
     @abstractmethod
     def rules(self) -> Mapping[str, Rule]:
-        """The rules that replace the gradient's."""
+        """The rules that replace the gradient's own."""
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         graph = Graph(model, x, turned=True)
@@ -35,10 +35,10 @@ class Backpropagation(Explainer):
 
 
 def score_gradient(z: jax.Array, y: jax.Array, output: Any) -> jax.Array:
-    """The gradient [N, K] of every row's score with respect to its logits z [N, K]."""
+    """The gradient [N, K] of each row's score with respect to its logits z [N, K]."""
     return jax.vmap(jax.grad(lambda z, y: ops.value(z, y, output).astype(z.dtype)))(z, y)
 
 
 def gate(node: Node, values: Values, cotangents: list[Any]) -> list[Any]:
-    """The gradient of a rectifier, which is 0 at 0 whatever the way it is written."""
+    """The gradient of a ReLU; 0 at 0, however the ReLU is written."""
     return [jnp.where(values[node.ins[0]] > 0, cotangents[0], 0)]

@@ -1,4 +1,4 @@
-"""Attribution by the gradient along the way from a blurred input to the input."""
+"""Attribution by the gradient along the path from a blurred input to the input."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from .. import check
 from ..model import Model
 from ..types import pytree, static
-from .base import SteppedExplainer
+from .stepped import SteppedExplainer
 
 
 def blurred(x: jax.Array, sigma: Any, channel: int | None) -> jax.Array:
-    """Samples x [N, ...] blurred by a Gaussian along every axis but the channels.
+    """Samples x [N, ...] blurred by a Gaussian along every axis except the channels.
 
-    A product with a matrix along each axis, whose entries are the Gaussian's mass on each entry
-    of x; beyond the border there are zeros. Unlike a filter of fixed width, it takes any sigma
-    without new shapes; 0 gives x.
+    Computed as a matrix product along each axis, with the Gaussian's mass on each entry as weights
+    and zero padding at the border. Unlike a filter of fixed width, this allows a traced sigma of
+    any size; 0 returns x.
     """
     out = x
     for axis in range(1, x.ndim):
@@ -35,22 +35,22 @@ def blurred(x: jax.Array, sigma: Any, channel: int | None) -> jax.Array:
 
 @pytree
 class BlurIG(SteppedExplainer):
-    """The integral of the gradient along the way from a blurred input to x.
+    """The integral of the gradient along the path from a blurred input to x.
 
-    ``a = -∫_0^σmax ∂f_y(L(σ))/∂L · ∂L(σ)/∂σ dσ`` with L(σ) the input x, blurred by a Gaussian of
+    ``a = -∫_0^σmax ∂f_y(L(σ))/∂L · ∂L(σ)/∂σ dσ`` with L(σ) the input x blurred by a Gaussian of
     standard deviation σ; signed, in the shape of x. Attributions sum to ``f_y(x) - f_y(L(σmax))``,
-    up to the error of the quadrature: a sum over steps of the gradient in a step's middle times
-    the change of L over the step, with steps that grow with σ (at ``σmax (k / n_steps)²``).
+    up to quadrature error. The quadrature sums the gradient at the middle of each step times the
+    change of L over the step; the steps grow with σ (they end at ``σmax (k / n_steps)²``).
 
-    Xu et al. 2020, "Attribution in Scale and Space". Along all axes but the channels, with zeros
-    beyond the border.
+    Xu et al. 2020, "Attribution in Scale and Space". The blur acts along all axes except the
+    channels, with zero padding.
 
     Args:
-      n_steps: the steps, each a gradient of the whole batch.
-      max_sigma: σmax, in entries of x; the paper's 50 leaves little of images.
+      n_steps: number of steps; each costs one gradient of the batch.
+      max_sigma: σmax, in entries of x; the paper's 50 removes nearly all structure from images.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> total = Model(lambda p, x: jnp.sum(x, axis=1, keepdims=True), channel_axis=None)
     >>> a = BlurIG(max_sigma=1000.0)(total, jnp.array([[0.0, 4.0, 0.0]]), jnp.array([0]))
     >>> print(f"{a.sum():.2f}")
@@ -69,13 +69,13 @@ class BlurIG(SteppedExplainer):
         return self.n_steps
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
-        """Where the way starts, and the sum."""
+        """The first point of the path, x, and the sum."""
         return jnp.array(x), super().zero(model, x, y, keys, state)
 
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        """The input blurred as in the middle of step i, and as at its end."""
+        """The input blurred with σ at the middle and at the end of step i."""
         channel = model.sample_channel_axis(x.ndim - 1)
         sigmas = (self.max_sigma * ((i + t) / self.n_steps) ** 2 for t in (0.5, 1))
         return tuple(blurred(x, sigma, channel) for sigma in sigmas)

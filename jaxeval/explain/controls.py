@@ -1,4 +1,4 @@
-"""Maps that do not explain: what a metric must tell from an explanation."""
+"""Control maps that do not depend on the model: metrics should score them as no explanation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .base import Explainer, needs_keys
 
 @pytree
 class Random(Explainer):
-    """Uniform noise: ``a ~ U[0, 1)``, never negative, in the shape of x, from each sample's key.
+    """Uniform noise: ``a ~ U[0, 1)``, non-negative, in the shape of x, from each sample's key.
 
     The same key gives the same map for any model, input or class.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> keys = jax.random.split(jax.random.key(0), 2)
     >>> Random()(Model(lambda p, x: x), jnp.ones((2, 3)), jnp.array([0, 1]), keys).shape
     (2, 3)
@@ -38,7 +38,7 @@ class Constant(Explainer):
     """The same attribution everywhere: ``a = value``, in the shape of x.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> Constant(value=2.0)(Model(lambda p, x: x), jnp.zeros((1, 3)), jnp.array([0]))
     Array([[2., 2., 2.]], dtype=float32)
     """
@@ -55,18 +55,18 @@ class Constant(Explainer):
 
 @pytree
 class Sobel(Explainer):
-    """The edges of the input, in the shape of x: a map that never asked the model.
+    """The edges of the input, in the shape of x: a map that does not depend on the model.
 
-    ``a = sqrt(Σ_k g_k²) >= 0`` over the axes k of a sample that are no channels, where ``g_k``
-    filters with [-1, 0, 1] along k and with [1, 2, 1] along the others; channels are filtered one
-    by one. The border repeats its outermost entries (`scipy.ndimage.sobel` with
-    ``mode="nearest"``). On a series there is one axis, and ``a_i = |x_{i+1} - x_{i-1}|``; on
-    tabular data the same, over columns in the order given.
+    ``a = sqrt(Σ_k g_k²) >= 0`` over the axes k of a sample except the channels, where ``g_k``
+    filters with [-1, 0, 1] along k and with [1, 2, 1] along the others, separately per channel.
+    Edges are padded with the nearest entry (`scipy.ndimage.sobel` with ``mode="nearest"``). For a
+    series there is one axis, and ``a_i = |x_{i+1} - x_{i-1}|``; for tabular data the same, along
+    the columns in the given order.
 
     As a control: Adebayo et al. 2018, "Sanity Checks for Saliency Maps".
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> x = jnp.array([[0.0, 0.0, 1.0, 1.0]])
     >>> Sobel()(Model(lambda p, x: x, channel_axis=None), x, jnp.array([0]))
     Array([[0., 1., 1., 0.]], dtype=float32)

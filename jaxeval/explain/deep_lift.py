@@ -1,4 +1,4 @@
-"""Attribution by differences from a baseline, handed back through the network."""
+"""Attribution by differences from a baseline, propagated back through the network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from .backpropagation import gate
 from .base import Explainer
 
 NEAR = 1e-10
-"""Differences below this are no differences: the multiplier is the gradient."""
+"""Differences below this count as 0: the multiplier is then the gradient."""
 SMALL, STEEPEST = 1e-3, 10.0
-"""Steps that are small for an activation function, and the change of a gradient over a step."""
+"""Thresholds for averaging gradients: the relative size of a step, and the change of the gradient
+per step."""
 POINTS = 16
-"""Points of the mean gradient of what is neither a product nor a function of single entries."""
+"""Quadrature nodes for the mean gradient of operations other than products and activations."""
 POOLING = ("cross_max", "gradient")
 
 
@@ -32,14 +33,14 @@ def _line(n: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray((nodes + 1) / 2, dtype), jnp.asarray(weights / 2, dtype)
 
 
-def quotient(there: jax.Array, change: jax.Array, step: jax.Array) -> jax.Array:
-    """``change / step``, and `there` where the step is 0."""
+def quotient(limit: jax.Array, change: jax.Array, step: jax.Array) -> jax.Array:
+    """``change / step``, or `limit` where the step is 0."""
     none = jnp.abs(step) < NEAR
-    return jnp.where(none, there, change / jnp.where(none, 1, step))
+    return jnp.where(none, limit, change / jnp.where(none, 1, step))
 
 
 class Multipliers:
-    """The rules: multipliers m with ``Σ m_in · Δin = m_out · Δout`` for every node."""
+    """The rules for multipliers m, with ``Σ m_in · Δin = m_out · Δout`` for every node."""
 
     def __init__(self, baseline: Values, pooling: str):
         self.baseline, self.pooling = baseline, pooling
@@ -53,10 +54,10 @@ class Multipliers:
         return table
 
     def rescale(self, node: Node, values: Values, cotangents: list[Any]) -> Sequence[Any]:
-        """Of a function of single entries: ``Δout / Δin``.
+        """For element-wise functions: ``Δout / Δin``.
 
-        Of a small step, the quotient is lost in rounding, and the mean of the gradients at both
-        ends is as good, unless a kink lies between.
+        For small steps, the quotient is lost in rounding errors; the mean of the gradients at both
+        ends is used instead, unless there is a kink between them.
         """
         (v,), out, (c,) = node.ins, node.outs[0], cotangents
         x, x0 = values[v], self.baseline[v]
@@ -69,10 +70,10 @@ class Multipliers:
         return [c * jnp.where(smooth, (g + g0) / 2, quotient(g, change, step))]
 
     def cross_max(self, node: Node, values: Values, cotangents: list[Any]) -> Sequence[Any]:
-        """Of a maximum: first up to the larger of both, then down from it.
+        """For maxima: first up to the larger of the two outputs, then down from it.
 
-        With ``m = max(out, out')``, the change ``out - out'`` is ``(m - out')`` for what is
-        largest in x and ``(out - m)`` for what is largest in the baseline.
+        With ``m = max(out, out')``, the change ``out - out'`` is split into ``(m - out')`` for the
+        entry that is largest in x and ``(out - m)`` for the entry that is largest in the baseline.
         """
         y, y0 = values[node.outs[0]], self.baseline[node.outs[0]]
         sign = -1 if "min" in node.last.name else 1
@@ -84,9 +85,9 @@ class Multipliers:
         return [quotient(g, a + b, d) for g, a, b, d in zip(gradient, up, down, steps, strict=True)]
 
     def secant(self, node: Node, values: Values, cotangents: list[Any]) -> Sequence[Any]:
-        """Of anything else: its mean gradient between the baseline and the input.
+        """For all other operations: the mean gradient between the baseline and the input.
 
-        Exact for products, where the mean is the gradient halfway.
+        Exact for products, where the mean is the gradient at the midpoint.
         """
         start = [self.baseline[v] for v in node.ins]
         steps = [values[v] - b for v, b in zip(node.ins, start, strict=True)]
@@ -107,7 +108,7 @@ class Multipliers:
 
 
 def score_multipliers(z: jax.Array, z0: jax.Array, y: jax.Array, output: Any) -> jax.Array:
-    """Multipliers [N, K] of the logits: the mean gradient of the score from z0 to z."""
+    """Multipliers [N, K] of the logits: the mean gradient of the score between z0 and z."""
 
     def gradient(z: jax.Array, y: jax.Array) -> jax.Array:
         return jax.grad(lambda z: ops.value(z, y, output).astype(z.dtype))(z)
@@ -123,26 +124,26 @@ def score_multipliers(z: jax.Array, z0: jax.Array, y: jax.Array, output: Any) ->
 class DeepLift(Explainer):
     """Differences from a baseline b, by DeepLIFT's rescale rule.
 
-    ``a = (x - b) · m``, signed, in the shape of x, where multipliers m go back through the network
-    by the chain rule and a function of single entries has ``m = Δout / Δin`` in place of its
-    gradient. Attributions sum to ``f_y(x) - f_y(b)``. Products, softmax and normalisation take
-    their mean gradient between baseline and input, which keeps the sum.
+    ``a = (x - b) · m``, signed, in the shape of x, where the multipliers m follow the chain rule
+    with ``m = Δout / Δin`` in place of the gradient of element-wise functions. Attributions sum to
+    ``f_y(x) - f_y(b)``. Products, softmax and normalisation use their mean gradient between
+    baseline and input, which preserves the sum.
 
     Shrikumar et al. 2017, "Learning Important Features Through Propagating Activation
-    Differences". Equal to captum's `DeepLift` with ``pooling="gradient"``, and without max pooling
-    in either way.
+    Differences". Equal to captum's `DeepLift` with ``pooling="gradient"``; for models without max
+    pooling, with either setting.
 
     Args:
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
         or an array that broadcasts to one sample.
-      pooling: of a maximum, "cross_max" keeps the sum, as SHAP's DeepExplainer does; "gradient"
-        takes the gradient at x, as captum in effect does for max pooling after a ReLU, and as the
-        paper's own code does.
-      multiply_by_inputs: False leaves out the factor ``x - b`` and gives the multipliers.
+      pooling: the rule for maxima: "cross_max" preserves the sum, as in SHAP's DeepExplainer;
+        "gradient" uses the gradient at x, as in the paper's code and, effectively, in captum for
+        max pooling after a ReLU.
+      multiply_by_inputs: False omits the factor ``x - b`` and returns the multipliers.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: jax.nn.relu(x.sum(1, keepdims=True) - 1), channel_axis=None)
     >>> DeepLift()(net, jnp.array([[1.0, 3.0]]), jnp.array([0]))
     Array([[0.75, 2.25]], dtype=float32)
@@ -171,9 +172,9 @@ class DeepLift(Explainer):
         return (x - b) * m if self.multiply_by_inputs else m
 
     def once(self, graph: Graph, model: Model, b: jax.Array) -> Values | None:
-        """All values of a baseline that all samples share, computed for one of them.
+        """All values for a baseline that all samples share, computed for a single row.
 
-        None where rows cannot be told from other axes.
+        None if the batch axis cannot be distinguished from other axes.
         """
         one = Graph(model, b[:1], turned=True)
         values = one.forward(model.params, b[:1])

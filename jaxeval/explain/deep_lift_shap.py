@@ -10,8 +10,8 @@ from .. import check
 from ..model import Model
 from ..types import pytree, static
 from .background import background, check_background
-from .base import SteppedExplainer
 from .deep_lift import POOLING, DeepLift
+from .stepped import SteppedExplainer
 
 
 @pytree
@@ -22,16 +22,17 @@ class DeepLiftShap(SteppedExplainer):
     Attributions sum to ``f_y(x) - 1/B Σ_b f_y(b)``.
 
     Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions". Equal to captum's
-    `DeepLiftShap` with ``pooling="gradient"``, and without max pooling in either way.
+    `DeepLiftShap` with ``pooling="gradient"``; for models without max pooling, with either setting.
 
     Args:
-      background: baselines [B, ...], each the shape of one sample, such as some training samples;
-        None is one of zeros; "background": those of `jaxeval.evaluate`; "background mean": their
-        mean. Every sample meets all of them, one a step.
+      background: baselines [B, ...], each with the shape of one sample, such as training samples;
+        None: one baseline of zeros; "background": the samples given as `background=` of
+        `jaxeval.evaluate`; "background mean": their mean. Each sample is compared with all of
+        them, one per step.
       pooling, multiply_by_inputs: as for `DeepLift`.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: jax.nn.relu(x.sum(1, keepdims=True)), channel_axis=None)
     >>> e = DeepLiftShap(background=jnp.array([[0.0, 0.0], [1.0, 1.0]]))
     >>> e(net, jnp.array([[2.0, 3.0]]), jnp.array([0]))

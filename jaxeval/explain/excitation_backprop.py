@@ -1,4 +1,4 @@
-"""Attribution by the probability that a winner-take-all walk ends at an input."""
+"""Attribution by the marginal probability of a top-down winner-take-all process."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .lrp_rules import ZPlus
 
 @pytree
 class ExcitationBackprop(Explainer):
-    """Excitation backprop: the marginal winning probability of every input.
+    """Excitation backprop: the marginal winning probability of each input.
 
-    ``P(i) = Σ_j x_i w_ij⁺ / Σ_i x_i w_ij⁺ P(j)``, from 1 at the explained class: the z⁺ rule of
-    LRP without biases. In the shape of x; not negative, and it sums to 1 as long as every unit
-    has an excitatory input. Of inputs of both signs, the products ``x_i w_ij > 0`` count.
+    ``P(i) = Σ_j x_i w_ij⁺ / Σ_i x_i w_ij⁺ P(j)``, starting from 1 at the explained class: the z⁺
+    rule of LRP without biases. In the shape of x; non-negative; sums to 1 as long as every unit
+    has an excitatory input. For inputs of both signs, products ``x_i w_ij > 0`` are excitatory.
 
     Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop". Equal to zennit's
-    `ExcitationBackprop` with ``zero_params=["bias"]``. The `output` says nothing here: the walk
+    `ExcitationBackprop` with ``zero_params=["bias"]``. `output` has no effect, as propagation
     starts at the class itself. Binary models are refused: they have no output for class 0.
 
     >>> import jax.numpy as jnp, numpy as np
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda w, x: x @ w, jnp.array([[1.0], [-2.0], [3.0]]), channel_axis=None)
     >>> a = ExcitationBackprop()(net, jnp.array([[1.0, 1.0, 1.0]]), jnp.array([0]))
     >>> print(np.asarray(a).round(3))

@@ -12,13 +12,14 @@ from ..model import Model
 from ..ops import draw
 from ..types import pytree, static
 from .background import background, check_background
-from .base import SteppedExplainer, needs_keys, rows
+from .base import needs_keys
 from .noisy import noisy_rows
+from .stepped import SteppedExplainer, rows
 
 
 @pytree
 class ExpectedGradients(SteppedExplainer):
-    """Integrated gradients, averaged over baselines and places by chance.
+    """Integrated gradients, averaged over random baselines and interpolation points.
 
     ``a = 1/S Σ_s (x - b_s) · ∂f_y(b_s + α_s (x - b_s))/∂x`` with ``b_s`` drawn from `background`
     and ``α_s ~ U[0, 1]``; signed, in the shape of x. Attributions sum to ``f_y(x) - E f_y(b)`` in
@@ -28,12 +29,13 @@ class ExpectedGradients(SteppedExplainer):
     priors and expected gradients".
 
     Args:
-      background: samples [B, ...], each the shape of one sample; None is one of zeros;
-        "background": those of `jaxeval.evaluate`; "background mean": their mean.
-      n_samples: S, each a gradient of the whole batch.
+      background: samples [B, ...], each with the shape of one sample; None: one sample of zeros;
+        "background": the samples given as `background=` of `jaxeval.evaluate`; "background mean":
+        their mean.
+      n_samples: S; each costs one gradient of the batch.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: x @ jnp.array([[1.0], [-2.0]]), channel_axis=None)
     >>> e = ExpectedGradients(background=jnp.ones((3, 2)), n_samples=4)
     >>> e(net, jnp.array([[2.0, 3.0]]), jnp.array([0]), jax.random.split(jax.random.key(0), 1))
@@ -57,7 +59,7 @@ class ExpectedGradients(SteppedExplainer):
         return background(self, x), self.spread(x)
 
     def spread(self, x: jax.Array) -> Any:
-        """The standard deviation of the noise on x, which is 0 here."""
+        """The standard deviation of the noise on x; None for no noise."""
         return None
 
     def ready(

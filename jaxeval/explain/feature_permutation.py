@@ -1,4 +1,4 @@
-"""Attribution by putting other samples' values in place of one feature at a time."""
+"""Attribution by replacing one feature at a time with values of other samples."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from ..types import pytree, static
 from .background import background, check_background
 from .base import needs_keys
 from .feature_ablation import FeatureAblation
-from .grouped import Ground
+from .grouped import Shared
 
 
 @pytree
 class FeaturePermutation(FeatureAblation):
-    """The mean fall of the score when a feature takes the values of another sample.
+    """The mean drop of the score when a feature takes the values of another sample.
 
-    ``a_i = 1/S Σ_s f_y(x) - f_y(x with x_i = b_{s,i})`` for every feature i, with ``b_s`` drawn
-    from `background`, anew for each feature; the same at all of a feature's entries; signed, in
-    the shape of x. It serves host models too.
+    ``a_i = 1/S Σ_s f_y(x) - f_y(x with x_i = b_{s,i})`` for each feature i, with ``b_s`` drawn
+    from `background`, independently for each feature; all entries of a feature get the same value;
+    signed, in the shape of x. Also works with host models.
 
     Fisher et al. 2019, "All Models are Wrong, but Many are Useful". captum's `FeaturePermutation`
-    takes the other samples of the batch in random order, so that a map depends on what else is in
-    the batch; here they are drawn from samples of your own, which may be the same.
+    permutes the samples of the batch, so its maps depend on the rest of the batch; here, values
+    are drawn from the samples given as `background`.
 
     Args:
-      background: samples [B, ...], each the shape of one sample; None is one of zeros;
-        "background": those of `jaxeval.evaluate`; "background mean": their mean.
-      n_samples: S, the draws for each feature.
-      patch, features, n_features: what a feature is; see `FeatureAblation`.
+      background: samples [B, ...], each with the shape of one sample; None: one sample of zeros;
+        "background": the samples given as `background=` of `jaxeval.evaluate`; "background mean":
+        their mean.
+      n_samples: S, the number of draws per feature.
+      patch, features, n_features: the definition of a feature; see `FeatureAblation`.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> total = Model(lambda p, x: jnp.sum(x, axis=1, keepdims=True), channel_axis=None)
     >>> e = FeaturePermutation(background=jnp.ones((3, 2)))
     >>> e(total, jnp.array([[1.0, 4.0]]), jnp.array([0]), jax.random.split(jax.random.key(0), 1))
@@ -61,10 +62,10 @@ class FeaturePermutation(FeatureAblation):
         if keys is None:
             raise TypeError(needs_keys(self, "in its draws", len(x)))
         z = model(x)
-        return Ground(background(self, x), self.ids(model, x), z, z)
+        return Shared(background(self, x), self.ids(model, x), z, z)
 
     def drawn(self, keys: Any, n: int, i: Any) -> jax.Array:
-        """Which samples of the background."""
+        """The indices of the background samples to use, [N]."""
         size = 1 if self.background is None else len(self.background)
         keys = jax.vmap(lambda key: draw.fold_in(key, i))(keys)
         return jax.vmap(lambda key: jax.random.randint(key, (), 0, size))(keys)
@@ -72,8 +73,8 @@ class FeaturePermutation(FeatureAblation):
     def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
         return super().present(drawn, shape, i % shape[1])
 
-    def there(self, drawn: Any, ground: Ground) -> jax.Array:
-        return ground.baseline[drawn]
+    def replacement(self, drawn: Any, shared: Shared) -> jax.Array:
+        return shared.baseline[drawn]
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array

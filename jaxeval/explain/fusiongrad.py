@@ -1,4 +1,4 @@
-"""Attribution by another method's maps, for the model and its like, around the input."""
+"""Attribution by the mean map over noisy models and noisy inputs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import jax
 from .. import check
 from ..model import Model
 from ..types import pytree, static
-from .base import evenly, needs_keys
+from .base import needs_keys
 from .noisegrad import NoisyWeights
 from .noisy import noisy_rows, share_of_range
+from .stepped import evenly
 
 
 @pytree
@@ -19,24 +20,24 @@ class FusionGrad(NoisyWeights):
     """The mean map over noisy models and noisy copies of the input.
 
     ``a = 1/(M S) Σ_m Σ_s φ(x + σ ε_ms; θ η_m)`` with ``η_m ~ N(1, weight_level²)`` for each
-    trained weight, ``ε_ms ~ N(0, 1)``, ``σ = noise_level · (max x - min x)`` of the sample, and
-    the gradient as φ unless another is given; signed, in the shape of x. SmoothGrad and NoiseGrad
-    in one.
+    trained weight, ``ε_ms ~ N(0, 1)``, ``σ = noise_level · (max x - min x)`` per sample, and φ the
+    gradient unless `explainer` is given; signed, in the shape of x. It combines SmoothGrad and
+    NoiseGrad.
 
     Bykov et al. 2022, "NoiseGrad: Enhancing Explanations by Introducing Stochasticity to Model
     Weights".
 
     Args:
       explainer: φ, an explainer or a function ``(model, x, y, keys) -> a`` with maps in the shape
-        of x; None is the gradient of this explainer's `output`.
-      seed: of the noise on the weights, which is the same for all samples.
+        of x; None: the gradient of this explainer's `output`.
+      seed: seed of the noise on the weights, which is the same for all samples.
       n_models: M, the number of noisy models.
-      n_samples: S, the number of noisy copies for each of them.
-      weight_level: the standard deviation of the factors on the weights.
-      noise_level: the input noise's standard deviation as a share of the sample's range.
+      n_samples: S, the number of noisy copies per model.
+      weight_level: standard deviation of the factors on the weights.
+      noise_level: standard deviation of the input noise, as a fraction of the sample's range.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda w, x: x @ w, jnp.array([[1.0], [-2.0]]), channel_axis=None)
     >>> keys = jax.random.split(jax.random.key(0), 1)
     >>> FusionGrad(weight_level=0.0)(net, jnp.ones((1, 2)), jnp.array([0]), keys)
@@ -70,11 +71,11 @@ class FusionGrad(NoisyWeights):
         return weights, noisy_rows(x, state, keys, i)
 
     def ahead(self, model: Model, x: jax.Array) -> int:
-        width = evenly(self.n_samples, x.size)  # a model's copies of the input, or as many parts
+        width = evenly(self.n_samples, x.size)  # must divide the copies of one model
         return width if self.n_samples % width == 0 else 1
 
     def ready_ahead(self, width: int, total: Any, model: Model, *given: Any) -> Any:
-        weights, _ = self.ready(total, model, *given)  # all steps are of one model
+        weights, _ = self.ready(total, model, *given)  # all steps use the same model
         _, noisy = super().ready_ahead(width, total, model, *given)
         return [v[None] for v in weights], noisy
 

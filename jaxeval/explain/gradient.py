@@ -1,4 +1,4 @@
-"""Attribution by the gradient at the input itself."""
+"""Attribution by the gradient at the input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Gradient(Explainer):
     Simonyan et al. 2014, "Deep Inside Convolutional Networks".
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> linear = Model(lambda w, x: x @ w, jnp.array([[1.0, 0.0], [-2.0, 3.0]]), channel_axis=None)
     >>> Gradient()(linear, jnp.ones((2, 2)), jnp.array([0, 1]))
     Array([[ 1., -2.],
@@ -32,14 +32,14 @@ class Gradient(Explainer):
 
 @pytree
 class Saliency(Explainer):
-    """The size of the gradient: ``a = |∂f_y(x)/∂x| >= 0``, in the shape of x.
+    """The absolute gradient: ``a = |∂f_y(x)/∂x| >= 0``, in the shape of x.
 
     ``reduce_channels="max"`` gives the pixel map of the paper. Equal to captum's `Saliency`.
 
     Simonyan et al. 2014, "Deep Inside Convolutional Networks".
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> linear = Model(lambda w, x: x @ w, jnp.array([[1.0, 0.0], [-2.0, 3.0]]), channel_axis=None)
     >>> Saliency()(linear, jnp.ones((2, 2)), jnp.array([0, 1]))
     Array([[1., 2.],
@@ -59,7 +59,7 @@ class InputXGradient(Explainer):
     Shrikumar et al. 2016, "Not Just a Black Box".
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> linear = Model(lambda w, x: x @ w, jnp.array([[1.0, 0.0], [-2.0, 3.0]]), channel_axis=None)
     >>> InputXGradient()(linear, jnp.array([[2.0, 5.0]]), jnp.array([0]))
     Array([[  2., -10.]], dtype=float32)

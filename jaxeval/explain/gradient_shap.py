@@ -17,21 +17,22 @@ class GradientShap(ExpectedGradients):
     """Expected gradients of noisy copies of the input.
 
     ``a = 1/S Σ_s (x_s - b_s) · ∂f_y(b_s + α_s (x_s - b_s))/∂x`` with ``x_s = x + σ ε_s``,
-    ``ε_s ~ N(0, 1)``, ``σ = noise_level · (max x - min x)`` of the sample, ``b_s`` drawn from
+    ``ε_s ~ N(0, 1)``, ``σ = noise_level · (max x - min x)`` per sample, ``b_s`` drawn from
     `background` and ``α_s ~ U[0, 1]``; signed, in the shape of x. An approximation of Shapley
-    values for a model that is nearly linear between b and x.
+    values for models that are nearly linear between b and x.
 
-    Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions". captum's
-    `GradientShap`, whose `stdevs` is σ itself.
+    Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions". Corresponds to
+    captum's `GradientShap`, where `stdevs` is σ itself.
 
     Args:
-      background: samples [B, ...], each the shape of one sample; None is one of zeros;
-        "background": those of `jaxeval.evaluate`; "background mean": their mean.
-      n_samples: S, each a gradient of the whole batch.
-      noise_level: the noise's standard deviation as a share of the sample's range.
+      background: samples [B, ...], each with the shape of one sample; None: one sample of zeros;
+        "background": the samples given as `background=` of `jaxeval.evaluate`; "background mean":
+        their mean.
+      n_samples: S; each costs one gradient of the batch.
+      noise_level: standard deviation of the noise, as a fraction of the sample's range.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: x @ jnp.array([[1.0], [-2.0]]), channel_axis=None)
     >>> e = GradientShap(background=jnp.ones((3, 2)), noise_level=0.0)
     >>> e(net, jnp.array([[2.0, 3.0]]), jnp.array([0]), jax.random.split(jax.random.key(0), 1))

@@ -1,4 +1,4 @@
-"""What methods that take groups of entries out of the input have in common."""
+"""Base class of methods that remove groups of entries (features) from the input."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from .. import check, ops
 from ..lifetime import jit
 from ..model import Model
 from ..types import pytree, static
-from .base import SteppedExplainer, rows
 from .occlusion import check_sizes
+from .stepped import SteppedExplainer, rows
 
 
 @pytree
 class Segmenter:
-    """A function of one sample that gives the feature of each entry."""
+    """A function of one sample that returns the feature index of each entry."""
 
     fn: Callable[..., Any] = static()
 
 
 @pytree
 class Grouped(SteppedExplainer):
-    """A method that asks about inputs in which some features are replaced by the baseline.
+    """A method that evaluates the model on inputs with some features replaced by the baseline.
 
-    What a feature is, is said by one of these; without, every entry is a feature.
+    Features are defined by `patch` or `features`; without both, every entry is a feature.
 
     Args:
-      patch: the side of the squares of a grid, or one number for each axis of a sample. Squares
-        hold all channels of their pixels; those at the far border may be smaller.
-      features: the number of the feature that each entry belongs to (captum's `feature_mask`): an
-        array that broadcasts to one sample, from 0 on; or a JAX function of one sample that gives
-        it, for instance superpixels, with `n_features`.
-      n_features: how many features there are; found in the array where it is left out.
+      patch: side of square patches, or one side per axis of a sample. A patch covers all channels
+        of its pixels; patches at the far border may be smaller.
+      features: the feature index of each entry (captum's `feature_mask`): an array of integers
+        from 0 that broadcasts to one sample, or a JAX function of one sample that returns one (for
+        instance superpixels), together with `n_features`.
+      n_features: the number of features; by default derived from the array.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
-        or an array that broadcasts to one sample. Drawn once per sample where random.
+        or an array that broadcasts to one sample. Random baselines are drawn once per sample.
     """
 
     from_baseline: ClassVar[bool] = True
-    """It looks at the score of the baseline, too."""
+    """Whether it also needs the score of the baseline."""
 
     patch: int | tuple[int, ...] | None = static(default=None)
     features: Any = None
@@ -67,13 +67,13 @@ class Grouped(SteppedExplainer):
             object.__setattr__(self, "features", Segmenter(fn=self.features))
         if isinstance(self.features, (Segmenter, Tracer)):
             if self.n_features is None:
-                raise ValueError(f"{name}(features=...) of a function needs n_features=...")
+                raise ValueError(f"{name}(features=...) with a function needs n_features=...")
             return
         ids = np.asarray(self.features)
         if ids.dtype.kind not in "iu":
             raise TypeError(
                 f"{name}(features=...) must hold whole numbers, the feature of each entry, or be a "
-                f"function that gives them; got {ids.dtype}"
+                f"function that returns them; got {ids.dtype}"
             )
         if ids.size == 0 or ids.min() < 0:
             raise ValueError(f"{name}(features=...) must number the features from 0 on")
@@ -98,7 +98,7 @@ class Grouped(SteppedExplainer):
         return tuple(n if i == channel else min(self.patch, n) for i, n in enumerate(shape))
 
     def count(self, model: Model, x: jax.Array) -> int:
-        """How many features there are."""
+        """The number of features."""
         if self.n_features is not None:
             return self.n_features
         shape = x.shape[1:]
@@ -108,7 +108,7 @@ class Grouped(SteppedExplainer):
         return int(np.prod([-(-n // p) for n, p in zip(shape, sides, strict=True)]))
 
     def ids(self, model: Model, x: jax.Array) -> jax.Array:
-        """The feature of each entry, in the shape of x or with a first axis of 1."""
+        """The feature index of each entry, in the shape of x or with a leading axis of 1."""
         shape = x.shape[1:]
         if isinstance(self.features, Segmenter):
             return _segmented(self.features, x)
@@ -119,7 +119,7 @@ class Grouped(SteppedExplainer):
             except ValueError:
                 raise ValueError(
                     f"{type(self).__name__}(features=...) must broadcast to a sample of the shape "
-                    f"{shape}, got {given.shape}; features of each sample's own are given by a "
+                    f"{shape}, got {given.shape}; for features that differ between samples, give a "
                     "function of the sample"
                 ) from None
         if self.patch is None:
@@ -133,80 +133,80 @@ class Grouped(SteppedExplainer):
         return jnp.asarray(ids)[None]
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
-        """The baselines, the features, and the logits of the inputs and of the baselines."""
+        """The baselines, feature indices, and the logits of the inputs and of the baselines."""
         b = self.baselines(model, x, self.baseline, keys)
         z = model(x)
         z0 = model(b) if self.from_baseline else z
-        return Ground(b, self.ids(model, x), z, z0)
+        return Shared(b, self.ids(model, x), z, z0)
 
     def drawn(self, keys: Any, n: int, i: Any) -> Any:
-        """What step i draws for n features; [N, F] at most."""
+        """The random draw of step i for n features, of shape [N, F] at most."""
         return None
 
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        """What is drawn, and what the model is asked about."""
+        """The draw of step i, and the inputs to evaluate."""
         n = self.count(model, x)
         drawn = self.drawn(keys, n, i)
-        return drawn, rows(self.question(x, drawn, state, i, n))
+        return drawn, rows(self.masked_input(x, drawn, state, i, n))
 
-    def question(self, x: jax.Array, drawn: Any, ground: Ground, i: Any, n: int) -> jax.Array:
-        """What the model is asked about in step i."""
-        return _question(self, x, drawn, ground, i, n)
+    def masked_input(self, x: jax.Array, drawn: Any, shared: Shared, i: Any, n: int) -> jax.Array:
+        """The inputs to evaluate in step i."""
+        return _masked_input(self, x, drawn, shared, i, n)
 
     @abstractmethod
     def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
-        """Which features stay in step i, bool [N, F]."""
+        """Mask [N, F] of the features that are kept in step i."""
 
-    def there(self, drawn: Any, ground: Ground) -> jax.Array:
-        """What takes the place of features that are not present."""
-        return ground.baseline
+    def replacement(self, drawn: Any, shared: Shared) -> jax.Array:
+        """The values that replace features that are not present."""
+        return shared.baseline
 
     @abstractmethod
-    def learnt(
-        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
+    def contribution(
+        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, shared: Shared, i: Any
     ) -> jax.Array:
-        """What is learnt from the logits z [N, K] of what was present in step i."""
+        """The contribution of step i to the sum, given the logits z [N, K] of its inputs."""
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        ground, (drawn, inputs) = state
+        shared, (drawn, inputs) = state
         z = model(inputs.reshape(x.shape))
-        return _lesson(self, drawn, z, y, ground, i, self.count(model, x))
+        return _contribution(self, drawn, z, y, shared, i, self.count(model, x))
 
     def change(self, z: jax.Array, z2: jax.Array, y: jax.Array) -> jax.Array:
-        """The score of logits z less that of z2, [N]."""
+        """The score for logits z minus the score for z2, [N]."""
         return jax.vmap(lambda u, v, c: ops.difference(u, v, c, self.output))(z, z2, y)
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
         dtype = jnp.promote_types(x.dtype, jnp.float32)
-        return jnp.zeros((len(x), *self.learnt_shape(self.count(model, x))), dtype)
+        return jnp.zeros((len(x), *self.contribution_shape(self.count(model, x))), dtype)
 
-    def learnt_shape(self, n: int) -> tuple[int, ...]:
-        """The shape of what is learnt of one sample with n features."""
+    def contribution_shape(self, n: int) -> tuple[int, ...]:
+        """The shape of one sample's contribution, for n features."""
         return (n,)
 
     def spread(self, values: jax.Array, ids: jax.Array, x: jax.Array) -> jax.Array:
-        """Values of features [N, F] at their entries, in the shape of x."""
+        """Scatter values of features [N, F] to their entries, in the shape of x."""
         return entries(values, jnp.broadcast_to(ids, x.shape)).astype(x.dtype)
 
 
 @pytree(kw_only=False)
-class Ground:
-    """What all questions of a method start from."""
+class Shared:
+    """Values shared by all steps."""
 
     baseline: Any
     ids: Any
     logits: Any
     baseline_logits: Any
     more: Any = None
-    """What else a method needs in all steps."""
+    """Additional values of a subclass."""
 
 
 def entries(values: jax.Array, ids: jax.Array) -> jax.Array:
-    """values [N, F] at ids [N, ...]; 0 where an id is none of them."""
+    """values [N, F] indexed by ids [N, ...]; 0 where an id is out of range."""
     return jax.vmap(lambda v, i: v.at[i].get(mode="fill", fill_value=0))(values, ids)
 
 
@@ -215,19 +215,19 @@ def _segmented(features: Segmenter, x: jax.Array) -> jax.Array:
     return jnp.broadcast_to(jax.vmap(features.fn)(x), x.shape).astype(jnp.int32)
 
 
-# Compiled here, because around a host model nothing else is.
+# Jitted separately, because around a host model the rest is not compiled.
 @jit(static_argnums=5)
-def _question(
-    explainer: Grouped, x: jax.Array, drawn: Any, ground: Ground, i: Any, n: int
+def _masked_input(
+    explainer: Grouped, x: jax.Array, drawn: Any, shared: Shared, i: Any, n: int
 ) -> jax.Array:
     present = explainer.present(drawn, (len(x), n), i)
-    stays = entries(present, jnp.broadcast_to(ground.ids, x.shape))
-    return jnp.where(stays, x, explainer.there(drawn, ground))
+    stays = entries(present, jnp.broadcast_to(shared.ids, x.shape))
+    return jnp.where(stays, x, explainer.replacement(drawn, shared))
 
 
 @jit(static_argnums=6)
-def _lesson(
-    explainer: Grouped, drawn: Any, z: jax.Array, y: jax.Array, ground: Ground, i: Any, n: int
+def _contribution(
+    explainer: Grouped, drawn: Any, z: jax.Array, y: jax.Array, shared: Shared, i: Any, n: int
 ) -> jax.Array:
     present = explainer.present(drawn, (len(y), n), i)
-    return explainer.learnt(drawn, present, z, y, ground, i)
+    return explainer.contribution(drawn, present, z, y, shared, i)

@@ -1,4 +1,4 @@
-"""Attribution by Grad-CAM in the detail of guided backpropagation."""
+"""Attribution by the product of guided backpropagation and Grad-CAM."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class GuidedGradCAM(CamExplainer):
     Localization". Equal to captum's `GuidedGradCam` with ``upsample="nearest"``.
 
     Args:
-      layer: its name, of `jaxeval.explain.layers(model, x)`; None is the last convolution, before
+      layer: its name, of `jaxeval.explain.layers(model, x)`; None: the last convolution, before
         its activation function.
       upsample: "bilinear" or "nearest".
-      layer_channel_axis: the axis of the layer's output that holds channels; None: as in x.
+      layer_channel_axis: the channel axis of the layer's output; None: the same as in x.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> def apply(p, x):
     ...     return jax.lax.conv(x, p["conv"], (1, 1), "SAME").sum((2, 3))
     >>> net = Model(apply, {"conv": 2 * jnp.ones((1, 1, 1, 1))})

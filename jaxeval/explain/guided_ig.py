@@ -1,4 +1,4 @@
-"""Attribution by the gradient along a way that takes what matters least first."""
+"""Attribution by the gradient along a path that first moves entries with small gradients."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from jax import lax
 from .. import check, ops
 from ..model import Model
 from ..types import pytree, static
-from .base import SteppedExplainer
+from .stepped import SteppedExplainer
 
 NEAR = 1e-6
-"""Share of the whole way that counts as arrived."""
+"""Tolerance for reaching the target distance, as a fraction of the whole path."""
 
 
 def smallest(v: jax.Array, place: Any) -> jax.Array:
-    """``sort(v)[place]`` of v [n] >= 0, bit by bit: without a sort, which takes far longer.
+    """``sort(v)[place]`` for v [n] >= 0, found bit by bit, which is much faster than sorting.
 
     >>> smallest(jnp.array([3.0, 1.0, 2.0]), 1)
     Array(2., dtype=float32)
     """
     bits = jnp.finfo(v.dtype).bits
     kind = jnp.dtype(f"int{bits}")
-    # Floats that are not negative are in the order of their bits, taken as integers. They lie in
-    # rows, at most 255 of them, so that columns can be counted in single bytes: many at a time.
+    # Non-negative floats order like their bits, read as integers. At most 255 rows, so that the
+    # count of each column fits into a byte, which vectorises best.
     width = max(128, -(-v.size // 255))
     given = jnp.pad(
         lax.bitcast_convert_type(v, kind),
@@ -48,10 +48,10 @@ def smallest(v: jax.Array, place: Any) -> jax.Array:
 def advance(
     at: jax.Array, g: jax.Array, x: jax.Array, b: jax.Array, done: Any, fraction: Any, reach: Any
 ) -> jax.Array:
-    """One sample's next point [...] on the way from b to x, in the L1 distance.
+    """One sample's next point [...] on the path from b to x.
 
-    Entries with the smallest gradients go first, but none strays by more than `reach` from the
-    straight line: they go to its upper bound, until the share `done` of the way is behind.
+    Entries with the smallest gradients move first, each at most to its upper bound (a deviation of
+    `reach` from the straight line), until the fraction `done` of the L1 distance is covered.
     """
     shape, n = x.shape, x.size
     at, g, x, b = (v.ravel() for v in (at, g, x, b))
@@ -62,7 +62,7 @@ def advance(
     left = whole * (1 - done)
 
     def ahead(at: jax.Array, bound: jax.Array) -> jax.Array:
-        """Whether an entry has reached a bound on its way."""
+        """Mask of the entries that have reached the bound."""
         return (at - bound) * jnp.sign(x - b) >= 0
 
     at = jnp.where(ahead(at, low), at, low)
@@ -73,7 +73,7 @@ def advance(
 
     def go(state: Any) -> Any:
         at, tries = state
-        # What has reached its bound waits; of the rest, the share with the smallest gradients.
+        # Of the entries below their bound, move the fraction with the smallest gradients.
         size = jnp.where(ahead(at, high), jnp.inf, jnp.abs(g))
         place = jnp.floor(jnp.asarray(fraction, jnp.float32) * (n - 1)).astype(jnp.int32)
         least = smallest(size, place)
@@ -95,26 +95,27 @@ _advance_all = jax.jit(jax.vmap(advance, in_axes=(0, 0, 0, 0, None, None, None))
 
 @pytree
 class GuidedIG(SteppedExplainer):
-    """Integrated gradients along a way that avoids large gradients.
+    """Integrated gradients along a path that avoids large gradients.
 
-    ``a = ∫ ∂f_y(γ)/∂x dγ`` along a way γ from the baseline b to x that in every step moves the
-    share `fraction` of the entries with the smallest partial derivatives, and keeps each entry
-    within `max_distance` of the straight line; signed, in the shape of x. Attributions sum to
-    ``f_y(x) - f_y(b)``, up to the error of the steps.
+    ``a = ∫ ∂f_y(γ)/∂x dγ`` along a path γ from the baseline b to x. Each step moves the `fraction`
+    of the entries with the smallest partial derivatives, and keeps every entry within
+    `max_distance` of the straight line; signed, in the shape of x. Attributions sum to
+    ``f_y(x) - f_y(b)``, up to discretisation error.
 
     Kapishnikov et al. 2021, "Guided Integrated Gradients: an Adaptive Path Method for Removing
-    Noise". Every step moves the same L1 distance.
+    Noise". All steps cover the same L1 distance.
 
     Args:
-      n_steps: the steps, each a gradient of the whole batch, one after the other.
-      fraction: the share of entries that move together; 1 follows the straight line.
-      max_distance: how far an entry may be from the straight line, as a share of its length.
+      n_steps: number of steps; each costs one gradient of the batch, in sequence.
+      fraction: the fraction of entries that move together; 1 follows the straight line.
+      max_distance: maximum deviation of an entry from the straight line, as a fraction of its
+        length.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
         or an array that broadcasts to one sample.
 
     >>> import jax.numpy as jnp, numpy as np
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: x @ jnp.array([[1.0], [-2.0]]), channel_axis=None)
     >>> a = GuidedIG(n_steps=10)(net, jnp.array([[2.0, 3.0]]), jnp.array([0]))
     >>> print(np.asarray(a).round(3))
@@ -142,13 +143,13 @@ class GuidedIG(SteppedExplainer):
         return self.baselines(model, x, self.baseline, keys)
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
-        """Where the way starts, and the sum."""
+        """The start of the path, and the sum."""
         return jnp.array(state), super().zero(model, x, y, keys, state)
 
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        """The gradient at the point that the way has reached."""
+        """The gradient at the current point of the path."""
         return self.input_gradient(model, total[0], y)
 
     def ahead(self, model: Model, x: jax.Array) -> int:

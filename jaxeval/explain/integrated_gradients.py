@@ -1,4 +1,4 @@
-"""Attribution by the mean gradient on the way from a baseline to the input."""
+"""Attribution by the mean gradient along the straight line from a baseline to the input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from .. import check, ops
 from ..model import Model
 from ..types import pytree, static
-from .base import SteppedExplainer
+from .stepped import SteppedExplainer
 
 METHODS = (
     "gausslegendre",
@@ -23,7 +23,7 @@ METHODS = (
 
 
 def quadrature(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes in [0, 1] and their weights, each [n_steps], for the integral over [0, 1]."""
+    """Nodes in [0, 1] and weights, each [n_steps], of a quadrature rule on [0, 1]."""
     s = n_steps
     if method == "gausslegendre":
         nodes, weights = np.polynomial.legendre.leggauss(s)
@@ -45,23 +45,23 @@ class IntegratedGradients(SteppedExplainer):
     """The integral of the gradient along the straight line from the baseline b to x.
 
     ``a = (x - b) · ∫_0^1 ∂f_y(b + α (x - b))/∂x dα``, signed, in the shape of x. Attributions sum
-    to ``f_y(x) - f_y(b)``, up to the error of the quadrature.
+    to ``f_y(x) - f_y(b)``, up to quadrature error.
 
     Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks". Equal to captum's
-    `IntegratedGradients`, in its defaults too.
+    `IntegratedGradients`, including its defaults.
 
     Args:
-      n_steps: the nodes of the quadrature, each a gradient of the whole batch.
-      method: "gausslegendre", "riemann_left", "riemann_right", "riemann_middle" or
-        "riemann_trapezoid". As in captum, the weights of the trapezoid rule are 1/n (half of it
-        at both ends), so they sum to 1 - 1/n and attributions are that much too small.
+      n_steps: number of quadrature nodes; each costs one gradient of the batch.
+      method: quadrature rule: "gausslegendre", "riemann_left", "riemann_right", "riemann_middle"
+        or "riemann_trapezoid". As in captum, the weights of the trapezoidal rule are 1/n (1/(2n)
+        at both ends), so they sum to 1 - 1/n and attributions are too small by that factor.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
         or an array that broadcasts to one sample.
-      multiply_by_inputs: False leaves out the factor ``x - b``.
+      multiply_by_inputs: False omits the factor ``x - b``.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> product = Model(lambda p, x: jnp.prod(x, axis=1, keepdims=True), channel_axis=None)
     >>> IntegratedGradients(n_steps=4)(product, jnp.array([[2.0, 3.0]]), jnp.array([0]))
     Array([[3., 3.]], dtype=float32)
@@ -75,7 +75,7 @@ class IntegratedGradients(SteppedExplainer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.one_of(self, "method", METHODS)
-        # One node at both ends of the line would be no rule at all.
+        # The trapezoidal rule needs a node at both ends.
         check.integer(self, "n_steps", 2 if self.method == "riemann_trapezoid" else 1)
         check.baseline(self, "baseline", ops.BASELINES)
 

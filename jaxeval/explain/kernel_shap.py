@@ -1,4 +1,4 @@
-"""Attribution by Shapley values, as a weighted regression."""
+"""Attribution by Shapley values, estimated by weighted regression."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ from ..types import pytree
 from .surrogate import Surrogate
 
 RIDGE = 1e-6
-"""Added to the diagonal of the mean of present · presentᵀ: with fewer sets than features, there
-is no single best fit."""
+"""Added to the diagonal of the mean of present · presentᵀ: with fewer sets than features, the
+least-squares solution is not unique."""
 
 
 @pytree
 class KernelShap(Surrogate):
-    """Shapley values by regression on random sets of features.
+    """Shapley values, estimated by regression on random sets of features.
 
     ``a = argmin_φ Σ_s (f_y(S_s) - f_y(b) - Σ_{i ∈ S_s} φ_i)²`` with ``Σ_i φ_i = f_y(x) - f_y(b)``,
     where f of a set of features is the score of x with all others at the baseline b, and a set of
-    k of F features is drawn in proportion to the Shapley kernel ``(F - 1) / (C(F, k) k (F - k))``;
-    the same at all entries of a feature; signed, in the shape of x. It serves host models too.
+    k of F features is drawn with probability proportional to the Shapley kernel
+    ``(F - 1) / (C(F, k) k (F - k))``;
+    all entries of a feature get the same value; signed, in the shape of x. Also works with host
+    models.
 
-    Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions". captum's
-    `KernelShap`, in distribution; there the sum holds by large weights, here exactly.
+    Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions". Equal to
+    captum's `KernelShap` in distribution; captum enforces the sum by large weights, here it is
+    exact.
 
     Args:
-      n_samples: the number of sets; some times the number of features.
-      draws: sets [S, F] of zeros and ones, used for every sample instead of random draws; each
-        counts once, so they should follow the kernel.
-      patch: the side of the squares of a grid that are features, or one number for each axis.
-      features: the feature of each entry (captum's `feature_mask`), an array of numbers from 0 on
-        that broadcasts to one sample, or a JAX function of one sample that gives it. Without patch
-        and features, every entry is a feature. Memory is that of N F² numbers.
-      n_features: how many there are, needed with a function.
+      n_samples: the number of sets; should be several times the number of features.
+      draws: sets [S, F] of zeros and ones, used for every sample instead of random draws; all have
+        equal weight, so they should be distributed like the kernel.
+      patch: side of the square patches that are the features, or one side per axis.
+      features: the feature index of each entry (captum's `feature_mask`): an array of integers
+        from 0 that broadcasts to one sample, or a JAX function of one sample that returns one.
+        Without `patch` and `features`, every entry is a feature. Memory: N F² numbers.
+      n_features: the number of features; required if `features` is a function.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
-        or an array that broadcasts to one sample. Drawn once per sample where random.
+        or an array that broadcasts to one sample. Random baselines are drawn once per sample.
 
     >>> import jax, jax.numpy as jnp, numpy as np
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> total = Model(lambda p, x: jnp.sum(x, axis=1, keepdims=True), channel_axis=None)
     >>> keys = jax.random.split(jax.random.key(0), 1)
     >>> a = KernelShap()(total, jnp.array([[1.0, 2.0, 4.0]]), jnp.array([0]), keys)

@@ -1,4 +1,4 @@
-"""The layers of a model by name, and what methods that explain one of them have in common."""
+"""The layers of a model by name, and the base class of methods that explain a layer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .base import Explainer
 def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:
     """The model's layers in the order of the forward pass, with the shapes of their outputs.
 
-    What has parameters goes by their path ("Conv_0", "block/dense"; a layer called again is
-    "Conv_0@2"); what has none by the layer before it and its kind ("Conv_0/relu",
-    "Conv_0/reduce_window_max"); anything else can be given a name in the model's code with
-    `jax.ad_checkpoint.checkpoint_name(value, "name")`.
+    Layers with parameters are named by the path of their parameters ("Conv_0", "block/dense"; the
+    second call of a layer is "Conv_0@2"); layers without parameters by the preceding layer and
+    their kind ("Conv_0/relu", "Conv_0/reduce_window_max"). Any other value can be named in the
+    model's code with `jax.ad_checkpoint.checkpoint_name(value, "name")`.
 
     Args:
       x: inputs [N, ...], or their shape and dtype.
@@ -39,10 +39,10 @@ def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:
 
 
 def with_hidden(model: Model, layers: Any = None) -> Model:
-    """The model with its layers as hidden activations, for metrics that look at them.
+    """The model with `Model.hidden` set to its layers, for metrics that use hidden activations.
 
     Args:
-      layers: names of `jaxeval.explain.layers`; None is every layer with parameters.
+      layers: names as in `jaxeval.explain.layers`; None: all layers with parameters.
 
     >>> params = {"first": {"w": jnp.ones((2, 3))}, "second": {"w": jnp.ones((3, 4))}}
     >>> net = Model(lambda p, x: jnp.tanh(x @ p["first"]["w"]) @ p["second"]["w"], params)
@@ -73,7 +73,7 @@ class LayerExplainer(Explainer):
     """A method that explains a layer.
 
     Args:
-      layer: its name, of `jaxeval.explain.layers(model, x)`.
+      layer: the name of the layer, as in `jaxeval.explain.layers(model, x)`.
     """
 
     layer: str | None = static(default=None)
@@ -86,7 +86,7 @@ class LayerExplainer(Explainer):
             )
 
     def value(self, graph: Graph) -> Value:
-        """The layer in the graph."""
+        """The value of the layer in the graph."""
         if self.layer is None:
             raise ValueError(
                 f"{type(self).__name__}(layer=...) must name a layer of the model: one of "
@@ -101,7 +101,7 @@ class LayerExplainer(Explainer):
     def gradient(
         self, graph: Graph, model: Model, x: jax.Array, y: jax.Array, activation: jax.Array
     ) -> jax.Array:
-        """The gradient of every row's score with respect to the layer's output, put to this."""
+        """The gradient of each row's score with respect to the layer's output, at `activation`."""
         value = self.value(graph)
 
         def score(a: jax.Array) -> jax.Array:
@@ -113,6 +113,6 @@ class LayerExplainer(Explainer):
 
 @jit()
 def layer_zeros(explainer: LayerExplainer, model: Model, x: jax.Array) -> jax.Array:
-    """What a sum of maps of the layer starts from."""
+    """Zeros in the shape of the layer's output: the initial sum."""
     value = explainer.value(Graph(model, x))
     return jnp.zeros(value.shape, jnp.promote_types(value.dtype, jnp.float32))

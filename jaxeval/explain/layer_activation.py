@@ -19,10 +19,10 @@ class LayerActivation(LayerExplainer):
     Equal to captum's `LayerActivation`.
 
     Args:
-      layer: its name, of `jaxeval.explain.layers(model, x)`.
+      layer: the name of the layer, as in `jaxeval.explain.layers(model, x)`.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: jnp.abs(x @ p["w"]), {"w": jnp.array([[1.0, -2.0]])})
     >>> LayerActivation(layer="w")(net, jnp.ones((1, 1)), jnp.array([0]))
     Array([[ 1., -2.]], dtype=float32)

@@ -1,4 +1,4 @@
-"""Attribution to a layer by what flows through it on the way from a baseline."""
+"""Attribution to a layer by the flow of integrated gradients through it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class LayerConductance(LayerPath):
     """The flow of integrated gradients through each unit of a layer.
 
     ``a = ∫_0^1 ∂f_y/∂A · dA/dα dα`` with the layer's output A at ``b + α (x - b)``; signed, in the
-    shape of the layer's output. Where all of f goes through the layer, attributions sum to
+    shape of the layer's output. If f depends on x only through the layer, attributions sum to
     ``f_y(x) - f_y(b)``.
 
-    Dhamdhere et al. 2019, "How Important Is a Neuron?". captum's `LayerConductance` is the one with
+    Dhamdhere et al. 2019, "How Important Is a Neuron?". Equal to captum's `LayerConductance` with
     ``derivative="differences"``.
 
     Args:
-      layer: its name, of `jaxeval.explain.layers(model, x)`.
-      n_steps: the nodes of the quadrature, each a gradient of the whole batch.
-      method: of the quadrature; see `IntegratedGradients`.
+      layer: the name of the layer, as in `jaxeval.explain.layers(model, x)`.
+      n_steps: number of quadrature nodes; each costs one gradient of the batch.
+      method: quadrature rule; see `IntegratedGradients`.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
         or an array that broadcasts to one sample.
-      derivative: "exact" takes dA/dα by differentiation; "differences" takes the change of A
-        between n_steps + 1 nodes times the gradient at the earlier one, as captum does, which
-        is off by the size of a step.
+      derivative: "exact" differentiates A with respect to α; "differences" multiplies the change
+        of A between n_steps + 1 nodes by the gradient at the earlier one, as in captum, with an
+        error of the order of the step size.
 
     >>> import jax.numpy as jnp, numpy as np
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: (x @ p["w"]) ** 2, {"w": jnp.array([[3.0]])}, channel_axis=None)
     >>> a = LayerConductance(layer="w")(net, jnp.ones((1, 1)), jnp.array([0]))
     >>> print(np.asarray(a).round(3))
@@ -73,7 +73,7 @@ class LayerConductance(LayerPath):
         return after, total + (after - a) * g
 
     def _node(self, x: jax.Array, b: jax.Array, i: Any) -> jax.Array:
-        """The place on the way where differences are taken."""
+        """The i-th of the points between which differences are taken."""
         return b + self.nodes(x.dtype, self.n_steps + 1)[0][i] * (x - b)
 
     def step(

@@ -1,4 +1,4 @@
-"""Attribution to a layer by its output times the gradient there."""
+"""Attribution to a layer by its output times the gradient with respect to it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class LayerGradientXActivation(LayerExplainer):
     Signed, in the shape of the layer's output. Equal to captum's `LayerGradientXActivation`.
 
     Args:
-      layer: its name, of `jaxeval.explain.layers(model, x)`.
-      multiply_by_inputs: False leaves out the factor A and gives the gradient.
+      layer: the name of the layer, as in `jaxeval.explain.layers(model, x)`.
+      multiply_by_inputs: False omits the factor A and returns the gradient.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: (x @ p["w"]) ** 2, {"w": jnp.array([[1.0, -2.0]])})
     >>> LayerGradientXActivation(layer="w")(net, jnp.ones((1, 1)), jnp.array([1]))
     Array([[0., 8.]], dtype=float32)

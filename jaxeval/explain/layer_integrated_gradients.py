@@ -1,4 +1,4 @@
-"""Attribution to a layer by integrated gradients there."""
+"""Attribution to a layer by integrated gradients with respect to its output."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class LayerIntegratedGradients(LayerPath):
     """Integrated gradients with a layer's output in place of the input.
 
     ``a = (A(x) - A(b)) · ∫_0^1 ∂f_y/∂A (A(b) + α (A(x) - A(b))) dα``, signed, in the shape of the
-    layer's output; what does not go through the layer stays as it is at x. Where all of f goes
-    through it, attributions sum to ``f_y(x) - f_y(b)``.
+    layer's output; paths that bypass the layer keep their values at x. If f depends on x only
+    through the layer, attributions sum to ``f_y(x) - f_y(b)``.
 
     Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks". Equal to captum's
-    `LayerIntegratedGradients`, in its defaults too.
+    `LayerIntegratedGradients`, including its defaults.
 
     Args:
-      layer: its name, of `jaxeval.explain.layers(model, x)`.
-      n_steps: the nodes of the quadrature, each a gradient of the whole batch.
-      method: of the quadrature; see `IntegratedGradients`.
+      layer: the name of the layer, as in `jaxeval.explain.layers(model, x)`.
+      n_steps: number of quadrature nodes; each costs one gradient of the batch.
+      method: quadrature rule; see `IntegratedGradients`.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
         or an array that broadcasts to one sample.
-      multiply_by_inputs: False leaves out the factor ``A(x) - A(b)``.
+      multiply_by_inputs: False omits the factor ``A(x) - A(b)``.
 
     >>> import jax.numpy as jnp, numpy as np
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda p, x: (x @ p["w"]) ** 2, {"w": jnp.array([[3.0]])}, channel_axis=None)
     >>> a = LayerIntegratedGradients(layer="w")(net, jnp.ones((1, 1)), jnp.array([0]))
     >>> print(np.asarray(a).round(3))

@@ -1,4 +1,4 @@
-"""What methods that explain a layer along the way from a baseline have in common."""
+"""Base class of methods that explain a layer along the path from a baseline."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from .. import check, ops
 from ..model import Model
 from ..types import pytree, static
-from .base import SteppedExplainer
 from .integrated_gradients import METHODS, quadrature
 from .layer import LayerExplainer, layer_zeros
+from .stepped import SteppedExplainer
 
 
 @pytree
@@ -20,8 +20,8 @@ class LayerPath(LayerExplainer, SteppedExplainer):
     """A sum over the nodes of a quadrature between the baseline and the input.
 
     Args:
-      n_steps: the nodes of the quadrature, each a gradient of the whole batch.
-      method: of the quadrature; see `IntegratedGradients`.
+      n_steps: number of quadrature nodes; each costs one gradient of the batch.
+      method: quadrature rule; see `IntegratedGradients`.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
         or an array that broadcasts to one sample.
@@ -47,6 +47,6 @@ class LayerPath(LayerExplainer, SteppedExplainer):
         return layer_zeros(self, model, x)
 
     def nodes(self, dtype: Any, n: int | None = None) -> tuple[jax.Array, jax.Array]:
-        """The quadrature's nodes and weights, of n_steps or n nodes."""
+        """The nodes and weights of the quadrature with n (default: `n_steps`) nodes."""
         nodes, weights = quadrature(self.method, self.n_steps if n is None else n)
         return jnp.asarray(nodes, dtype), jnp.asarray(weights, dtype)

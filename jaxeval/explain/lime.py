@@ -1,4 +1,4 @@
-"""Attribution by a sparse linear model of the neighbourhood."""
+"""Attribution by a sparse linear model, fitted locally."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jax import lax
 from .. import check
 from ..model import Model
 from ..types import pytree, static
-from .grouped import Ground
+from .grouped import Shared
 from .surrogate import Surrogate
 
 DISTANCES = ("cosine", "euclidean")
 ROUNDS = 1000
-"""Most rounds of coordinate descent."""
+"""Maximum number of rounds of coordinate descent."""
 SETTLED = 1e-6
-"""Change of the coefficients, as a share of the largest, at which it ends."""
+"""Stop when the coefficients change by less than this, relative to the largest."""
 
 
 def lasso(gram: jax.Array, product: jax.Array, alpha: Any) -> jax.Array:
@@ -51,34 +51,34 @@ def lasso(gram: jax.Array, product: jax.Array, alpha: Any) -> jax.Array:
 
 @pytree
 class Lime(Surrogate):
-    """A sparse linear model of the score on which features are present.
+    """A sparse linear model of the score as a function of which features are present.
 
     ``a = argmin_β,c 1/(2 Σ_s w_s) Σ_s w_s (f_y(S_s) - c - Σ_{i ∈ S_s} β_i)² + α |β|₁``, where f of
-    a set of features is the score of x with all others at the baseline, every feature is in a set
-    with probability 1/2, and ``w_s = exp(-d(x, x_s)² / width²)`` falls with the distance d of the
-    perturbed input x_s from x; the same at all entries of a feature; signed, in the shape of x. It
-    serves host models too.
+    a set of features is the score of x with all others at the baseline, each feature is in a set
+    with probability 1/2, and ``w_s = exp(-d(x, x_s)² / width²)`` decreases with the distance d
+    between x and the perturbed input x_s; all entries of a feature get the same value; signed, in
+    the shape of x. Also works with host models.
 
-    Ribeiro et al. 2016, "Why Should I Trust You?". captum's `Lime` in its defaults (a lasso with
-    α = 0.01 and the cosine distance with width 1), in distribution.
+    Ribeiro et al. 2016, "Why Should I Trust You?". Equal to captum's `Lime` with its defaults (a
+    lasso with α = 0.01 and the cosine distance with width 1) in distribution.
 
     Args:
       n_samples: the number of sets S.
       alpha: the weight of the L1 penalty, in the units of the score.
       distance: "cosine" (1 - cosine similarity) or "euclidean", between inputs.
-      width: of the kernel.
+      width: width of the kernel.
       draws: sets [S, F] of zeros and ones, used for every sample instead of random draws.
-      patch: the side of the squares of a grid that are features, or one number for each axis.
-      features: the feature of each entry (captum's `feature_mask`), an array of numbers from 0 on
-        that broadcasts to one sample, or a JAX function of one sample that gives it. Without patch
-        and features, every entry is a feature. Memory is that of N F² numbers.
-      n_features: how many there are, needed with a function.
+      patch: side of the square patches that are the features, or one side per axis.
+      features: the feature index of each entry (captum's `feature_mask`): an array of integers
+        from 0 that broadcasts to one sample, or a JAX function of one sample that returns one.
+        Without `patch` and `features`, every entry is a feature. Memory: N F² numbers.
+      n_features: the number of features; required if `features` is a function.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
-        or an array that broadcasts to one sample. Drawn once per sample where random.
+        or an array that broadcasts to one sample. Random baselines are drawn once per sample.
 
     >>> import jax, jax.numpy as jnp, numpy as np
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> total = Model(lambda p, x: jnp.sum(x, axis=1, keepdims=True), channel_axis=None)
     >>> keys = jax.random.split(jax.random.key(0), 1)
     >>> a = Lime(alpha=0.0)(total, jnp.array([[1.0, 2.0, 4.0]]), jnp.array([0]), keys)
@@ -97,25 +97,25 @@ class Lime(Surrogate):
         check.real(self, "width", above=0)
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
-        ground, n = super().prepare(model, x, y, keys), self.count(model, x)
-        ids = jnp.broadcast_to(ground.ids, x.shape).reshape(len(x), -1)
+        shared, n = super().prepare(model, x, y, keys), self.count(model, x)
+        ids = jnp.broadcast_to(shared.ids, x.shape).reshape(len(x), -1)
 
         def sums(values: jax.Array) -> jax.Array:
-            """Of every feature, and of what is in none of them, [N, F + 1]."""
+            """Sums over each feature, and over the entries in none of them, [N, F + 1]."""
             zeros = jnp.zeros(n + 1, values.dtype)
             add = jax.vmap(lambda v, i: zeros.at[jnp.minimum(i, n)].add(v))
             return add(values.reshape(len(x), -1), ids)
 
-        b = jnp.broadcast_to(ground.baseline, x.shape)
+        b = jnp.broadcast_to(shared.baseline, x.shape)
         products = x * x, x * b, b * b, (x - b) ** 2
-        return dataclasses.replace(ground, more=tuple(map(sums, products)))
+        return dataclasses.replace(shared, more=tuple(map(sums, products)))
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         return jax.random.bernoulli(key, jnp.float32(0.5), (n,))
 
-    def weights(self, present: jax.Array, ground: Ground) -> jax.Array:
-        # Inner products of x and of what became of it, u, of sums over features.
-        xx, xb, bb, apart = ground.more
+    def weights(self, present: jax.Array, shared: Shared) -> jax.Array:
+        # Inner products of x and the perturbed input u, from sums over features.
+        xx, xb, bb, apart = shared.more
         stays = jnp.pad(present, ((0, 0), (0, 1)))
         xu, uu = (jnp.where(stays, xx, other).sum(1) for other in (xb, bb))
         if self.distance == "euclidean":
@@ -128,7 +128,7 @@ class Lime(Surrogate):
     def solve(self, moments: jax.Array, whole: jax.Array) -> jax.Array:
         n = len(moments) - 2
         moments = moments / moments[n, n]
-        # Without the means, the constant takes care of itself.
+        # Centring eliminates the intercept.
         centred = moments - moments[:, n, None] * moments[None, n]
         alpha = jnp.asarray(self.alpha, moments.dtype)
         return lasso(centred[:n, :n], centred[:n, n + 1], alpha)

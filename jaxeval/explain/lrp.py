@@ -1,4 +1,4 @@
-"""Attribution by relevance, handed back from the output to the input."""
+"""Layer-wise relevance propagation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .lrp_rules import (
     Epsilon,
     Flat,
     Gamma,
-    Layer,
     LrpRule,
     Pass,
+    WeightedLayer,
     WSquare,
     ZBox,
     ZPlus,
@@ -50,54 +50,55 @@ COMPOSITES: dict[str, dict[str, str]] = {
     },
     "epsilon_gamma_box": {"first": "z_box", "convolution": "gamma", "dense": "epsilon"},
 }
-"""Which rule serves the first layer, convolutions, and matrix products (zennit's names)."""
+"""The rules for the first layer, convolutions and matrix products (named as in zennit)."""
 KEEPS_SIGNS = ("reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "name", "copy")
-"""Operations that hand on entries of one value and nothing else."""
+"""Operations whose outputs are entries of a single input."""
 ADDITIONS = ("proportional", "copy")
 ATTENTION = ("values", "uniform")
 
 
 @pytree
 class LRP(Explainer):
-    """Layer-wise relevance propagation: the score, handed back layer by layer.
+    """Layer-wise relevance propagation: the score, distributed backwards layer by layer.
 
-    A layer's rule says how the relevance of its outputs is shared out among its inputs, as a rule
-    in proportion to what they contributed: ``R_i = Σ_j x_i w_ij / (z_j + ε sign(z_j)) R_j``. The
-    relevance of x is the attribution: signed, in the shape of x. It sums to the score, but for
-    what biases, stabilisers and some rules absorb.
+    Each layer's rule distributes the relevance of its outputs to its inputs, typically in
+    proportion to their contributions: ``R_i = Σ_j x_i w_ij / (z_j + ε sign(z_j)) R_j``. The
+    attribution is the relevance of x: signed, in the shape of x. It sums to the score, except for
+    the relevance absorbed by biases, stabilisers and some rules.
 
     Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
     Relevance Propagation"; composites: Montavon et al. 2019, "Layer-Wise Relevance Propagation: An
-    Overview". The default is captum's `LRP`, but for its ε of 1e-9 (1e-6 here, as in zennit).
+    Overview". The default equals captum's `LRP`, except that ε is 1e-6 (as in zennit), not 1e-9.
 
-    Layers are convolutions and products with weights, each with its bias and the batch
-    normalisation behind it. Activation functions pass relevance on, pooling by the largest entry
-    hands it to that entry, sums and averages share it in proportion, with the ε of `rule`, and so
-    do residual connections (unless ``addition="copy"``). Products of two activations, softmax and
-    layer normalisation follow the rules for transformers below; this part is experimental. What has
-    no rule is refused with its name and the line that it comes from.
+    Layers are convolutions and matrix products with weights, each including its bias and a
+    following batch normalisation. Activation functions pass relevance unchanged, and max pooling
+    passes it to the largest entry. Sums, averages and residual connections (unless
+    ``addition="copy"``) distribute it proportionally, with the ε of `rule`. Products of two
+    activations, softmax and layer normalisation follow the rules for transformers below; this part
+    is experimental. Operations without a rule raise an error that names them and their source line.
 
     Args:
       rule: for all layers: the name of a rule ("epsilon", "gamma", "alpha_beta", "z_plus", "flat",
-        "w_square", "z_box", "pass"), or a rule with numbers of its own, such as
-        ``Gamma(gamma=0.1)``; or the name of a composite ("epsilon_plus", "epsilon_plus_flat",
-        "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat", "epsilon_gamma_box"), which has one
-        rule for the first layer, one for convolutions and one for products.
-      first, convolution, dense: another rule for the first layer, for convolutions, for products.
-        The first layer is every layer that sees the input directly.
-      layers: {name: rule} for single layers; see `jaxeval.explain.layers` for the names. It counts
-        before all others.
-      addition: "proportional" shares relevance between the branches of a sum in proportion to
-        their values; "copy" gives each all of it, as gradients (and captum and zennit) do.
-      attention: in the product of attention weights and values, "values" hands all relevance to
-        the values (CP-LRP, Ali et al. 2022), "uniform" half to each side (AttnLRP, Achtibat et
-        al. 2024).
+        "w_square", "z_box", "pass"); a rule instance, such as ``Gamma(gamma=0.1)``; or the name of
+        a composite ("epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1",
+        "epsilon_alpha2_beta1_flat", "epsilon_gamma_box"), with separate rules for the first layer,
+        convolutions and matrix products.
+      first, convolution, dense: overrides for the first layer, convolutions and matrix products.
+        All layers that read the input directly count as first layers.
+      layers: {name: rule} for individual layers, named as in `jaxeval.explain.layers`. Takes
+        precedence over all other rules.
+      addition: "proportional" splits relevance between the branches of a sum in proportion to
+        their values; "copy" passes all of it to each branch, as gradients (and captum and zennit)
+        do.
+      attention: for products of attention weights and values: "values" passes all relevance to the
+        values (CP-LRP, Ali et al. 2022), "uniform" half to each factor (AttnLRP, Achtibat et al.
+        2024).
 
-    The relevance that starts at the logits is the score at the explained class ("logit",
+    The initial relevance of the logits is the score at the explained class ("logit",
     "probability", "log_probability"), or ``z · ∂v/∂z`` for a function v of the logits.
 
     >>> import jax.numpy as jnp, numpy as np
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda w, x: jax.nn.relu(x @ w), jnp.array([[1.0], [2.0]]), channel_axis=None)
     >>> a = LRP()(net, jnp.array([[3.0, 1.0]]), jnp.array([0]))
     >>> print(np.asarray(a).round(3))
@@ -140,11 +141,11 @@ class LRP(Explainer):
 
     @property
     def epsilon(self) -> Any:
-        """What keeps sums without weights away from 0 where they divide."""
+        """The stabiliser for denominators of operations without weights."""
         return (self.rule if isinstance(self.rule, LrpRule) else Epsilon()).epsilon
 
     def rule_for(self, role: str, first: bool) -> LrpRule:
-        """The rule of a "convolution" or "dense" layer."""
+        """The rule for a layer of role "convolution" or "dense"."""
         composite = COMPOSITES.get(self.rule, {}) if isinstance(self.rule, str) else {}
         for name in ("first", role) if first else (role,):
             rule = getattr(self, name)
@@ -161,14 +162,14 @@ class LRP(Explainer):
         return graph.backward(values, seed, Relevance(self, graph).table())
 
     def _rules(self) -> list[LrpRule]:
-        """Those that layers may have."""
+        """All rules that may be used."""
         roles = [
             self.rule_for(r, first) for r in ("convolution", "dense") for first in (False, True)
         ]
         return [*roles, *self.layers.values()]
 
     def seed(self, z: jax.Array, y: jax.Array) -> jax.Array:
-        """The relevance [N, K] of the logits z [N, K]."""
+        """The initial relevance [N, K] of the logits z [N, K]."""
         if callable(self.output):
             return z * score_gradient(z, y, self.output)
         score = jax.vmap(lambda z, y: ops.value(z, y, self.output))(z, y)
@@ -176,7 +177,7 @@ class LRP(Explainer):
 
 
 class Relevance:
-    """The table of rules for one model."""
+    """The table of backward rules for one model."""
 
     def __init__(self, lrp: LRP, graph: Graph):
         self.lrp, self.graph = lrp, graph
@@ -205,10 +206,10 @@ class Relevance:
         if rule is None:
             rule = self.by_role(node)
         nonnegative = self.is_nonnegative(node.ins[0])
-        return [rule.propagate(Layer(node, values, self.graph.made, nonnegative), r[0])]
+        return [rule.propagate(WeightedLayer(node, values, self.graph.made, nonnegative), r[0])]
 
     def is_nonnegative(self, value: Value) -> bool:
-        """Whether it is behind a rectifier, moved or pooled at most."""
+        """Whether it comes from a ReLU or softmax, at most rearranged or max-pooled since."""
         while (node := self.maker.get(value)) is not None:
             if node.kind in ("relu", "softmax"):
                 return True
@@ -225,7 +226,7 @@ class Relevance:
         return self.lrp.rule_for(role, self.is_first(node))
 
     def is_first(self, node: Node) -> bool:
-        """Whether a layer sees the input, moved or scaled at most."""
+        """Whether a layer reads the input, at most rearranged or scaled."""
         value = node.ins[0]
         while value in self.maker and self.maker[value].kind in ("move", "scale"):
             value = self.maker[value].ins[0]
@@ -235,7 +236,7 @@ class Relevance:
         return r[:1]
 
     def normalise(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
-        """As by a constant: the identity rule (Achtibat et al. 2024)."""
+        """The identity rule, as for division by a constant (Achtibat et al. 2024)."""
         for o in node.operations:
             if o.name.startswith("reduce_") and 0 in o.params.get("axes", ()):
                 raise Unsupported(
@@ -245,7 +246,7 @@ class Relevance:
         return [r[0].reshape(values[node.ins[0]].shape)]
 
     def shared(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
-        """In proportion to the parts of a sum."""
+        """In proportion to the terms of a sum."""
         part = r[0] / stable(values[node.outs[0]], self.lrp.epsilon)
         back = node.gradient(values, [part])
         return [values[v] * g for v, g in zip(node.ins, back, strict=True)]
@@ -256,7 +257,7 @@ class Relevance:
         return self.shared(node, values, r)
 
     def product(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
-        """All of it to what is no gate, or half to each factor."""
+        """All relevance to the factor that is not a gate, or half to each factor."""
         parts = self.shared(node, values, r)
         gates = [self.is_gate(v) for v in node.ins]
         if self.lrp.attention == "values" and any(gates) and not all(gates):
@@ -276,7 +277,7 @@ class Relevance:
         return [x * node.gradient(values, [r[0] / stable(y, self.lrp.epsilon)])[0]]
 
     def quotient(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
-        """All of it to what is divided."""
+        """All relevance to the numerator."""
         shapes = [values[v].shape for v in node.ins]
         return [r[0].reshape(shapes[0]), *(jnp.zeros(s, r[0].dtype) for s in shapes[1:])]
 

@@ -1,9 +1,8 @@
 """The rules of layer-wise relevance propagation for layers with weights.
 
 A rule is a frozen pytree with ``propagate(layer, relevance) -> relevance of the layer's input``.
-All of them share one form: relevance is handed back in proportion to the terms of sums
-``z = Σ_i x_i w_i + b``, whose inputs, weights and biases are modified, for instance to their
-positive parts.
+All rules distribute relevance in proportion to the terms of sums ``z = Σ_i x_i w_i + b``, with
+modified inputs, weights and biases, for instance their positive parts.
 """
 
 from __future__ import annotations
@@ -36,29 +35,29 @@ def same(v: Any) -> Any:
 
 
 def stable(z: jax.Array, epsilon: Any) -> jax.Array:
-    """z, moved away from 0 by epsilon; 0 itself to the positive side."""
+    """z + epsilon sign(z), with sign(0) = 1."""
     return z + jnp.where(z >= 0, 1, -1).astype(z.dtype) * jnp.asarray(epsilon, z.dtype)
 
 
 CHANGES: dict[str, Change] = {
-    "own": same,
+    "unchanged": same,
     "positive": positive,
     "negative": negative,
     "squared": jnp.square,
     "ones": jnp.ones_like,
 }
-"""What may become of weights."""
+"""Modifications of weights."""
 
 
-class Layer:
+class WeightedLayer:
     """A layer with weights at given values: ``z = s · core(x, W) + b``.
 
-    s and b hold the bias and whatever constant scale and shift comes behind the layer, such as
-    batch normalisation: the weights are those of the merged layer, s · W.
+    s and b combine the bias with constant scales and shifts that follow the layer, such as batch
+    normalisation; the effective weights are s · W.
 
     Args:
-      made: which operation made a value.
-      nonnegative: no entry of x is below 0, whatever the model's input.
+      made: the operation that produced each value.
+      nonnegative: whether x >= 0 for every input of the model.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class Layer:
         return self.values[self.node.outs[0]]
 
     def _merged(self, scales: list[Value], made: Mapping[Value, Operation]) -> Any:
-        """The weights s · W; None where s is not one number a channel of the output."""
+        """The weights s · W; None if s is not constant within each output channel."""
         if self.core is None:
             return None
         x = self.node.ins[0]
@@ -114,8 +113,8 @@ class Layer:
         s = full[tuple(slice(None) if i == axes[0] else 0 for i in range(full.ndim))]
         return w * jnp.expand_dims(s, [i for i in range(w.ndim) if i != axes[1]])
 
-    def product(self, x: jax.Array, weights: str = "own", gain: Any = None) -> jax.Array:
-        """``Σ_i x_i w'_i`` with the weights changed: "own", "positive", "negative", "ones",
+    def product(self, x: jax.Array, weights: str = "unchanged", gain: Any = None) -> jax.Array:
+        """``Σ_i x_i w'_i`` with weights w': "unchanged", "positive", "negative", "ones" or
         "squared". With a gain, the weights are ``w + gain w'``."""
         change = CHANGES[weights]
         if self.core is None:
@@ -123,8 +122,8 @@ class Layer:
             return jnp.broadcast_to((change(s) if gain is None else s) * x, self.out.shape)
         if weights == "ones":
             return self._core(x, change)
-        if weights == "own":
-            # As in the forward pass, so that it is computed once.
+        if weights == "unchanged":
+            # The same expression as in the forward pass, so that XLA computes it once.
             return self.s * self._core(x, same) if self.scaled else self._core(x, same)
         if self.merged is not None:
             w = self.merged
@@ -134,7 +133,7 @@ class Layer:
             return self.product(x) + gain * self.product(x, weights)
         if weights == "squared":
             return self.s**2 * self._core(x, change)
-        # The positive part of s W is made of both parts of W where s has both signs.
+        # Where s < 0, the positive part of s W comes from the negative part of W.
         kept, turned = (positive, negative) if weights == "positive" else (negative, positive)
         return positive(self.s) * self._core(x, kept) + negative(self.s) * self._core(x, turned)
 
@@ -150,7 +149,7 @@ class Layer:
 
 
 def _channel_axes(core: Operation, weights: int) -> tuple[int, int] | None:
-    """The axes of a core's output and of its weights that hold output channels."""
+    """The axes of the core's output and of its weights that hold the output channels."""
     if core.name == "conv_general_dilated" and weights == 1:
         dims = core.params["dimension_numbers"]
         return dims.out_spec[1], dims.rhs_spec[0]
@@ -163,7 +162,7 @@ def _channel_axes(core: Operation, weights: int) -> tuple[int, int] | None:
 
 
 def _per_channel(value: Value, axis: int, made: Mapping[Value, Operation]) -> bool:
-    """Whether a value varies along one axis only, as far as its making shows."""
+    """Whether the operations that produced a value show that it varies along one axis only."""
     if not value.shape:
         return True
     maker = made.get(value)
@@ -171,12 +170,12 @@ def _per_channel(value: Value, axis: int, made: Mapping[Value, Operation]) -> bo
         axis, maker = maker.params["permutation"][axis], made.get(maker.ins[0])
     if maker is None or maker.name != "broadcast_in_dim":
         return False
-    places = zip(maker.ins[0].shape, maker.params["broadcast_dimensions"], strict=True)
-    return all(n == 1 or place == axis for n, place in places)
+    axes = zip(maker.ins[0].shape, maker.params["broadcast_dimensions"], strict=True)
+    return all(n == 1 or to == axis for n, to in axes)
 
 
 class Term(NamedTuple):
-    """Products of one kind: inputs, how they are multiplied with weights, and a bias."""
+    """One term of a sum: inputs, their product with (modified) weights, and a bias."""
 
     x: jax.Array
     product: Callable[[jax.Array], jax.Array]
@@ -184,14 +183,14 @@ class Term(NamedTuple):
 
 
 def share(
-    layer: Layer,
+    layer: WeightedLayer,
     sums: list[list[Term]],
     part: Callable[[list[jax.Array]], list[jax.Array]],
     known: list[jax.Array] | None = None,
 ) -> jax.Array:
     """``Σ_k c_k Σ_t x_t · (∂z_t/∂x_t)ᵀ`` over sums z_k of terms, with ``c = part(z)``.
 
-    `known` are the sums where they need not be computed.
+    `known`: the sums, if they are already known.
     """
     z, backs = [], []
     for terms in sums:
@@ -209,16 +208,16 @@ def share(
 
 @pytree
 class LrpRule(ABC):
-    """How one layer hands its relevance R back to its inputs.
+    """How a layer distributes its relevance R to its inputs.
 
     Args:
-      epsilon: what keeps sums away from 0 where they divide.
-      bias: False leaves the layer's bias out of the sums, so that it absorbs no relevance.
+      epsilon: stabiliser added to denominators.
+      bias: False omits the layer's bias from the sums, so that it absorbs no relevance.
     """
 
     anywhere: ClassVar[bool] = False
-    """It does not look at where entries lie: their axes may be in another order than the model's,
-    channels last, which is faster on CPUs. Each class says so for itself; none inherits it."""
+    """Whether the rule is independent of the order of axes: they may then be channels-last, which
+    is faster on CPUs. Not inherited: each class must set it."""
 
     epsilon: Any = 1e-6
     bias: bool = static(default=True)
@@ -231,11 +230,11 @@ class LrpRule(ABC):
         check.real(self, "epsilon", least=0)
 
     @abstractmethod
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
-        """The relevance of the layer's input, in its shape."""
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
+        """The relevance of the layer's input, in the shape of the input."""
 
-    def own(self, b: Any, change: Change = same) -> Any:
-        """The layer's bias, changed; 0 where it is left out."""
+    def biased(self, b: Any, change: Change = same) -> Any:
+        """The layer's bias, modified by `change`; 0 if ``bias=False``."""
         return change(b) if self.bias else jnp.zeros_like(b)
 
 
@@ -245,11 +244,11 @@ class Epsilon(LrpRule):
 
     anywhere: ClassVar[bool] = True
 
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
-        # The forward pass's own sums: computed again, near 0, they would differ by rounding, and
-        # the relevance, which is proportional to them, would not cancel.
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
+        # Reuse the sums of the forward pass: the relevance is proportional to them, and sums near 0
+        # that are computed again would differ by rounding, so that their ratio would be wrong.
         out = [layer.out] if self.bias else None
-        term = Term(layer.x, layer.product, self.own(layer.b))
+        term = Term(layer.x, layer.product, self.biased(layer.b))
         return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)], out)
 
 
@@ -268,17 +267,17 @@ class AlphaBeta(LrpRule):
         check.real(self, "alpha", least=0)
         check.real(self, "beta", least=0)
 
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
         def part(z: list[jax.Array]) -> list[jax.Array]:
             gain = self.alpha * relevance / stable(z[0], self.epsilon)
             return [gain, -self.beta * relevance / stable(z[1], self.epsilon)]
 
-        biases = (self.own(layer.b, change) for change in (positive, negative))
+        biases = (self.biased(layer.b, change) for change in (positive, negative))
         return share(layer, signed(layer, *biases), part)
 
 
-def signed(layer: Layer, up: Any, down: Any, gain: Any = None) -> list[list[Term]]:
-    """The positive products, then the negative ones, of inputs of both signs."""
+def signed(layer: WeightedLayer, up: Any, down: Any, gain: Any = None) -> list[list[Term]]:
+    """The sums of positive and of negative products ``x_i w_ij``, for inputs of both signs."""
     x = layer.x
 
     def product(weights: str) -> Callable[[jax.Array], jax.Array]:
@@ -299,8 +298,8 @@ class ZPlus(LrpRule):
 
     anywhere: ClassVar[bool] = True
 
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
-        sums = signed(layer, self.own(layer.b, positive), 0)[:1]
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
+        sums = signed(layer, self.biased(layer.b, positive), 0)[:1]
         return share(layer, sums, lambda z: [relevance / stable(z[0], self.epsilon)])
 
 
@@ -308,9 +307,8 @@ class ZPlus(LrpRule):
 class Gamma(LrpRule):
     """``R_i = Σ_j x_i (w_ij + γ w_ij⁺) / Σ_i x_i (w_ij + γ w_ij⁺) R_j`` (Montavon et al. 2019).
 
-    `general` extends it to inputs of both signs: products of the sign of z are the ones that are
-    favoured. Without, it is the formula as it stands, whatever the inputs' signs, with a bias that
-    is not changed, as in captum.
+    `general` extends it to inputs of both signs, favouring products with the sign of z. Otherwise,
+    the formula is used for inputs of any sign, with an unmodified bias, as in captum.
     """
 
     anywhere: ClassVar[bool] = True
@@ -322,13 +320,15 @@ class Gamma(LrpRule):
         super().__post_init__()
         check.real(self, "gamma", least=0)
 
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
         x, b = layer.x, layer.b
         if not self.general:
-            term = Term(x, lambda v: layer.product(v, "positive", self.gamma), self.own(b))
+            term = Term(x, lambda v: layer.product(v, "positive", self.gamma), self.biased(b))
             return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
 
-        up, down = (self.own(b, lambda b, p=p: b + self.gamma * p(b)) for p in (positive, negative))
+        up, down = (
+            self.biased(b, lambda b, p=p: b + self.gamma * p(b)) for p in (positive, negative)
+        )
         z_own = layer.out if self.bias else layer.product(x)
 
         def part(z: list[jax.Array]) -> list[jax.Array]:
@@ -346,15 +346,15 @@ class ZBox(LrpRule):
     low: Any = 0.0
     high: Any = 1.0
 
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
         low, high = (
             jnp.broadcast_to(jnp.asarray(v, layer.x.dtype), layer.x.shape)
             for v in (self.low, self.high)
         )
         sums = [
-            [Term(layer.x, layer.product, self.own(layer.b))],
-            [Term(low, lambda v: layer.product(v, "positive"), self.own(layer.b, positive))],
-            [Term(high, lambda v: layer.product(v, "negative"), self.own(layer.b, negative))],
+            [Term(layer.x, layer.product, self.biased(layer.b))],
+            [Term(low, lambda v: layer.product(v, "positive"), self.biased(layer.b, positive))],
+            [Term(high, lambda v: layer.product(v, "negative"), self.biased(layer.b, negative))],
         ]
 
         def part(z: list[jax.Array]) -> list[jax.Array]:
@@ -370,7 +370,7 @@ class Flat(LrpRule):
 
     anywhere: ClassVar[bool] = True
 
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
         term = Term(jnp.ones_like(layer.x), lambda v: layer.product(v, "ones"))
         return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
 
@@ -381,20 +381,20 @@ class WSquare(LrpRule):
 
     anywhere: ClassVar[bool] = True
 
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
         term = Term(
             jnp.ones_like(layer.x),
             lambda v: layer.product(v, "squared"),
-            self.own(layer.b, jnp.square),
+            self.biased(layer.b, jnp.square),
         )
         return share(layer, [[term]], lambda z: [relevance / stable(z[0], self.epsilon)])
 
 
 @pytree
 class Pass(LrpRule):
-    """The relevance as it is, for a layer whose output has the shape of its input."""
+    """The relevance unchanged, for a layer whose output has the shape of its input."""
 
     anywhere: ClassVar[bool] = True
 
-    def propagate(self, layer: Layer, relevance: jax.Array) -> jax.Array:
+    def propagate(self, layer: WeightedLayer, relevance: jax.Array) -> jax.Array:
         return relevance.reshape(layer.x.shape)

@@ -1,4 +1,4 @@
-"""Attribution by another method's maps for the model and its like."""
+"""Attribution by the mean map over models with noisy weights."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..model import Model
 from ..ops import draw
 from ..trace.params import paths
 from ..types import pytree, static
-from .base import SteppedExplainer, evenly
 from .smoothed import check_explainer
+from .stepped import SteppedExplainer, evenly
 
 
 @pytree
 class NoisyWeights(SteppedExplainer):
-    """A method that asks models whose weights have noise on them.
+    """Base of methods that explain models with noisy weights.
 
     Args:
-      explainer: the method that explains each of them: an explainer or a function
-        ``(model, x, y, keys) -> a``, with maps in the shape of x; None is the gradient.
-      seed: of the noise on the weights. It is the same for all samples.
+      explainer: the method that explains each model: an explainer or a function
+        ``(model, x, y, keys) -> a`` with maps in the shape of x; None: the gradient.
+      seed: seed of the noise on the weights, which is the same for all samples.
     """
 
     explainer: Any = None
@@ -38,7 +38,7 @@ class NoisyWeights(SteppedExplainer):
             check_explainer(self)
 
     def noisy_weights(self, model: Model, level: Any, i: Any) -> list[jax.Array]:
-        """The trained weights of the i-th model, each leaf in one row: times N(1, level²)."""
+        """The trained weights of the i-th model, times N(1, level²), each leaf flattened."""
         if model.host:
             raise TypeError(
                 f"{type(self).__name__} changes the model's weights, and a host callable has none"
@@ -61,14 +61,14 @@ class NoisyWeights(SteppedExplainer):
         return dataclasses.replace(model, params=jax.tree.unflatten(tree, leaves))
 
     def explained(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
-        """The map of one of the models."""
+        """The map for one of the models."""
         if self.explainer is None:
             return self.input_gradient(model, x, y)
         return self.explainer(model, x, y, keys)
 
 
 def _trained(model: Model) -> dict[int, jax.Array]:
-    """The trained weights, by their places among the leaves of the parameters."""
+    """The trained weights, by their index among the leaves of the parameters."""
     leaves, names = jax.tree.leaves(model.params), paths(model.params)
     apart = isinstance(model.params, dict) and "params" in model.params
 
@@ -77,17 +77,17 @@ def _trained(model: Model) -> dict[int, jax.Array]:
             not apart or path.split("/")[0] == "params"
         )
 
-    # In the order of paths: that of leaves differs between a traced dict and a plain one.
+    # Sorted by path, because the order of leaves differs between traced and concrete dicts.
     which = sorted((p, i) for i, p in enumerate(names) if trained(p, leaves[i]))
     return {i: jnp.asarray(leaves[i]) for _, i in which}
 
 
 @pytree
 class NoiseGrad(NoisyWeights):
-    """The mean map over models with noise on their weights.
+    """The mean map over models with noisy weights.
 
     ``a = 1/S Σ_s φ(x; θ η_s)`` with ``η_s ~ N(1, noise_level²)``, one factor for each trained
-    weight, and the gradient ``∂f_y(x; θ)/∂x`` as φ unless another is given; signed, in the shape
+    weight, and φ the gradient ``∂f_y(x; θ)/∂x`` unless `explainer` is given; signed, in the shape
     of x.
 
     Bykov et al. 2022, "NoiseGrad: Enhancing Explanations by Introducing Stochasticity to Model
@@ -95,13 +95,13 @@ class NoiseGrad(NoisyWeights):
 
     Args:
       explainer: φ, an explainer or a function ``(model, x, y, keys) -> a`` with maps in the shape
-        of x; None is the gradient of this explainer's `output`.
-      seed: of the noise, which is the same for all samples, as in the paper.
+        of x; None: the gradient of this explainer's `output`.
+      seed: seed of the noise, which is the same for all samples, as in the paper.
       n_samples: S, the number of noisy models.
-      noise_level: the standard deviation of the factors.
+      noise_level: standard deviation of the factors.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> net = Model(lambda w, x: x @ w, jnp.array([[1.0], [-2.0]]), channel_axis=None)
     >>> NoiseGrad(noise_level=0.0)(net, jnp.ones((1, 2)), jnp.array([0]))
     Array([[ 1., -2.]], dtype=float32)

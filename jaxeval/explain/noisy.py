@@ -1,4 +1,4 @@
-"""What methods that add noise to the input have in common."""
+"""Base class and helpers of methods that add noise to the input."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from .. import check
 from ..model import Model
 from ..ops import draw
 from ..types import pytree, static
-from .base import SteppedExplainer, needs_keys, rows
+from .base import needs_keys
+from .stepped import SteppedExplainer, rows
 
 
 def share_of_range(share: Any, x: jax.Array) -> jax.Array:
-    """share · (max - min) of every sample of x [N, ...], as [N, 1, ...]."""
+    """share · (max - min) of each sample of x [N, ...], as [N, 1, ...]."""
     axes = tuple(range(1, x.ndim))
     spread = x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
     return jnp.asarray(share, x.dtype) * spread
 
 
 def noisy_rows(x: jax.Array, spread: jax.Array, keys: Any, i: Any, noise: Any = None) -> jax.Array:
-    """The rows of x with the i-th draw of normal noise on them, or with the noise given."""
+    """x as `rows`, plus the i-th draw of normal noise, or the given `noise`."""
     if noise is not None:
         return rows(x + spread * noise)
 
@@ -34,16 +35,16 @@ def noisy_rows(x: jax.Array, spread: jax.Array, keys: Any, i: Any, noise: Any = 
 
 
 @pytree
-class Noisy(SteppedExplainer):
-    """A method that asks about S noisy copies ``x + σ ε_s`` of the input, one a step.
+class NoisyExplainer(SteppedExplainer):
+    """A method that explains S noisy copies ``x + σ ε_s`` of the input, one per step.
 
-    ``ε_s ~ N(0, 1)`` and ``σ = noise_level · (max x - min x)`` of the sample.
+    ``ε_s ~ N(0, 1)`` and ``σ = noise_level · (max x - min x)`` per sample.
 
     Args:
       n_samples: S, the number of noisy copies.
-      noise_level: the noise's standard deviation as a share of the sample's range.
-      draws: ε [S, ...], each the shape of one sample, used for every sample instead of random
-        draws; S is then the length of `draws`, and no keys are needed.
+      noise_level: standard deviation of the noise, as a fraction of the sample's range.
+      draws: ε [S, ...], each with the shape of one sample, used for every sample instead of random
+        draws; S is then ``len(draws)``, and no keys are needed.
     """
 
     n_samples: int = static(default=50)
@@ -73,13 +74,13 @@ class Noisy(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        """The i-th noisy copy of every sample, as `rows`."""
+        """The i-th noisy copy of each sample, as `rows`."""
         given = self.draws
         noise = None if given is None else jnp.asarray(given, x.dtype)[i]
         return noisy_rows(x, state, keys, i, noise)
 
     def spread(self, x: jax.Array, keys: Any) -> jax.Array:
-        """σ of every sample [N, 1, ...]; refuses what does not fit."""
+        """σ of each sample [N, 1, ...]; checks `draws` and `keys`."""
         if self.draws is None and keys is None:
             raise TypeError(needs_keys(self, "without draws", len(x)))
         if self.draws is not None and np.shape(self.draws)[1:] != x.shape[1:]:

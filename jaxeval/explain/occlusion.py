@@ -1,4 +1,4 @@
-"""Attribution by covering up parts of the input."""
+"""Attribution by occluding parts of the input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .. import check, ops
 from ..lifetime import jit
 from ..model import Model
 from ..types import pytree, static
-from .base import SteppedExplainer, rows
+from .stepped import SteppedExplainer, rows
 
 
 def check_sizes(owner: Any, field: str) -> None:
@@ -31,7 +31,7 @@ def check_sizes(owner: Any, field: str) -> None:
         raise ValueError(f"{where} must be at least 1 in every axis, got {value!r}")
 
 
-# Compiled here, because around a host model nothing else is.
+# Jitted separately, because around a host model the rest is not compiled.
 @jax.jit
 def _hide(x: jax.Array, b: jax.Array, cover: list[jax.Array], i: Any) -> jax.Array:
     at = jnp.unravel_index(i, tuple(map(len, cover)))
@@ -49,30 +49,30 @@ def _noted(
 
 @pytree
 class Occlusion(SteppedExplainer):
-    """The fall of the score when a sliding window is set to the baseline.
+    """The drop of the score when a sliding window is set to the baseline.
 
-    For windows W at every stride, ``d_W = f_y(x) - f_y(x with x_W = b_W)``, and
-    ``a_i = mean of d_W over the windows W that cover i``; signed, in the shape of x. The last
-    window of an axis may reach over the border, where it is cut off. It asks for outputs only,
-    so it serves host models too. Equal to captum's `Occlusion`.
+    For windows W at every stride, ``d_W = f_y(x) - f_y(x with x_W = b_W)``, and ``a_i`` is the mean
+    of ``d_W`` over the windows W that cover i; signed, in the shape of x. The last window along an
+    axis is cropped at the border. Needs only forward passes, so it also works with host models.
+    Equal to captum's `Occlusion`.
 
     Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks".
 
     Args:
-      window: the window's shape within one sample, channels included (captum's
-        `sliding_window_shapes`); a number means a window of this size along every axis but the
-        channels, of which it covers all.
-      stride: its step along each axis, or one number for all. No larger than the window, so
-        that every entry is covered.
+      window: the shape of the window in one sample, including channels (captum's
+        `sliding_window_shapes`); a number is the size along every axis except the channels, all of
+        which are covered.
+      stride: the stride along each axis, or one number for all. At most the window size, so that
+        every entry is covered.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
-        or an array that broadcasts to one sample. Drawn once per sample where random.
+        or an array that broadcasts to one sample. Random baselines are drawn once per sample.
 
-    The score is computed once for every window: ``ceil((size - window) / stride) + 1`` windows
-    along each axis.
+    Cost: one forward pass per window, with ``ceil((size - window) / stride) + 1`` windows along
+    each axis.
 
     >>> import jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> total = Model(lambda p, x: jnp.sum(x, axis=1, keepdims=True), channel_axis=None)
     >>> Occlusion(window=2, stride=2)(total, jnp.array([[1.0, 2.0, 4.0]]), jnp.array([0]))
     Array([[3., 3., 4.]], dtype=float32)
@@ -91,7 +91,7 @@ class Occlusion(SteppedExplainer):
     def grid(
         self, shape: tuple[int, ...], channel_axis: int | None
     ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Per axis of a sample: the size of the window, its stride, and how many places it has."""
+        """Per axis of a sample: the window sizes, the strides, and the numbers of positions."""
 
         def per_axis(field: str) -> tuple[int, ...]:
             value = getattr(self, field)
@@ -129,8 +129,8 @@ class Occlusion(SteppedExplainer):
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         shape = x.shape[1:]
         grid = self.grid(shape, model.sample_channel_axis(len(shape)))
-        # cover[axis] [places, ...]: what the window covers of one axis in each of its places
-        # along it, with the axes of a sample. Where it stands is one row of each.
+        # cover[axis] [positions, ...]: mask of the entries that the window covers along this axis
+        # at each position, broadcastable to a sample.
         cover = []
         for axis, (window, stride, places) in enumerate(zip(*grid, strict=True)):
             start = np.arange(places)[:, None] * stride
@@ -141,7 +141,7 @@ class Occlusion(SteppedExplainer):
         return self.baselines(model, x, self.baseline, keys), model(x), cover
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
-        """The fall of every window [N, windows]."""
+        """The drop of the score for each window, [N, windows]."""
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         return jnp.zeros((len(x), self.steps(model, x)), dtype)
 

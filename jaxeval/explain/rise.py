@@ -1,4 +1,4 @@
-"""Attribution by the mean score of random masks that leave an entry in."""
+"""Attribution by the mean score over random masks that keep an entry."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from ..lifetime import jit
 from ..model import Model
 from ..ops import draw
 from ..types import pytree, static
-from .base import SteppedExplainer, needs_keys, rows
+from .base import needs_keys
+from .stepped import SteppedExplainer, rows
 
 
 @pytree
 class RISE(SteppedExplainer):
-    """The mean score of the input under random masks, weighted by what they leave.
+    """The mean score of the input under random masks, weighted by the masks.
 
-    ``a_i = 1/(p S) Σ_s M_s,i f_y(M_s x + (1 - M_s) b)`` with masks M_s in [0, 1]: a grid of `cells`
-    along each axis but the channels, each cell 1 with probability p, enlarged smoothly to more than
-    the size of x and cut out at a random place. In the shape of x, the same for all channels; not
-    negative for probabilities. It asks for outputs only, so it serves host models too.
+    ``a_i = 1/(p S) Σ_s M_s,i f_y(M_s x + (1 - M_s) b)`` with masks M_s in [0, 1]: a grid with
+    `cells` along each axis except the channels, each cell 1 with probability p, upsampled
+    linearly to more than the size of x and cropped at a random offset. In the shape of x, the
+    same for all channels; non-negative if the score is a probability. Needs only forward passes,
+    so it also works with host models.
 
     Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models". As
-    there, the score is a probability by default.
+    in the paper, the default score is a probability.
 
     Args:
-      n_samples: S; the paper takes 4000 to 8000.
-      cells: the cells of the grid along each axis.
-      probability: p, of a cell to be left in.
+      n_samples: S, the number of masks; the paper uses 4000 to 8000.
+      cells: number of grid cells along each axis.
+      probability: p, the probability that a cell is kept.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
-        or an array that broadcasts to one sample. Drawn once per sample where random.
+        or an array that broadcasts to one sample. Random baselines are drawn once per sample.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> first = Model(lambda p, x: x[:, 0, :1, 0])
     >>> keys = jax.random.split(jax.random.key(0), 1)
     >>> a = RISE(output="logit", cells=2)(first, jnp.ones((1, 1, 8, 8)), jnp.array([0]), keys)
@@ -76,7 +78,7 @@ class RISE(SteppedExplainer):
         chance = jnp.asarray(self.probability, jnp.float32)
         mask = jax.random.bernoulli(grid, chance, cells).astype(jnp.float32)
         shifts = jax.random.uniform(place, (len(axes),), jnp.float32)
-        # Enlarged to (s + 1) cells along each axis; of those, a part from a random place on.
+        # Upsample to (s + 1) cells along each axis, then crop at a random offset.
         sizes = [shape[i] for i in axes]
         starts = []
         for k, (n, s) in enumerate(zip(sizes, cells, strict=True)):
@@ -92,7 +94,7 @@ class RISE(SteppedExplainer):
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        """The masks, in the shape of x but for its channels, and the input under them."""
+        """The masks, with a channel axis of size 1, and the masked inputs."""
         channel = model.sample_channel_axis(x.ndim - 1)
         own = jax.vmap(lambda key: draw.fold_in(key, i))(keys)
         masks = jax.vmap(lambda key: self.mask(key, x.shape[1:], channel))(own)
@@ -100,7 +102,7 @@ class RISE(SteppedExplainer):
         return rows(masks), rows(_masked(masks, x, state))
 
     def _shape(self, model: Model, x: jax.Array) -> tuple[int, ...]:
-        """That of the masks."""
+        """The shape of the masks."""
         channel = model.sample_channel_axis(x.ndim - 1)
         return tuple(1 if i - 1 == channel else n for i, n in enumerate(x.shape))
 
@@ -121,7 +123,7 @@ class RISE(SteppedExplainer):
         return jnp.broadcast_to(mean.reshape(self._shape(model, x)), x.shape)
 
 
-# Compiled here, because around a host model nothing else is.
+# Jitted separately, because around a host model the rest is not compiled.
 @jax.jit
 def _masked(masks: jax.Array, x: jax.Array, b: jax.Array) -> jax.Array:
     return masks * x + (1 - masks) * b

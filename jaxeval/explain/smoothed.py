@@ -1,4 +1,4 @@
-"""Attribution by the mean of another method's maps around the input."""
+"""Attribution by the mean of another method's maps over noisy inputs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ..lifetime import jit
 from ..model import Model
 from ..ops import draw
 from ..types import pytree, static
-from .base import SteppedExplainer, needs_keys
+from .base import needs_keys
 from .noisy import noisy_rows, share_of_range
+from .stepped import SteppedExplainer
 
 STREAM = 0x5F3759DF
-"""Sets the noise apart from what the smoothed method draws of the same keys."""
+"""Folded into the keys of the noise, to separate it from draws of the smoothed explainer."""
 
 
 @pytree
@@ -31,7 +32,7 @@ class Function:
 
 
 def check_explainer(owner: Any) -> None:
-    """The field `explainer` is an explainer or a function, which becomes a pytree."""
+    """Check that the field `explainer` is callable; wrap plain functions as pytrees."""
     given = owner.explainer
     if not callable(given) or isinstance(given, type):
         raise TypeError(
@@ -47,22 +48,22 @@ class Smoothed(SteppedExplainer):
     """The mean of another explainer's maps over noisy copies of the input.
 
     ``a = 1/S Σ_s φ(x + σ ε_s)`` with ``ε_s ~ N(0, 1)`` and ``σ = noise_level · (max x - min x)``
-    of the sample; in the shape of φ's maps. With the gradient as φ it is SmoothGrad.
+    per sample; in the shape of φ's maps. With φ the gradient, it is SmoothGrad.
 
     Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise".
 
     Args:
-      explainer: φ, an explainer or a function ``(model, x, y, keys) -> a`` in JAX. Where it is
-        random itself, it gets the sample's one key for all copies.
+      explainer: φ, an explainer or a JAX function ``(model, x, y, keys) -> a``. If it is random,
+        it gets the same key for all copies of a sample.
       n_samples: S, the number of noisy copies.
-      noise_level: the noise's standard deviation as a share of the sample's range.
-      draws: ε [S, ...], each the shape of one sample, used for every sample instead of random
-        draws; S is then the length of `draws`, and no keys are needed.
+      noise_level: standard deviation of the noise, as a fraction of the sample's range.
+      draws: ε [S, ...], each with the shape of one sample, used for every sample instead of random
+        draws; S is then ``len(draws)``, and no keys are needed.
 
-    What is explained is φ's `output`, not that of this one.
+    The explained score is φ's `output`; that of `Smoothed` has no effect.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> square = Model(lambda p, x: jnp.sum(x**2, axis=1, keepdims=True), channel_axis=None)
     >>> x, y, draws = jnp.array([[0.0, 1.0]]), jnp.array([0]), jnp.ones((4, 2))
     >>> Smoothed(explainer=lambda m, x, y, keys: 2 * x, noise_level=0.5, draws=draws)(square, x, y)
@@ -128,7 +129,7 @@ def _zeros(smoothed: Smoothed, *given: Any) -> jax.Array:
 
 
 def check_noise(owner: Any, name: str, draws: Any) -> None:
-    """Given noise is an array [S, ...] of at least one draw."""
+    """Check that the given noise is an array [S, ...] with S >= 1."""
     if draws is not None and (np.ndim(draws) < 2 or np.shape(draws)[0] < 1):
         raise ValueError(
             f"{type(owner).__name__}({name}=...) must be an array [S, ...] of S draws in the shape "

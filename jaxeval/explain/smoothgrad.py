@@ -1,4 +1,4 @@
-"""Attribution by the mean gradient around the input."""
+"""Attribution by the mean gradient over noisy inputs."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import jax
 
 from ..model import Model
 from ..types import pytree
-from .noisy import Noisy
+from .noisy import NoisyExplainer
 
 
 @pytree
-class SmoothGrad(Noisy):
+class SmoothGrad(NoisyExplainer):
     """The mean gradient over noisy copies of the input.
 
     ``a = 1/S Σ_s ∂f_y(x + σ ε_s)/∂x`` with ``ε_s ~ N(0, 1)`` and
-    ``σ = noise_level · (max x - min x)`` of the sample; signed, in the shape of x.
+    ``σ = noise_level · (max x - min x)`` per sample; signed, in the shape of x.
 
-    Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise". captum's `NoiseTunnel` with
-    ``nt_type="smoothgrad"`` around the gradient.
+    Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise". Corresponds to captum's
+    `NoiseTunnel` with ``nt_type="smoothgrad"`` around the gradient.
 
     Args:
       n_samples: S, the number of noisy copies.
-      noise_level: the noise's standard deviation as a share of the sample's range.
-      draws: ε [S, ...], each the shape of one sample, used for every sample instead of random
-        draws; S is then the length of `draws`, and no keys are needed.
+      noise_level: standard deviation of the noise, as a fraction of the sample's range.
+      draws: ε [S, ...], each with the shape of one sample, used for every sample instead of random
+        draws; S is then ``len(draws)``, and no keys are needed.
 
     >>> import jax, jax.numpy as jnp
-    >>> from jaxeval.types import Model
+    >>> from jaxeval import Model
     >>> square = Model(lambda p, x: jnp.sum(x**2, axis=1, keepdims=True), channel_axis=None)
     >>> x, y, keys = jnp.array([[0.0, 1.0]]), jnp.array([0]), jax.random.split(jax.random.key(0), 1)
     >>> SmoothGrad(n_samples=10)(square, x, y, keys).shape

@@ -1,4 +1,4 @@
-"""What methods that fit a linear model to the model's answers have in common."""
+"""Base class of methods that fit a linear surrogate model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..model import Model
 from ..ops import draw
 from ..types import pytree, static
 from .base import needs_keys
-from .grouped import Ground, Grouped
+from .grouped import Grouped, Shared
 
 
 @pytree
 class Surrogate(Grouped):
-    """A weighted regression of the score on which features are present.
+    """A weighted linear regression of the score on the presence of features.
 
-    Each step asks about one random set of features for every sample. All that is kept is the sum
-    of ``w v vᵀ`` with ``v = (present, 1, score)``, from which the regression is solved.
+    Each step evaluates one random set of features per sample. Only the sum of ``w v vᵀ`` with
+    ``v = (present, 1, score)`` is kept, from which the regression is solved.
     """
 
     n_samples: int = static(default=200)
@@ -53,7 +53,7 @@ class Surrogate(Grouped):
 
     @abstractmethod
     def draw(self, key: jax.Array, n: int) -> jax.Array:
-        """A random set of n features, bool [F]."""
+        """A random subset of n features, bool [F]."""
 
     def drawn(self, keys: Any, n: int, i: Any) -> jax.Array:
         if self.draws is not None:
@@ -64,19 +64,19 @@ class Surrogate(Grouped):
     def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
         return jnp.broadcast_to(drawn, shape)
 
-    def weights(self, present: jax.Array, ground: Ground) -> jax.Array:
-        """How much an answer counts, [N]."""
+    def weights(self, present: jax.Array, shared: Shared) -> jax.Array:
+        """The weight of each sample's score in the regression, [N]."""
         return jnp.ones(len(present))
 
-    def learnt(
-        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, ground: Ground, i: Any
+    def contribution(
+        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, shared: Shared, i: Any
     ) -> jax.Array:
-        score = self.change(z, ground.baseline_logits, y)[:, None]
+        score = self.change(z, shared.baseline_logits, y)[:, None]
         v = jnp.concatenate([present.astype(score.dtype), jnp.ones_like(score), score], 1)
-        w = self.weights(present, ground).astype(score.dtype)
+        w = self.weights(present, shared).astype(score.dtype)
         return w[:, None, None] * v[:, :, None] * v[:, None, :]
 
-    def learnt_shape(self, n: int) -> tuple[int, ...]:
+    def contribution_shape(self, n: int) -> tuple[int, ...]:
         return (n + 2, n + 2)
 
     @abstractmethod

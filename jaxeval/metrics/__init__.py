@@ -1,4 +1,4 @@
-"""Every metric, one a file, by family; `METRICS` lists their classes by name."""
+"""All metrics, one file each, by family; `METRICS` maps names to classes."""
 
 from ..metric import Metric
 from . import axiomatic, complexity, faithfulness, localisation, randomisation, robustness

@@ -1,7 +1,6 @@
-"""Kinds of metrics: settings, questions and measurements that several metrics have in common.
+"""Abstract base classes: settings, questions and measurements shared by several metrics.
 
-All are abstract. A metric of a kind says its family, direction and paper, and what it makes of what
-was measured.
+A subclass adds its family, direction and reference, and computes the score from the measurements.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from jaxtyping import Array, Float
 from .. import check, ops
 from ..metric import Metric
 from ..perturb import Noise, RandomiseLayers, RankedDeletion, RankedNoise
-from ..perturb.layers import ORDERS, WAYS
+from ..perturb.layers import LAYER_ORDERS, RANDOMISATIONS
 from ..types import Answer, Outcome, Query, Sample, pytree, static
 
 
 @pytree
 class Ranked(Metric):
-    """Asks while the features go, or come back, in the order of their attribution.
+    """Evaluates the model while features are removed, or restored, in the order of attribution.
 
-    One of `n_steps` and `features_in_step` says how far a step goes; `baseline` is what is in place
-    of a feature, see `jaxeval.ops.baseline`.
+    `n_steps` or `features_in_step` sets the step size; `baseline` gives the values of removed
+    features, see `jaxeval.ops.baseline`.
     """
 
     n_steps: int | None = static(32)
@@ -37,7 +36,7 @@ class Ranked(Metric):
         check.baseline(self, "baseline", ops.BASELINES)
 
     def ranked(self, **how: Any) -> RankedDeletion:
-        """The deletion with these steps and this baseline."""
+        """The perturbation with these steps and this baseline."""
         return RankedDeletion(
             steps=self.n_steps,
             features_in_step=self.features_in_step,
@@ -48,7 +47,7 @@ class Ranked(Metric):
 
 @pytree
 class InformationCurve(Ranked):
-    """The area under an output over the information shown, as blurred features get sharp."""
+    """The area under an output as a function of the information shown, from blurred to sharp."""
 
     baseline: Any = "blur"
 
@@ -56,13 +55,13 @@ class InformationCurve(Ranked):
         return self.ranked(insert=True)
 
     def shown(self, sample: Sample, reference: Answer, answer: Answer) -> Any:
-        """The output [] of an image of which a part is shown."""
+        """The output [] for a partly shown image."""
         raise NotImplementedError(f"{type(self).__name__}.shown")
 
     def area(
         self, outputs: Float[Array, " S+1"], sizes: Float[Array, " S+1"]
     ) -> tuple[Float[Array, ""], Float[Array, " S+1"]]:
-        """(area, curve) of the outputs over the information, from code sizes."""
+        """(area, curve) of the outputs over the information, given compressed sizes."""
         raise NotImplementedError(f"{type(self).__name__}.area")
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
@@ -79,7 +78,7 @@ class InformationCurve(Ranked):
 
 @pytree
 class PredictionGap(Metric):
-    """How much the output changes under noise on the top features, or on all others."""
+    """The change of the output under noise on the top features, or on all others."""
 
     top: ClassVar[bool]
 
@@ -109,8 +108,8 @@ class PredictionGap(Metric):
 
 
 @pytree
-class Noisy(Metric):
-    """Explains inputs with uniform noise of a `radius`, or with a `noise` that metrics share."""
+class NoisyInputMetric(Metric):
+    """Explains inputs with uniform noise of a given `radius`, or with a shared `noise`."""
 
     radius: Any = 0.2
     n_samples: int = static(200)
@@ -129,8 +128,8 @@ class Noisy(Metric):
 
 
 @pytree
-class Sensitivity(Noisy):
-    """Measures ||a - a'|| / ||a||, NaN for a map of zeros; maps are not normalised by default."""
+class Sensitivity(NoisyInputMetric):
+    """Measures ||a - a'|| / ||a||; NaN for a map of zeros. Maps are not normalised by default."""
 
     normalise: str | None = static(None)
 
@@ -141,8 +140,8 @@ class Sensitivity(Noisy):
 
 
 @pytree
-class RelativeStability(Noisy):
-    """Measures ||(a - a') / a|| over a distance of what went in, NaN where the class changes."""
+class RelativeStability(NoisyInputMetric):
+    """Measures ||(a - a') / a|| / `distance`; NaN where the predicted class changes."""
 
     radius: Any = 0.05
     eps: Any = 1e-6
@@ -152,7 +151,7 @@ class RelativeStability(Noisy):
         check.real(self, "eps", above=0)
 
     def distance(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        """How far the noisy input is from the clean one []."""
+        """The distance [] between the clean and the noisy sample."""
         raise NotImplementedError(f"{type(self).__name__}.distance")
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
@@ -164,7 +163,7 @@ class RelativeStability(Noisy):
 
 @pytree
 class LayerRandomisation(Metric):
-    """Compares maps with those of models whose layers are randomised, with a curve over layers."""
+    """Compares maps with those of models with randomised layers; the curve is over layers."""
 
     absolute: bool = static(True)
     order: str = static("top_down")
@@ -177,19 +176,19 @@ class LayerRandomisation(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "order", ORDERS)
-        check.one_of(self, "randomise", WAYS)
+        check.one_of(self, "order", LAYER_ORDERS)
+        check.one_of(self, "randomise", RANDOMISATIONS)
         check.integer(self, "n_seeds")
         if not callable(self.similarity):
             check.one_of(self, "similarity", ops.SIMILARITIES)
         check.one_of(self, "score", ("mean", "last"))
 
     def summary(self, similarities: Float[Array, "seeds L"]) -> Any:
-        """The score []."""
+        """The score [] from the similarities of all seeds and steps."""
         raise NotImplementedError(f"{type(self).__name__}.summary")
 
     def params(self) -> Any:
-        """The caller's random parameters."""
+        """The user-provided random parameters, or None."""
         return self.draws
 
     def questions(self) -> RandomiseLayers:

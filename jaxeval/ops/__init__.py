@@ -1,6 +1,6 @@
-"""Array -> array functions of one sample: pure, and at home in `jit`, `vmap` and `grad`.
+"""Pure array functions of one sample, compatible with `jit`, `vmap` and `grad`.
 
-Everything that more than one metric or perturbation needs, and nothing that knows of either.
+Shared by metrics, perturbations and explainers; nothing here depends on them.
 """
 
 from .baseline import BACKGROUND_BASELINES as BACKGROUND_BASELINES
@@ -24,8 +24,8 @@ from .distance import relative_change as relative_change
 from .distance import squared as squared
 from .fingerprint import fingerprint as fingerprint
 from .histogram import BIN_RULES as BIN_RULES
-from .histogram import FEWEST_BINS as FEWEST_BINS
-from .histogram import MOST_BINS as MOST_BINS
+from .histogram import MAX_BINS as MAX_BINS
+from .histogram import MIN_BINS as MIN_BINS
 from .histogram import entropy as entropy
 from .histogram import histogram as histogram
 from .histogram import n_bins as n_bins
@@ -61,7 +61,7 @@ from .rank import sort as sort
 from .rank import top as top
 from .segment import patch_ids as patch_ids
 from .segment import segment_sum as segment_sum
-from .similarity import MARKED as MARKED
+from .similarity import MASKABLE as MASKABLE
 from .similarity import SIMILARITIES as SIMILARITIES
 from .similarity import similarity as similarity
 from .ssim import ssim as ssim

@@ -1,4 +1,4 @@
-"""What several of these files need, and no caller does."""
+"""Helpers shared by the files of this package."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jax import Array, lax
 
 
 def as_float(v: Any) -> Array:
-    """v as an array of float32, or of float64 where it already is."""
+    """v as a float32 array; float64 stays float64."""
     v = jnp.asarray(v)
     return v.astype(jnp.promote_types(v.dtype, jnp.float32))
 
 
 def power_of_two(m: Array) -> Array:
-    """The power of two at or below m >= 0, kept where its square and inverse stay finite.
+    """The largest power of two <= m, for m >= 0, clipped so that its square and inverse are finite.
 
-    Dividing by it is exact, so rescaling with it costs no digits. A constant for gradients:
-    whatever is rescaled with it must not depend on it.
+    Dividing by it is exact, so rescaling loses no precision. Gradients treat it as a constant:
+    the final result must not depend on its value.
     """
     unsigned, digits, limit = (
         (jnp.uint64, 52, 2.0**990) if m.dtype == jnp.float64 else (jnp.uint32, 23, 2.0**100)
@@ -31,24 +31,24 @@ def power_of_two(m: Array) -> Array:
 
 
 def largest(v: Array) -> Array:
-    """max |v|, and 0 of nothing."""
+    """max |v|; 0 for an empty array."""
     return jnp.max(jnp.abs(v), initial=0)
 
 
 def extremes(v: Array, where: Any = None) -> tuple[Array, Array]:
-    """(min v, max v), of the entries that `where` marks."""
+    """(min v, max v) over the entries selected by `where`."""
     if where is None:
         return v.min(), v.max()
     return jnp.where(where, v, jnp.inf).min(), jnp.where(where, v, -jnp.inf).max()
 
 
 def only(v: Array, where: Any = None) -> Array:
-    """v with 0 where `where` is False."""
+    """v, set to 0 where `where` is False."""
     return v if where is None else jnp.where(where, v, 0)
 
 
 def known(argument: str, given: Any, names: Sequence[str]) -> None:
-    """Refuses a name that is not among `names`, with the nearest one that is."""
+    """Raise a ValueError unless `given` is one of `names`; the message suggests the closest."""
     if isinstance(given, str) and given in names:
         return
     near = difflib.get_close_matches(str(given), names, 1)

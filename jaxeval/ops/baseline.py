@@ -1,4 +1,4 @@
-"""What a removed feature is replaced with."""
+"""Baselines: the values that replace removed features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._common import as_float, extremes, known
 
 RANDOM_BASELINES = ("uniform", "uniform_value", "gaussian")
 BACKGROUND_BASELINES = ("background mean", "background")
-"""Names to which `background=` of `jaxeval.evaluate` gives a meaning."""
+"""Names that refer to the samples given as `background=` of `jaxeval.evaluate`."""
 BASELINES = (
     *("black", "white", "mean", "channel_mean", "zero"),
     *(*RANDOM_BASELINES, "blur", *BACKGROUND_BASELINES),
@@ -30,10 +30,11 @@ SIGMA, TRUNCATE = 5.0, 3.0
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Background:
-    """A random baseline: one of the samples `rows` [B, ...], drawn as a whole.
+    """A random baseline: one whole sample drawn uniformly from `rows` [B, ...].
 
-    So what is removed has the joint distribution of the rows, whatever is left: the marginal
-    expectation. It is what "background" stands for with ``background=rows`` of `jaxeval.evaluate`.
+    Removed features follow the joint distribution of the rows, independently of the remaining
+    features: the marginal expectation. ``baseline="background"`` means this with the rows given as
+    ``background=rows`` of `jaxeval.evaluate`.
     """
 
     rows: Any
@@ -43,13 +44,13 @@ class Background:
 
 
 def is_random(b: Any) -> bool:
-    """Whether a baseline is drawn, and so needs a key."""
+    """Whether a baseline is random and needs a key."""
     return isinstance(b, Background) or (isinstance(b, str) and b in RANDOM_BASELINES)
 
 
 @functools.cache
 def _gaussian() -> tuple[float, ...]:
-    """The weights of scipy.ndimage.gaussian_filter1d: its response to a unit impulse."""
+    """The kernel of scipy.ndimage.gaussian_filter1d: its response to a unit impulse."""
     radius = int(TRUNCATE * SIGMA + 0.5)
     impulse = np.zeros(2 * radius + 1)
     impulse[radius] = 1
@@ -57,7 +58,7 @@ def _gaussian() -> tuple[float, ...]:
 
 
 def _blur(x: Array, axis: int) -> Array:
-    """x blurred along an axis: a weighted sum of shifted copies, exact to rounding anywhere."""
+    """x blurred along an axis: a sum of shifted copies, exact to rounding on every backend."""
     weights = _gaussian()
     radius, n = len(weights) // 2, x.shape[axis]
     pad = [(radius, radius) if i == axis else (0, 0) for i in range(x.ndim)]
@@ -69,7 +70,7 @@ def _blur(x: Array, axis: int) -> Array:
 
 
 def _box(x: Array, where: ArrayLike, axes: tuple[int, ...]) -> Array:
-    """x with the edges of the box around `where` repeated to the ends of the axes."""
+    """x outside the bounding box of `where` replaced by the nearest values of the box."""
     where = jnp.broadcast_to(where, x.shape)
     for axis in axes:
         there = where.any(tuple(i for i in range(x.ndim) if i != axis))
@@ -79,7 +80,7 @@ def _box(x: Array, where: ArrayLike, axes: tuple[int, ...]) -> Array:
 
 
 def _drawn(x: Array, b: Any, key: Array) -> Array:
-    """A random baseline."""
+    """One draw of a random baseline."""
     if isinstance(b, Background):
         rows = jnp.asarray(b.rows)
         if rows.shape[1:] != x.shape:
@@ -103,28 +104,28 @@ def baseline(
     Args:
       x: the clean input [...] of one sample.
       b: one of
-        "black", "white", "mean": the smallest, largest, mean entry of x;
-        "channel_mean": the mean of each channel (without a channel axis, of all entries);
+        "black", "white", "mean": the minimum, maximum or mean over all entries of x;
+        "channel_mean": the mean of each channel (the overall mean without a channel axis);
         "zero": 0;
-        "uniform": U[0, 1], drawn for each entry of x;
-        "uniform_value": U[0, 1], one value for all of x (as Quantus draws "uniform"); metrics that
-        remove features step by step draw one for each step, which its features keep;
-        "gaussian": N(0, 1), drawn for each entry of x;
-        "blur": x blurred by a Gaussian (sigma 5, cut at 3 sigma, edges repeated) along every
-        axis but the channels, as scipy.ndimage.gaussian_filter1d(mode="nearest") does;
-        "background mean", "background": the mean of the samples that `background=` of
-        `jaxeval.evaluate` gives, or one of them, drawn as a whole (refused where they are not
-        given);
-        or a number, or an array that broadcasts to x, or a `Background` of samples, of which one
-        is drawn. Of inputs without channels or space, such as tables, "black" to "channel_mean",
-        "blur" and the random names mix the units of the columns.
+        "uniform": U[0, 1], independent for each entry of x;
+        "uniform_value": U[0, 1], one value for all of x (what Quantus calls "uniform"); metrics
+        that remove features step by step draw one value per step and keep it for the features
+        removed in that step;
+        "gaussian": N(0, 1), independent for each entry of x;
+        "blur": x blurred by a Gaussian (sigma 5, truncated at 3 sigma, edges repeated) along every
+        axis except the channels, as scipy.ndimage.gaussian_filter1d(mode="nearest");
+        "background mean", "background": the mean of the samples given as `background=` of
+        `jaxeval.evaluate`, or one whole sample drawn from them (an error without `background=`);
+        a number; an array that broadcasts to x; or a `Background`, from which one sample is drawn.
+        For tabular inputs, "black", "white", "mean", "channel_mean", "blur" and the random names
+        mix the units of different columns.
       channel_axis: the axis of x that holds channels, or None.
-      key: a typed PRNG key, used by random baselines only.
-      where: the entries of x that count, bool that broadcasts to x; None: all. "blur" takes the
-        smallest box around them for the whole, and repeats its edges.
+      key: a typed PRNG key; used by random baselines only.
+      where: bool mask of the entries of x to use, broadcasts to x; None: all. "blur" treats the
+        bounding box of the mask as the whole image and repeats its edges.
 
     Returns:
-      Values that broadcast to x, of its dtype.
+      Values that broadcast to x, with the dtype of x.
 
     Raises:
       ValueError: for an unknown name, an array that does not broadcast to x, or a random

@@ -1,4 +1,4 @@
-"""How much information an image holds, by the size of a lossless code of it."""
+"""The information content of an image, estimated by its losslessly compressed size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._common import as_float
 
 
 def _before(v: Array, axis: int) -> Array:
-    """The previous entry along an axis, and 0 before the first."""
+    """The previous entry along an axis; 0 before the first."""
     pad = [(1, 0) if i == axis else (0, 0) for i in range(v.ndim)]
     return jax.lax.slice_in_dim(jnp.pad(v, pad), 0, v.shape[axis], axis=axis)
 
@@ -23,17 +23,17 @@ def code_length(
     high: Real[ArrayLike, ""],
     channel_axis: int | None,
 ) -> Float[Array, ""]:
-    """Bits of an ideal entropy code of the 8-bit image behind PNG's Paeth filter.
+    """Size in bits of the 8-bit image after PNG's Paeth filter and ideal entropy coding.
 
-    The entries are rounded to 0..255 between `low` and `high`; each is predicted from those before
-    it by PNG's filter 4 (along one axis by the previous one), and of the residuals modulo 256,
-    n_v of them with the value v, an entropy coder makes sum_v n_v log2(n / n_v) bits. This is what
-    PNG and lossless WebP come near to, without headers.
+    The entries are scaled from [`low`, `high`] to 0..255 and rounded. Each is predicted from the
+    preceding ones by PNG's filter type 4 (with one spatial axis: from the previous entry). If n_v
+    of the n residuals modulo 256 have the value v, the size is sum_v n_v log2(n / n_v) bits. PNG
+    and lossless WebP come close to this size, apart from their headers.
 
     Args:
-      x: an image [...], with one or more axes beside its channels; the last two are filtered.
-      low: what is rounded to 0.
-      high: what is rounded to 255.
+      x: an image [...] with at least one axis besides the channels; the last two are filtered.
+      low: the value of x that is mapped to 0.
+      high: the value of x that is mapped to 255.
       channel_axis: the axis of x that holds channels, or None.
 
     Returns:

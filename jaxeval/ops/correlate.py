@@ -1,4 +1,4 @@
-"""Correlations and cosine similarity of two maps, flattened."""
+"""Correlations and cosine similarity of two flattened maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._common import as_float, extremes, largest, only, power_of_two
 from .rank import average_ranks
 
 ROUNDING = 16
-"""Units in the last place within which sums of the same numbers may differ."""
+"""Tolerance of the test for constant arrays, in units in the last place (rounding of sums)."""
 
 
 def _rescaled(v: Array) -> Array:
@@ -19,7 +19,7 @@ def _rescaled(v: Array) -> Array:
 
 
 def _cosine(u: Array, v: Array, undefined: Array) -> Array:
-    """u . v / (||u|| ||v||) of rescaled vectors, whose squares neither over- nor underflow."""
+    """u . v / (||u|| ||v||); u and v are rescaled so that squares neither over- nor underflow."""
     size = jnp.sqrt(jnp.sum(u * u)) * jnp.sqrt(jnp.sum(v * v))
     similarity = jnp.clip(jnp.sum(u * v) / size, -1, 1)
     return jnp.where(undefined, jnp.nan, similarity)
@@ -32,16 +32,16 @@ def pearson(
 ) -> Float[Array, ""]:
     """Pearson correlation: the cosine of u - mean(u) and v - mean(v).
 
-    The magnitude of the entries does not matter: drops of 1e-30 correlate as drops of 1 do.
+    Independent of scale: values of magnitude 1e-30 are as accurate as values of magnitude 1.
 
     Args:
       u: an array of any shape.
       v: an array of the same shape.
-      where: the entries that count, of the same shape; None: all.
+      where: bool mask of the entries to use, of the same shape; None: all.
 
     Returns:
-      The correlation [], in [-1, 1]. NaN where u or v is constant (its entries equal but for what
-      rounding makes of equal sums) or holds NaN.
+      The correlation [], in [-1, 1]. NaN where u or v is constant (up to rounding) or contains
+      NaN.
 
     >>> print(pearson(jnp.array([1.0, 2.0, 3.0]), jnp.array([2e-30, 4e-30, 6e-30])))
     1.0
@@ -57,7 +57,8 @@ def pearson(
 
     def centred(w: Array) -> Array:
         w = _rescaled(w)
-        # Twice, because the first mean is rounded, and what it leaves may be all there is.
+        # Centred twice: with a large offset, the rounding error of the first mean can be as large
+        # as the deviations themselves.
         w = _rescaled(only(w - w.mean(where=marks), marks))
         return only(w - w.mean(where=marks), marks)
 
@@ -74,10 +75,10 @@ def spearman(
     Args:
       u: an array of any shape.
       v: an array of the same shape.
-      where: the entries that count, of the same shape; None: all.
+      where: bool mask of the entries to use, of the same shape; None: all.
 
     Returns:
-      The correlation [], in [-1, 1]. NaN where u or v is constant or holds NaN.
+      The correlation [], in [-1, 1]. NaN where u or v is constant or contains NaN.
 
     >>> print(spearman(jnp.array([1.0, 2.0, 9.0]), jnp.array([3.0, 2.0, 1.0])))
     -1.0
@@ -94,7 +95,7 @@ def cosine(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[
       v: an array of the same shape.
 
     Returns:
-      The similarity [], in [-1, 1]. NaN where u or v is all zeros or holds NaN.
+      The similarity [], in [-1, 1]. NaN where u or v is all zeros or contains NaN.
 
     >>> print(cosine(jnp.array([1.0, 0.0]), jnp.array([3.0, 4.0])))
     0.6

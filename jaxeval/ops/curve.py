@@ -1,4 +1,4 @@
-"""What is said of a curve in one number."""
+"""Summaries of curves: areas, and resampling over information."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def append(
     value: Real[ArrayLike, ""],
     where: Bool[ArrayLike, " S"] | None = None,
 ) -> tuple[Float[Array, " S+1"], Bool[Array, " S+1"] | None]:
-    """A curve with one more point after its last.
+    """Append a point after the last valid point of a curve.
 
     Args:
       curve: points [S].
-      value: the next.
-      where: which points are there, the first so many; None: all.
+      value: the point to append.
+      where: mask [S] of the valid points, which come first; None: all.
 
     Returns:
-      (the curve [S + 1], which of its points are there, or None).
+      (the curve [S + 1], the mask [S + 1] of its valid points, or None).
 
     >>> append(jnp.array([1.0, jnp.nan]), 2.0, jnp.array([True, False]))[0].tolist()
     [1.0, 2.0, nan]
@@ -39,14 +39,14 @@ def append(
 def area(
     curve: Real[ArrayLike, " S"], where: Bool[ArrayLike, " S"] | None = None
 ) -> Float[Array, ""]:
-    """The trapezoid area under S >= 1 points spread evenly on [0, 1].
+    """The area under S >= 1 evenly spaced points on [0, 1], by the trapezoidal rule.
 
     Args:
       curve: the points [S].
-      where: which points are there, the first so many; None: all.
+      where: mask [S] of the valid points, which come first; None: all.
 
     Returns:
-      The area []; one point is its own area. NaN of none.
+      The area []; for a single point, its value. NaN without valid points.
 
     >>> print(area(jnp.array([1.0, 0.5, 0.0])))
     0.5
@@ -64,18 +64,19 @@ def area(
 def information_curve(
     values: Real[ArrayLike, " S"], sizes: Real[ArrayLike, " S"]
 ) -> tuple[Float[Array, ""], Float[Array, " S"]]:
-    """The trapezoid area under values over information, and the values at S even steps of it.
+    """The area under values as a function of information, and the curve resampled at S even steps.
 
-    Information is the size of an image's code, 0 for the first point (nothing is shown) and 1 for
-    the last (all of it); what lies outside is set to 0 or 1. It never falls: each point has at
-    least that of those before it, so that rounding cannot reorder them.
+    Information is the compressed size of an image, scaled to 0 at the first point (nothing shown)
+    and 1 at the last (everything shown), clipped to [0, 1] and replaced by its running maximum, so
+    that it never decreases. The area uses the trapezoidal rule.
 
     Args:
-      values: what the model says of each image [S].
-      sizes: the size of each image's code [S].
+      values: the model's score of each image [S].
+      sizes: the compressed size of each image [S].
 
     Returns:
-      (area [], values at 0, ..., 1 [S]); NaN where the last size is not above the first.
+      (area [], values at information 0, ..., 1 [S]); NaN unless the last size is larger than the
+      first.
 
     >>> information_curve(jnp.array([0.0, 1.0, 1.0]), jnp.array([10.0, 12.0, 18.0]))[0]
     Array(0.875, dtype=float32)
@@ -84,7 +85,7 @@ def information_curve(
     span = sizes[-1] - sizes[0]
     at = lax.cummax(jnp.clip((sizes - sizes[0]) / jnp.where(span > 0, span, 1), 0, 1))
     total = jnp.sum(jnp.diff(at) * (values[1:] + values[:-1]) / 2)
-    # Between the last point at or before it and the next; points may coincide.
+    # Interpolate between the last point at or before `even` and the next; points may coincide.
     even = jnp.linspace(0, 1, at.size, dtype=at.dtype)
     before = jnp.searchsorted(at, even, side="right") - 1
     after = jnp.minimum(before + 1, at.size - 1)

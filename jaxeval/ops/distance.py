@@ -12,7 +12,7 @@ from .norm import norm
 
 
 def l1(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
-    """||u - v||_1 = sum |u - v|, of arrays of one shape.
+    """||u - v||_1 = sum |u - v|, for arrays of equal shape.
 
     >>> print(l1(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
     7.0
@@ -21,7 +21,7 @@ def l1(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Arra
 
 
 def l2(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
-    """||u - v||_2 = sqrt(sum (u - v)^2), of arrays of one shape. Its gradient at u = v is 0.
+    """||u - v||_2 = sqrt(sum (u - v)^2), for arrays of equal shape. The gradient at u = v is 0.
 
     >>> print(l2(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
     5.0
@@ -30,7 +30,7 @@ def l2(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Arra
 
 
 def linf(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
-    """||u - v||_inf = max |u - v|, of arrays of one shape.
+    """||u - v||_inf = max |u - v|, for arrays of equal shape.
 
     >>> print(linf(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
     4.0
@@ -39,7 +39,7 @@ def linf(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Ar
 
 
 def squared(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
-    """sum (u - v)^2, of arrays of one shape.
+    """sum (u - v)^2, for arrays of equal shape.
 
     >>> print(squared(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
     25.0
@@ -48,7 +48,7 @@ def squared(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float
 
 
 def mse(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
-    """mean (u - v)^2, of arrays of one shape.
+    """mean (u - v)^2, for arrays of equal shape.
 
     >>> print(mse(jnp.array([0.0, 1.0]), jnp.array([3.0, -3.0])))
     12.5
@@ -59,14 +59,14 @@ def mse(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Arr
 def relative_change(
     u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"], eps: Real[ArrayLike, ""]
 ) -> Float[Array, ""]:
-    """||(u - v) / u'||_2, where u' is u with its zeros replaced by eps.
+    """||(u - v) / u'||_2, where u' is u with zeros replaced by eps.
 
-    The numerators and denominators of relative stability (Agarwal et al. 2022,
-    "Rethinking Stability for Attribution-based Explanations").
+    The numerator and denominator of relative stability (Agarwal et al. 2022, "Rethinking Stability
+    for Attribution-based Explanations").
 
     Args:
       u: the reference, of any shape.
-      v: what became of it, of the same shape.
+      v: the changed array, of the same shape.
       eps: a small positive number.
 
     Returns:

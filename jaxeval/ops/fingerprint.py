@@ -1,4 +1,4 @@
-"""A short stand-in for a long code."""
+"""A 128-bit hash of integer arrays, computed on the device."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from jaxtyping import Integer, UInt32
 
 
 def _mixed(h: Array) -> Array:
-    """A bijection of 32 bits in which every bit of the input moves every bit of the output."""
+    """A bijection on 32 bits with full avalanche (the finaliser of MurmurHash3)."""
     h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
     h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
     return h ^ (h >> 16)
 
 
 def fingerprint(codes: Integer[ArrayLike, " ..."]) -> UInt32[Array, " 4"]:
-    """128 bits that equal arrays share, and different ones do not.
+    """A 128-bit hash: equal for equal arrays, different (up to collisions) for different ones.
 
     Args:
       codes: integers of at most 32 bits, of any shape.

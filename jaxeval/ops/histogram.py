@@ -14,22 +14,22 @@ from jaxtyping import Bool, Float, Int32, Integer, Real
 from ._common import as_float, extremes, known, only
 
 BIN_RULES = ("freedman_diaconis", "scott", "sqrt", "sturges", "rice")
-FEWEST_BINS, MOST_BINS = 10, 200
-"""What the number of bins by a rule is cut to: it is 1 or infinite for a map of mostly zeros."""
+MIN_BINS, MAX_BINS = 10, 200
+"""Limits of the number of bins; for a map of mostly zeros, the rules give 1 or infinity."""
 
 
 def n_bins(
     v: Real[ArrayLike, "*shape"], rule: str, where: Bool[ArrayLike, "*shape"] | None = None
 ) -> Int32[Array, ""]:
-    """The number of bins for the values of v by a rule, rounded up, then cut to 10..200.
+    """The number of histogram bins for v by a named rule, rounded up and clipped to 10..200.
 
-    With F values of range R, standard deviation s and interquartile range Q: R F^(1/3) / (2 Q)
+    For F values with range R, standard deviation s and interquartile range Q: R F^(1/3) / (2 Q)
     for "freedman_diaconis", R F^(1/3) / ((24 sqrt(pi))^(1/3) s) for "scott", sqrt(F) for "sqrt",
-    log2(F) + 1 for "sturges", 2 F^(1/3) for "rice": the numbers of `numpy.histogram_bin_edges`.
-    Of the values that `where` marks, where it is given.
+    log2(F) + 1 for "sturges", 2 F^(1/3) for "rice", as in `numpy.histogram_bin_edges`. `where`
+    selects the values to use; None: all.
 
     Returns:
-      The number []; 200 where Q or s is 0.
+      The number of bins []; 200 where Q or s is 0.
 
     Raises:
       ValueError: for an unknown rule.
@@ -58,10 +58,10 @@ def n_bins(
     if rule in ("freedman_diaconis", "scott"):
         width = n / third
         low, high = extremes(v, marks)
-        n = jnp.where(width > 0, (high - low) / jnp.where(width > 0, width, 1), MOST_BINS)
-    # Rounding must not make one bin more of a whole number.
+        n = jnp.where(width > 0, (high - low) / jnp.where(width > 0, width, 1), MAX_BINS)
+    # The factor keeps rounding errors from adding a bin where n is a whole number.
     up = jnp.ceil(jnp.asarray(n, v.dtype) * (1 - 1e-6))
-    return jnp.clip(up, FEWEST_BINS, MOST_BINS).astype(jnp.int32)
+    return jnp.clip(up, MIN_BINS, MAX_BINS).astype(jnp.int32)
 
 
 def histogram(
@@ -70,17 +70,19 @@ def histogram(
     most: int,
     where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, " {most}"]:
-    """How many values of v lie in each of n bins of equal width from min v to max v.
+    """Counts of v in n bins of equal width from min v to max v.
 
-    Bins hold their lower edge, the last one both. A constant v fills the first bin.
+    Bins include their lower edge; the last includes both edges. A constant v falls into the first
+    bin.
 
     Args:
       v: a map of any shape.
-      n: the number of bins, at most `most`; it may be traced.
-      where: the values that count, of v's shape; None: all.
+      n: the number of bins, at most `most`; may be traced.
+      most: the length of the result, static.
+      where: bool mask of the values to count, with v's shape; None: all.
 
     Returns:
-      The counts [most], 0 beyond n.
+      The counts [most]; 0 from index n on.
 
     >>> histogram(jnp.array([0.0, 0.1, 1.0]), 2, 3).tolist()
     [2.0, 1.0, 0.0]
@@ -95,7 +97,7 @@ def histogram(
 
 
 def entropy(counts: Real[ArrayLike, " n"]) -> Float[Array, ""]:
-    """-sum p log p of p = counts / sum counts, 0 log 0 = 0, in nats; NaN where all are 0.
+    """-sum p log p with p = counts / sum counts and 0 log 0 = 0, in nats; NaN if all are 0.
 
     >>> print(f"{entropy(jnp.array([1, 1, 0])):.4f}")
     0.6931

@@ -1,4 +1,4 @@
-"""Removed pixels from those that are left."""
+"""Linear imputation of removed pixels from their neighbours."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Real
 from ._common import as_float
 
 TOLERANCE = 1e-5
-"""The estimated error at which an imputation is done, relative to the largest deviation from the
-mean of what is left.
+"""Estimated error at which the solver stops, relative to the largest deviation of the remaining
+pixels from their mean.
 """
 ITERATIONS = 100
 
@@ -23,12 +23,12 @@ ITERATIONS = 100
 def _pull(v: Array, axes: tuple[int, ...]) -> tuple[Array, np.ndarray]:
     """(sum of w (v - neighbour) over the neighbours of each pixel, sum of the weights w).
 
-    Differences of neighbours, not a difference of sums: those are exact to a rounding of their
-    own small size, without which float32 would not do for holes as wide as the image.
+    Differences are taken before summing: their rounding errors scale with the small differences,
+    which keeps float32 accurate enough for holes as wide as the image.
     """
     pad = [(1, 1) if i in axes else (0, 0) for i in range(v.ndim)]
     there = np.pad(np.ones([n if i in axes else 1 for i, n in enumerate(v.shape)], v.dtype), pad)
-    # Kept as an array: fused with what makes v, it would be computed once for each neighbour.
+    # Without the barrier, XLA fuses the computation of v and repeats it for each neighbour.
     padded = lax.optimization_barrier(jnp.pad(v, pad))
     total, weights = jnp.zeros_like(v), 0
     for offset in itertools.product((-1, 0, 1), repeat=len(axes)):
@@ -47,7 +47,7 @@ def _pull(v: Array, axes: tuple[int, ...]) -> tuple[Array, np.ndarray]:
 
 
 def _halved(v: Array, axes: tuple[int, ...], fill: Any, join: Any) -> Array:
-    """Blocks of two along each axis joined into one; a last odd one is joined with `fill`."""
+    """Coarsen: join blocks of two along each axis; an odd last entry is joined with `fill`."""
     for axis in axes:
         odd = v.shape[axis] % 2
         v = jnp.pad(v, [(0, odd if i == axis else 0) for i in range(v.ndim)], constant_values=fill)
@@ -62,13 +62,14 @@ def _doubled(v: Array, axes: tuple[int, ...], like: Array) -> Array:
 
 
 def _cycle(r: Array, gone: Array, axes: tuple[int, ...]) -> Array:
-    """About the solution of the system for the right-hand side r: one V-cycle of multigrid.
+    """The preconditioner: one multigrid V-cycle, an approximate solution for right-hand side r.
 
-    Symmetric and positive definite in r, as conjugate gradients want it: as many sweeps after the
-    coarser grid as before, which sees the sums of blocks. There, a cell is removed if all of it is.
+    Symmetric positive definite in r, as conjugate gradients require: equally many smoothing sweeps
+    before and after the coarse grid, which receives the sums of blocks. A coarse cell is removed
+    if all its pixels are.
     """
     degree = _pull(r, axes)[1]
-    damping = 1.0 if len(axes) == 2 else 2 / 3  # where it smooths most
+    damping = 1.0 if len(axes) == 2 else 2 / 3  # smooths best
 
     def swept(v: Array) -> Array:
         left = r - jnp.where(gone, _pull(v, axes)[0], 0)
@@ -80,7 +81,7 @@ def _cycle(r: Array, gone: Array, axes: tuple[int, ...]) -> Array:
     coarse = _halved(gone, axes, True, jnp.all)
     left = jnp.where(gone, r - _pull(v, axes)[0], 0)
     left = jnp.where(coarse, _halved(left, axes, 0, jnp.sum), 0)
-    # The same stencil on a grid twice as wide is as stiff in two dimensions, not in one.
+    # On a grid of twice the spacing, the stencil needs no rescaling in 2-D, a factor of 2 in 1-D.
     v += 4 / 2 ** len(axes) * _doubled(_cycle(left, coarse, axes), axes, r)
     return swept(v)
 
@@ -88,23 +89,23 @@ def _cycle(r: Array, gone: Array, axes: tuple[int, ...]) -> Array:
 def impute(
     x: Real[ArrayLike, "*shape"], gone: Bool[ArrayLike, "*space"], channel_axis: int | None
 ) -> Float[Array, "*shape"]:
-    """x with each removed pixel at the weighted mean of its neighbours, removed ones included.
+    """Set each removed pixel to the weighted mean of its neighbours, including removed ones.
 
-    A direct neighbour weighs 1/6 and a diagonal one 1/12 (of a series, 1/2 each); at the edge of
-    the image the weights of those that exist are scaled to sum to 1. The linear system, one
-    unknown for each removed pixel and channel, is solved without a matrix: conjugate gradients,
-    preconditioned by a cycle of multigrid, to about 1e-5 of the range of x.
+    Direct neighbours have weight 1/6, diagonal ones 1/12 (in a series, 1/2 each); at the image
+    border, the weights of the existing neighbours are rescaled to sum to 1. The linear system, with
+    one unknown per removed pixel and channel, is solved matrix-free by conjugate gradients with a
+    multigrid preconditioner, to an error of about 1e-5 of the range of x.
 
     Args:
-      x: one input [...], with one or two axes beside its channels.
-      gone: which pixels are removed [space]; at least one must be left, or the result is NaN.
+      x: one input [...] with one or two axes besides the channels.
+      gone: mask of the removed pixels [space]; if all are removed, the result is NaN.
       channel_axis: the axis of x that holds channels, or None.
 
     Returns:
-      The imputed input [...]; pixels that are left are as they were.
+      The imputed input [...]; the remaining pixels are unchanged.
 
     Raises:
-      ValueError: if x has more than two axes beside its channels.
+      ValueError: if x has more than two axes besides the channels.
 
     >>> impute(jnp.array([1.0, 9.0, 9.0, 4.0]), jnp.array([False, True, True, False]), None)
     Array([1., 2., 3., 4.], dtype=float32)
@@ -117,10 +118,10 @@ def impute(
     if channel is not None:
         gone = jnp.expand_dims(gone, channel)
 
-    def total(v: Array) -> Array:  # of each channel: they are systems of their own
+    def total(v: Array) -> Array:  # per channel: each channel is a separate linear system
         return v.sum(axes, keepdims=True)
 
-    # Deviations from the mean of what is left: small numbers keep more digits.
+    # Subtract the mean of the remaining pixels: smaller numbers lose less to rounding.
     left = jnp.where(gone, 0, x)
     mean = total(left) / (~gone).sum()
     left = jnp.where(gone, 0, x - mean)
@@ -141,7 +142,7 @@ def impute(
         change = residual_of(p)
         length = quotient(size, total(p * change))
         v, r = v + length * p, r - length * change
-        z = _cycle(r, gone, axes)  # about the error of v
+        z = _cycle(r, gone, axes)  # estimates the error of v
         new = total(r * z)
         return v, r, z + quotient(new, size) * p, new, z, n + 1
 

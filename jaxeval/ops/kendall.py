@@ -13,13 +13,13 @@ from ._common import as_float
 from .rank import ascending
 
 MOST = 1 << 19
-"""Entries whose pairs can be counted in two words."""
+"""Upper limit of the number of entries: their pairs must be countable in two words."""
 BITS = 9
-"""Of a count, in the low word."""
+"""Bits of a count held in the low word."""
 
 
 def _total(counts: Array) -> Array:
-    """The sum of counts below `MOST` as two words [2]: float32 has no digits for all pairs."""
+    """The sum of counts below `MOST`, as two words [2]: float32 cannot hold it exactly."""
     return jnp.stack([(counts >> BITS).sum(), (counts & (1 << BITS) - 1).sum()])
 
 
@@ -29,7 +29,7 @@ def _number(words: Array) -> Array:
 
 
 def _starts(new: Array) -> Array:
-    """Where the run of each entry starts; `new` marks the first of each."""
+    """The start of the run that each entry belongs to; `new` marks the first entry of each run."""
     return lax.cummax(jnp.where(new, jnp.arange(new.size), 0))
 
 
@@ -45,8 +45,8 @@ def _tied(new: Array) -> Array:
 def _inversions(ranks: Array) -> Array:
     """The number of pairs i < j with ranks[i] > ranks[j], for ranks in 0..F-1.
 
-    Bit by bit from the highest: of entries that agree above it, those with the bit that stand
-    before one without it. Then those without go before those with it, and on to the next bit.
+    A radix sort from the highest bit: within each run of entries with equal higher bits, count the
+    pairs where a 1 precedes a 0, then move the 0s before the 1s and continue with the next bit.
     """
     size = ranks.size
     at = jnp.arange(size)
@@ -72,20 +72,20 @@ def _inversions(ranks: Array) -> Array:
 
 
 def kendall(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
-    """Kendall's tau-b: concordant less discordant pairs, over those that could be either.
+    """Kendall's tau-b rank correlation, in O(F log F).
 
-    With n_u and n_v the pairs that are not tied in u, and in v::
+    With n_u and n_v the numbers of pairs not tied in u and not tied in v::
 
         (concordant - discordant) / sqrt(n_u n_v)
 
-    As scipy.stats.kendalltau. Piecewise constant, so its gradient is 0.
+    Equal to scipy.stats.kendalltau. Piecewise constant, so its gradient is 0.
 
     Args:
       u: an array of any shape, with fewer than 2^19 entries.
       v: an array of the same shape.
 
     Returns:
-      The correlation [], in [-1, 1]. NaN where u or v is constant or holds NaN.
+      The correlation [], in [-1, 1]. NaN where u or v is constant or contains NaN.
 
     Raises:
       ValueError: for larger arrays.
@@ -100,7 +100,7 @@ def kendall(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float
     by_v = ascending(v)
     new_v = _changes(v[by_v])
     ranks = jnp.zeros(size, jnp.int32).at[by_v].set(_starts(new_v), unique_indices=True)
-    # By u, and by v where u is tied: only discordant pairs are out of order in v.
+    # Sorted by u, then by v within ties of u: inversions of v are exactly the discordant pairs.
     order = by_v[ascending(u[by_v])]
     new_u = _changes(u[order])
     new_both = new_u | _changes(v[order])

@@ -1,4 +1,4 @@
-"""How much of a map lies where."""
+"""The share of attribution mass inside a mask."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ._common import as_float
 
 
 def mass_inside(a: Real[ArrayLike, "*shape"], mask: Bool[ArrayLike, "*shape"]) -> Float[Array, ""]:
-    """The share of the positive part of a map that lies in the mask.
+    """The share of a map's positive mass that lies inside the mask.
 
     Args:
       a: a map of any shape.
-      mask: which entries are inside, of the same shape.
+      mask: True inside, of the same shape.
 
     Returns:
-      The share [], in [0, 1]. NaN for an empty mask and where nothing is positive.
+      The share [], in [0, 1]. NaN for an empty mask or a map without positive entries.
 
     >>> a, mask = jnp.array([3.0, 1.0, -4.0]), jnp.array([True, False, True])
     >>> print(mass_inside(a, mask))

@@ -1,4 +1,4 @@
-"""The Euclidean norm, for values and gradients at the edges."""
+"""The Euclidean norm, safe against overflow, underflow and NaN gradients."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ._common import as_float, largest, power_of_two
 def norm(v: Real[ArrayLike, " ..."]) -> Float[Array, ""]:
     """||v||_2 = sqrt(sum v^2) over all entries.
 
-    The entries are rescaled by a power of two before they are squared, so that the norm of
-    1e-30s or of 1e30s is right. The gradient at v = 0 is 0, not NaN.
+    The entries are rescaled by a power of two before squaring, so that entries of 1e-30 or 1e30
+    neither under- nor overflow. The gradient at v = 0 is 0, not NaN.
 
     Args:
       v: an array of any shape.
 
     Returns:
-      The norm []. NaN if v holds NaN.
+      The norm []. NaN if v contains NaN.
 
     >>> print(norm(jnp.array([[3e-30, 4e-30]])))
     5e-30

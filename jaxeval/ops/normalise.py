@@ -1,4 +1,4 @@
-"""What is done to an attribution before a metric looks at it."""
+"""Normalisation of attributions before they are scored."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NORMALISE = ("max", "negative", "second_moment")
 
 
 def _over(a: Array, size: Array) -> Array:
-    # The product, not the quotient: XLA makes one of the other in some programs and not in
-    # others, and equal maps must be prepared to equal bits in all. In two steps, as the inverse of
-    # a number beyond 2^126 would be flushed to 0.
+    # Multiply by the inverse: XLA rewrites divisions as products in some programs only, and equal
+    # maps must give equal bits in all of them. In two steps, because the inverse of a number above
+    # 2^126 is flushed to 0.
     size = jnp.where(size > 0, size, 1)
     scale = power_of_two(size)
     return a * (1 / scale) * (1 / (size / scale))
@@ -28,17 +28,17 @@ def prepare(
     absolute: bool,
     where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, "*shape"]:
-    """Normalises a map, then takes absolute values.
+    """Normalise a map, then optionally take absolute values.
 
     Args:
       a: the map [...] of one sample.
       normalise: "max" divides by max |a|; "negative" divides positive entries by max a and
         negative ones by |min a|; "second_moment" divides by sqrt(mean(a^2)); None does nothing.
-      absolute: whether to return |a| in the end.
-      where: the features, of the map's shape; None: all. The rest is padding, 0 from the start.
+      absolute: whether to take |a| after normalising.
+      where: mask of the real features, with the map's shape; None: all. Padding is set to 0 first.
 
     Returns:
-      The prepared map [...]. A map of zeros stays one. NaN where a is NaN.
+      The prepared map [...]. A map of zeros is unchanged. NaN where a is NaN.
 
     Raises:
       ValueError: for an unknown name.
@@ -61,14 +61,14 @@ def prepare(
 def unit_range(
     a: Real[ArrayLike, "*shape"], where: Bool[ArrayLike, "*shape"] | None = None
 ) -> Float[Array, "*shape"]:
-    """(a - min a) / (max a - min a): the map scaled to [0, 1].
+    """(a - min a) / (max a - min a): the map rescaled to [0, 1].
 
     Args:
       a: the map [...] of one sample.
-      where: the entries that count, of the same shape; None: all. The others become 0.
+      where: bool mask of the entries to use, of the same shape; None: all. The others become 0.
 
     Returns:
-      The scaled map [...]. A constant map becomes 0.
+      The rescaled map [...]. A constant map becomes 0.
 
     >>> unit_range(jnp.array([-1.0, 0.0, 3.0])).tolist()
     [0.0, 0.25, 1.0]

@@ -1,4 +1,4 @@
-"""What a model's outputs are, what a "score of the class" is, and how it changes."""
+"""Kinds of model outputs, the score of a class, and differences between scores."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jaxtyping import Float, Integer, Real
 from ._common import as_float, known
 
 OUTPUTS = ("probability", "logit", "log_probability", "log_odds", "value")
-"""Names of scores of a class."""
+"""Names of class scores."""
 SOFTMAX = ("probability", "log_probability", "log_odds")
-"""Those that need the probabilities of all classes."""
+"""The class scores that need softmax probabilities."""
 
 Output = str | Callable[..., ArrayLike]
 
@@ -25,15 +25,15 @@ Output = str | Callable[..., ArrayLike]
 def log_probability(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""]) -> Float[Array, ""]:
     """log p_y = -log1p(sum_{j != y} exp(z_j - z_y)), with p the softmax of the logits.
 
-    Unlike z_y - logsumexp(z), this keeps its relative accuracy where p_y is within float32's
-    resolution of 1, which is where confident classifiers live.
+    Unlike z_y - logsumexp(z), this keeps its relative accuracy where p_y rounds to 1 in float32,
+    which is common for confident classifiers.
 
     Args:
       z: logits [K].
       y: the class, 0 <= y < K.
 
     Returns:
-      log p_y []. It is 0 for K = 1, and never overflows for finite logits.
+      log p_y []; 0 for K = 1. Never overflows for finite logits.
 
     >>> print(f"{log_probability(jnp.array([40.0, 0.0]), 0):.4e}")
     -4.2484e-18
@@ -58,18 +58,18 @@ def log_odds(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""]) -> Float[Array
 
 
 def _gaps(z: Array, y: Integer[ArrayLike, ""]) -> Array:
-    """z - z_y of all other classes."""
+    """z_j - z_y for j != y, and -inf for y itself."""
     return jnp.where(jnp.arange(z.size) == y, -jnp.inf, z - z[y])
 
 
 def value(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""], output: Output) -> Float[Array, ""]:
-    """The score of class y: its softmax probability, its logit, or a function of them.
+    """The score of class y: its softmax probability, its logit, or a user-defined function.
 
     Args:
       z: logits [K].
       y: the class, 0 <= y < K.
-      output: "probability", "log_probability" or "log_odds" of the softmax; "logit" or "value",
-        both the number z_y itself; or a function (z, y) -> value [].
+      output: "probability", "log_probability" or "log_odds", all of the softmax; "logit" or
+        "value", both z_y itself; or a function (z, y) -> value [].
 
     Returns:
       The score [].
@@ -94,20 +94,20 @@ def value(z: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""], output: Output) -
 def difference(
     z: Real[ArrayLike, " K"], z2: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""], output: Output
 ) -> Float[Array, ""]:
-    """value(z) - value(z2), without the cancellation that a difference of probabilities has.
+    """value(z) - value(z2), without the cancellation of subtracting nearly equal probabilities.
 
-    With l and l' the log-probabilities of z and z2, and the larger p as the factor::
+    With l and l' the log-probabilities for z and z2, and the larger probability as the factor::
 
         p - p' = -p expm1(l' - l)   where p >= p',   else   p' expm1(l - l')
 
-    (the other way round, expm1 overflows). A difference that float32 cannot hold, below about
-    1e-38, is 0.
+    (with the smaller probability as the factor, expm1 overflows). A difference below float32's
+    smallest normal number, about 1e-38, is 0.
 
     Args:
       z: logits [K].
-      z2: logits [K] to subtract the score of.
+      z2: logits [K] whose score is subtracted.
       y: the class, 0 <= y < K.
-      output: as for `value`. A function is called twice and subtracted as it is.
+      output: as for `value`. A function is called on z and on z2, and the results are subtracted.
 
     Returns:
       The difference [], with finite gradients for finite logits.
@@ -124,8 +124,8 @@ def difference(
     log_p, log_p2 = log_probability(z, y), log_probability(z2, y)
     change = log_p - log_p2
     fell = change >= 0
-    # Each branch gets an argument that is harmless where it is not taken: the gradient of a
-    # `where` is 0 * (gradient of the other branch), and 0 * inf is NaN.
+    # The branch not taken gets a safe argument: its gradient is multiplied by 0, and 0 * inf is
+    # NaN.
     down = -jnp.exp(log_p) * jnp.expm1(jnp.where(fell, -change, 0))
     up = jnp.exp(log_p2) * jnp.expm1(jnp.where(fell, 0, change))
     return jnp.where(fell, down, up)
@@ -134,19 +134,19 @@ def difference(
 def relative_drop(
     z: Real[ArrayLike, " K"], z2: Real[ArrayLike, " K"], y: Integer[ArrayLike, ""], output: Output
 ) -> Float[Array, ""]:
-    """(value(z) - value(z2)) / value(z), also for probabilities that float32 cannot hold.
+    """(value(z) - value(z2)) / value(z), accurate for very small and nearly equal probabilities.
 
-    For probabilities it is -expm1(log p2 - log p): neither the difference is lost in rounding nor
-    the quotient where both underflow.
+    For probabilities it is computed as -expm1(log p2 - log p), which neither cancels nor
+    underflows.
 
     Args:
       z: logits [K].
-      z2: logits [K] to subtract the score of.
+      z2: logits [K] whose score is subtracted.
       y: the class, 0 <= y < K.
       output: as for `value`.
 
     Returns:
-      The relative drop []; NaN where value(z) is not above 0, of which there are no shares.
+      The relative drop []; NaN unless value(z) > 0.
 
     Raises:
       ValueError: for an unknown name.
@@ -162,11 +162,11 @@ def relative_drop(
     return jnp.where(whole > 0, share, jnp.nan)
 
 
-# -- models that do not answer with logits ---------------------------------------------------------
+# -- models whose outputs are not logits -----------------------------------------------------------
 
 
 def n_classes(n_outputs: int, kind: str) -> int:
-    """How many classes a model with so many outputs of this kind has.
+    """The number of classes of a model with `n_outputs` outputs of this kind.
 
     >>> n_classes(1, "binary"), n_classes(10, "logits")
     (2, 10)
@@ -175,13 +175,13 @@ def n_classes(n_outputs: int, kind: str) -> int:
 
 
 def as_logits(outputs: Real[ArrayLike, "*n K"], kind: str) -> Real[Array, "*n C"]:
-    """The outputs of a model as logits, of which the softmax is the probability of each class.
+    """Convert a model's outputs to logits, whose softmax gives the class probabilities.
 
     Args:
       outputs: the outputs [..., K] of a model.
-      kind: "logits" or "values": as they are; "probabilities": their logarithms, where
-        probabilities below the smallest normal float32, 1.2e-38, count as that; "binary": one
-        logit z [..., 1], the logits 0 of class 0 and z of class 1.
+      kind: "logits" or "values": returned unchanged; "probabilities": their logarithms, with
+        probabilities clipped from below at the smallest normal float32, 1.2e-38; "binary": a
+        single logit z [..., 1] becomes the logits 0 of class 0 and z of class 1.
 
     Returns:
       Logits [..., C].
@@ -199,7 +199,7 @@ def as_logits(outputs: Real[ArrayLike, "*n K"], kind: str) -> Real[Array, "*n C"
 
 
 def as_outputs(z: Real[ArrayLike, "*n C"], kind: str) -> Real[Array, "*n K"]:
-    """The outputs of which `as_logits` makes these logits.
+    """The inverse of `as_logits`: convert logits back to the model's own outputs.
 
     >>> as_outputs(jnp.array([0.0, 2.0]), "binary").tolist()
     [2.0]
@@ -212,7 +212,7 @@ def as_outputs(z: Real[ArrayLike, "*n C"], kind: str) -> Real[Array, "*n K"]:
 
 @dataclasses.dataclass(frozen=True)
 class OfOutputs:
-    """A function of a model's outputs as one of the logits that `as_logits` makes of them."""
+    """Wraps `fn(outputs, y)` as a function of the logits that `as_logits` returns."""
 
     kind: str
     fn: Callable[..., ArrayLike]
@@ -223,7 +223,7 @@ class OfOutputs:
 
 @dataclasses.dataclass(frozen=True)
 class OfLogits:
-    """A score of the logits that `as_logits` makes, as a function of a model's outputs."""
+    """The class score named `output` as a function of a model's own outputs."""
 
     kind: str
     output: str
@@ -233,13 +233,13 @@ class OfLogits:
 
 
 def check_output(output: Output, kind: str, n_outputs: int | None) -> None:
-    """A score that a model with outputs of this kind has.
+    """Check that this class score is defined for a model with outputs of this kind.
 
     Args:
-      n_outputs: how many outputs there are, where it is known.
+      n_outputs: the number of outputs, or None if unknown.
 
     Raises:
-      ValueError: with what to do.
+      ValueError: if it is not defined; the message says what to use instead.
     """
     if callable(output):
         return
@@ -263,7 +263,7 @@ def check_output(output: Output, kind: str, n_outputs: int | None) -> None:
 
 
 def of_logits(output: Output, kind: str) -> Output:
-    """What a score of the class is of `as_logits`, where the model's outputs are of this kind.
+    """The class score to apply to the result of `as_logits`, for outputs of this kind.
 
     >>> of_logits("value", "binary"), of_logits("value", "probabilities")
     ('log_odds', 'probability')
@@ -278,7 +278,7 @@ def of_logits(output: Output, kind: str) -> Output:
 
 
 def of_outputs(output: Output, kind: str) -> Output:
-    """What a score of the class is of a model's own outputs, where they are of this kind.
+    """The class score to apply to a model's own outputs of this kind.
 
     >>> of_outputs("probability", "probabilities"), of_outputs("value", "logits")
     ('value', 'value')

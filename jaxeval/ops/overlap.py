@@ -1,4 +1,4 @@
-"""How far two maps lie on the same entries."""
+"""Overlap of two maps."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ def histogram_intersection(
 ) -> Float[Array, ""]:
     """sum_i min(p_i, q_i), with p = |u| / sum |u| and q = |v| / sum |v|.
 
-    The intersection of two histograms over the entries (Swain and Ballard 1991), known as SIM
-    where maps of saliency are compared.
+    The histogram intersection of Swain and Ballard (1991), known as SIM in saliency benchmarks.
 
     Args:
       u: an array of any shape.
       v: an array of the same shape.
 
     Returns:
-      The intersection [], in [0, 1]. NaN where u or v is all zeros or holds NaN.
+      The intersection [], in [0, 1]. NaN where u or v is all zeros or contains NaN.
 
     >>> print(histogram_intersection(jnp.array([1.0, 1.0]), jnp.array([0.0, -3.0])))
     0.5
     """
 
     def share(w: Array) -> Array:
-        # A product: XLA would divide once, by the product of both divisors, which overflows.
+        # Multiply by the inverse: XLA merges two divisions into one by the product of the
+        # divisors, which can overflow.
         w = jnp.abs(w) * (1 / power_of_two(largest(w)))
         total = w.sum()
         return w / jnp.where(total > 0, total, jnp.nan)
@@ -42,15 +42,15 @@ def histogram_intersection(
 def top_k_overlap(
     u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"], k: Integer[ArrayLike, ""]
 ) -> Float[Array, ""]:
-    """The share of the k largest entries of u that are among the k largest of v.
+    """The fraction of the k largest entries of u that are also among the k largest of v.
 
     Args:
       u: an array of any shape.
       v: an array of the same shape.
-      k: a number from 1 to that of the entries; it may be traced.
+      k: from 1 to the number of entries; may be traced.
 
     Returns:
-      The share [], in [0, 1]; ties go to the lowest index. NaN where u or v holds NaN.
+      The fraction [], in [0, 1]; ties go to the lowest index. NaN where u or v contains NaN.
 
     >>> print(top_k_overlap(jnp.array([3.0, 2.0, 1.0]), jnp.array([0.0, 5.0, 4.0]), 2))
     0.5

@@ -1,7 +1,7 @@
-"""Orders, ranks and selections.
+"""Sorting, ranks and selections.
 
-XLA sorts a lone array of unsigned integers several times faster on CPUs than floats, and than
-pairs of keys and indices. So floats are sorted as the integers that order alike.
+On CPUs, XLA sorts a single array of unsigned integers several times faster than floats or pairs of
+keys and indices. So floats are sorted as integers with the same order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ._common import as_float
 
 
 def _sortable(v: Array) -> Array:
-    """uint32 integers that order as v (of at most 32 bits) does, with -0 = 0 and NaN last."""
+    """uint32 keys with the order of v (at most 32 bits), with -0 = 0 and NaN last."""
     if jnp.issubdtype(v.dtype, jnp.unsignedinteger):
         return v.astype(jnp.uint32)
     if jnp.issubdtype(v.dtype, jnp.integer):
@@ -55,7 +55,7 @@ def _(primals: Any, tangents: Any) -> Any:
 
 
 def _order(v: ArrayLike, descending: bool) -> Array:
-    """The stable order of v: a radix sort whose digits leave room for the index beside them."""
+    """Stable argsort of v: a radix sort that packs each digit and the index into 32 bits."""
     v = jnp.ravel(jnp.asarray(v))
     size = v.size
     if v.dtype.itemsize > 4 or size >= 1 << 24:
@@ -72,13 +72,13 @@ def _order(v: ArrayLike, descending: bool) -> Array:
 
 
 def descending(v: Real[ArrayLike, " ..."]) -> Int32[Array, " F"]:
-    """Flat indices of v from the largest entry to the smallest, ties to the lowest index.
+    """Flat indices of v from the largest to the smallest entry; ties go to the lowest index.
 
     Args:
       v: an array with F entries, of any shape.
 
     Returns:
-      The order [F]. NaN counts as larger than all else.
+      The order [F]. NaN counts as the largest.
 
     >>> descending(jnp.array([0.0, 2.0, 0.0, 2.0])).tolist()
     [1, 3, 0, 2]
@@ -87,15 +87,15 @@ def descending(v: Real[ArrayLike, " ..."]) -> Int32[Array, " F"]:
 
 
 def ascending(v: Real[ArrayLike, " ..."]) -> Int32[Array, " F"]:
-    """Flat indices of v from the smallest entry to the largest, ties to the lowest index.
+    """Flat indices of v from the smallest to the largest entry; ties go to the lowest index.
 
-    With ties this is not `descending` reversed.
+    With ties this is not the reverse of `descending`.
 
     Args:
       v: an array with F entries, of any shape.
 
     Returns:
-      The order [F]. NaN counts as larger than all else.
+      The order [F]. NaN counts as the largest.
 
     >>> ascending(jnp.array([0.0, 2.0, 0.0, 2.0])).tolist()
     [0, 2, 1, 3]
@@ -104,13 +104,13 @@ def ascending(v: Real[ArrayLike, " ..."]) -> Int32[Array, " F"]:
 
 
 def places(order: Integer[ArrayLike, " F"]) -> Int32[Array, " F"]:
-    """The place of each entry in an order: places[order[i]] = i.
+    """The inverse permutation: places[order[i]] = i.
 
     Args:
-      order: a permutation [F] of 0..F-1, such as `descending` gives.
+      order: a permutation [F] of 0..F-1, such as the result of `descending`.
 
     Returns:
-      The inverse permutation [F].
+      The position [F] of each entry in the order.
 
     >>> places(jnp.array([2, 0, 1])).tolist()
     [1, 2, 0]
@@ -121,14 +121,14 @@ def places(order: Integer[ArrayLike, " F"]) -> Int32[Array, " F"]:
 
 
 def top(v: Real[ArrayLike, "*shape"], k: Integer[ArrayLike, ""]) -> Bool[Array, "*shape"]:
-    """Marks the k largest entries, ties to the lowest index.
+    """Mask of the k largest entries; ties go to the lowest index.
 
     Args:
       v: an array of any shape.
-      k: how many to mark; it may be traced. All where it is larger than the array.
+      k: the number of entries to select; may be traced. All if k exceeds the size.
 
     Returns:
-      The marks, of v's shape.
+      The bool mask, with v's shape.
 
     >>> top(jnp.array([0.0, 2.0, 0.0, 2.0]), 3).tolist()
     [True, True, False, True]
@@ -139,17 +139,17 @@ def top(v: Real[ArrayLike, "*shape"], k: Integer[ArrayLike, ""]) -> Bool[Array, 
 def average_ranks(
     v: Real[ArrayLike, " ..."], where: Bool[ArrayLike, " F"] | None = None
 ) -> Float[Array, " F"]:
-    """Ranks 1..F from the smallest entry up, equal entries sharing the mean of their ranks.
+    """Ranks 1..F in ascending order; equal entries share the mean of their ranks.
 
-    As scipy.stats.rankdata. Piecewise constant, so its gradient is 0.
+    Equal to scipy.stats.rankdata. Piecewise constant, so its gradient is 0.
 
     Args:
       v: an array with F entries, of any shape.
-      where: the entries of the flattened array that are ranked, among themselves; None: all. The
-        others have larger ranks.
+      where: mask [F] of the flattened entries to rank among themselves; None: all. The others get
+        larger ranks.
 
     Returns:
-      The ranks [F] of the flattened array. All NaN if v holds NaN.
+      The ranks [F] of the flattened array. All NaN if v contains NaN.
 
     >>> average_ranks(jnp.array([0.0, 2.0, 0.0])).tolist()
     [1.5, 3.0, 1.5]
@@ -172,13 +172,13 @@ def portion(
     total: Integer[ArrayLike, ""],
     most: int,
 ) -> Integer[Array, ""]:
-    """floor(n s / total) of traced int32 numbers, although n s may have more digits.
+    """floor(n s / total) in int32 without overflow of the product n s.
 
     Args:
-      n: a number of things.
-      s: a number from 0 to `total`.
-      total: into how many parts they go, 1 to `most`.
-      most: static.
+      n: the number to divide, may be traced.
+      s: from 0 to `total`, may be traced.
+      total: the number of parts, from 1 to `most`; may be traced.
+      most: an upper bound of `total`, static.
 
     >>> print(portion(150_528, 150_527, 150_528, 150_528))
     150527
@@ -188,24 +188,24 @@ def portion(
     if most**2 < 2**31:
         return whole + rest * s // total
     part, over = jnp.zeros_like(s), jnp.zeros_like(s)
-    for bit in reversed(range(int(most).bit_length())):  # long multiplication and division
+    for bit in reversed(range(int(most).bit_length())):  # binary long multiplication and division
         over = 2 * over + ((s >> bit) & 1) * rest
         part, over = 2 * part + over // total, over % total
     return whole + part
 
 
 def smallest(keys: UInt32[Array, " F"], n: Integer[ArrayLike, ""]) -> Bool[Array, " F"]:
-    """Marks the n smallest keys, ties to the lowest index.
+    """Mask of the n smallest keys; ties go to the lowest index.
 
-    With random bits as keys this is a uniformly random subset of size n. No sort: the threshold
-    with n keys below it is searched by counting at two guesses at once, one on each side of where
-    it should be if the keys were uniform, until at most one key has to be moved over the threshold.
-    For random keys that takes 2 or 3 rounds, and 6 for one in a thousand selections; every fourth
-    round cuts into thirds, which bounds their number for any keys.
+    With random bits as keys, this is a uniformly random subset of size n. Instead of sorting, it
+    searches for the threshold with n keys below it. Each round counts the keys below two guesses,
+    one on each side of the threshold expected for uniform keys, until at most one key is on the
+    wrong side. Random keys take 2 or 3 rounds (6 in one of a thousand selections); every fourth
+    round divides the interval into thirds, which bounds the number of rounds for any keys.
 
     Args:
       keys: unsigned integers [F].
-      n: how many to mark; it may be traced. Cut to 0..F.
+      n: the number of keys to select; may be traced. Clipped to 0..F.
 
     Returns:
       The mask [F], with exactly n entries True.
@@ -217,12 +217,13 @@ def smallest(keys: UInt32[Array, " F"], n: Integer[ArrayLike, ""]) -> Bool[Array
     n = jnp.clip(jnp.asarray(n, jnp.int32), 0, size)
 
     def below(t):
-        # Both in one pass, which XLA vectorises on CPUs as it does not the sum of an array [2, F].
+        # One variadic reduction: XLA vectorises it on CPUs, unlike the sum of an array [2, F].
         masks = tuple((keys < v).astype(jnp.int32) for v in t)
         zeros, add = (jnp.int32(0),) * len(masks), lambda u, v: tuple(map(operator.add, u, v))
         return jnp.stack(lax.reduce(masks, zeros, add, (0,)))
 
-    # at_low keys are below low, at_high not above high; at_low <= n < at_high, but for n = F.
+    # Invariant: at_low keys are < low, at_high keys are <= high, and at_low <= n < at_high (n = F:
+    # <=).
     def searching(state):
         low, at_low, high, at_high, _ = state
         return (n - at_low > 1) & (at_high - n > 1) & (low < high)
@@ -235,7 +236,7 @@ def smallest(keys: UInt32[Array, " F"], n: Integer[ArrayLike, ""]) -> Bool[Array
         third = step % 4 == 3
         middle, apart = jnp.where(third, 0.5, middle), jnp.where(third, 1 / 6, apart)
         shares = jnp.stack([middle - apart, middle + apart])
-        # 2^32 - 2^8 is the largest float32 that a uint32 holds.
+        # 2^32 - 2^8 is the largest float32 that fits into a uint32.
         ahead = jnp.clip(width.astype(jnp.float32) * shares, 0, 2.0**32 - 2.0**8)
         t = low + jnp.clip(ahead.astype(jnp.uint32), 1, width)
         at_t = below(t)
@@ -252,15 +253,15 @@ def smallest(keys: UInt32[Array, " F"], n: Integer[ArrayLike, ""]) -> Bool[Array
     start = (jnp.uint32(0), zero, last, full, zero)
     low, at_low, high, at_high, _ = lax.while_loop(searching, narrow, start)
 
-    # The key at the threshold is the smallest in low..high, or the largest, whose complement is
-    # the smallest of all complements.
+    # The key at the threshold is either the smallest or the largest in low..high; the largest is
+    # found as the smallest complement.
     drops = (at_high - n <= 1) & (n - at_low > 1)
     flip = jnp.where(drops, last, 0)
     inside = jnp.where(drops, keys <= high, keys >= low)
     t = jnp.min(jnp.where(inside, keys ^ flip, last)) ^ flip
 
-    # Of the keys equal to t, those before `cut` make up the number. Mostly there is nothing to
-    # search: all of them are wanted, or none.
+    # Of the keys equal to t, those at indices before `cut` are selected too. Usually all or none of
+    # them are, and there is nothing to search.
     tied = keys == t
     n_tied = jnp.sum(tied, dtype=jnp.int32)
     wanted = n - jnp.where(drops, at_high - n_tied, at_low)

@@ -1,4 +1,4 @@
-"""Features in groups: patches of a grid, and sums over segments."""
+"""Groups of features: patches of a grid, and sums over segments."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from jaxtyping import Int32, Integer, Real
 
 
 def patch_ids(shape: Sequence[int], patch: int | Sequence[int]) -> Int32[np.ndarray, " ..."]:
-    """Which patch of a grid each entry belongs to, on the host.
+    """The index of the grid patch that each entry belongs to, computed on the host.
 
-    The grid tiles from the first corner. Where a patch does not divide an axis, the last patches
-    along it are smaller.
+    The grid starts at index 0 of every axis. Where the patch size does not divide an axis, the
+    last patches along it are smaller.
 
     Args:
       shape: the shape of the map.
-      patch: the side of a patch, or one per axis.
+      patch: the side of a patch, or one side per axis.
 
     Returns:
-      NumPy ids [shape]: 0..n-1 in row-major order of the patches.
+      NumPy array [shape] of ids 0..n-1, in row-major order of the patches.
 
     Raises:
       ValueError: unless there is one side per axis, from 1 to the length of the axis.
@@ -50,7 +50,8 @@ def segment_sum(
 
     Args:
       v: an array of any shape.
-      ids: the segment of each entry, of the same shape; entries outside 0..n-1 are left out.
+      ids: the segment of each entry, of the same shape; entries with ids outside 0..n-1 are
+        ignored.
       n: the number of segments, static.
 
     Returns:

@@ -1,10 +1,10 @@
-"""Likeness of two maps, by name or by a function."""
+"""Similarity of two maps, by name or by a function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax.numpy as jnp  # noqa: F401  (of the example)
+import jax.numpy as jnp  # noqa: F401  (used by the doctest)
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Real
@@ -14,9 +14,9 @@ from .correlate import pearson, spearman
 from .normalise import unit_range
 from .ssim import ssim
 
-MARKED = ("spearman", "pearson")
-"""Those that can leave entries out."""
-SIMILARITIES = (*MARKED, "ssim")
+MASKABLE = ("spearman", "pearson")
+"""The similarities that accept a mask `where`."""
+SIMILARITIES = (*MASKABLE, "ssim")
 
 
 def similarity(
@@ -27,28 +27,29 @@ def similarity(
     channel_axis: int | None = None,
     where: Bool[ArrayLike, "*shape"] | None = None,
 ) -> Float[Array, ""]:
-    """How alike two maps are.
+    """The similarity of two maps.
 
     Args:
-      u: a map; v: another of the same shape.
-      kind: "spearman" or "pearson" over all entries; "ssim", `ssim` of the maps each scaled to
+      u: a map.
+      v: a map of the same shape.
+      kind: "spearman" or "pearson" over all entries; "ssim": `ssim` after rescaling each map to
         [0, 1]; or a function ``(u, v) -> scalar``.
-      channel_axis: of maps with channels, for "ssim".
-      where: the entries that count, of the same shape, for the kinds in `MARKED`; None: all.
+      channel_axis: the axis of the maps that holds channels, or None; used by "ssim".
+      where: mask of the entries to use, of the same shape, for the kinds in `MASKABLE`; None: all.
 
     Returns:
       The similarity []; NaN where that kind is undefined.
 
     Raises:
-      ValueError: for an unknown name, and for `where` with a kind that cannot leave entries out.
+      ValueError: for an unknown name, or for `where` with a kind that accepts no mask.
 
     >>> print(similarity(jnp.array([1.0, 2.0]), jnp.array([0.0, 9.0]), "spearman"))
     1.0
     """
     if not callable(kind):
         known("similarity", kind, SIMILARITIES)
-    if where is not None and kind not in MARKED:
-        raise ValueError(f"similarity {kind!r} cannot leave entries out: use one of {MARKED}")
+    if where is not None and kind not in MASKABLE:
+        raise ValueError(f"similarity {kind!r} cannot leave entries out: use one of {MASKABLE}")
     if callable(kind):
         return kind(u, v)
     if kind == "ssim":

@@ -14,7 +14,7 @@ WINDOW, K1, K2 = 7, 0.01, 0.03
 
 
 def _windows(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A square window of odd sides; axes too short for one of 3 are not averaged over."""
+    """The side of the window along each axis: an odd square, and 1 along axes shorter than 3."""
     sides = [n for n in shape if n >= 3]
     side = min([WINDOW, *sides])
     side -= 1 - side % 2
@@ -22,7 +22,7 @@ def _windows(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _box(w: Array, windows: tuple[int, ...]) -> Array:
-    """Means over all windows that fit, along the last axes of w."""
+    """Means over all windows that lie inside the map, along the last axes of w."""
     for axis, n in enumerate(windows, w.ndim - len(windows)):
         if n > 1:
             dims = tuple(n if i == axis else 1 for i in range(w.ndim))
@@ -38,26 +38,26 @@ def ssim(
 ) -> Float[Array, ""]:
     """Mean structural similarity (Wang et al. 2004) with a uniform 7x7 window.
 
-    Per window, with means m, sample variances s and the sample covariance c::
+    For each window, with means m, sample variances s and sample covariance c::
 
         (2 m_u m_v + C1) (2 c + C2) / ((m_u^2 + m_v^2 + C1) (s_u + s_v + C2))
 
-    C1 = (0.01 R)^2, C2 = (0.03 R)^2, R = max - min over both maps; averaged over all windows
-    that lie inside the map, then over channels. Equal to `skimage.metrics.structural_similarity`
-    with `data_range=R`.
+    C1 = (0.01 R)^2, C2 = (0.03 R)^2, R = max - min over both maps; averaged over all windows that
+    lie inside the map, then over channels. Equal to `skimage.metrics.structural_similarity` with
+    `data_range=R`.
 
-    Where the shortest side is below 7, the window is the largest odd square that fits. An axis
-    of 1 or 2 entries is not averaged over: [1, T] has windows of 7 along T.
+    If the shortest side is less than 7, the window is the largest odd square that fits. Axes of
+    length 1 or 2 get a window side of 1: [1, T] has windows of 7 along T.
 
     Args:
       u: a map [T], [H, W], or [C, H, W].
       v: a map of the same shape.
-      channel_axis: which axis of a map with three or more axes holds channels; None for none
-        (a volume with cubic windows).
+      channel_axis: the channel axis of maps with three or more axes; None: no channels (a volume
+        with cubic windows).
 
     Returns:
       The similarity [], at most 1. NaN where R = 0 (both maps constant and equal), where every
-      side is below 3, or where u or v holds NaN.
+      side is shorter than 3, or where u or v contains NaN.
 
     >>> print(ssim(jnp.eye(8), jnp.eye(8)))
     1.0
@@ -75,8 +75,8 @@ def ssim(
     span = jnp.maximum(u.max(), v.max()) - jnp.minimum(u.min(), v.min())
     undefined = ~(span > 0)
     span = jnp.where(undefined, 1, span)
-    # Variances ignore offsets, and the whole ignores scale: squares of what has a large offset
-    # would leave no digits for the variance.
+    # Centre and rescale first: squares of values with a large offset would leave no precision for
+    # the variance. The score does not depend on the scale.
     spatial = tuple(range(1, u.ndim))
     at_u, at_v = u.mean(spatial, keepdims=True), v.mean(spatial, keepdims=True)
     u, v = (u - at_u) / span, (v - at_v) / span

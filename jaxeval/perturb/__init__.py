@@ -1,4 +1,4 @@
-"""Perturbations: the questions that metrics ask, each about one sample, in steps."""
+"""Perturbations: the questions that metrics ask the model, each a series of queries per sample."""
 
 from .base import Perturbation as Perturbation
 from .base import RandomPerturbation as RandomPerturbation

@@ -1,4 +1,4 @@
-"""What a perturbation is: a question about one sample, asked in steps."""
+"""Base classes and helpers of perturbations: a question about one sample, asked in steps."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ HostExtra = Callable[[np.ndarray, "int | None"], np.ndarray]
 
 @pytree
 class Perturbation:
-    """One question: per sample it plans once and then asks `n_steps` queries.
+    """One question. For each sample: one `plan`, then `n_steps` queries made by `apply`.
 
     Attributes:
-      reads: what it looks at beside x, y and the sample's key: a subset of {"a", "features"
-        (the attribution's shape only), "output" (the answer on the clean sample), "mask"} and
-        names of extras. The engine withholds everything else, which is what lets explainers
-        share the answers to a question that does not read the attribution.
-      changes_params: it changes the model's parameters (see `params`), or the model as a whole
-        (see `model`), beside or instead of the input.
-      takes_padding: whether it leaves out padding where samples have some. The engine puts the
-        clean x back there in every query (but where `changes_params`), so this is about which
-        features are chosen, and how many.
+      reads: what it uses besides x, y and the sample's key: a subset of {"a", "features" (only
+        the attribution's shape), "output" (the answer on the clean sample), "mask"} and names of
+        extras. The engine withholds everything else, so explainers can share the answers to a
+        question that does not read the attribution.
+      changes_params: whether it changes the model's parameters (see `params`) or the whole model
+        (see `model`), in addition to or instead of the input.
+      takes_padding: whether it supports padded samples, i.e. never selects or counts padding as
+        features. The engine restores the clean x at padding in every query (unless
+        `changes_params`), so a perturbation need not keep padding unchanged itself.
     """
 
     reads: ClassVar[Any] = frozenset()
@@ -39,34 +39,35 @@ class Perturbation:
     takes_padding: ClassVar[bool] = False
 
     def host_extras(self) -> dict[str, HostExtra]:
-        """Extras that are computed on the host, once per image, unless the caller gives them.
+        """Extras computed on the host, once per image, unless the caller provides them.
 
-        {name: a hashable function (x [...], channel_axis) -> array of one shape for all images};
-        a perturbation also names them in `reads`.
+        Returns {name: a hashable function (x [...], channel_axis) -> array}; the array must have
+        the same shape for all images. The names must also be listed in `reads`.
         """
         return {}
 
     def bind(self, model: Any, sample: Sample) -> Perturbation:
-        """This question for one model and shape of sample, whose leaves are shapes and dtypes.
+        """This question for a given model and sample shape (leaves of `sample` are shapes, dtypes).
 
-        Here a perturbation checks that it fits (ValueError) and fills in what depends on them.
+        Override to check that the question fits them (raise ValueError) and to fill in fields that
+        depend on them.
         """
         return self
 
     def n_steps(self, sample: Sample) -> int:
-        """How many queries, from shapes and static fields alone."""
+        """The number of queries, computed from shapes and static fields only."""
         raise NotImplementedError(f"{type(self).__name__}.n_steps")
 
     def fewest(self, sample: Sample) -> int:
-        """How many features every sample must have, once bound."""
+        """The minimum number of features a sample must have; called after `bind`."""
         return 1
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
-        """What all steps of this sample share: a pytree kept on the device."""
+        """What all steps of this sample share: a pytree, kept on the device."""
         return None
 
     def count(self, sample: Sample, plan: Any) -> Any:
-        """How many of the `n_steps` this sample really has."""
+        """How many of the `n_steps` are valid for this sample; the first ones are."""
         return self.n_steps(sample)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
@@ -74,36 +75,36 @@ class Perturbation:
         return Query(x=sample.x, y=sample.y)
 
     def params(self, params: Any, key: Any, step: Any) -> Any:
-        """The parameters of one step, shared by all samples, where `changes_params`."""
+        """The parameters of one step, shared by all samples; used if `changes_params`."""
         return params
 
     def model(self, model: Model, key: Any, step: Any) -> Model:
-        """The model of one step, where `changes_params`; a new `apply` is a new program."""
+        """The model of one step; used if `changes_params`. A new `apply` compiles a new program."""
         return dataclasses.replace(model, params=self.params(model.params, key, step))
 
 
 @pytree
 class RandomPerturbation(Perturbation):
-    """A perturbation with random draws, which the caller may give instead: `draws=`.
+    """A perturbation with random draws, which the caller can provide as `draws=`.
 
-    Given draws have the shape [S, *draw] (shared by all samples) or [N, S, *draw], S the number
-    of steps; or [*draw] or [N, *draw] where one draw serves all steps (`draws_per` "sample").
-    The engine hands `plan` or `apply` the right one as `sample.draw`.
+    `draws` has shape [S, *draw] (shared by all samples) or [N, S, *draw], with S the number of
+    steps; if `draws_per` is "sample" (one draw for all steps), [*draw] or [N, *draw]. The engine
+    passes the draw of the current sample and step to `plan` or `apply` as `sample.draw`.
     """
 
     draws_per: ClassVar[str] = "step"
     draws: Any = None
 
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
-        """The shape of one draw; None where any length will do."""
+        """The shape of one draw; None for an axis of any length."""
         raise NotImplementedError(f"{type(self).__name__}.draw_shape")
 
     def draw_range(self, sample: Sample) -> tuple[Any, Any] | None:
-        """(least, most) of draws that are whole numbers; None for real numbers."""
+        """(minimum, maximum) of integer draws; None for real-valued draws."""
         return None
 
     def n_draws(self, sample: Sample) -> int:
-        """The number of steps where the draws are our own."""
+        """The number of steps when no `draws` are given."""
         raise NotImplementedError(f"{type(self).__name__}.n_draws")
 
     def n_steps(self, sample: Sample) -> int:
@@ -112,14 +113,14 @@ class RandomPerturbation(Perturbation):
         return int(np.shape(self.draws)[-len(self.draw_shape(sample)) - 1])
 
     def draws_lead(self, sample: Sample) -> bool:
-        """Whether given draws have a leading sample axis."""
+        """Whether the given draws have a leading sample axis."""
         return np.ndim(self.draws) > len(self.draw_shape(sample)) + (self.draws_per == "step")
 
     def check_draws(self, sample: Sample, n: int) -> None:
-        """Given draws are numbers of the right shape and range, for all or for each of n samples.
+        """Check the dtype, shape and range of the given draws, for n samples.
 
         Raises:
-          TypeError, ValueError: with what was given and what is wanted.
+          TypeError, ValueError: the message says what was given and what is expected.
         """
         if self.draws is None:
             return
@@ -150,20 +151,20 @@ class RandomPerturbation(Perturbation):
             )
 
 
-ORDERS = ("morf", "lerf", "random")
+REMOVAL_ORDERS = ("morf", "lerf", "random")
 
 
 @pytree
 class Ordered(RandomPerturbation):
-    """A removal in the order of `a`, or in one that is blind to it.
+    """Removal in the order of the attribution `a`, or in random order.
 
-    "morf": the most relevant first, "lerf": the least, "random": any order, which `draws` may
-    give: a permutation [n] or [N, n] of what is removed.
+    `order`: "morf": most relevant first; "lerf": least relevant first; "random": a uniformly
+    random order, independent of `a`, or the permutation given as `draws`, [n] or [N, n].
     """
 
     draws_per: ClassVar[str] = "sample"
     blind_reads: ClassVar[frozenset[str]] = frozenset()
-    """What it reads in random order."""
+    """The value of `reads` for order="random"."""
 
     order: str = static("morf")
 
@@ -172,7 +173,7 @@ class Ordered(RandomPerturbation):
         return self.blind_reads if self.order == "random" else frozenset({"a"})
 
     def n_ordered(self, sample: Sample) -> int:
-        """How many things have a place in the order."""
+        """The number of items to order (features or patches)."""
         raise NotImplementedError(f"{type(self).__name__}.n_ordered")
 
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
@@ -189,11 +190,11 @@ class Ordered(RandomPerturbation):
         super().check_draws(sample, n)
         if self.draws is not None and (np.diff(np.sort(self.draws, -1)) == 0).any():
             raise ValueError(
-                "draws must be an order of all that is removed, but one names something twice"
+                "draws must be permutations of what is removed, but one names something twice"
             )
 
     def random_places(self, sample: Sample, where: Any) -> Any:
-        """Places [n] in the given or a random order; what `where` does not mark comes last."""
+        """Position [n] of each item in the given or a random order; those not in `where` last."""
         order, n = sample.draw, self.n_ordered(sample)
         if order is None:
             order = jax.random.permutation(sample.key, n)
@@ -204,67 +205,71 @@ class Ordered(RandomPerturbation):
 
 
 def step_key(sample: Sample, step: Any) -> Any:
-    """The random key of one step of one sample."""
+    """The PRNG key of one step of one sample."""
     return draw.fold_in(draw.fold_in(sample.key, 0), step)
 
 
-def places(sample: Sample, order: str) -> Any:
-    """The place [F] of each feature in the order of `a`, "morf" or "lerf"; padding comes last."""
+def feature_places(sample: Sample, order: str) -> Any:
+    """Position [F] of each feature in the order ("morf" or "lerf") of `a`; padding comes last."""
     if order == "morf":
         return ops.places(ops.descending(sample.filled(-jnp.inf)))
     return ops.places(ops.ascending(sample.filled(jnp.inf)))
 
 
-def behind(keys: Any, where: Any) -> Any:
-    """Random keys (uint32), of which those that `where` does not mark are larger than the rest."""
+def exclude(keys: Any, where: Any) -> Any:
+    """Random uint32 keys, set to the maximum where `where` is False, so that these sort last."""
     last = jnp.uint32(2**32 - 1)
     return jnp.where(where, jnp.minimum(keys, last - 1), last)
 
 
-def counts(sample: Sample) -> Any:
-    """For `bind`: the number of features, or each that a sample with padding may have, 0..F."""
+def feature_counts(sample: Sample) -> Any:
+    """The number of features F; with padding, all numbers 0..F that a sample may have.
+
+    For tables computed on the host in `bind`; `at_count` looks up a sample's entry.
+    """
     return np.arange(sample.n_features + 1) if sample.valid is not None else sample.n_features
 
 
-def of_count(sample: Sample, v: Any) -> Any:
-    """What was made of `counts`, for this sample."""
+def at_count(sample: Sample, v: Any) -> Any:
+    """The entry of a table over `feature_counts` for this sample."""
     return v if sample.valid is None else jnp.asarray(v)[sample.n_valid]
 
 
-def one_baseline(sample: Sample, baseline: Any, key: Any = None) -> Any:
-    """A baseline of x without its padding; `key` for a random one."""
+def sample_baseline(sample: Sample, baseline: Any, key: Any = None) -> Any:
+    """The baseline of x, computed without its padding; random baselines need `key`."""
     return ops.baseline(sample.x, baseline, sample.channel_axis, key, sample.valid)
 
 
 def plan_baseline(sample: Sample, baseline: Any) -> Any:
-    """What of a baseline all steps share: nothing where it is drawn anew in each."""
-    return None if ops.is_random(baseline) else one_baseline(sample, baseline)
+    """The baseline if all steps share it; None if it is random, with a new draw for each step."""
+    return None if ops.is_random(baseline) else sample_baseline(sample, baseline)
 
 
 def removed_baseline(sample: Sample, baseline: Any, steps: Callable[[], Any]) -> Any:
-    """The baseline of what goes step by step and stays away, drawn once per sample.
+    """The baseline for cumulative removal; a random one is drawn once per sample.
 
-    "uniform_value" is one value a step: what goes together has one value, and keeps it. `steps`
-    gives the step in which each entry of x goes, an array that broadcasts to x.
+    "uniform_value" draws one value per step: features removed in the same step share it and keep
+    it in later steps. `steps()` returns the step in which each entry of x is removed, as an array
+    that broadcasts to x.
     """
     key = jax.random.fold_in(sample.key, 2)
     if not (isinstance(baseline, str) and baseline == "uniform_value"):
-        return one_baseline(sample, baseline, key)
+        return sample_baseline(sample, baseline, key)
     step = jnp.maximum(steps(), 0)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, step.ravel())
-    values = jax.vmap(lambda k: one_baseline(sample, baseline, k))(keys)
+    values = jax.vmap(lambda k: sample_baseline(sample, baseline, k))(keys)
     return values.reshape(step.shape)
 
 
 def step_baseline(sample: Sample, baseline: Any, planned: Any, step: Any) -> Any:
-    """The baseline of one step: the planned one, or a fresh draw."""
+    """The baseline of one step: the result of `plan_baseline`, or a new draw if that is None."""
     if planned is not None:
         return planned
-    return one_baseline(sample, baseline, draw.fold_in(step_key(sample, step), 1))
+    return sample_baseline(sample, baseline, draw.fold_in(step_key(sample, step), 1))
 
 
 def check_baseline(baseline: Any, sample: Sample) -> None:
-    """A baseline fits one input: an array broadcasts to it, and a background has its shape."""
+    """Check that an array baseline broadcasts to one input and a background has its shape."""
     wanted = tuple(sample.x.shape)
     if isinstance(baseline, str):
         if baseline in ops.BACKGROUND_BASELINES:

@@ -1,4 +1,4 @@
-"""Removal of random sets of the cells of a grid."""
+"""Removal of random subsets of grid cells."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from ..ops import draw
 from ..types import Answer, Query, Sample, pytree, static
 from .base import (
     RandomPerturbation,
-    behind,
     check_baseline,
+    exclude,
     plan_baseline,
     step_baseline,
     step_key,
 )
-from .region import over_space, spans, spatial_shape, valid_places
+from .region import bounding_box, spatial_shape, valid_positions, with_channels
 
 
 @pytree
 class RandomCells(RandomPerturbation):
-    """Each step sets a uniformly random set of the cells of a grid to the baseline.
+    """Each step sets a uniformly random subset of grid cells to the baseline.
 
-    The grid has `grid_size` cells along each spatial axis (at most its length), of about equal
-    size; a set holds the `share` of all cells, rounded, at least one. `aux` is what is gone,
-    bool [space], with an axis for the channels where x has one. `draws`: the cells, indices
-    [S, n] or [N, S, n] in row-major order, -1 for none. Of a sample with padding the grid is laid
-    over the smallest box around its own places, and cells of padding alone are not chosen.
+    The grid has `grid_size` cells of about equal size along each spatial axis (at most the axis
+    length); a subset holds the fraction `share` of all cells, rounded, at least one. `aux` is the
+    mask of removed positions, bool [space], with a channel axis of size 1 if x has channels.
+    `draws`: cell indices [S, n] or [N, S, n] in row-major order, -1 for none. For a padded sample,
+    the grid covers the bounding box of its valid positions, and cells with only padding are never
+    chosen.
     """
 
     takes_padding: ClassVar[bool] = True
@@ -51,15 +52,15 @@ class RandomCells(RandomPerturbation):
         return dataclasses.replace(self, share=0.0, size=np.maximum(size, 1).astype(np.int32))
 
     def cells(self, sample: Sample) -> tuple[Any, Any, Any]:
-        """(the cell of every place of the input [space], which can be chosen, how many are)."""
+        """(cell index of every position [space], mask of eligible cells or None, subset size)."""
         shape, n = spatial_shape(sample), self.n_cells(sample)
         if sample.valid is None:
             grid = [min(self.grid_size, k) for k in shape]
             at = [np.arange(k) * g // k for k, g in zip(shape, grid, strict=True)]
             ids = np.ravel_multi_index(np.meshgrid(*at, indexing="ij"), grid).astype(np.int32)
             return ids, None, self.size
-        valid, ids = valid_places(sample), jnp.zeros(shape, jnp.int32)
-        for axis, (k, (first, end)) in enumerate(zip(shape, spans(valid), strict=True)):
+        valid, ids = valid_positions(sample), jnp.zeros(shape, jnp.int32)
+        for axis, (k, (first, end)) in enumerate(zip(shape, bounding_box(valid), strict=True)):
             others = tuple(i for i in range(len(shape)) if i != axis)
             long = end - first
             grid = jnp.minimum(self.grid_size, long)
@@ -86,13 +87,13 @@ class RandomCells(RandomPerturbation):
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         n, (ids, some, size) = self.n_cells(sample), self.cells(sample)
         if sample.draw is not None:
-            at = jnp.where(sample.draw < 0, n, sample.draw)  # beyond the cells: dropped
+            at = jnp.where(sample.draw < 0, n, sample.draw)  # out of range: dropped
             chosen = jnp.zeros(n, bool).at[at].set(True, mode="drop")
         else:
             bits = draw.bits(step_key(sample, step), (n,))
             if some is not None:
-                bits = behind(bits, some)
+                bits = exclude(bits, some)
             chosen = ops.smallest(bits, size)
-        gone = over_space(sample, chosen[ids])
-        there = step_baseline(sample, self.baseline, plan, step)
-        return Query(x=jnp.where(gone, there, sample.x), y=sample.y, aux=gone)
+        gone = with_channels(sample, chosen[ids])
+        replacement = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=jnp.where(gone, replacement, sample.x), y=sample.y, aux=gone)

@@ -1,4 +1,4 @@
-"""Removal of features in the order of their attribution."""
+"""Cumulative removal of features in the order of their attribution."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import Ordered, check_baseline, places, removed_baseline
+from .base import Ordered, check_baseline, feature_places, removed_baseline
 
 
 @pytree
 class RankedDeletion(Ordered):
-    """Step s sets the k_s first features in the order of `a` to the baseline, s = 1..S.
+    """Step s sets the first k_s features in the order of `a` to the baseline, s = 1..S.
 
-    k_s = floor(F s / S) with `n_steps` = S (at most F), or min(m s, F) with
-    `features_in_step` = m. "morf": the most relevant first, "lerf": the least, "random": any
-    order (blind to `a`; `draws=` gives the order, [F] or [N, F] feature indices).
-    With `insert` step s = 0..S-1 starts from the baseline and puts the first k_s features of x
-    back.
-    The clean x itself is never a step. A random baseline is drawn once per sample. Of a sample
-    with padding F is the number of its own features, and so S may be smaller.
+    k_s = floor(F s / S) with `steps` = S (at most F), or min(m s, F) with `features_in_step` = m.
+    `order`: "morf": most relevant first; "lerf": least relevant first; "random": independent of
+    `a`, or given as `draws`, feature indices [F] or [N, F].
+    With `insert`, step s = 0..S-1 starts from the baseline and restores the first k_s features of
+    x. The clean x itself is never a step. A random baseline is drawn once per sample. For a padded
+    sample, F is the number of its valid features, so S may be smaller.
     """
 
     blind_reads: ClassVar[frozenset[str]] = frozenset({"features"})
@@ -39,30 +38,30 @@ class RankedDeletion(Ordered):
         n, m = sample.n_features, self.features_in_step
         if m and (n % m or sample.valid is not None):
             return self
-        # Two ways to say one thing are one question.
+        # Equivalent `steps` and `features_in_step` must be the same question.
         steps = n // m if m else min(self.steps or n, n)
         return dataclasses.replace(self, steps=steps, features_in_step=None)
 
     def sizes(self, sample: Sample) -> np.ndarray:
-        """k_0..k_S. On the host: F s overflows int32 on the device at F = S = 150,528."""
+        """k_0..k_S, on the host: on the device, F s overflows int32 at F = S = 150,528."""
         n, m = sample.n_features, self.features_in_step
         s = np.arange((-(-n // m) if m else min(self.steps or n, n)) + 1)
         return np.minimum(m * s, n) if m else n * s // s[-1]
 
-    def own_steps(self, sample: Sample) -> Any:
-        """S, of the features that are no padding."""
+    def n_valid_steps(self, sample: Sample) -> Any:
+        """S for the valid features of this sample."""
         n, m = sample.n_valid, self.features_in_step
         return -(-n // m) if m else jnp.minimum(self.steps or n, n)
 
     def size(self, sample: Sample, s: Any) -> Any:
-        """k_s of this sample."""
+        """k_s for this sample."""
         if sample.valid is None:
             return jnp.asarray(self.sizes(sample), jnp.int32)[s]
         n, m = sample.n_valid, self.features_in_step
         if m:
             return jnp.minimum(m * s, n)
-        own = self.own_steps(sample)
-        return ops.portion(n, jnp.minimum(s, own), own, self.n_steps(sample))
+        total = self.n_valid_steps(sample)
+        return ops.portion(n, jnp.minimum(s, total), total, self.n_steps(sample))
 
     def n_ordered(self, sample: Sample) -> int:
         return sample.n_features
@@ -75,11 +74,11 @@ class RankedDeletion(Ordered):
             where = None if sample.valid is None else sample.where.ravel()
             place = self.random_places(sample, where)
         else:
-            place = places(sample, self.order)
+            place = feature_places(sample, self.order)
         return {"place": place, "baseline": self.replacement(sample, place)}
 
     def replacement(self, sample: Sample, place: Any) -> Any:
-        """What takes the place of the features, those of one step being drawn together."""
+        """The replacement values; "uniform_value" draws one per step."""
 
         def steps() -> Any:
             sizes = self.size(sample, jnp.arange(self.n_steps(sample) + 1))
@@ -88,7 +87,7 @@ class RankedDeletion(Ordered):
         return removed_baseline(sample, self.baseline, steps)
 
     def count(self, sample: Sample, plan: Any) -> Any:
-        return self.n_steps(sample) if sample.valid is None else self.own_steps(sample)
+        return self.n_steps(sample) if sample.valid is None else self.n_valid_steps(sample)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         place = plan["place"]

@@ -1,4 +1,4 @@
-"""Removal of groups of features, each alone, in the order of their attribution."""
+"""Removal of one group of features at a time, in the order of their attribution."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..types import Answer, Query, Sample, pytree, static
 from .base import (
     RandomPerturbation,
     check_baseline,
-    places,
+    feature_places,
     plan_baseline,
     step_baseline,
 )
@@ -18,13 +18,13 @@ from .base import (
 
 @pytree
 class RankedGroups(RandomPerturbation):
-    """Each step sets one group of features alone to the baseline; groups in the order of `a`.
+    """Each step sets a single group of features to the baseline; groups follow the order of `a`.
 
-    Group g holds the features with places m g to m (g + 1) - 1 in the order ("morf": the most
-    relevant first, "lerf": the least), m = `features_in_step`; the last one may be smaller. Every
-    group is asked `n_samples` times in a row. A random baseline is drawn anew in every step.
-    `aux` is the group, bool [F]. `draws`: what replaces it, as whole inputs [S, *x] or
-    [N, S, *x], S = groups x n_samples.
+    Group g holds the features at positions m g to m (g + 1) - 1 of the order ("morf": most
+    relevant first; "lerf": least relevant first), m = `features_in_step`; the last group may be
+    smaller. Each group is repeated in `n_samples` consecutive steps. A random baseline is drawn
+    for each step. `aux` is the group, bool [F]. `draws`: the replacement values as whole inputs,
+    [S, *x] or [N, S, *x], S = groups x n_samples.
     """
 
     reads: ClassVar[Any] = frozenset({"a"})
@@ -51,7 +51,7 @@ class RankedGroups(RandomPerturbation):
         return -(-sample.n_features // self.features_in_step) * self.n_samples
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
-        place = places(sample, self.order)
+        place = feature_places(sample, self.order)
         return {"place": place, "baseline": plan_baseline(sample, self.baseline)}
 
     def count(self, sample: Sample, plan: Any) -> Any:
@@ -60,8 +60,8 @@ class RankedGroups(RandomPerturbation):
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         first = step // self.n_samples * self.features_in_step
         gone = (plan["place"] >= first) & (plan["place"] < first + self.features_in_step)
-        there = sample.draw
-        if there is None:
-            there = step_baseline(sample, self.baseline, plan["baseline"], step)
-        x = sample.replace_features(gone, jnp.asarray(there, sample.x.dtype))
+        replacement = sample.draw
+        if replacement is None:
+            replacement = step_baseline(sample, self.baseline, plan["baseline"], step)
+        x = sample.replace_features(gone, jnp.asarray(replacement, sample.x.dtype))
         return Query(x=x, y=sample.y, aux=gone)

@@ -1,4 +1,4 @@
-"""Removal of the first pixels in the order of their attribution, by noisy linear imputation."""
+"""Removal of pixels in the order of their attribution, by noisy linear imputation."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .. import ops
 from ..ops import draw
 from ..types import Answer, Query, Sample, pytree, static
 from .base import RandomPerturbation, step_key
-from .region import over_space, spatial_shape
+from .region import spatial_shape, with_channels
 
 
 @pytree
 class RankedImputation(RandomPerturbation):
-    """Step s imputes the first k_s pixels in the order of `a` from the others, and adds noise.
+    """Step s imputes the first k_s pixels in the order of `a` from the others and adds noise.
 
-    k_s = floor(P p_s / 100) of P pixels, for `percentages` p [S]. An entry map is summed over the
-    channels. "morf": the most relevant first, "lerf": the least. The noise on each imputed entry
-    is Gaussian with std `scale`. See `jaxeval.ops.impute`. `draws`: the noise, [S, *x] or
-    [N, S, *x].
+    k_s = floor(P p_s / 100) of P pixels, for `percentages` p [S]. A map with channels is summed
+    over them. `order`: "morf": most relevant first; "lerf": least relevant first. The noise on
+    each imputed entry is Gaussian with standard deviation `scale`. See `jaxeval.ops.impute`.
+    `draws`: the noise, [S, *x] or [N, S, *x].
     """
 
     reads: ClassVar[Any] = frozenset({"a"})
@@ -36,13 +36,13 @@ class RankedImputation(RandomPerturbation):
         shape = spatial_shape(sample)
         if len(shape) > 2:
             raise ValueError(
-                "imputation needs an image or a series, one or two axes beside the channels; got "
+                "imputation needs an image or a series, one or two axes besides the channels; got "
                 f"inputs with {len(shape)}"
             )
         if self.sizes is not None:
             return self
         n = int(np.prod(shape))
-        # Rounded first: 0.29 of 100 is 29, whatever its rounding in binary.
+        # Rounded first, so that 29% of 100 pixels is 29 in spite of binary rounding.
         share = np.asarray(self.percentages, np.float64) / 100
         sizes = np.floor(np.round(n * share, 4)).astype(np.int32)
         if sizes.max() >= n:
@@ -72,4 +72,6 @@ class RankedImputation(RandomPerturbation):
         if noise is None:
             noise = self.scale * draw.normal(step_key(sample, step), x.shape, x.dtype)
         imputed = ops.impute(x, gone, sample.channel_axis) + noise
-        return Query(x=jnp.where(over_space(sample, gone), imputed, x).astype(x.dtype), y=sample.y)
+        return Query(
+            x=jnp.where(with_channels(sample, gone), imputed, x).astype(x.dtype), y=sample.y
+        )

@@ -1,4 +1,4 @@
-"""Randomisation of a model's layers."""
+"""Randomisation of a model's parameters, layer by layer."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..trace.written import as_written
 from ..types import Sample, pytree, static
 from .base import Perturbation
 
-ORDERS = ("top_down", "bottom_up", "independent")
+LAYER_ORDERS = ("top_down", "bottom_up", "independent")
 ALL = "all"
-"""The order that has one step, with every layer."""
-WAYS = ("normal", "reinit", "permute")
+"""The order with a single step that randomises every layer."""
+RANDOMISATIONS = ("normal", "reinit", "permute")
 
 
 class Layer(NamedTuple):
@@ -33,9 +33,9 @@ class Layer(NamedTuple):
 
 
 def layer_names(model: Model, x: Any) -> tuple[str, ...]:
-    """The names of a model's layers, in the order in which it calls them.
+    """The names of a model's layers with parameters, in the order of the forward pass.
 
-    These are the names that metrics take as ``layers=`` and that results show.
+    Metrics take these names as ``layers=``, and results show them.
 
     Args:
       model: a JAX model with parameters.
@@ -50,15 +50,15 @@ def layer_names(model: Model, x: Any) -> tuple[str, ...]:
     if model.host:
         raise TypeError("a host model does not show its layers: give a JAX model with parameters")
     one = jax.ShapeDtypeStruct(np.shape(x)[1:], jnp.result_type(x))
-    return tuple(layer.name for layer in layers(model, one))
+    return tuple(layer.name for layer in parameter_layers(model, one))
 
 
-def layers(model: Model, x: Any) -> tuple[Layer, ...]:
-    """The model's layers in the order in which the forward pass first uses their parameters.
+def parameter_layers(model: Model, x: Any) -> tuple[Layer, ...]:
+    """The model's layers, in the order in which the forward pass first uses their parameters.
 
-    Found in the traced model: a parameter is used where it, or what was computed of it alone,
-    first meets something that depends on the input. Leaves that share all but the last part of
-    their path are one layer. Parameters that never meet the input are left out.
+    Found by tracing the model: a parameter is used by the first operation that combines it, or a
+    value computed from parameters only, with a value that depends on the input. Leaves whose paths
+    differ only in the last part form one layer. Parameters that are never used are left out.
 
     Args:
       x: one sample's input, or its shape and dtype.
@@ -80,14 +80,14 @@ def _is_state(params: Any, path: str) -> bool:
 
 
 class _Value(NamedTuple):
-    """What is known of a traced value: does it depend on the input, on which parameters alone?"""
+    """A traced value: whether it depends on the input; if not, the parameters it depends on."""
 
     of_input: bool = False
     leaves: tuple[int, ...] = ()
 
 
 def _call_order(closed: ClosedJaxpr, n_leaves: int) -> list[int]:
-    """Indices of the parameter leaves in order of their first use; each once."""
+    """Indices of the parameter leaves in the order of their first use, without repeats."""
     used: dict[int, None] = {}
 
     def visit(jaxpr: Jaxpr, given: list[_Value]) -> list[_Value]:
@@ -128,21 +128,21 @@ def _inner(eqn: Any) -> Iterator[tuple[Jaxpr, list[int]]]:
     for value in eqn.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             jaxpr = getattr(item, "jaxpr", item)
-            # A call takes the equation's inputs as they are; a branch all but the index.
+            # A call has the equation's inputs; a branch of `cond` all but the index.
             if isinstance(jaxpr, Jaxpr) and len(jaxpr.invars) <= n:
                 yield jaxpr, list(range(n - len(jaxpr.invars), n))
 
 
 @pytree
 class RandomiseLayers(Perturbation):
-    """Each step randomises layers of the model; all layers for each of `n_seeds` seeds in turn.
+    """Each step randomises the parameters of some layers; all steps repeat for `n_seeds` seeds.
 
-    "top_down" and "bottom_up" cascade from the output or the input: step s randomises the
-    first s + 1 layers in that order. "independent" randomises layer s alone, from the output.
-    "all" has a single step a seed, which randomises all layers: the end of a cascade.
-    New values: "normal" draws with the parameter's own mean and standard deviation, "permute"
-    permutes its entries, "reinit" runs the model's initialisation.
-    `draws`: random parameters, a pytree as the model's with a leading axis [n_seeds].
+    `order`: "top_down" and "bottom_up" cascade from the output or from the input: step s randomises
+    the first s + 1 layers in that order. "independent" randomises only layer s, counted from the
+    output. "all" has one step per seed, which randomises all layers: the end of a cascade.
+    `randomise`: "normal" draws normal values with the mean and standard deviation of each
+    parameter, "permute" permutes its entries, "reinit" runs the model's initialisation.
+    `draws`: random parameters, a pytree like the model's with a leading axis [n_seeds].
     `names`: the layers to randomise (None: all), in any order.
     """
 
@@ -160,7 +160,7 @@ class RandomiseLayers(Perturbation):
     input: tuple[Any, ...] = static(())
 
     def bind(self, model: Model, sample: Sample) -> RandomiseLayers:
-        found = layers(model, sample.x)
+        found = parameter_layers(model, sample.x)
         known = [layer.name for layer in found]
         for name in self.names or ():
             if name not in known:
@@ -201,12 +201,12 @@ class RandomiseLayers(Perturbation):
 
     @property
     def n_stages(self) -> int:
-        """Steps a seed."""
+        """The number of steps per seed."""
         return 1 if self.order == ALL else len(self.layers)
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The layer that each step of a seed randomises, or the last of those that it does."""
+        """For each step of a seed, the layer that it randomises, or the last one of a cascade."""
         return tuple(layer.name for layer in self.layers)[-self.n_stages :]
 
     def n_steps(self, sample: Sample) -> int:
@@ -243,7 +243,7 @@ class RandomiseLayers(Perturbation):
 
 
 def _check_init(model: Model, x: Any, wanted: set[str]) -> None:
-    """The model's initialisation makes every parameter that is to be randomised."""
+    """Check that the model's initialisation returns every parameter to be randomised."""
     one = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
     assert model.init is not None
     fresh = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)), one)
@@ -259,16 +259,16 @@ def _check_init(model: Model, x: Any, wanted: set[str]) -> None:
 
 
 def _permuted(key: Any, name: str, p: Any) -> Any:
-    # Keyed by path: the order of leaves differs between a traced dict and a plain one.
+    # Keyed by path, because the order of leaves differs between traced and concrete dicts.
     key = jax.random.fold_in(key, zlib.crc32(name.encode()))
     return jax.random.permutation(key, p.reshape(-1)).reshape(p.shape)
 
 
 def _redrawn(key: Any, params: dict[str, Any], chosen: dict[str, int]) -> list[Any]:
-    """Normal draws with each parameter's own mean and standard deviation.
+    """Normal draws with the mean and standard deviation of each parameter.
 
-    All are cut from one long draw, in the order of their paths: a draw for each parameter would
-    take seconds to compile for a small network.
+    One long draw is split in the order of the paths: a separate draw for each parameter takes
+    seconds to compile even for a small network.
     """
     names = sorted(name for name in params if name in chosen)
     draw = jax.random.normal(key, (sum(params[n].size for n in names),))

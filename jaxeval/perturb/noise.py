@@ -1,4 +1,4 @@
-"""Additive noise on the input, or on some of its features."""
+"""Additive noise on the input or on some of its features."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from .. import check
 from ..ops import draw
 from ..types import Answer, Query, Sample, pytree, static
-from .base import RandomPerturbation, counts, of_count, places, step_key
+from .base import RandomPerturbation, at_count, feature_counts, feature_places, step_key
 
 KINDS = ("uniform", "gaussian")
 
 
 @pytree
 class Noise(RandomPerturbation):
-    """Step s asks about x + n, n uniform in [-scale, scale] or Gaussian with std `scale`.
+    """Each step queries x + n (or x - n with `subtract`).
 
-    With `subtract`, about x - n. Equal noise is asked once, whatever metrics want it, so a
-    metric reads the noise off as ``query.x - sample.x``. `draws`: the noise itself,
-    [S, *x] or [N, S, *x].
+    n is uniform on [-scale, scale] or Gaussian with standard deviation `scale`. Metrics with equal
+    noise share its queries; a metric recovers the noise as ``query.x - sample.x``. `draws`: the
+    noise itself, [S, *x] or [N, S, *x].
 
-    Metrics that explain noisy inputs have defaults of their own papers, and so different noise.
-    Given one, they share its explanations, and cost together what one of them costs:
+    By default, each metric that explains noisy inputs uses the noise of its own paper. Given the
+    same noise, they share its explanations, and together cost as much as one of them:
 
     >>> import jaxeval as je
     >>> noise = je.Noise(kind="uniform", scale=0.1, n_samples=50)
@@ -47,7 +47,7 @@ class Noise(RandomPerturbation):
     def bind(self, model: Any, sample: Sample) -> Noise:
         if self.draws is None:
             return self
-        # They say it all: equal draws are one question, whatever they stand in for.
+        # Equal draws are one question: the unused fields must not tell them apart.
         return dataclasses.replace(self, kind="uniform", scale=1.0, n_samples=1)
 
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
@@ -69,10 +69,11 @@ class Noise(RandomPerturbation):
 
 @pytree
 class RankedNoise(RandomPerturbation):
-    """Step s asks about x + n on its most relevant features only, n Gaussian with std `scale`.
+    """Each step adds Gaussian noise with standard deviation `scale` to the most relevant features.
 
-    They are the `share` of the features that rank highest in `a`, rounded up; with top=False the
-    noise is on all others. `draws`: n on all features, [S, *x] or [N, S, *x].
+    These are the fraction `share` of the features with the highest `a`, rounded up; with
+    ``top=False`` the noise is added to all other features instead. `draws`: the noise on all
+    features, [S, *x] or [N, S, *x].
     """
 
     reads: ClassVar[Any] = frozenset({"a"})
@@ -87,8 +88,8 @@ class RankedNoise(RandomPerturbation):
     def bind(self, model: Any, sample: Sample) -> RankedNoise:
         if self.size is not None:
             return self
-        # 0.2 of 10 is 2, whatever its rounding in binary.
-        size = np.ceil(float(self.share) * counts(sample) - 1e-4)
+        # The offset makes 0.2 of 10 give 2 in spite of binary rounding.
+        size = np.ceil(float(self.share) * feature_counts(sample) - 1e-4)
         return dataclasses.replace(self, share=0.0, size=np.maximum(size, 1).astype(np.int32))
 
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
@@ -98,7 +99,7 @@ class RankedNoise(RandomPerturbation):
         return self.n_samples
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
-        place, size = places(sample, "morf"), of_count(sample, self.size)
+        place, size = feature_places(sample, "morf"), at_count(sample, self.size)
         return place < size if self.top else place >= size
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:

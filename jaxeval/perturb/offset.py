@@ -1,4 +1,4 @@
-"""Every input shifted by a constant, and a model that undoes it."""
+"""A constant shift of the input, with a model that compensates for it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .base import Perturbation
 
 @dataclasses.dataclass(frozen=True)
 class Compensated:
-    """A forward pass that takes a shift off its input first; equal ones share programs.
+    """A forward pass that first subtracts a shift from its input; equal ones share programs.
 
-    Its parameters are ``{"model": the model's own, "shift": m}``.
+    Its parameters are ``{"model": the original parameters, "shift": m}``.
     """
 
     apply: Callable[..., Any]
@@ -28,12 +28,11 @@ class Compensated:
 
 @pytree
 class Offset(Perturbation):
-    """One step: x + shift, put to the model g with g(x + shift) = f(x) for all x.
+    """One step: query x + shift of the model g, where g(x + shift) = f(x) for all x.
 
-    g is f with ``x - shift`` before its first layer. For a first layer ``w x + b`` that is the
-    bias ``b - w shift``, as w (x - shift) + b = w x + (b - w shift); written as a subtraction it
-    holds for any first layer, also for a convolution with zero padding, where no constant bias
-    would do at the border.
+    g subtracts the shift before the first layer of f. For a first layer ``w x + b`` this equals the
+    bias ``b - w shift``. The subtraction works for any first layer, including convolutions with
+    zero padding, where no constant bias is equivalent at the border.
     """
 
     changes_params: ClassVar[bool] = True

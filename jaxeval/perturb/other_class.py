@@ -1,4 +1,4 @@
-"""The same input, another class."""
+"""The same input with another class."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .base import RandomPerturbation, step_key
 
 @pytree
 class OtherClass(RandomPerturbation):
-    """One step: x with another class than y.
+    """One step: query x with a class other than y.
 
-    `choose`: "random", drawn uniformly from the K - 1 others; "top", of those the one with the
-    largest logit, ties to the lowest. `draws`: the class, a number or [N], instead.
+    `choose`: "random": drawn uniformly from the K - 1 other classes; "top": the other class with
+    the largest logit, ties to the lowest index. `draws`: the class, a number or [N].
     """
 
     reads: ClassVar[Any] = frozenset({"output"})
@@ -35,7 +35,7 @@ class OtherClass(RandomPerturbation):
         n = None if model.host else model.n_classes(sample.x)
         if n == 1:
             raise ValueError(
-                "it explains another class than y, and the model has one output: give "
+                "it explains a class other than y, but the model has one output: give "
                 'Model(outputs="binary") where that is the logit of class 1'
             )
         if n is not None and self.draws is not None and np.max(self.draws) >= n:

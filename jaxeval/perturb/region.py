@@ -1,4 +1,4 @@
-"""Removal of patches: in the order of their attribution, one by one, or at random places."""
+"""Removal of patches: in the order of their attribution, one at a time, or at random positions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def spatial_shape(sample: Sample) -> tuple[int, ...]:
 
 
 def check_patch(sample: Sample, patch_size: int) -> None:
-    """A patch fits into the input."""
+    """Check that a patch fits into the input."""
     shape = spatial_shape(sample)
     if patch_size > min(shape):
         raise ValueError(
@@ -37,19 +37,19 @@ def check_patch(sample: Sample, patch_size: int) -> None:
         )
 
 
-def over_space(sample: Sample, where: Any) -> Any:
-    """where [space] with a channel axis to broadcast against x."""
+def with_channels(sample: Sample, where: Any) -> Any:
+    """where [space], with a channel axis added so that it broadcasts against x."""
     return where if sample.channel_axis is None else jnp.expand_dims(where, sample.channel_axis)
 
 
-def valid_places(sample: Sample) -> Any:
-    """Which places of the input hold no padding, bool [space]."""
+def valid_positions(sample: Sample) -> Any:
+    """Mask of the positions without padding, bool [space]."""
     axis = sample.channel_axis
     return sample.valid if axis is None else sample.valid.all(axis)
 
 
-def spans(valid: Any) -> list[tuple[Any, Any]]:
-    """Along each axis, (first, end) of the smallest box around the places marked in [space]."""
+def bounding_box(valid: Any) -> list[tuple[Any, Any]]:
+    """(start, stop) along each axis of the smallest box around the True entries of [space]."""
     found = []
     for axis, n in enumerate(valid.shape):
         there = valid.any(tuple(i for i in range(valid.ndim) if i != axis))
@@ -58,15 +58,16 @@ def spans(valid: Any) -> list[tuple[Any, Any]]:
 
 
 def patch_ids(sample: Sample, patch_size: int) -> Any:
-    """The patch of every place of the input, [space].
+    """The patch index of every position of the input, [space].
 
-    Of a sample with padding the grid starts at the first corner of the box around its own places.
+    For a padded sample, the grid starts at the first corner of the bounding box of its valid
+    positions.
     """
     shape = spatial_shape(sample)
     if sample.valid is None:
         return ops.patch_ids(shape, patch_size)
     ids = jnp.zeros(shape, jnp.int32)
-    for axis, (first, _) in enumerate(spans(valid_places(sample))):
+    for axis, (first, _) in enumerate(bounding_box(valid_positions(sample))):
         n = shape[axis]
         at = jnp.maximum(jnp.arange(n) - first, 0) // patch_size
         ids = ids * -(-n // patch_size) + jnp.expand_dims(
@@ -76,25 +77,25 @@ def patch_ids(sample: Sample, patch_size: int) -> Any:
 
 
 def n_patches(sample: Sample, patch_size: int) -> int:
-    """The number of patches where nothing is padding."""
+    """The number of patches of an input without padding."""
     return int(np.prod([-(-n // patch_size) for n in spatial_shape(sample)]))
 
 
-def own_patches(sample: Sample, ids: Any, n: int) -> Any:
-    """Which patches have a place that is no padding, bool [n]; the others are none of its own."""
-    return ops.segment_sum(valid_places(sample).astype(jnp.int32), ids, n) > 0
+def valid_patches(sample: Sample, ids: Any, n: int) -> Any:
+    """Mask [n] of the patches with at least one valid position."""
+    return ops.segment_sum(valid_positions(sample).astype(jnp.int32), ids, n) > 0
 
 
 @pytree
 class RankedPatches(Ordered):
-    """Step s sets the s + 1 first patches in the order of their summed attribution to the baseline.
+    """Step s sets the first s + 1 patches in the order of their summed attribution to the baseline.
 
-    Patches of `patch_size` on a side tile the input from its first corner; the last ones along an
-    axis are smaller where it does not divide the axis. At most `n_regions` steps (None: all
-    patches). "morf": the most relevant first, "lerf": the least, "random": any order (blind to
-    `a`; `draws=` gives the order of the patches, [P] or [N, P], which are numbered row by row). A
-    random baseline is drawn once per sample. A padded sample is tiled as if it were cut to its
-    own places.
+    Patches with sides of `patch_size` tile the input from its first corner; the last ones along an
+    axis are smaller if `patch_size` does not divide the axis. At most `n_regions` steps (None: all
+    patches). `order`: "morf": most relevant first; "lerf": least relevant first; "random":
+    independent of `a`, or given as `draws`, patch indices [P] or [N, P] in row-major order. A
+    random baseline is drawn once per sample. A padded sample is tiled as if cropped to its valid
+    positions.
     """
 
     takes_padding: ClassVar[bool] = True
@@ -117,35 +118,35 @@ class RankedPatches(Ordered):
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
         ids, n = patch_ids(sample, self.patch_size), self.n_ordered(sample)
-        own = None if sample.valid is None else own_patches(sample, ids, n)
+        valid = None if sample.valid is None else valid_patches(sample, ids, n)
         if self.order == "random":
-            place = self.random_places(sample, own)
+            place = self.random_places(sample, valid)
         else:
             a = sample.a
             if sample.channel_axis is not None and a.ndim == sample.x.ndim:
                 a = a.sum(sample.channel_axis)
             sums = ops.segment_sum(a, ids, n)
-            if own is not None:
-                sums = jnp.where(own, sums, -jnp.inf if self.order == "morf" else jnp.inf)
+            if valid is not None:
+                sums = jnp.where(valid, sums, -jnp.inf if self.order == "morf" else jnp.inf)
             place = ops.places((ops.descending if self.order == "morf" else ops.ascending)(sums))
-        b = removed_baseline(sample, self.baseline, lambda: over_space(sample, place[ids]))
+        b = removed_baseline(sample, self.baseline, lambda: with_channels(sample, place[ids]))
         return {"place": place, "baseline": b}
 
     def count(self, sample: Sample, plan: Any) -> Any:
         if sample.valid is None:
             return self.n_steps(sample)
         ids, n = patch_ids(sample, self.patch_size), self.n_ordered(sample)
-        return jnp.minimum(own_patches(sample, ids, n).sum(), self.n_steps(sample))
+        return jnp.minimum(valid_patches(sample, ids, n).sum(), self.n_steps(sample))
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         gone = (plan["place"] <= step)[patch_ids(sample, self.patch_size)]
-        x = jnp.where(over_space(sample, gone), plan["baseline"], sample.x)
+        x = jnp.where(with_channels(sample, gone), plan["baseline"], sample.x)
         return Query(x=x, y=sample.y)
 
 
 @pytree
 class EachPatch(Perturbation):
-    """Step s sets patch s alone to the baseline; patches as in `RankedPatches`."""
+    """Step s sets only patch s to the baseline; patches as in `RankedPatches`."""
 
     takes_padding: ClassVar[bool] = True
 
@@ -163,27 +164,28 @@ class EachPatch(Perturbation):
     def plan(self, sample: Sample, reference: Answer) -> Any:
         return plan_baseline(sample, self.baseline)
 
-    def own(self, sample: Sample) -> Any:
-        return own_patches(sample, patch_ids(sample, self.patch_size), self.n_steps(sample))
+    def valid(self, sample: Sample) -> Any:
+        """Mask of this sample's patches that are not only padding."""
+        return valid_patches(sample, patch_ids(sample, self.patch_size), self.n_steps(sample))
 
     def count(self, sample: Sample, plan: Any) -> Any:
-        return self.n_steps(sample) if sample.valid is None else self.own(sample).sum()
+        return self.n_steps(sample) if sample.valid is None else self.valid(sample).sum()
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         ids = patch_ids(sample, self.patch_size)
         gone = jnp.asarray(ids) == step
-        if sample.valid is not None:  # its own patches, one after the other
-            own = self.own(sample)
-            gone = (own & (jnp.cumsum(own) - 1 == step))[ids]
-        there = step_baseline(sample, self.baseline, plan, step)
-        return Query(x=jnp.where(over_space(sample, gone), there, sample.x), y=sample.y)
+        if sample.valid is not None:  # step s: the s-th valid patch
+            valid = self.valid(sample)
+            gone = (valid & (jnp.cumsum(valid) - 1 == step))[ids]
+        replacement = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=jnp.where(with_channels(sample, gone), replacement, sample.x), y=sample.y)
 
 
 @pytree
 class RandomSquares(RandomPerturbation):
-    """Each step sets one square of `patch_size` on a side, at a uniformly random place within
+    """Each step sets one square with sides of `patch_size`, at a uniformly random position inside
     the input, to the baseline. `draws`: the first corners, int [S, space axes] or [N, S, ...].
-    Squares with padding in them are not drawn; a sample where all have some has no steps.
+    Squares that contain padding are never drawn; a sample with no other squares has no valid steps.
     """
 
     takes_padding: ClassVar[bool] = True
@@ -210,8 +212,8 @@ class RandomSquares(RandomPerturbation):
         return plan_baseline(sample, self.baseline)
 
     def corners(self, sample: Sample) -> Any:
-        """At which first corners a square holds no padding."""
-        valid, sides = valid_places(sample), (self.patch_size,) * len(spatial_shape(sample))
+        """Mask of the first corners of squares that contain no padding."""
+        valid, sides = valid_positions(sample), (self.patch_size,) * len(spatial_shape(sample))
         return jax.lax.reduce_window(
             valid, np.array(True), jax.lax.bitwise_and, sides, (1,) * len(sides), "VALID"
         )
@@ -235,5 +237,5 @@ class RandomSquares(RandomPerturbation):
             at = jnp.arange(n) - corner[axis]
             inside = (at >= 0) & (at < self.patch_size)
             gone &= jnp.expand_dims(inside, [i for i in range(len(shape)) if i != axis])
-        there = step_baseline(sample, self.baseline, plan, step)
-        return Query(x=jnp.where(over_space(sample, gone), there, sample.x), y=sample.y)
+        replacement = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=jnp.where(with_channels(sample, gone), replacement, sample.x), y=sample.y)

@@ -1,4 +1,4 @@
-"""Removal of superpixels in the order of their attribution."""
+"""Cumulative removal of superpixels in the order of their attribution."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
 from .base import HostExtra, Perturbation, check_baseline, removed_baseline
-from .region import over_space, spatial_shape
+from .region import spatial_shape, with_channels
 
 
 @dataclasses.dataclass(frozen=True)
 class Slic:
-    """SLIC superpixels of one input, by scikit-image: (x [...], channel_axis) -> ids [space].
+    """SLIC superpixels of one input by scikit-image: (x [...], channel_axis) -> ids [space].
 
-    x is scaled to [0, 1] by its own range; three channels are compared in the Lab colour space.
-    There may be somewhat more or fewer of them than asked for; of more than twice as many (noise,
-    cut at a low compactness) the last are joined.
+    x is rescaled to [0, 1]; inputs with three channels are converted to Lab colour space. SLIC may
+    return more or fewer superpixels than `n_segments`; if it returns more than twice as many
+    (noise at a low compactness), the last ones are merged.
     """
 
     n_segments: int
@@ -32,7 +32,7 @@ class Slic:
         except ImportError as e:
             raise ImportError(
                 'superpixels need scikit-image: pip install "jaxeval[image]", or give your own as '
-                'extras={"segments": ids}, whole numbers [N, *space]'
+                'extras={"segments": ids}, integers [N, *space]'
             ) from e
         x = np.asarray(x, np.float64)
         x = (x - x.min()) / (np.ptp(x) or 1)
@@ -52,13 +52,13 @@ class Slic:
 
 @pytree
 class RankedSegments(Perturbation):
-    """Step s sets the s + 1 first superpixels in the order of their mean attribution to the
+    """Step s sets the first s + 1 superpixels in the order of their mean attribution to the
     baseline.
 
-    The superpixels are the extra "segments", ids [space] from 0 to 2 `n_segments` - 1, which the
-    host makes by SLIC unless the caller gives them. There are 2 `n_segments` steps, of which a
-    sample has as many as it has superpixels. An id that is too large, or negative, belongs to
-    none. A random baseline is drawn once per sample.
+    The superpixels are the extra "segments", ids [space] from 0 to 2 `n_segments` - 1, computed on
+    the host by SLIC unless the caller provides them. Ids outside this range belong to no
+    superpixel. There are 2 `n_segments` steps; the valid ones of a sample are as many as its
+    superpixels. A random baseline is drawn once per sample.
     """
 
     reads: ClassVar[Any] = frozenset({"a", "segments"})
@@ -74,7 +74,7 @@ class RankedSegments(Perturbation):
         check_baseline(self.baseline, sample)
         if len(spatial_shape(sample)) > 2:
             raise ValueError(
-                "superpixels need an image or a series, one or two axes beside the channels; got "
+                "superpixels need an image or a series, one or two axes besides the channels; got "
                 f"inputs with {len(spatial_shape(sample))}"
             )
         return self
@@ -91,13 +91,13 @@ class RankedSegments(Perturbation):
         place = ops.places(ops.descending(jnp.where(sizes > 0, means, -jnp.inf)))
 
         def steps() -> Any:
-            return over_space(sample, place[jnp.clip(ids, 0, n - 1)])
+            return with_channels(sample, place[jnp.clip(ids, 0, n - 1)])
 
         b = removed_baseline(sample, self.baseline, steps)
         return {"place": place, "count": (sizes > 0).sum(), "baseline": b}
 
     def ids(self, sample: Sample) -> Any:
-        """The superpixel of every place of the input, [space]."""
+        """The superpixel id of every position of the input, [space]."""
         return jnp.asarray((sample.extras or {})["segments"]).reshape(spatial_shape(sample))
 
     def count(self, sample: Sample, plan: Any) -> Any:
@@ -107,5 +107,5 @@ class RankedSegments(Perturbation):
         ids, n = self.ids(sample), self.n_steps(sample)
         inside = (ids >= 0) & (ids < n)
         gone = (plan["place"] <= step)[jnp.clip(ids, 0, n - 1)] & inside
-        x = jnp.where(over_space(sample, gone), plan["baseline"], sample.x)
+        x = jnp.where(with_channels(sample, gone), plan["baseline"], sample.x)
         return Query(x=x, y=sample.y)

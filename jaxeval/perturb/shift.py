@@ -1,4 +1,4 @@
-"""The input moved along its last spatial axis."""
+"""Translation of the input along its last spatial axis."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .base import Perturbation, check_baseline, plan_baseline, step_baseline
 
 @pytree
 class Shift(Perturbation):
-    """Step s moves x by a whole number of places along its last spatial axis, of length W.
+    """Step s shifts x by an integer number of positions along its last spatial axis, of length W.
 
-    The numbers are `n_shifts`, spread evenly over [-W, W] and rounded, without repeats, 0, and
-    -W, which leaves what W leaves: nothing. What moves in from outside is the baseline.
+    The shifts are `n_shifts` evenly spaced numbers on [-W, W], rounded, without duplicates, 0 and
+    -W (which, like W, shifts everything out). Vacated positions are set to the baseline.
     """
 
     n_shifts: int = static(28)
@@ -27,12 +27,12 @@ class Shift(Perturbation):
         return self
 
     def axis(self, sample: Sample) -> int:
-        """The last axis of x that does not hold its channels."""
+        """The last axis of x that is not the channel axis."""
         last = len(sample.x.shape) - 1
         return last - 1 if sample.channel_axis == last else last
 
     def shifts(self, sample: Sample) -> np.ndarray:
-        """By how many places each step moves x; positive is to higher indices."""
+        """The shift of each step in positions; positive shifts are to higher indices."""
         width = sample.x.shape[self.axis(sample)]
         moves = np.unique(np.round(np.linspace(-width, width, self.n_shifts)).astype(np.int32))
         return moves[(moves != 0) & (moves != -width)]
@@ -50,5 +50,5 @@ class Shift(Perturbation):
         moved = jnp.take(x, jnp.clip(source, 0, width - 1), axis)
         inside = (source >= 0) & (source < width)
         inside = jnp.expand_dims(inside, [i for i in range(x.ndim) if i != axis])
-        there = step_baseline(sample, self.baseline, plan, step)
-        return Query(x=jnp.where(inside, moved, there), y=sample.y)
+        replacement = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=jnp.where(inside, moved, replacement), y=sample.y)

@@ -1,4 +1,4 @@
-"""Removal of one feature at a time, and of all of them."""
+"""Removal of one feature at a time, and of all features."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from .base import (
 
 @pytree
 class SingleFeature(RandomPerturbation):
-    """Step s replaces feature floor(s / n_samples), every feature `n_samples` times.
+    """Step s replaces feature floor(s / n_samples): each feature `n_samples` times.
 
-    Padding does not count among them.
-
-    `draws`: the replacing values, [F n_samples] or [N, F n_samples], the same for all channels
-    of a pixel.
+    Padding is not counted as features. `draws`: the replacement values, [F n_samples] or
+    [N, F n_samples], the same for all channels of a pixel.
     """
 
     reads: ClassVar[Any] = frozenset({"features"})
@@ -55,15 +53,15 @@ class SingleFeature(RandomPerturbation):
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         gone = sample.at_features(jnp.arange(sample.n_features)) == step // self.n_samples
-        there = sample.draw
-        if there is None:
-            there = step_baseline(sample, self.baseline, plan, step)
-        return Query(x=sample.replace_features(gone, there), y=sample.y)
+        replacement = sample.draw
+        if replacement is None:
+            replacement = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=sample.replace_features(gone, replacement), y=sample.y)
 
 
 @pytree
 class Blank(Perturbation):
-    """One step: the baseline itself. A random baseline is drawn once."""
+    """One step: query the baseline itself. A random baseline is drawn once."""
 
     takes_padding: ClassVar[bool] = True
 
@@ -77,5 +75,7 @@ class Blank(Perturbation):
         return 1
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        there = step_baseline(sample, self.baseline, plan_baseline(sample, self.baseline), step)
-        return Query(x=jnp.broadcast_to(there, sample.x.shape), y=sample.y)
+        replacement = step_baseline(
+            sample, self.baseline, plan_baseline(sample, self.baseline), step
+        )
+        return Query(x=jnp.broadcast_to(replacement, sample.x.shape), y=sample.y)

@@ -1,4 +1,4 @@
-"""The input multiplied by its map."""
+"""The input multiplied by its attribution map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import Perturbation
 
 @pytree
 class SoftMask(Perturbation):
-    """One step: x times its map, scaled per sample to [0, 1] by its smallest and largest entry."""
+    """One step: query x times its map, the map rescaled per sample to [0, 1] (min-max)."""
 
     reads: ClassVar[Any] = frozenset({"a"})
     takes_padding: ClassVar[bool] = True

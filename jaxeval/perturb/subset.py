@@ -13,20 +13,20 @@ from ..ops import draw
 from ..types import Answer, Query, Sample, pytree, static
 from .base import (
     RandomPerturbation,
-    behind,
+    at_count,
     check_baseline,
-    counts,
-    of_count,
+    exclude,
+    feature_counts,
     plan_baseline,
     step_baseline,
     step_key,
 )
 
 
-def spread_sizes(largest: Any, n: int) -> np.ndarray:
-    """Whole numbers spread evenly on a log scale from 1 to `largest`, without repeats.
+def log_spaced_sizes(largest: Any, n: int) -> np.ndarray:
+    """At most n integers, evenly spaced on a log scale from 1 to `largest`, without duplicates.
 
-    [K], K at most n; or for several of `largest` [M, n], with zeros at the end.
+    Returns [K], K <= n; for an array `largest` [M], [M, n] with zeros at the end of each row.
     """
     sizes = np.round(np.geomspace(1, np.maximum(largest, 1), n, axis=-1)).astype(np.int32)
     if sizes.ndim == 1:
@@ -39,11 +39,10 @@ def spread_sizes(largest: Any, n: int) -> np.ndarray:
 class RandomSubsets(RandomPerturbation):
     """Each step sets a uniformly random subset of the features to the baseline.
 
-    `n_runs` subsets for each of the sizes [K] (a number, or K of them), in the order of the
-    sizes; sizes=None: `n_sizes` of them, spread evenly on a log scale from 1 to
-    floor(`largest` F), without repeats. `aux` is the subset, bool [F].
-    `draws`: feature indices [S, n] or [N, S, n], -1 for none, so that sizes may differ; padding
-    among them stays as it is.
+    `n_runs` subsets for each of the `sizes` (a number or [K]), in that order; with ``sizes=None``,
+    up to `n_sizes` sizes evenly spaced on a log scale from 1 to floor(`largest` F), without
+    duplicates. `aux` is the subset, bool [F]. `draws`: feature indices [S, n] or [N, S, n], -1 for
+    none, so that sizes may differ; indices of padding have no effect.
     """
 
     reads: ClassVar[Any] = frozenset({"features"})
@@ -58,12 +57,14 @@ class RandomSubsets(RandomPerturbation):
     def bind(self, model: Any, sample: Sample) -> RandomSubsets:
         check_baseline(self.baseline, sample)
         n = sample.n_features
-        if self.draws is not None:  # they say it all
+        if self.draws is not None:  # the other fields are unused: equal draws are one question
             steps, unused = self.n_steps(sample), np.zeros(1, np.int32)
             return dataclasses.replace(self, n_runs=steps, sizes=unused, n_sizes=1, largest=0.0)
         sizes = self.sizes
         if sizes is None:
-            sizes = spread_sizes(np.floor(float(self.largest) * counts(sample)), self.n_sizes)
+            sizes = log_spaced_sizes(
+                np.floor(float(self.largest) * feature_counts(sample)), self.n_sizes
+            )
         sizes = np.atleast_1d(np.asarray(sizes))
         if sizes.max() > n:
             raise ValueError(
@@ -87,24 +88,24 @@ class RandomSubsets(RandomPerturbation):
     def plan(self, sample: Sample, reference: Answer) -> Any:
         return plan_baseline(sample, self.baseline)
 
-    def own_sizes(self, sample: Sample) -> Any:
-        """The sizes [K] for this sample; 0 for none, at the end."""
-        return jnp.asarray(self.sizes) if self.sizes.ndim == 1 else of_count(sample, self.sizes)
+    def valid_sizes(self, sample: Sample) -> Any:
+        """The sizes [K] for this sample; zeros at the end stand for no size."""
+        return jnp.asarray(self.sizes) if self.sizes.ndim == 1 else at_count(sample, self.sizes)
 
     def count(self, sample: Sample, plan: Any) -> Any:
         if self.sizes.ndim == 1:
             return self.n_steps(sample)
-        return self.n_runs * (self.own_sizes(sample) > 0).sum()
+        return self.n_runs * (self.valid_sizes(sample) > 0).sum()
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         n = sample.n_features
         if sample.draw is not None:
-            at = jnp.where(sample.draw < 0, n, sample.draw)  # beyond the features: dropped
+            at = jnp.where(sample.draw < 0, n, sample.draw)  # out of range: dropped
             gone = jnp.zeros(n, bool).at[at].set(True, mode="drop")
         else:
             bits = draw.bits(step_key(sample, step), (n,))
             if sample.valid is not None:
-                bits = behind(bits, sample.where.ravel())
-            gone = ops.smallest(bits, self.own_sizes(sample)[step // self.n_runs])
-        there = step_baseline(sample, self.baseline, plan, step)
-        return Query(x=sample.replace_features(gone, there), y=sample.y, aux=gone)
+                bits = exclude(bits, sample.where.ravel())
+            gone = ops.smallest(bits, self.valid_sizes(sample)[step // self.n_runs])
+        replacement = step_baseline(sample, self.baseline, plan, step)
+        return Query(x=sample.replace_features(gone, replacement), y=sample.y, aux=gone)

@@ -1,11 +1,11 @@
-"""A model as a graph of layers, whose backward pass can be given other rules.
+"""A model as a graph of layers, with a backward pass whose rules can be replaced.
 
-The traced model is flattened to single operations, and these are gathered into nodes: a
-convolution or matrix product with its bias and the normalisation behind it (``z = s·core(x, W) +
-b``), an activation function of however many operations, a softmax, and so on. `Graph.forward`
-computes all values and can replace some; `Graph.backward` goes back node by node, with a table of
-rules ``kind -> rule(node, values, cotangents)``. Where the table has none, a node's own gradient is
-used. So a method needs no special layers in the model, and a new rule is a function in a table.
+The traced model is flattened to a list of operations, and these are grouped into nodes: a
+convolution or matrix product with its bias and a following normalisation (``z = s·core(x, W) +
+b``), an activation function (of any number of operations), a softmax, and so on. `Graph.forward`
+computes all values and can replace some; `Graph.backward` visits the nodes in reverse order, with a
+table of rules ``kind -> rule(node, values, cotangents)``. A node without a rule uses its gradient.
+So methods need no special layers in the model, and a new rule is a function in a table.
 """
 
 from .graph import Graph as Graph

@@ -1,4 +1,4 @@
-"""Whether a function gives the same program each time that it is traced."""
+"""Detects functions whose traced program changes from one trace to the next."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from jax.extend.core import Literal
 
 
 def unwrapped(fn: Any) -> Any:
-    """The function inside `jax.jit`, which would not be traced again; any other as it is."""
+    """The function inside `jax.jit`, whose trace is cached; other functions unchanged."""
     return fn.__wrapped__ if hasattr(fn, "lower") and hasattr(fn, "__wrapped__") else fn
 
 
 def changes(fn: Callable[..., Any], *given: Any) -> bool:
-    """Whether a function gives another program each time that it is traced.
+    """Whether tracing a function twice gives two different programs.
 
-    It draws numbers outside of JAX then (`np.random`), or keeps a state: compiled, what it had at
-    first would be all that it ever has.
+    Such a function draws random numbers outside JAX (`np.random`) or has mutable state: compiled,
+    it would keep the values of its first trace.
     """
     fn = unwrapped(fn)
     one, other = (jax.make_jaxpr(lambda *args: fn(*args))(*given) for _ in range(2))
@@ -28,7 +28,7 @@ def changes(fn: Callable[..., Any], *given: Any) -> bool:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two programs, or parameters of their equations, are equal as far as can be told."""
+    """Whether two programs, or parameters of equations, are equal; unknown types count as equal."""
     if one is other:
         return True
     if hasattr(one, "jaxpr"):  # with its constants

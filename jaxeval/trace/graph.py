@@ -1,4 +1,4 @@
-"""A model as a graph of nodes, which runs forwards and, with rules of any kind, backwards."""
+"""A model as a graph of nodes, with a forward pass and a rule-based backward pass."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class Graph(Program):
 
     Args:
       x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
-      turned: values may have their axes in another order than the model says, where that is faster.
-      precise: what is of half precision is computed in float32, as rules divide by small numbers.
+      turned: whether values may have a different axis order than in the model, if that is faster.
+      precise: whether half-precision operations are computed in float32, as rules divide by small
+        numbers.
 
     Attributes:
-      nodes: the units that rules are for, in order.
-      layers: their outputs by name; `weighted` are the names of those with parameters or with a
-        name of their own, `convolutions` of those that convolve.
+      nodes: the units that rules apply to, in the order of the forward pass.
+      layers: {name: output} of all layers; `weighted` lists the names of layers with parameters or
+        with names set in the model's code, `convolutions` those of convolutions.
     """
 
     def __init__(self, model: Model, x: Any, turned: bool = False, precise: bool = True):
@@ -46,12 +47,12 @@ class Graph(Program):
         return self.layers[name]
 
     def given(self, params: Any) -> Values:
-        """The values that are parameters."""
+        """The values of the parameters."""
         given = zip(self.parameters, jax.tree.leaves(params), strict=True)
         return {v: _as(v, array) for v, array in given}
 
     def forward(self, params: Any, x: Any, replace: Mapping[Value, Any] | None = None) -> Values:
-        """All values for these parameters and inputs, with some replaced as they come up."""
+        """All values for these parameters and inputs; those in `replace` are overridden."""
         values = {**self.constants, **self.given(params)}
         values[self.inputs[0]] = _as(self.inputs[0], x)
         values.update(replace or {})
@@ -65,12 +66,15 @@ class Graph(Program):
     def backward(
         self, values: Values, seed: Any, rules: Mapping[str, Rule], to: Value | None = None
     ) -> Any:
-        """What arrives at the input, or at the value `to`, when `seed` starts at the logits.
+        """Propagate `seed` from the logits back to the input, or to the value `to`.
 
         Args:
-          values: of `forward`.
-          seed: in the shape of the logits [N, K].
-          rules: kind of node -> rule; a kind without a rule passes its gradient.
+          values: the result of `forward`.
+          seed: cotangent or relevance of the logits [N, K].
+          rules: {kind of node: rule}; nodes without a rule use their gradient.
+
+        Returns:
+          The cotangent or relevance of the input (or of `to`), in its shape.
         """
         to = self.inputs[0] if to is None else to
         arrived: Values = {self.out: seed}
@@ -89,5 +93,5 @@ class Graph(Program):
 
 
 def _as(value: Value, array: Any) -> Any:
-    """The array in the value's type, which is float32 where the array's may be half of it."""
+    """A half-precision array in the dtype of the value; other arrays unchanged."""
     return array.astype(value.dtype) if is_half(jnp.result_type(array)) else array

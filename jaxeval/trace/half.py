@@ -1,7 +1,8 @@
-"""Explanations in float32 of models that compute in half precision.
+"""Float32 explanations of half-precision models.
 
-Differences, small denominators and sums are lost in float16, whose smallest number is 6e-8 and
-whose largest is 65504. So explainers compute in float32; the model still answers in its own type.
+Differences, small denominators and sums lose their precision in float16, whose smallest number is
+6e-8 and whose largest is 65504. So explainers compute in float32; the model itself is evaluated in
+its own dtype.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from .jaxprs import ELEMENTWISE
 
 
 def is_half(dtype: Any) -> bool:
-    """Whether a type holds floating-point numbers of fewer than 32 bits."""
+    """Whether a dtype is floating-point with fewer than 32 bits."""
     return bool(jnp.issubdtype(dtype, jnp.floating)) and jnp.dtype(dtype).itemsize < 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Narrow:
-    """A model's forward pass for inputs of its own type `dtype`, with float32 around it."""
+    """A forward pass that casts float32 inputs to `dtype` and half-precision outputs to float32."""
 
     fn: Callable[..., Any]
     dtype: Any
 
     def __call__(self, params: Any, x: Any) -> Any:
         z = self.fn(params, x.astype(self.dtype))
-        z = z if isinstance(z, jax.Array) else np.asarray(z)  # of a host model
+        z = z if isinstance(z, jax.Array) else np.asarray(z)  # host models return NumPy arrays
         return z.astype(np.float32) if is_half(z.dtype) else z
 
 
 def in_float32(model: Model, dtype: Any) -> Model:
-    """The model, which takes inputs of a half precision type, for float32 inputs."""
+    """A model for half-precision inputs of this dtype, wrapped to take float32 inputs."""
     return dataclasses.replace(model, apply=Narrow(model.apply, jnp.dtype(dtype)))
 
 
@@ -53,12 +54,12 @@ def wide(dtype: Any) -> Any:
 def wide_array(v: Any) -> Any:
     if not is_half(jnp.result_type(v)):
         return v
-    # Single numbers stay numbers of the program.
+    # Scalars stay literals of the program.
     return np.asarray(v, np.float32) if jnp.ndim(v) == 0 else jnp.asarray(v, jnp.float32)
 
 
 def holds_half(jaxpr: Any) -> bool:
-    """Whether anything in a program is of half precision."""
+    """Whether a program contains half-precision values."""
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     values = [*jaxpr.constvars, *jaxpr.invars, *jaxpr.outvars]
     values += [v for eqn in jaxpr.eqns for v in eqn.outvars]
@@ -68,7 +69,7 @@ def holds_half(jaxpr: Any) -> bool:
 
 
 def widened(closed: Any) -> Any:
-    """The program (a closed jaxpr) with float32 in place of all that is of half precision."""
+    """The program (a closed jaxpr) with all half-precision values in float32."""
     specs = [jax.ShapeDtypeStruct(v.aval.shape, wide(v.aval.dtype)) for v in closed.jaxpr.invars]
 
     def run(*given: Any) -> list[Any]:
@@ -87,14 +88,14 @@ def _widened(eqn: Any, given: list[Any]) -> list[Any]:
         return jaxprs.bind(eqn, given)
     if eqn.primitive.name == "custom_jvp_call":
         return _with_its_derivative(eqn, given)
-    if eqn.primitive.name.startswith("custom_vjp_call"):  # written for its own types
+    if eqn.primitive.name.startswith("custom_vjp_call"):  # its rules are written for its own dtypes
         return _as_it_is(eqn, given)
     try:
         params = {k: _wide_param(v) for k, v in eqn.params.items()}
         out = jaxprs.bind(eqn.replace(params=params), given)
         if all(v.dtype == wide(o.aval.dtype) for v, o in zip(out, eqn.outvars, strict=True)):
             return out
-    except Exception:  # what insists on its type, such as a bitcast, gets it
+    except Exception:  # operations that require their dtype, such as a bitcast, keep it
         pass
     return _as_it_is(eqn, given)
 
@@ -112,7 +113,7 @@ def _wide_param(v: Any) -> Any:
 
 
 def _as_it_is(eqn: Any, given: list[Any]) -> list[Any]:
-    """The equation in its own types, with float32 around it."""
+    """The equation in its own dtypes, with float32 inputs and outputs."""
     own = [
         jnp.asarray(v, w.aval.dtype) if is_half(getattr(w.aval, "dtype", np.int32)) else v
         for v, w in zip(given, eqn.invars, strict=True)
@@ -121,7 +122,7 @@ def _as_it_is(eqn: Any, given: list[Any]) -> list[Any]:
 
 
 def _with_its_derivative(eqn: Any, given: list[Any]) -> list[Any]:
-    """A function with a derivative of its own keeps it."""
+    """A function with a custom derivative, which it keeps."""
     closed = widened(eqn.params["call_jaxpr"])
     floats = [i for i, v in enumerate(given) if jnp.issubdtype(v.dtype, jnp.floating)]
 
@@ -139,8 +140,8 @@ def _with_its_derivative(eqn: Any, given: list[Any]) -> list[Any]:
 
         at, moves = [primals[i] for i in floats], [tangents[i] for i in floats]
         if {e.primitive.name for e in closed.jaxpr.eqns} <= ELEMENTWISE:
-            # Derivatives of entries, which are moderate, in the type of the model; what comes in
-            # may be large, and is multiplied in float32.
+            # The element-wise derivatives, which are moderate, are computed in the model's dtype;
+            # the tangents may be large, so they are multiplied in float32.
             changes = [jnp.zeros(v.aval.shape, wide(v.aval.dtype)) for v in eqn.outvars]
             for i, move in enumerate(moves):
                 ones = [jnp.full_like(v, float(j == i)) for j, v in enumerate(at)]

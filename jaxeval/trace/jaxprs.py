@@ -1,4 +1,4 @@
-"""Traced functions, read operation by operation."""
+"""Walking and evaluating jaxprs, equation by equation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ELEMENTWISE = words(
     "acos sinh cosh floor ceil round is_finite rem name reduce_precision optimization_barrier "
     "add_any"
 )
-"""Primitives whose outputs' entries depend on the same entries of the inputs alone."""
+"""Primitives that compute each output entry from the same entries of the inputs."""
 
 
 @functools.cache
@@ -44,12 +44,12 @@ def _untransformed() -> Any:
 
 
 def transformed() -> bool:
-    """Whether this is called inside a function that JAX is transforming."""
+    """Whether this is called inside a JAX transformation."""
     return get_opaque_trace_state() != _untransformed()
 
 
 def bind(eqn: Any, given: Sequence[Any]) -> list[Any]:
-    """The equation's outputs for other inputs: the same operation once more."""
+    """Apply the equation's operation to other inputs."""
     params = eqn.primitive.get_bind_params(eqn.params)
     functions, params = params if isinstance(params, tuple) else ((), params)  # jax < 0.10
     with eqn.ctx.manager:
@@ -74,10 +74,10 @@ def evaluate(
     constant: Callable[[Any], Any] = lambda v: v,
     calls: Sequence[str] = ("jit", "pjit"),
 ) -> list[Any]:
-    """The jaxpr's outputs, with ``operation(equation, inputs) -> outputs`` for each equation.
+    """Interpret a jaxpr with ``operation(equation, inputs) -> outputs`` for each equation.
 
-    What flows through need not be arrays: it is whatever `operation` makes. `constant` makes it of
-    the numbers written in the program. Programs nested in one of `calls` are looked into.
+    Values need not be arrays: they can be any objects that `operation` returns. `constant` converts
+    the constants and literals of the program. Programs called by one of `calls` are inlined.
     """
     env: dict[Any, Any] = {}
 
@@ -97,7 +97,7 @@ def evaluate(
 
 
 def where(eqn: Any) -> str:
-    """The line of the user's code that an equation comes from, as far as it is known."""
+    """The line of the user's code that an equation comes from, if known."""
     packages = (sys.modules.get(name) for name in ("jax", "jaxlib", "flax", "jaxeval"))
     inside = tuple(os.path.dirname(str(p.__file__)) + os.sep for p in packages if p is not None)
     for frame in getattr(eqn.source_info.traceback, "frames", ()):
@@ -107,13 +107,13 @@ def where(eqn: Any) -> str:
 
 
 def nested(eqn: Any) -> list[Any]:
-    """The programs inside an equation: bodies of loops, branches, calls."""
+    """The programs inside an equation: loop bodies, branches, calls."""
     given = [w for v in eqn.params.values() for w in (v if isinstance(v, (tuple, list)) else (v,))]
     return [v for v in given if isinstance(v, (ClosedJaxpr, Jaxpr))]
 
 
 def equations(jaxpr: Any, calls: Sequence[str]) -> Iterator[Any]:
-    """All equations in their order; in place of one of `calls`, those of the program it calls."""
+    """All equations in order, with the programs called by one of `calls` inlined."""
     for eqn in jaxpr.eqns:
         inside = called(eqn, calls)
         if inside is None:

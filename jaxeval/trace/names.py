@@ -1,4 +1,4 @@
-"""The layers of a model by name."""
+"""Names of a model's layers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class Layers(NamedTuple):
 
     outputs: dict[str, Value]
     weighted: list[str]
-    """Those with parameters or with a name of their own."""
+    """Names of the layers with parameters or with names set in the model's code."""
     convolutions: list[str]
 
 
 def name_layers(program: Program, nodes: Iterable[Node]) -> Layers:
-    """Values by name: outputs of what has parameters, of named values, and of what follows.
+    """Name the outputs of layers with parameters, of named values, and of the nodes after them.
 
-    Operations with parameters of one path are a layer; its output is the last value before other
-    parameters or another kind of node come in. Without parameters, a node is named after the layer
-    before it and its kind: "conv_1/relu".
+    Operations with parameters of the same path form a layer; its output is the last value before
+    other parameters or another kind of node are used. A node without parameters is named after the
+    preceding layer and its kind: "conv_1/relu".
     """
     used: dict[Value, frozenset[str]] = {
         v: frozenset([layer_of(n, _collections(program.names))])
@@ -75,6 +75,6 @@ def name_layers(program: Program, nodes: Iterable[Node]) -> Layers:
 
 
 def _collections(names: Sequence[str]) -> tuple[str, ...]:
-    """The first parts of paths that name no layer: Flax keeps weights apart from statistics."""
+    """The first parts of paths that do not name a layer, e.g. Flax's "params", "batch_stats"."""
     tops = {n.split("/")[0] for n in names}
     return tuple(tops) if "params" in tops else ()

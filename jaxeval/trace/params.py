@@ -1,4 +1,4 @@
-"""The names of a model's parameters, and of the layers that they belong to."""
+"""The paths of a model's parameters, and the layers that they belong to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 
 
 def paths(params: Any) -> list[str]:
-    """The path of every leaf, such as "params/Dense_0/kernel", in the tree's order."""
+    """The path of each leaf, such as "params/Dense_0/kernel", in the order of the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
 
@@ -25,6 +25,6 @@ def layer_of(path: str, collections: Sequence[str] = ("params",)) -> str:
         parts = parts[1:]
     if parts[-1] == "value" and len(parts) > 1:  # an NNX variable wraps its array
         parts = parts[:-1]
-    if len(parts) == 1 and "." in parts[0]:  # a flat name of torch's, such as "layer1.0.weight"
+    if len(parts) == 1 and "." in parts[0]:  # a flat torch name, such as "layer1.0.weight"
         return parts[0].rpartition(".")[0]
     return "/".join(parts[:-1] or parts)

@@ -1,4 +1,4 @@
-"""What a model's graph is made of: values, operations, and the nodes that rules are for."""
+"""The parts of a model's graph: values, operations, and the nodes that rules apply to."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ LARGEST = words("reduce_max reduce_window_max reduce_min reduce_window_min cumma
 AFFINE = words("add sub mul div neg convert_element_type add_any")
 CORES = words("conv_general_dilated dot_general ragged_dot")
 OUTERMOST = words("mul div max min select_n pow sub add")
-"""Operations that may be the last of several that make up one unit."""
+"""Operations that can be the last of a unit of several."""
 
 KINDS = (
-    "linear",  # a convolution or a product with weights, with the constant scale and shift after it
-    "scale",  # a constant scale and shift alone
-    "sum",  # sums, averages, average pooling: linear without weights of its own
-    "add",  # of two values that depend on the input
+    "linear",  # a convolution or product with weights, and a constant scale and shift after it
+    "scale",  # only a constant scale and shift
+    "sum",  # sums, averages, average pooling: linear without weights
+    "add",  # the sum of two values that depend on the input
     "relu",
-    "activation",  # any other function of single entries
-    "largest",  # max pooling and the like
-    "move",  # entries in other places: reshape, slice, gather, pad, concatenate
-    "product",  # of two values that depend on the input, entry by entry
-    "bilinear",  # the same as a matrix product or a convolution
+    "activation",  # any other element-wise function
+    "largest",  # maxima and minima, such as max pooling
+    "move",  # rearranged entries: reshape, slice, gather, pad, concatenate
+    "product",  # the element-wise product of two values that depend on the input
+    "bilinear",  # a matrix product or convolution of two values that depend on the input
     "quotient",
     "softmax",
-    "normalise",  # divided by a statistic of itself: layer normalisation
+    "normalise",  # division by a statistic of the value itself: layer normalisation
     "stop",  # passes nothing back
     "other",
 )
 
 
 class Value:
-    """Something that the model computes: known by itself, not by what it holds."""
+    """A placeholder for an array that the model computes, identified by object identity."""
 
     __slots__ = ("dtype", "shape")
 
@@ -57,7 +57,7 @@ class Value:
 
 
 class Operation:
-    """One operation: ``outs = call(*ins)``, with the name of its primitive and where it is from."""
+    """One operation, ``outs = call(*ins)``, with its primitive's name and its equation."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Operation:
         self.name, self.call, self.ins, self.outs, self.eqn = name, call, ins, outs, eqn
         self.at = 0
         self.active: list[Value] = []
-        """Those of its inputs that depend on the model's input, each once."""
+        """The inputs that depend on the model's input, without repeats."""
 
     @property
     def floats(self) -> list[Value]:
@@ -87,10 +87,10 @@ Rule = Callable[["Node", Values, list[Any]], Sequence[Any]]
 
 
 class Node:
-    """Operations that are one unit to a rule, with their inputs and outputs.
+    """Operations that rules treat as one unit, with their inputs and outputs.
 
-    Of a "linear" or "scale" node, `after` holds the operations that scale and shift, each with
-    the value that it takes from the one before.
+    For "linear" and "scale" nodes, `after` lists the operations that scale and shift, each with its
+    input from the preceding operation.
     """
 
     def __init__(self, kind: str, operations: list[Operation], ins: list[Value]):
@@ -111,20 +111,20 @@ class Node:
         return self.last.outs
 
     def where(self) -> str:
-        """Its primitive and where it came from, for messages."""
+        """Its primitive and source line, for error messages."""
         return f"{self.last.name} ({jaxprs.where(self.last.eqn)})"
 
     def evaluate(self, values: Values, inputs: Sequence[Any]) -> list[Any]:
-        """Its floating-point outputs for other inputs; all else as in `values`."""
-        there = {**values, **dict(zip(self.ins, inputs, strict=True))}
+        """Its floating-point outputs for other inputs, with all other values from `values`."""
+        values = {**values, **dict(zip(self.ins, inputs, strict=True))}
         for operation in self.operations:
-            compute(operation, there)
-        return [there[v] for v in self.outs if v.inexact]
+            compute(operation, values)
+        return [values[v] for v in self.outs if v.inexact]
 
     def gradient(
         self, values: Values, cotangents: list[Any], at: Sequence[Any] | None = None
     ) -> Sequence[Any]:
-        """The rule of the chain rule: cotangents of its inputs, at other inputs if given."""
+        """The default rule: the cotangents of its inputs by the chain rule, at inputs `at`."""
         at = [values[v] for v in self.ins] if at is None else at
         _, back = jax.vjp(lambda *inputs: self.evaluate(values, inputs), *at)
         pairs = zip(cotangents, self.outs, strict=True)
@@ -132,10 +132,10 @@ class Node:
 
 
 def compute(operation: Operation, values: Values) -> None:
-    """Adds the operation's outputs to the values."""
+    """Compute the operation's outputs and add them to `values`."""
     out = operation.call(*(values[v] for v in operation.ins))
     values.update(zip(operation.outs, out, strict=True))
 
 
 class Unsupported(NotImplementedError):
-    """A method has no rule for something in the model; the message says for what and where."""
+    """A method has no rule for an operation of the model; the message names it and its line."""

@@ -21,41 +21,42 @@ from .parts import REDUCING, Operation, Unsupported, Value, Values, compute
 from .written import as_written
 
 LONGEST_SCAN = 128
-"""Steps up to which a scan is written out."""
+"""Maximum number of steps of a scan that is unrolled."""
 LARGEST_CONSTANT = 1_000_000
-"""Entries up to which a value that depends on nothing is computed while the graph is built."""
+"""Maximum size of constant values that are computed while the graph is built."""
 
 
 class Program:
-    """The single operations of a model for inputs like x, in order.
+    """The operations of a model for inputs like x, in order.
 
-    Nested programs are looked into, short scans written out, and conditions made a choice between
-    their branches.
+    Nested programs are inlined, short scans unrolled, and conditions replaced by a selection
+    between all branches.
 
     Args:
       x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
-      turned: values may have their axes in another order than the model says, where that is faster.
-      precise: what is of half precision is computed in float32.
+      turned: whether values may have a different axis order than in the model, if that is faster.
+      precise: whether half-precision operations are computed in float32.
 
     Attributes:
-      operations: what is computed; each knows which of its inputs depend on x (`active`).
-      made, users: which operation made a value, and which use it; None uses the logits `out`.
-      known: values that depend on nothing given.
+      operations: the operations; `Operation.active` lists the inputs that depend on x.
+      made: {value: the operation that produced it}.
+      users: {value: the operations that use it}; for the logits `out`, also None.
+      known: the values that depend neither on parameters nor on x.
     """
 
     def __init__(self, model: Model, x: Any, turned: bool = False, precise: bool = True):
         if model.host:
             raise TypeError(
-                "this method looks into the model, and a host callable shows nothing; use an "
-                "explainer that asks for outputs only (Occlusion)"
+                "this method traces the model's operations, and a host callable shows nothing; use "
+                "an explainer that needs only outputs (Occlusion)"
             )
         apply, given = model.apply, jax.tree.map(_spec, (model.params, x))
         if isinstance(apply, Narrow):
             own = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, apply.dtype), given[1])
             apply, given = apply.fn, (given[0], own)
         with as_written(turned) as written:
-            # A function of its own, which JAX has not traced before: the replacements are told of
-            # while it is traced, and what is traced here is not what others should get.
+            # A new lambda, because JAX caches traces by function: replacements are only recorded
+            # during tracing, and other callers must not get this trace.
             closed = jax.make_jaxpr(lambda *given: in_columns(apply(*given)))(*given)
         if precise and holds_half(closed):
             closed = widened(closed)
@@ -66,7 +67,7 @@ class Program:
         inputs = [Value(v) for v in specs]
         self.parameters, self.inputs = inputs[: len(self.names)], inputs[len(self.names) :]
         if len(self.inputs) != 1:
-            raise TypeError("a model is a function of its parameters and of one array x")
+            raise TypeError("a model must be a function of its parameters and one array x")
         self.operations: list[Operation] = []
         self.constants: Values = {}
         outs = jaxprs.evaluate(
@@ -78,7 +79,7 @@ class Program:
             tuple(jaxprs.CALLS),
         )
         if len(outs) != 1:
-            raise TypeError("a model gives one array, its logits")
+            raise TypeError(f"a model must return one array, its logits; got {len(outs)}")
         self.out: Value = outs[0]
         self._find_active()
 
@@ -104,7 +105,7 @@ class Program:
         if name == "custom_jvp_call":
             inner = _names(eqn.params["call_jaxpr"].jaxpr)
             if inner <= ELEMENTWISE:
-                name = "elementwise"  # kept whole, for its own derivative
+                name = "elementwise"  # kept as one operation with its custom derivative
             elif inner <= ELEMENTWISE | REDUCING:
                 return self._inside(eqn.params["call_jaxpr"], ins)
         outs = [Value(v.aval) for v in eqn.outvars]
@@ -125,7 +126,7 @@ class Program:
         )
 
     def _branches(self, eqn: Any, ins: list[Value]) -> list[Value]:
-        """All branches of a condition, and a choice between what they give."""
+        """All branches of a condition, and a selection between their outputs."""
         index, *rest = ins
         n = len(eqn.params["branches"])
         every = [self._inside(branch, rest) for branch in eqn.params["branches"]]
@@ -143,8 +144,8 @@ class Program:
 
     def _unrolled(self, eqn: Any, ins: list[Value]) -> list[Value]:
         p = eqn.params
-        # How many are carried is told differently by the versions of JAX. Of what is scanned, a
-        # step has one axis less.
+        # The number of carried values is stored differently by different versions of JAX. Scanned
+        # values have one axis less inside a step.
         inner, outer = p["jaxpr"].jaxpr, eqn.outvars
         carried = sum(v.aval.ndim == w.aval.ndim for v, w in zip(inner.outvars, outer, strict=True))
         k = sum(len(v.shape) == w.aval.ndim for v, w in zip(ins, inner.invars, strict=True))

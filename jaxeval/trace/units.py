@@ -1,4 +1,4 @@
-"""Operations gathered into units: activation functions, softmax, normalisation, layers."""
+"""Grouping of operations into units: activation functions, softmax, normalisation, layers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from .parts import (
 from .program import Program
 
 PROBES = (-3.0, -1.7, -0.6, -0.01, 0.0, 0.02, 0.7, 1.3, 2.9, 50.0)
-"""Where a unit is evaluated to tell whether it is a rectifier."""
+"""Inputs on which a unit is evaluated to decide whether it is a ReLU."""
 
 
 class Units:
-    """Finds the nodes of a program."""
+    """Groups the operations of a program into nodes."""
 
     def __init__(self, program: Program):
         self.operations, self.known = program.operations, program.known
@@ -61,7 +61,7 @@ class Units:
                 if node.kind in ("linear", "scale", "sum"):
                     self._absorb(node, taken)
                 taken.update(dict.fromkeys(node.operations, node))
-            # A node stands where its last operation does.
+            # A node takes the position of its last operation.
             if taken[operation].last is operation:
                 nodes.append(taken[operation])
         held = {o for node in nodes for o in node.operations}
@@ -69,7 +69,7 @@ class Units:
         return nodes
 
     def _absorb(self, node: Node, taken: Mapping[Operation, Node]) -> None:
-        """The constant scale and shift behind a node become part of it."""
+        """Add the constant scales and shifts that follow a node to the node."""
         while True:
             value = node.last.outs[0]
             users = self.users.get(value, [])
@@ -82,7 +82,7 @@ class Units:
             node.operations.append(after)
 
     def _is_affine(self, operation: Operation, value: Value) -> bool:
-        """Whether an operation scales or shifts a value by constants, and keeps its shape."""
+        """Whether an operation scales or shifts a value by constants without changing its shape."""
         return (
             operation.name in AFFINE
             and operation.active == [value]
@@ -156,18 +156,18 @@ class Units:
         return node("other")
 
     def _is_lowest(self, operation: Operation) -> bool:
-        """``max(x, -inf)``, which changes nothing."""
+        """Whether it is ``max(x, -inf)``, the identity."""
         others = [self.known.get(v) for v in operation.ins if v not in operation.active]
         return all(v is not None and np.all(np.isneginf(np.asarray(v, float))) for v in others)
 
-    # -- what several operations make together ---------------------------------------------------
+    # -- units of several operations -------------------------------------------------------------
 
     def _region(
         self, last: Operation, allowed: Iterable[str], known: Iterable[Operation] = ()
     ) -> tuple[Value, list[Operation]] | None:
-        """The one value on which an operation depends, and the operations between them.
+        """The single value that an operation depends on, and the operations between them.
 
-        None where there is none, or where what lies between is used elsewhere, too.
+        None if there is no single value, or if intermediate values are also used elsewhere.
         """
         front, inside = set(last.active), [last]
         while len(front) > 1:
@@ -186,7 +186,7 @@ class Units:
         return front.pop(), inside
 
     def _unit(self, last: Operation) -> tuple[str, Value, list[Operation]] | None:
-        """The activation function, softmax or normalisation that an operation completes."""
+        """The activation function, softmax or normalisation that ends with this operation."""
         found = self._region(last, ELEMENTWISE | {"elementwise"})
         if found is not None:
             curved = {"select_n", "max", "min", "mul", "div", "pow"}
@@ -213,7 +213,7 @@ class Units:
         return "normalise", value, inside
 
     def _shifted(self, value: Value, inside: list[Operation]) -> tuple[Value, list[Operation]]:
-        """Softmax subtracts the largest entry first: the value before, if it does."""
+        """The value before the maximum was subtracted, if softmax does so; else `value`."""
         maker = self.made.get(value)
         if maker is not None and maker.name == "sub" and len(maker.active) > 1:
             found = self._region(maker, ELEMENTWISE | REDUCING, inside)
@@ -223,7 +223,7 @@ class Units:
 
 
 def _is_relu(eqn: Any) -> bool:
-    """Whether a nested program is nothing but ``max(x, 0)``."""
+    """Whether a nested program is exactly ``max(x, 0)``."""
     inner = []
 
     def note(eqn: Any, given: list[Any]) -> list[Any]:
@@ -240,7 +240,7 @@ def _is_relu(eqn: Any) -> bool:
 
 
 def _few(constant: Any) -> Any:
-    """A constant for as many entries as there are probes; None if it is not one number."""
+    """A constant broadcast to the number of probes; None if its entries differ."""
     constant = np.asarray(constant)
     if constant.ndim == 0:
         return constant
@@ -250,22 +250,22 @@ def _few(constant: Any) -> Any:
 
 
 def _is_rectified(node: Node, values: Values) -> bool:
-    """Whether a unit is ``max(x, 0)`` where it is probed, with constants for as many entries."""
+    """Whether a unit equals ``max(x, 0)`` at all probes; `values` holds its constants."""
     probes = np.asarray(PROBES)
     with jax.ensure_compile_time_eval():
-        there = {**values, node.ins[0]: jnp.asarray(probes, node.ins[0].dtype)}
+        values = {**values, node.ins[0]: jnp.asarray(probes, node.ins[0].dtype)}
         for operation in node.operations:
             if operation.name == "elementwise":
-                given = [there[v] for v in operation.ins]
-                there.update(zip(operation.outs, _primitive(operation.eqn, given), strict=True))
+                given = [values[v] for v in operation.ins]
+                values.update(zip(operation.outs, _primitive(operation.eqn, given), strict=True))
             else:
-                compute(operation, there)
-        y = np.asarray(there[node.outs[0]], np.float64)
+                compute(operation, values)
+        y = np.asarray(values[node.outs[0]], np.float64)
     return bool(np.allclose(y, np.maximum(probes, 0), atol=1e-6))
 
 
 def _primitive(eqn: Any, given: list[Any]) -> list[Any]:
-    """An equation by single operations, which do not mind the shape of their inputs."""
+    """An equation evaluated by its primitives, which accept inputs of any shape."""
     if eqn.primitive.name != "custom_jvp_call":
         return jaxprs.bind(eqn, given)
     closed = eqn.params["call_jaxpr"]

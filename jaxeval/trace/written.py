@@ -1,4 +1,4 @@
-"""Whether rewritten functions are traced with the operations that their authors wrote."""
+"""A context in which rewritten models are traced with their original operations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Replacement = Callable[[Any], Callable[..., Any] | None]
 
 @dataclasses.dataclass
 class Written:
-    """How rewritten functions are wanted: with the operations that their authors wrote.
+    """The state of an `as_written` context.
 
     Attributes:
-      turned: their values may lie in another order of axes.
-      replacements: what would have been done to the operations, functions of an equation.
+      turned: whether values may have a different axis order than in the original model.
+      replacements: the rewriting rules (functions of an equation) that would have been applied.
     """
 
     turned: bool
@@ -29,18 +29,18 @@ _WRITTEN: ContextVar[Written | None] = ContextVar("written", default=None)
 
 @contextlib.contextmanager
 def as_written(turned: bool = False) -> Iterator[Written]:
-    """Inside, rewritten functions are traced so."""
-    wanted = Written(turned)
-    token = _WRITTEN.set(wanted)
+    """Within this context, rewritten models are traced with their original operations."""
+    context = Written(turned)
+    token = _WRITTEN.set(context)
     try:
-        yield wanted
+        yield context
     finally:
         _WRITTEN.reset(token)
 
 
 def wanted_as_written(replacement: Replacement) -> Written | None:
-    """The `as_written` that is in force, which is told of a replacement."""
-    wanted = _WRITTEN.get()
-    if wanted is not None and replacement not in wanted.replacements:
-        wanted.replacements.append(replacement)
-    return wanted
+    """The active `as_written` context, if any; records the replacement in it."""
+    context = _WRITTEN.get()
+    if context is not None and replacement not in context.replacements:
+        context.replacements.append(replacement)
+    return context

@@ -84,7 +84,7 @@ def node_tests(operator: str | None = None) -> NodeTests:
         infos = [*model.graph.input, *model.graph.output]
         why = None
         if unknown := operators - {*OPERATORS, *CONTROL}:
-            why = "operators that are not in the table"
+            why = "unsupported operators"
             found.unknown.update(unknown)
         else:
             for reason, words in SKIP.items():

@@ -1,8 +1,8 @@
-"""docs/conversion.md, from what the tests of a full run record.
+"""Writes docs/conversion.md from the records of a full test run.
 
-A test calls ``record(group, name, column=value, ...)``, a fixture; what several tests record of
-one name makes one row. The page is written with ``pytest --conversion=FILE``, as `make test-all`
-does, and only when all that record have passed: no row is missing silently.
+Tests call the fixture ``record(group, name, column=value, ...)``; records of one name are merged
+into one row. The page is written by ``pytest --conversion=FILE``, as in `make test-all`, only if
+all recording tests have passed, so that no row is missing silently.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ COLUMNS = ("input", "converts", "logits", "gradients", "seconds")
 
 TOP = """# What converts
 
-Of PyTorch modules, by `jaxeval_torch.from_torch`; written by `make test-all`. Logits are compared
-with torch's in float32, relative to the largest, compiled, for three batch sizes and under `vmap`;
-input gradients in float64, of torchvision's families at half the side where that is allowed.
-Seconds are the processor time of the conversion: the export to ONNX, and the comparison with torch
-on the example with its compilation.
+PyTorch modules that `jaxeval_torch.from_torch` converts. This page is written by `make test-all`.
+Logits are compared with torch in float32, relative to the largest logit, compiled, for three batch
+sizes and under `vmap`; input gradients in float64, for torchvision models with images of half the
+side if the model allows it. Seconds are the CPU time of the conversion: the export to ONNX, and the
+comparison with torch on the example, including compilation.
 """
 
 BOTTOM = """
 ## When a module does not convert
 
 The error says why. A forward pass that branches on the values of its input cannot be exported:
-write the branch with `torch.where` or `torch.cond`. Operators that are not in the table are all
-named. Where neither can be helped, `wrap_torch` runs the module in torch: every metric that asks
-for outputs takes it, and every explainer that asks for input gradients, which come from autograd.
-What looks at hidden layers or changes parameters needs a converted model. Attribution methods in
-torch (captum, zennit, shap, LIME) need no conversion.
+write the branch with `torch.where` or `torch.cond`. Unsupported operators are all listed in the
+error. If neither can be fixed, `wrap_torch` runs the module in torch: it works with every metric
+that needs only outputs, and with every explainer that needs input gradients, which come from
+autograd. Metrics that use hidden layers or change parameters require a converted model. Attribution
+methods in torch (captum, zennit, shap, LIME) need no conversion.
 """
 
 
 @pytest.fixture
 def record(record_property: Callable[[str, Any], None]) -> Callable[..., None]:
-    record_property(KEY, None)  # even where it fails before it has anything to say
+    record_property(KEY, None)  # marks the test, even if it fails before its first record
 
     def add(group: str, name: str, **columns: Any) -> None:
         record_property(KEY, {"group": group, "name": name, **columns})
@@ -56,7 +56,7 @@ def record(record_property: Callable[[str, Any], None]) -> Callable[..., None]:
 
 
 class Page:
-    """Gathers the records of all workers and writes the page at the end."""
+    """Collects the records of all workers and writes the page at the end."""
 
     def __init__(self, file: Path):
         self.file = file
@@ -86,7 +86,7 @@ class Page:
 
 
 def text(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
-    """The page, in an order that does not depend on when which test ran."""
+    """The page, in an order independent of the order of the tests."""
     from benchmarks.timing import machine
 
     lines = [TOP, f"Measured on {machine(PACKAGES)}."]
@@ -96,7 +96,7 @@ def text(rows: dict[tuple[str, str], dict[str, Any]]) -> str:
             continue
         lines += [
             f"\n## {title}\n",
-            "| family | input | converts | logits off by | input gradients off by | seconds |",
+            "| family | input | converts | error of logits | error of input gradients | seconds |",
             "|---|---|---|---|---|---|",
         ]
         lines += [
@@ -121,12 +121,12 @@ def _nodes(row: dict[str, Any]) -> str:
     lines = [
         "\n## ONNX's node tests\n",
         f"Of the {row['all']} tests of single operators that onnx {row['version']} ships, "
-        f"{row['tried']} use operators of the table and types that JAX has; {row['right']} of "
-        f"these pass, and {len(refused)} are refused with a message:\n",
+        f"{row['tried']} use supported operators and types that JAX has; {row['right']} of "
+        f"these pass, and {len(refused)} are refused with an error:\n",
         *(f"* {name}: {why}" for name, why in sorted(refused.items())),
-        "\nThe others are not tried:\n",
+        "\nThe others are not run:\n",
         *(f"* {n}: {why}" for why, n in sorted(left.items(), key=lambda v: (-v[1], v[0]))),
-        "\nOperators that are not in the table, with their tests: "
+        "\nUnsupported operators, with the number of their tests: "
         + ", ".join(f"{k} {n}" for k, n in sorted(row["unknown"].items()))
         + ".",
     ]

@@ -8,7 +8,7 @@ import pytest
 import jaxeval as je
 from jaxeval import explain
 from jaxeval.explain import base
-from jaxeval.explain.base import SteppedExplainer
+from jaxeval.explain.stepped import SteppedExplainer
 from jaxeval.identity import identity
 from jaxeval.model import Model
 from jaxeval.types import canonical

@@ -46,13 +46,13 @@ def test_rules_are_numpys(rng, rule, size):
     for v in (rng.normal(size=size), rng.exponential(size=size) ** 2):
         v = v.astype(np.float32)
         want = len(np.histogram_bin_edges(v, NUMPY.get(rule, rule))) - 1
-        assert ops.n_bins(v, rule) == np.clip(want, ops.FEWEST_BINS, ops.MOST_BINS)
+        assert ops.n_bins(v, rule) == np.clip(want, ops.MIN_BINS, ops.MAX_BINS)
 
 
 def test_a_map_of_mostly_zeros_gets_the_most_bins():
     v = np.zeros(100, np.float32)
     v[:3] = 1
-    assert ops.n_bins(v, "freedman_diaconis") == ops.MOST_BINS
-    assert ops.n_bins(np.zeros(9), "scott") == ops.MOST_BINS
+    assert ops.n_bins(v, "freedman_diaconis") == ops.MAX_BINS
+    assert ops.n_bins(np.zeros(9), "scott") == ops.MAX_BINS
     with pytest.raises(ValueError, match="did you mean 'scott'"):
         ops.n_bins(v, "scot")

@@ -7,7 +7,7 @@ import pytest
 
 import jaxeval as je
 from jaxeval.perturb import RandomiseLayers
-from jaxeval.perturb.layers import layers
+from jaxeval.perturb.layers import parameter_layers
 from jaxeval.perturb.layers import paths as layer_paths
 
 SAMPLE = je.Sample(x=np.zeros(4, np.float32), y=0, key=None, position=0, features=(4,))
@@ -24,7 +24,7 @@ def params(*names, n=4):
 
 
 def names(apply, p):
-    return [layer.name for layer in layers(je.Model(apply, p), SAMPLE.x)]
+    return [layer.name for layer in parameter_layers(je.Model(apply, p), SAMPLE.x)]
 
 
 def test_call_order_is_not_dict_order():

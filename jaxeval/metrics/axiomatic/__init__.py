@@ -1,4 +1,4 @@
-"""Axiomatic: does the attribution keep properties that it should have?"""
+"""Axiomatic: does the attribution satisfy properties that explanations should have?"""
 
 from .completeness import Completeness as Completeness
 from .completeness import completeness as completeness

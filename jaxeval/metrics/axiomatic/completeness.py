@@ -1,4 +1,4 @@
-"""Completeness: does the attribution add up to what the output gained over the baseline?"""
+"""Completeness: does the attribution sum to the difference of the outputs for x and baseline?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 def completeness(
     a: Float[Array, "*features"], gain: Float[Array, ""], relative: bool = False
 ) -> Float[Array, ""]:
-    """|sum a - gain|, gain = f(x) - f(b); `relative`: over |gain|, NaN where that is 0.
+    """|sum a - gain|, gain = f(x) - f(b); `relative`: divided by |gain|, NaN if that is 0.
 
     >>> import jax.numpy as jnp
     >>> float(completeness(jnp.array([1.0, 2.0]), jnp.array(4.0), relative=True))
@@ -30,18 +30,18 @@ def completeness(
 
 @pytree
 class Completeness(Metric):
-    r"""Distance of the attribution's sum from the gain of the output over the baseline.
+    r"""Deviation of the sum of attributions from the difference of outputs for x and the baseline.
 
     .. math:: \Big| \sum_i a_i - (f(x) - f(b)) \Big|
 
-    Lower is better, 0 at best. Maps are not normalised by default, and f is the logit; of a model
-    that gives none, its own number. NaN only for `relative` where f(x) = f(b).
+    Lower is better, 0 is optimal. Maps are not normalised by default. f is the logit by default,
+    or the model's own output if it has no logits. NaN only with `relative` and f(x) = f(b).
 
     Args:
-      baseline: b, see `jaxeval.ops.baseline`: the one that the explainer used.
+      baseline: b, see `jaxeval.ops.baseline`; should be the baseline that the explainer uses.
       relative: divide by |f(x) - f(b)|.
-      satisfied: score 1 where the distance is at most `tolerance`, else 0 (higher is better).
-      tolerance: in units of the output, or relative.
+      satisfied: score 1 if the deviation is at most `tolerance`, else 0 (higher is better).
+      tolerance: in units of the output; with `relative`, a fraction.
 
     Outcome: score [].
     """

@@ -1,4 +1,4 @@
-"""Input invariance: does the map stay as it is when input and model shift by the same constant?"""
+"""Input invariance: is the map unchanged by a constant shift that the model compensates for?"""
 
 from __future__ import annotations
 
@@ -27,21 +27,20 @@ def input_invariance(
 
 @pytree
 class InputInvariance(Metric):
-    r"""Largest change of the map when the inputs shift and the model undoes the shift.
+    r"""Largest change of the map when inputs are shifted and the model compensates for the shift.
 
     .. math:: \max_i \big| \phi(x; f)_i - \phi(x + m; g)_i \big|, \quad g(x + m) = f(x)
 
-    g is f with ``x - m`` before its first layer, which for a first layer w x + b is that layer
-    with the bias b - w m: the two networks of the paper, made so for every model, whatever its
-    first layer is. They say the same of the same images, so their explanations should be equal.
-    Rounding in x + m - m is left, about 1e-7 |m|, which may switch a ReLU. Lower is better, 0 at
-    best. Never NaN.
+    g subtracts m from its input before the first layer of f. For a first layer w x + b this equals
+    the bias b - w m, as in the paper; the subtraction works for every model, whatever its first
+    layer is. Both networks give the same outputs, so their explanations should be equal. Rounding
+    errors of x + m - m, about 1e-7 |m|, remain and may switch a ReLU. Lower is better, 0 is
+    optimal. Never NaN.
 
     Args:
       shift: m, added to every entry of every input.
-      satisfied: score 1 where the change is at most `tolerance`, else 0 (higher is better).
-      tolerance: in units of the prepared map; with the default normalise="max" of its largest
-        magnitude.
+      satisfied: score 1 if the change is at most `tolerance`, else 0 (higher is better).
+      tolerance: in units of the normalised map: by default, of its largest magnitude.
 
     Outcome: score [].
     """

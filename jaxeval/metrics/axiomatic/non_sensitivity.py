@@ -1,4 +1,4 @@
-"""Non-sensitivity: has a feature no attribution exactly where the model does not respond to it?"""
+"""Non-sensitivity: is the attribution zero exactly for features that do not affect the output?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def non_sensitivity(
     eps: Any = 1e-5,
     where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
-    """The share of features where |a_i| < eps and changes_i < eps disagree.
+    """The fraction of features for which |a_i| < eps and changes_i < eps disagree.
 
     >>> import jax.numpy as jnp
     >>> float(non_sensitivity(jnp.array([0.0, 1.0]), jnp.array([1.0, 1.0])))
@@ -31,19 +31,20 @@ def non_sensitivity(
 
 @pytree
 class NonSensitivity(Metric):
-    r"""Share of features on whose irrelevance the attribution and the model disagree.
+    r"""Fraction of features that are irrelevant by only one of attribution and model.
 
     .. math:: \frac{1}{F} \big| \{ i : |a_i| < \epsilon \} \,\triangle\,
               \{ i : \max_s |f(x) - f(x_{i \to u_s})| < \epsilon \} \big|
 
-    Every feature is replaced `n_samples` times, so it takes F n_samples forward passes a sample.
+    Each feature is replaced `n_samples` times, which costs F n_samples forward passes per sample.
     Lower is better, within [0, 1]. Never NaN.
 
     Args:
-      n_samples: replacements of each feature.
-      eps: epsilon, for the map as prepared and for the output alike.
-      baseline: what replaces a feature, see `jaxeval.ops.baseline`; a random one anew each time.
-      draws: the replacing values, [F n_samples] or [N, F n_samples], feature by feature.
+      n_samples: number of replacements per feature.
+      eps: epsilon, for both the normalised map and the output.
+      baseline: the replacement values, see `jaxeval.ops.baseline`; random ones are drawn for each
+        replacement.
+      draws: the replacement values, [F n_samples] or [N, F n_samples], feature by feature.
 
     Outcome: score [].
     """

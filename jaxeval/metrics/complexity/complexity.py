@@ -28,7 +28,7 @@ def complexity(a: Float[Array, "*features"]) -> Float[Array, ""]:
 
 @pytree
 class Complexity(Metric):
-    r"""Entropy of the shares that the features have in the attribution.
+    r"""Entropy of the features' shares of the total absolute attribution.
 
     .. math:: -\sum_i p_i \log p_i, \quad p_i = |a_i| / \sum_j |a_j|
 

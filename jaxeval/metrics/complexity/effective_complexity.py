@@ -1,4 +1,4 @@
-"""Effective complexity: how many features does the attribution use at all?"""
+"""Effective complexity: how many features have a non-negligible attribution?"""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def effective_complexity(a: Float[Array, "*features"], eps: Any = 1e-5) -> Float
 
 @pytree
 class EffectiveComplexity(Metric):
-    r"""Number of features whose attribution exceeds a threshold.
+    r"""Number of features whose absolute attribution exceeds a threshold.
 
     .. math:: |\{ i : |a_i| > \epsilon \}|
 
-    of the map as prepared. Lower is better, within [0, F]. Never NaN.
+    for the normalised map. Lower is better, within [0, F]. Never NaN.
 
     Args:
       eps: epsilon.

@@ -1,4 +1,4 @@
-"""MST compactness: do the salient pixels form few dense clusters in a small area?"""
+"""MST compactness: do the salient pixels form dense clusters in a small area?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...types import Answer, Outcome, Sample, pytree
 
 
 def mstc(heat: Any, percentile: Any = 80, n_neighbours: Any = 20) -> float:
-    """The compactness of the salient pixels of a map [H, W] of magnitudes; NumPy, on the host.
+    """The compactness of the salient pixels of a map [H, W] of magnitudes, in NumPy.
 
     >>> heat = np.zeros((8, 8))
     >>> heat[2:5, 2:5] = 1  # an area of 2 x 2 between 9 points, and a tree of length 8
@@ -28,17 +28,17 @@ def mstc(heat: Any, percentile: Any = 80, n_neighbours: Any = 20) -> float:
     points = np.argwhere((heat >= np.percentile(heat, percentile)) & (heat > 0))
     n = len(points)
     try:
-        area = ConvexHull(points).volume  # which is what the area is called in two dimensions
+        area = ConvexHull(points).volume  # in two dimensions, `volume` is the area
     except (QhullError, ValueError):  # too few points, or on one line
         return float("nan")
     tree = KDTree(points)
     reach = tree.query(points, min(int(n_neighbours), n - 1) + 1)[0][:, -1]
-    found = tree.query_ball_point(points, reach * (1 + 1e-9))  # with all that are as near
+    found = tree.query_ball_point(points, reach * (1 + 1e-9))  # including ties
     start = np.repeat(np.arange(n), [len(v) for v in found])
     end = np.concatenate([np.asarray(v) for v in found])
     start, end = start[start != end], end[start != end]
     lengths = np.linalg.norm(points[start] - points[end], axis=1)
-    edges = start.astype(np.int32), end.astype(np.int32)  # SciPy before 1.15 takes no others
+    edges = start.astype(np.int32), end.astype(np.int32)  # SciPy before 1.15 requires int32
     length = minimum_spanning_tree(csr_array((lengths, edges), shape=(n, n))).sum()
     return float(100 * np.hypot(*heat.shape) / np.sqrt(area) * n / length)
 
@@ -49,17 +49,17 @@ class MSTC(Metric):
 
     .. math:: 100 \sqrt{H^2 + W^2} \cdot \frac{1}{\sqrt{A}} \cdot \frac{n}{L}
 
-    The n salient pixels are those whose magnitude is at or above the percentile, and not 0 (in
-    a map of mostly zeros the percentile is); A is the area of the convex hull of their centres
-    and L the length of the minimum spanning tree of their nearest-neighbour graph, in pixels.
-    Pixels are joined where one is among the nearest neighbours of the other, counting all that
-    are equally near; where the graph falls apart, L is that of a tree for each part. Entry maps
-    are summed over the channels first. Higher is better. NaN where the salient pixels lie on one
-    line or are fewer than three. For maps with two spatial axes. The host computes it.
+    The n salient pixels are those with a magnitude at or above the percentile and above 0 (for
+    maps of mostly zeros, the percentile can be 0); A is the area of the convex hull of their
+    centres and L the length of the minimum spanning tree of their nearest-neighbour graph, in
+    pixels. Two pixels are connected if one is among the nearest neighbours of the other, including
+    all ties; if the graph is disconnected, L is the total length of the trees of its components.
+    Maps with channels are summed over them first. Higher is better. NaN if the salient pixels are
+    collinear or fewer than three. Only for maps with two spatial axes. Computed on the host.
 
     Args:
-      percentile: of the magnitudes of the map, 0 to 100.
-      n_neighbours: neighbours of a pixel in the graph.
+      percentile: percentile of the magnitudes of the map, 0 to 100.
+      n_neighbours: number of neighbours of each pixel in the graph.
 
     Outcome: score [].
     """
@@ -80,7 +80,7 @@ class MSTC(Metric):
         space = len(sample.x.shape) - (sample.channel_axis is not None)
         if space != 2:
             raise ValueError(
-                f"MSTC is of maps with two spatial axes, got inputs of shape "
+                f"MSTC needs maps with two spatial axes, got inputs of shape "
                 f"{tuple(sample.x.shape)}, channel axis {sample.channel_axis}"
             )
 

@@ -15,7 +15,7 @@ from ...types import Answer, Outcome, Sample, pytree
 def sparseness(
     a: Float[Array, "*features"], where: Bool[Array, "*features"] | None = None
 ) -> Float[Array, ""]:
-    """The Gini index of |a|: 0 where all are equal, 1 - 1/F where one has all; NaN for zeros.
+    """The Gini index of |a|: 0 if all are equal, 1 - 1/F if only one is non-zero; NaN for zeros.
 
     >>> import jax.numpy as jnp
     >>> float(sparseness(jnp.array([0.0, 0.0, 0.0, -1.0])))
@@ -25,7 +25,7 @@ def sparseness(
     n = v.size if where is None else where.sum()
     v = v / jnp.where(v[-1] > 0, v[-1], 1)
     total = v.sum()
-    # What is left out is 0 and comes first: ranks below 1, which weigh nothing.
+    # Excluded entries are 0 and sort first, so they do not contribute.
     weights = (2 * (jnp.arange(1, v.size + 1) - (v.size - n)) - n - 1) / n
     gini = (weights * v).sum() / jnp.where(total > 0, total, 1)
     return jnp.where(total > 0, gini, jnp.nan)

@@ -1,4 +1,4 @@
-"""Faithfulness: does the attribution tell what the model responds to?"""
+"""Faithfulness: does the attribution reflect what the model responds to?"""
 
 from .adcc import ADCC as ADCC
 from .adcc import adcc as adcc

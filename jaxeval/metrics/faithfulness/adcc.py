@@ -18,7 +18,7 @@ def adcc(
 ) -> Float[Array, ""]:
     """The harmonic mean of coherency, 1 - complexity and 1 - drop, each within [0, 1].
 
-    0 where one of the three is 0.
+    0 if one of the three is 0.
 
     >>> import jax.numpy as jnp
     >>> round(float(adcc(jnp.array(1.0), jnp.array(0.5), jnp.array(0.5))), 4)
@@ -37,9 +37,9 @@ class ADCC(Metric):
     .. math:: 3 \Big( \frac{1}{\text{coh}} + \frac{1}{1 - \text{com}} + \frac{1}{1 - \text{drop}}
               \Big)^{-1}, \quad m = \frac{a - \min a}{\max a - \min a}
 
-    coh: Pearson's correlation of the map with that of x m, from [-1, 1] to [0, 1]; com: the mean
-    of m; drop: as `AverageDrop`. Higher is better, within [0, 1]; 0 where one part is 0. NaN
-    where the correlation is (a constant map) and where f(x) is not above 0.
+    coh: the Pearson correlation of the maps of x and x m, rescaled from [-1, 1] to [0, 1]; com: the
+    mean of m; drop: as in `AverageDrop`. Higher is better, within [0, 1]; 0 if one part is 0. NaN
+    if the correlation is undefined (a constant map) or f(x) <= 0.
 
     Outcome: score [].
     """

@@ -1,4 +1,4 @@
-"""AIC: how much of an image, most relevant first, must be shown for the class to be right?"""
+"""AIC: how much of an image, most relevant first, must be shown for a correct prediction?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..bases import InformationCurve
 def aic(
     right: Float[Array, " S+1"], sizes: Float[Array, " S+1"]
 ) -> tuple[Float[Array, ""], Float[Array, " S+1"]]:
-    """(area, curve) of whether the class is right over the information shown, from code sizes.
+    """(area, curve) of the accuracy over the information shown, given compressed sizes.
 
     >>> import jax.numpy as jnp
     >>> area, curve = aic(jnp.array([0.0, 1.0, 1.0]), jnp.array([10.0, 14.0, 18.0]))
@@ -31,18 +31,17 @@ class AIC(InformationCurve):
     .. math:: \int_0^1 1[\operatorname{argmax} z(x_h) = y] \, dh, \quad
               h_s = \frac{H(x_s) - H(x_0)}{H(x) - H(x_0)}
 
-    x_0 is x blurred, x_s has its first k_s = floor(F s / S) features sharp, the most relevant
-    first, and H is the size of the image's code, an estimate of its information: the bits of an
-    ideal entropy coder behind PNG's Paeth filter, of 8 bits between the extremes of x
-    (`jaxeval.ops.code_length`). h is cut to [0, 1] and to never fall along the order; the area is
-    that of the trapezoids. Higher is better, within [0, 1]. NaN where x_0 has no smaller code
-    than x.
-    Shares its questions with `Insertion` and `SIC`.
+    x_0 is x blurred; x_s shows the first k_s = floor(F s / S) features of x, the most relevant
+    first. H estimates the information of an image by its compressed size: quantised to 8 bits
+    between the minimum and maximum of x, with PNG's Paeth filter and ideal entropy coding
+    (`jaxeval.ops.code_length`). h is clipped to [0, 1] and made non-decreasing by a running
+    maximum; the area uses the trapezoidal rule. Higher is better, within [0, 1]. NaN unless
+    H(x) > H(x_0). Shares its questions with `Insertion` and `SIC`.
 
     Args:
-      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
-      features_in_step: m instead of n_steps: k_s = min(m s, F).
-      baseline: what is in place of the features not shown, see `jaxeval.ops.baseline`.
+      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
+      baseline: the values of features that are not shown, see `jaxeval.ops.baseline`.
 
     Outcome: score []; curve [S + 1], at even steps of h.
     """

@@ -1,4 +1,4 @@
-"""Average drop: how much of the output is lost when only what the map shows is kept?"""
+"""Average drop: how much of the output is lost when the input is masked by its map?"""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ def average_drop(drop: Float[Array, ""]) -> Float[Array, ""]:
 
 @pytree
 class AverageDrop(Metric):
-    r"""Share of the output that is lost when the input is multiplied by its map.
+    r"""Fraction of the output that is lost when the input is multiplied by its map.
 
     .. math:: \frac{\max(0, \; f(x) - f(x \odot m))}{f(x)}, \quad
               m = \frac{a - \min a}{\max a - \min a}
 
-    Lower is better, within [0, 1] for probabilities. NaN where f(x) is not above 0 (a logit may
-    be). The mean over the samples is the paper's number. Shares its question with
-    `IncreaseInConfidence` and `ADCC`.
+    Lower is better, within [0, 1] for probabilities. NaN if f(x) <= 0 (possible for logits). The
+    paper reports the mean over samples. Shares its question with `IncreaseInConfidence` and `ADCC`.
 
     Outcome: score [].
     """

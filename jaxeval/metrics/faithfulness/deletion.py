@@ -1,4 +1,4 @@
-"""Deletion: the area under the output as the top-ranked features go, both ends included."""
+"""Deletion: the area under the output as features are removed, most relevant first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..bases import Ranked
 def deletion(
     curve: Float[Array, " S+1"], where: Bool[Array, " S+1"] | None = None
 ) -> Float[Array, ""]:
-    """The trapezoid area under f(x), f(x_1), ..., f(x_S), spread evenly on [0, 1].
+    """The area under f(x), f(x_1), ..., f(x_S), evenly spaced on [0, 1] (trapezoidal rule).
 
     >>> import jax.numpy as jnp
     >>> float(deletion(jnp.array([1.0, 0.0, 0.0])))
@@ -35,8 +35,8 @@ class Deletion(Ranked):
     Lower is better. Never NaN. Shares its questions with `PixelFlipping`.
 
     Args:
-      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
-      features_in_step: m instead of n_steps: k_s = min(m s, F).
+      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: b, see `jaxeval.ops.baseline`.
 
     Outcome: score []; curve [S + 1].
@@ -53,6 +53,6 @@ class Deletion(Ranked):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         curve = jnp.concatenate([self.value(reference, sample.y)[None], measured])
-        where = sample.asked(valid)
+        where = sample.step_mask(valid)
         where = None if where is None else jnp.append(True, where)
         return Outcome(score=deletion(curve, where), curve=curve)

@@ -1,4 +1,4 @@
-"""Faithfulness correlation: do random subsets with more attribution move the output more?"""
+"""Faithfulness correlation: do random subsets with more attribution affect the output more?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 def faithfulness_correlation(
     sums: Float[Array, " R"], drops: Float[Array, " R"]
 ) -> Float[Array, ""]:
-    """Pearson's correlation of the subsets' attributions with the drops of the output.
+    """The Pearson correlation of the subsets' attributions with the drops of the output.
 
     >>> import jax.numpy as jnp
     >>> v = jnp.arange(4.0)
@@ -27,20 +27,21 @@ def faithfulness_correlation(
 
 @pytree
 class FaithfulnessCorrelation(Metric):
-    r"""Correlation, over random subsets, of their attribution with the drop when they go.
+    r"""Correlation over random subsets: their attribution against the drop when they are removed.
 
     .. math:: \operatorname{corr}_{S} \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
 
-    Higher is better, within [-1, 1]. NaN where either side is constant.
+    Higher is better, within [-1, 1]. NaN if either side is constant.
 
-    f is the logit; of a model that gives none, its own number. Drops of a probability have heavy
-    tails (few subsets move it at all), which bias Pearson's estimate: on a LeNet the mean of 100
-    subsets lies .055 to .070 above the limit of many, with the logit within .001.
+    f is the logit by default, or the model's own output if it has no logits. Drops of a probability
+    are heavy-tailed (few subsets change it at all), which biases the Pearson correlation: on a
+    LeNet, the mean for 100 subsets is .055 to .070 above the limit of many; for the logit, the
+    bias is below .001.
 
     Args:
       n_runs: number of random subsets.
       subset_size: features in a subset; at most the number of features.
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every subset.
+      baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each subset.
       draws: the subsets, feature indices [n_runs, n] or [N, n_runs, n].
 
     Outcome: score [].

@@ -1,4 +1,4 @@
-"""Faithfulness estimate: do features with more attribution, each alone, move the output more?"""
+"""Faithfulness estimate: do single features with more attribution affect the output more?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def faithfulness_estimate(
     drops: Float[Array, " S"],
     where: Bool[Array, " S"] | None = None,
 ) -> Float[Array, ""]:
-    """Pearson's correlation of the groups' attributions with the drops of the output.
+    """The Pearson correlation of the groups' attributions with the drops of the output.
 
     >>> import jax.numpy as jnp
     >>> v = jnp.arange(4.0)
@@ -29,17 +29,16 @@ def faithfulness_estimate(
 
 @pytree
 class FaithfulnessEstimate(Metric):
-    r"""Correlation, over groups of features in rank order, of their attribution with the drop.
+    r"""Correlation over groups of features in rank order: their attribution against the drop.
 
     .. math:: \operatorname{corr}_{s} \Big( \sum_{i \in G_s} a_i, \; f(x) - f(x_{G_s \to b}) \Big)
 
-    G_s holds the features with ranks m (s - 1) + 1 to m s, and goes alone. Higher is better,
-    within [-1, 1]. NaN where either side is constant.
+    G_s holds the features with ranks m (s - 1) + 1 to m s; one group is removed at a time. Higher
+    is better, within [-1, 1]. NaN if either side is constant.
 
     Args:
-      features_in_step: m, features in a group; the last one may be smaller.
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every
-        group.
+      features_in_step: m, features in a group; the last group may be smaller.
+      baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each group.
 
     Outcome: score [].
     """
@@ -65,5 +64,5 @@ class FaithfulnessEstimate(Metric):
         return self.mass_and_drop(sample, reference, query, answer)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        where = sample.asked(valid)
+        where = sample.step_mask(valid)
         return Outcome(score=faithfulness_estimate(measured[:, 0], measured[:, 1], where))

@@ -1,4 +1,4 @@
-"""Increase in confidence: does the output rise when only what the map shows is kept?"""
+"""Increase in confidence: does the output rise when the input is masked by its map?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...types import Answer, Outcome, Query, Sample, pytree
 
 
 def increase_in_confidence(drop: Float[Array, ""]) -> Float[Array, ""]:
-    """1 where the drop f(x) - f(x m) is negative, else 0.
+    """1 if the drop f(x) - f(x m) is negative, else 0.
 
     >>> import jax.numpy as jnp
     >>> float(increase_in_confidence(jnp.array(-0.1)))
@@ -28,8 +28,8 @@ class IncreaseInConfidence(Metric):
 
     .. math:: 1[f(x \odot m) > f(x)], \quad m = \frac{a - \min a}{\max a - \min a}
 
-    Higher is better; the mean over samples is the usual number. Never NaN. Shares its question
-    with `AverageDrop` and `ADCC`.
+    Higher is better; usually reported as the mean over samples. Never NaN. Shares its question with
+    `AverageDrop` and `ADCC`.
 
     Outcome: score [].
     """

@@ -1,4 +1,4 @@
-"""Infidelity: how far is the attribution from explaining what perturbations do to the output?"""
+"""Infidelity: how well does the attribution predict the effect of perturbations on the output?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def infidelity(
     normalised: bool = False,
     where: Bool[Array, " S"] | None = None,
 ) -> Float[Array, ""]:
-    """The mean of (I . a - drop)^2; `normalised` first scales I . a by its best factor.
+    """The mean of (I . a - drop)^2; `normalised` first scales I . a by the least-squares factor.
 
     >>> import jax.numpy as jnp
     >>> v = jnp.arange(4.0)
@@ -37,22 +37,22 @@ def infidelity(
 
 @pytree
 class Infidelity(Metric):
-    r"""Expected squared difference of I . a from the drop that the perturbation I causes.
+    r"""Expected squared difference between I . a and the drop caused by the perturbation I.
 
     .. math:: \mathbb{E}_I \big[ (I^\top a - (f(x) - f(x - I)))^2 \big]
 
-    Lower is better, 0 at best (any exact linear model explained by its weights). With a pixel
-    map, I is summed over the channels. Maps are not normalised by default, and f is the logit; of
-    a model that gives none, its own number. Never NaN.
+    Lower is better, 0 is optimal (e.g. for a linear model explained by its weights). For pixel
+    maps, I is summed over the channels. Maps are not normalised by default. f is the logit by
+    default, or the model's own output if it has no logits. Never NaN.
 
     Args:
-      perturbation: "gaussian" (I normal with `std`), "square" (a square of `patch_size` at a
-        random place set to the baseline: I = x - x') or "patches" (each patch of the tiling in
-        turn set to the baseline; the last ones are smaller where `patch_size` does not divide an
-        axis).
-      n_samples: number of draws ("patches" has one per patch).
-      normalised: scale I . a by the factor beta that fits the drops best, so that the scale of
-        the map does not count.
+      perturbation: "gaussian" (I normal with standard deviation `std`), "square" (a square with
+        sides of `patch_size` at a random position is set to the baseline: I = x - x') or "patches"
+        (each patch of a tiling in turn is set to the baseline; the last ones are smaller if
+        `patch_size` does not divide an axis).
+      n_samples: number of draws ("patches" has one step per patch).
+      normalised: scale I . a by the least-squares factor beta, so that the score does not depend on
+        the scale of the map.
       draws: I itself, [S, *x] or [N, S, *x] for "gaussian"; first corners, int [S, axes] or
         [N, S, axes] for "square".
 
@@ -101,4 +101,4 @@ class Infidelity(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         products, drops = measured.T
-        return Outcome(score=infidelity(products, drops, self.normalised, sample.asked(valid)))
+        return Outcome(score=infidelity(products, drops, self.normalised, sample.step_mask(valid)))

@@ -1,4 +1,4 @@
-"""Insertion: the area under the output as the top-ranked features come back."""
+"""Insertion: the area under the output as features are inserted, most relevant first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..bases import Ranked
 def insertion(
     curve: Float[Array, " S+1"], where: Bool[Array, " S+1"] | None = None
 ) -> Float[Array, ""]:
-    """The trapezoid area under f(b), f(x_1), ..., f(x), spread evenly on [0, 1].
+    """The area under f(b), f(x_1), ..., f(x), evenly spaced on [0, 1] (trapezoidal rule).
 
     >>> import jax.numpy as jnp
     >>> float(insertion(jnp.array([0.0, 1.0, 1.0])))
@@ -26,7 +26,7 @@ def insertion(
 
 @pytree
 class Insertion(Ranked):
-    r"""Area under the output as features are put back onto the baseline, the most relevant first.
+    r"""Area under the output as features are inserted into the baseline, the most relevant first.
 
     .. math:: c_s = f(b_{\text{top } k_s \to x}), \quad k_s = \lfloor F s / S \rfloor,
               \quad s = 0 \dots S
@@ -34,9 +34,9 @@ class Insertion(Ranked):
     Higher is better. Never NaN.
 
     Args:
-      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
-      features_in_step: m instead of n_steps: k_s = min(m s, F).
-      baseline: b, see `jaxeval.ops.baseline`; blurred x by default, as in the paper.
+      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
+      baseline: b, see `jaxeval.ops.baseline`; by default blurred x, as in the paper.
 
     Outcome: score []; curve [S + 1].
     """
@@ -54,5 +54,5 @@ class Insertion(Ranked):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         whole = self.value(reference, sample.y)
-        curve, where = ops.append(measured, whole, sample.asked(valid))
+        curve, where = ops.append(measured, whole, sample.step_mask(valid))
         return Outcome(score=insertion(curve, where), curve=curve)

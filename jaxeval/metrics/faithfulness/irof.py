@@ -1,4 +1,4 @@
-"""IROF: how far does the output fall as superpixels go, the top-ranked first?"""
+"""IROF: how far does the output drop as superpixels are removed, most relevant first?"""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def irof(drops: Float[Array, " S"], valid: Bool[Array, " S"]) -> Float[Array, ""]:
-    """The area over the curve of f(x_k) / f(x), k = 0..L, on [0, 1]: 1 minus the trapezoids.
+    """The area over the curve of f(x_k) / f(x), k = 0..L, on [0, 1] (trapezoidal rule).
 
-    `drops` are the relative drops 1 - f(x_k) / f(x) for k = 1..S, of which the first L are valid.
+    `drops` are the relative drops 1 - f(x_k) / f(x) for k = 1..S; the first L are valid.
 
     >>> import jax.numpy as jnp
     >>> drops = jnp.array([0.5, 1.0, jnp.nan])
@@ -30,24 +30,24 @@ def irof(drops: Float[Array, " S"], valid: Bool[Array, " S"]) -> Float[Array, ""
 
 @pytree
 class IROF(Metric):
-    r"""Iterative removal of features: area over the output's share as superpixels go.
+    r"""Iterative removal of features: area over the relative output as superpixels are removed.
 
     .. math:: 1 - \frac{1}{L} \sum_{k=1}^{L} \frac{r_{k-1} + r_k}{2}, \quad
               r_k = \frac{f(x_k)}{f(x)}
 
-    x_k is x with its first k of L superpixels, in the order of their mean attribution, at the
-    baseline. They are made by SLIC on the host (which needs scikit-image), once per image; or give
-    your own as ``extras={"segments": ids}``, whole numbers [N, *space] below 2 n_segments.
-    Higher is better. NaN where f(x) is not above 0 (a logit may be).
+    x_k is x with the first k of L superpixels, in the order of their mean attribution, set to the
+    baseline. By default, SLIC computes superpixels on the host, once per image (requires
+    scikit-image); alternatively, provide them as ``extras={"segments": ids}``, integers
+    [N, *space] below 2 n_segments. Higher is better. NaN if f(x) <= 0 (possible for logits).
 
     Args:
-      n_segments: how many superpixels to ask for; SLIC makes about as many.
-      compactness: SLIC's weight of nearness in space against nearness in colour.
-      baseline: see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
-        "uniform_value" for each step.
+      n_segments: approximate number of superpixels for SLIC.
+      compactness: SLIC's weight of spatial proximity relative to colour proximity.
+      baseline: see `jaxeval.ops.baseline`; random ones are drawn once per sample, "uniform_value"
+        once per step.
 
     Raises:
-      ImportError: when it is run without scikit-image and without segments.
+      ImportError: when it is evaluated without scikit-image and without segments.
 
     Outcome: score [].
     """

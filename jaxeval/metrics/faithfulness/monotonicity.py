@@ -1,4 +1,4 @@
-"""Monotonicity: does the output only rise as features come back, the least relevant first?"""
+"""Monotonicity: does the output never drop as features are inserted, least relevant first?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 from ..bases import Ranked
 
 ROUNDING = 16
-"""Units in the last place by which equal outputs may differ."""
+"""Tolerance for equal outputs, in units in the last place."""
 
 
 def monotonicity(
     curve: Float[Array, " S+1"], strict: bool = False, where: Bool[Array, " S+1"] | None = None
 ) -> Float[Array, ""]:
-    """The share of the S steps that do not lower the curve; `strict`: 1 where none does, else 0.
+    """The fraction of the S steps that do not lower the curve; `strict`: 1 if none does, else 0.
 
     >>> import jax.numpy as jnp
     >>> float(monotonicity(jnp.array([0.0, 1.0, 0.5]))), float(monotonicity(jnp.arange(3.0), True))
@@ -34,21 +34,21 @@ def monotonicity(
 
 @pytree
 class Monotonicity(Ranked):
-    r"""Share of the steps from the baseline to x, least relevant first, that do not lower f.
+    r"""Fraction of the steps from the baseline to x, least relevant first, that do not lower f.
 
     .. math:: \frac{1}{S} \sum_{s=1}^{S} 1[f(x_s) \ge f(x_{s-1})],
               \quad x_s = b_{\text{lowest } k_s \text{ of } |a| \to x}
 
-    x_0 is the baseline and x_S the input. A step lowers f if it does so by more than rounding
-    (16 units in the last place); probabilities are compared by their logarithms, which float32
-    still tells apart near 1. Higher is better, within [0, 1]. Never NaN.
+    x_0 is the baseline and x_S the input. A step counts as lowering f if the drop exceeds rounding
+    errors (16 units in the last place); probabilities are compared by their logarithms, which
+    float32 resolves near 1, too. Higher is better, within [0, 1]. Never NaN.
 
     Args:
-      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
-      features_in_step: m instead of n_steps: k_s = min(m s, F).
-      strict: score 1 where no step lowers f, else 0.
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
-        "uniform_value" for each step.
+      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
+      strict: score 1 if no step lowers f, else 0.
+      baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
+        "uniform_value" once per step.
 
     Outcome: score [].
     """
@@ -78,5 +78,5 @@ class Monotonicity(Ranked):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         whole = self.value(reference, sample.y)
-        curve, where = ops.append(measured, whole, sample.asked(valid))
+        curve, where = ops.append(measured, whole, sample.step_mask(valid))
         return Outcome(score=monotonicity(curve, self.strict, where))

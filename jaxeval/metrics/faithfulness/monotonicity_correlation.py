@@ -1,4 +1,4 @@
-"""Monotonicity correlation: do features with more attribution matter more when replaced?"""
+"""Monotonicity correlation: does replacing features with more attribution change f more?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def monotonicity_correlation(
     effects: Float[Array, " S"],
     where: Bool[Array, " S"] | None = None,
 ) -> Float[Array, ""]:
-    """Spearman's correlation of the groups' attributions with the effects of replacing them.
+    """The Spearman correlation of the groups' attributions with the effects of replacing them.
 
     >>> import jax
     >>> v = jax.numpy.arange(1.0, 5.0)
@@ -30,20 +30,21 @@ def monotonicity_correlation(
 
 @pytree
 class MonotonicityCorrelation(Metric):
-    r"""Rank correlation of groups' attributions with the mean squared change that they cause.
+    r"""Rank correlation of groups' attributions with the mean squared change of the output.
 
     .. math:: \rho_s \Big( \sum_{i \in G_s} |a_i|, \;
               \frac{1}{n} \sum_{u=1}^{n} (f(x) - f(x_{G_s \to u}))^2 \Big)
 
-    G_s holds m features, in ascending order of |a|, and is replaced alone, n times. The paper
-    divides the changes by f(x)^2, which no rank depends on. Higher is better, within [-1, 1].
-    NaN where either side is constant.
+    The groups G_s hold m features each, in ascending order of |a|; each group is replaced alone, n
+    times. The paper divides the changes by f(x)^2, which does not affect the ranks. Higher is
+    better, within [-1, 1]. NaN if either side is constant.
 
     Args:
       features_in_step: m; the last group may be smaller.
-      n_samples: n, replacements of each group.
-      baseline: what replaces it, see `jaxeval.ops.baseline`; a random one anew each time.
-      draws: the replacing values, as whole inputs [S n, *x] or [N, S n, *x], group by group.
+      n_samples: n, number of replacements per group.
+      baseline: the replacement values, see `jaxeval.ops.baseline`; random ones are drawn for each
+        replacement.
+      draws: the replacement values, as whole inputs [S n, *x] or [N, S n, *x], group by group.
 
     Outcome: score [].
     """
@@ -80,7 +81,7 @@ class MonotonicityCorrelation(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         groups = measured.reshape(-1, self.n_samples, 2)
-        # The root of the mean square ranks alike, and does not underflow.
+        # The norm has the same ranks as the mean square, and does not underflow.
         effects = jax.vmap(ops.norm)(groups[..., 1])
-        where = sample.asked(valid[:: self.n_samples])
+        where = sample.step_mask(valid[:: self.n_samples])
         return Outcome(score=monotonicity_correlation(groups[:, 0, 0], effects, where))

@@ -1,4 +1,4 @@
-"""MuFidelity: do random sets of cells with more attribution move the output more?"""
+"""MuFidelity: do random sets of grid cells with more attribution affect the output more?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def mu_fidelity(sums: Float[Array, " R"], drops: Float[Array, " R"]) -> Float[Array, ""]:
-    """Spearman's correlation of the sets' attributions with the drops of the output.
+    """The Spearman correlation of the sets' attributions with the drops of the output.
 
     >>> import jax.numpy as jnp
     >>> v = jnp.arange(4.0)
@@ -26,21 +26,21 @@ def mu_fidelity(sums: Float[Array, " R"], drops: Float[Array, " R"]) -> Float[Ar
 
 @pytree
 class MuFidelity(Metric):
-    r"""Rank correlation, over random sets of grid cells, of their attribution with the drop.
+    r"""Rank correlation over random sets of grid cells: their attribution against the drop.
 
     .. math:: \rho_S \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
 
-    The input is cut into a grid of cells of about equal size, and S holds a share of them, drawn
-    uniformly. Higher is better, within [-1, 1]. NaN where either side is constant.
+    The input is divided into a grid of cells of about equal size, and each S is a uniformly random
+    subset of them. Higher is better, within [-1, 1]. NaN if either side is constant.
 
-    f is the logit; of a model that gives none, its own number. Where a model is confident, most
-    drops of its probability are too small to be ranked.
+    f is the logit by default, or the model's own output if it has no logits. For confident models,
+    most drops of the probability are too small to be ranked.
 
     Args:
       n_runs: number of sets.
       grid_size: cells along each spatial axis (at most its length).
-      subset_percent: share of the cells in a set, in (0, 1], rounded; at least one cell.
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every set.
+      subset_percent: fraction of the cells in a set, in (0, 1], rounded; at least one cell.
+      baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each set.
       draws: the cells of each set, row-major indices [n_runs, n] or [N, n_runs, n], -1 for none.
 
     Outcome: score [].

@@ -1,4 +1,4 @@
-"""PGI: does noise on the important features move the output?"""
+"""PGI: does noise on the important features change the output?"""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class PGI(PredictionGap):
     .. math:: \mathbb{E}_u \, \big| f(x) - f(x + u \odot 1[i \in T]) \big|,
               \quad u \sim N(0, \sigma^2)
 
-    T holds the top features by |a|; `PGU` takes the others, with the same noise. Higher is better.
-    Never NaN.
+    T holds the top features by |a|; `PGU` perturbs the others, with the same noise. Higher is
+    better. Never NaN.
 
     Args:
-      top_fraction: share of the features in T, rounded up, in (0, 1].
+      top_fraction: fraction of the features in T, rounded up, in (0, 1].
       std: sigma, in units of the input.
       n_samples: number of draws.
       draws: the noise u on all features, [S, *x] or [N, S, *x].

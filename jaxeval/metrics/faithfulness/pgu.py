@@ -1,4 +1,4 @@
-"""PGU: does noise on the unimportant features leave the output alone?"""
+"""PGU: does noise on the unimportant features leave the output unchanged?"""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class PGU(PredictionGap):
     .. math:: \mathbb{E}_u \, \big| f(x) - f(x + u \odot 1[i \notin T]) \big|,
               \quad u \sim N(0, \sigma^2)
 
-    T holds the top features by |a|; `PGI` takes them, with the same noise. Lower is better.
+    T holds the top features by |a|; `PGI` perturbs these, with the same noise. Lower is better.
     Never NaN.
 
     Args:
-      top_fraction: share of the features in T, rounded up, in (0, 1].
+      top_fraction: fraction of the features in T, rounded up, in (0, 1].
       std: sigma, in units of the input.
       n_samples: number of draws.
       draws: the noise u on all features, [S, *x] or [N, S, *x].

@@ -1,4 +1,4 @@
-"""Pixel flipping: how fast does the output fall as the top-ranked features go?"""
+"""Pixel flipping: how fast does the output drop as features are removed, most relevant first?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from ... import check, ops
 from ...metric import DirectionBy
 from ...perturb import RankedDeletion
-from ...perturb.base import ORDERS
+from ...perturb.base import REMOVAL_ORDERS
 from ...types import Answer, Outcome, Sample, pytree, static
 from ..bases import Ranked
 
@@ -17,7 +17,7 @@ from ..bases import Ranked
 def pixel_flipping(
     curve: Float[Array, " S"], where: Bool[Array, " S"] | None = None
 ) -> Float[Array, ""]:
-    """The trapezoid area under f(x_1), ..., f(x_S), spread evenly on [0, 1].
+    """The area under f(x_1), ..., f(x_S), evenly spaced on [0, 1] (trapezoidal rule).
 
     >>> import jax.numpy as jnp
     >>> float(pixel_flipping(jnp.array([1.0, 0.5, 0.0])))
@@ -33,16 +33,16 @@ class PixelFlipping(Ranked):
     .. math:: c_s = f(x_{\text{top } k_s \to b}), \quad k_s = \lfloor F s / S \rfloor,
               \quad s = 1 \dots S
 
-    Lower is better for order "morf" (most relevant first), higher for "lerf" (least first);
-    "random" is the control, in an order that no explainer chose. f(x) itself is not part of the
+    Lower is better for order "morf" (most relevant first), higher for "lerf" (least relevant
+    first); "random" is a control that ignores the attribution. f(x) itself is not part of the
     curve. Never NaN.
 
     Args:
-      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
-      features_in_step: m instead of n_steps: k_s = min(m s, F).
+      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       order: "morf", "lerf" or "random" (`draws`: the order, feature indices [F] or [N, F]).
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
-        "uniform_value" for each step.
+      baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
+        "uniform_value" once per step.
 
     Outcome: score []; curve [S].
     """
@@ -58,11 +58,11 @@ class PixelFlipping(Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "order", ORDERS)
+        check.one_of(self, "order", REMOVAL_ORDERS)
 
     def questions(self) -> RankedDeletion:
         return self.ranked(order=self.order, draws=self.draws)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        score = pixel_flipping(measured, sample.asked(valid))
+        score = pixel_flipping(measured, sample.step_mask(valid))
         return Outcome(score=score, curve=measured)

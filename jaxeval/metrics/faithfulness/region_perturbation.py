@@ -1,4 +1,4 @@
-"""Region perturbation: how far does the output fall as the top-ranked patches go?"""
+"""Region perturbation: how far does the output drop as patches are removed?"""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jaxtyping import Array, Bool, Float
 from ... import check, ops
 from ...metric import DirectionBy, Metric
 from ...perturb import RankedPatches
-from ...perturb.base import ORDERS
+from ...perturb.base import REMOVAL_ORDERS
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def region_perturbation(
     drops: Float[Array, " L"], where: Bool[Array, " L"] | None = None
 ) -> Float[Array, ""]:
-    """AOPC, the area over the perturbation curve: the drops f(x) - f(x_k) summed, over L + 1.
+    """AOPC, the area over the perturbation curve: the sum of drops f(x) - f(x_k), over L + 1.
 
     >>> import jax.numpy as jnp
     >>> float(region_perturbation(jnp.array([1.0, 1.0, 1.0])))
@@ -34,18 +34,18 @@ class RegionPerturbation(Metric):
 
     .. math:: \text{AOPC} = \frac{1}{L + 1} \sum_{k=1}^{L} f(x) - f(x_k)
 
-    Patches tile the input from its first corner and are ranked by their summed attribution; where
-    `patch_size` does not divide an axis, the last ones along it are smaller. Higher is better for
-    order "morf" (most relevant first), lower for "lerf" (least first); "random" is the control, in
-    an order that no explainer chose. Never NaN.
+    Patches tile the input from its first corner and are ranked by their summed attribution; if
+    `patch_size` does not divide an axis, the last patches along it are smaller. Higher is better
+    for order "morf" (most relevant first), lower for "lerf" (least relevant first); "random" is a
+    control that ignores the attribution. Never NaN.
 
     Args:
       patch_size: side of a patch, in pixels.
-      n_regions: L, cut to the number of patches P; None: all of them.
-      order: "morf", "lerf" or "random" (`draws`: the order, patches [P] or [N, P], numbered row by
+      n_regions: L, at most the number of patches P; None: P.
+      order: "morf", "lerf" or "random" (`draws`: the order, patch indices [P] or [N, P], row by
         row).
-      baseline: see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
-        "uniform_value" for each step.
+      baseline: see `jaxeval.ops.baseline`; random ones are drawn once per sample, "uniform_value"
+        once per step.
 
     Outcome: score []; curve [L], the drops.
     """
@@ -64,7 +64,7 @@ class RegionPerturbation(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "order", ORDERS)
+        check.one_of(self, "order", REMOVAL_ORDERS)
         check.integer(self, "patch_size")
         check.integer(self, "n_regions", optional=True)
         check.baseline(self, "baseline", ops.BASELINES)
@@ -82,5 +82,5 @@ class RegionPerturbation(Metric):
         return self.drop(reference, answer, sample.y)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        score = region_perturbation(measured, sample.asked(valid))
+        score = region_perturbation(measured, sample.step_mask(valid))
         return Outcome(score=score, curve=measured)

@@ -1,4 +1,4 @@
-"""ROAD: how long does the prediction hold as pixels are imputed from those that are left?"""
+"""ROAD: how long is the prediction retained as pixels are replaced by imputation?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ORDERS = ("morf", "lerf")
 
 
 def road(held: Float[Array, " S"]) -> Float[Array, ""]:
-    """The share of the percentages at which the prediction held (1) and did not fall (0).
+    """The fraction of percentages at which the prediction is still y (1) and not another class (0).
 
     >>> import jax.numpy as jnp
     >>> float(road(jnp.array([1.0, 1.0, 1.0, 0.0])))
@@ -27,25 +27,25 @@ def road(held: Float[Array, " S"]) -> Float[Array, ""]:
 
 @pytree
 class ROAD(Metric):
-    r"""Remove and debias: share of the percentages of pixels without which the class is still y.
+    r"""Remove and debias: fraction of removal percentages at which the prediction is still y.
 
     .. math:: \frac{1}{S} \sum_{p} 1[\operatorname{argmax} z(x_p) = y]
 
-    x_p is x with its first floor(P p / 100) of P pixels replaced by noisy linear imputation: each
-    is the weighted mean of its eight neighbours, imputed ones included (1/6 for direct and 1/12
-    for diagonal ones), plus Gaussian noise. So the shape of what is removed tells the model little
-    about the class. An entry map is summed over the channels. Lower is better for order "morf"
+    x_p is x with the first floor(P p / 100) of P pixels replaced by noisy linear imputation: the
+    weighted mean of the eight neighbours, including imputed ones (weights 1/6 for direct and 1/12
+    for diagonal neighbours), plus Gaussian noise. So the shape of the removed region reveals little
+    about the class. Maps with channels are summed over them. Lower is better for order "morf"
     (most relevant first), higher for "lerf". Never NaN.
 
-    The mean of the curves over a data set is the paper's curve, its accuracy per percentage.
+    The mean curve over a data set is the paper's curve: the accuracy at each percentage.
 
     Args:
       percentages: p [S], each above 0 and below 100.
       order: "morf" or "lerf".
-      noise: std of the noise, in units of the input.
+      noise: standard deviation of the noise, in units of the input.
       draws: the noise itself, [S, *x] or [N, S, *x].
 
-    Outcome: score []; curve [S], 1 where the prediction is y and 0 where it is not.
+    Outcome: score []; curve [S], 1 where the prediction is y, else 0.
     """
 
     family = "faithfulness"

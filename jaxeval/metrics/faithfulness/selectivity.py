@@ -1,4 +1,4 @@
-"""Selectivity: how fast does the output fall as all patches go, the top-ranked first?"""
+"""Selectivity: how fast does the output drop as all patches are removed, most relevant first?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...types import Answer, Outcome, Sample, pytree, static
 def selectivity(
     curve: Float[Array, " L"], where: Bool[Array, " L"] | None = None
 ) -> Float[Array, ""]:
-    """The trapezoid area under f(x_1), ..., f(x_L), spread evenly on [0, 1].
+    """The area under f(x_1), ..., f(x_L), evenly spaced on [0, 1] (trapezoidal rule).
 
     >>> import jax.numpy as jnp
     >>> float(selectivity(jnp.array([1.0, 0.5, 0.0])))
@@ -30,15 +30,15 @@ class Selectivity(Metric):
 
     .. math:: c_k = f(x_{\text{top } k \text{ patches} \to b}), \quad k = 1 \dots L
 
-    All L patches go; they tile the input from its first corner and are ranked by their summed
-    attribution; where `patch_size` does not divide an axis, the last ones along it are smaller.
-    Lower is better. Never NaN. Shares its questions with `RegionPerturbation` where that takes all
-    patches.
+    All L patches are removed. They tile the input from its first corner and are ranked by their
+    summed attribution; if `patch_size` does not divide an axis, the last patches along it are
+    smaller. Lower is better. Never NaN. Shares its questions with `RegionPerturbation` if that
+    removes all patches.
 
     Args:
       patch_size: side of a patch, in pixels.
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
-        "uniform_value" for each step.
+      baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
+        "uniform_value" once per step.
 
     Outcome: score []; curve [L].
     """
@@ -61,5 +61,5 @@ class Selectivity(Metric):
         return RankedPatches(patch_size=self.patch_size, n_regions=None, baseline=self.baseline)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        score = selectivity(measured, sample.asked(valid))
+        score = selectivity(measured, sample.step_mask(valid))
         return Outcome(score=score, curve=measured)

@@ -1,4 +1,4 @@
-"""Sensitivity-n: for subsets of each size, does the attribution tell the drop of the output?"""
+"""Sensitivity-n: for subsets of each size, does the attribution predict the drop of the output?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sensitivity_n(
     drops: Float[Array, "K R"],
     where: Bool[Array, "K R"] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, " K"]]:
-    """(mean over sizes, Pearson's correlation per size [K]); sizes where it is NaN are left out.
+    """(mean over sizes, Pearson correlation per size [K]); the mean ignores NaN.
 
     >>> import jax.numpy as jnp
     >>> v = jnp.arange(4.0)
@@ -34,24 +34,24 @@ def sensitivity_n(
 
 @pytree
 class SensitivityN(Metric):
-    r"""Correlation, over random subsets of n features, of attribution and drop; mean over n.
+    r"""Correlation of attribution and drop over random subsets of n features; mean over n.
 
     .. math:: \frac{1}{K} \sum_{n} \operatorname{corr}_{|S| = n}
               \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
 
-    Higher is better, within [-1, 1]. A size at which either side is constant is left out of the
-    mean; NaN where all are.
+    Higher is better, within [-1, 1]. Sizes for which either side is constant are excluded from the
+    mean; NaN if all are.
 
-    f is the logit; of a model that gives none, its own number. Drops of a probability have heavy
-    tails (few subsets move it at all), which bias Pearson's estimate: on a LeNet the mean of 50
-    subsets a size lies .034 to .041 above the limit of many.
+    f is the logit by default, or the model's own output if it has no logits. Drops of a probability
+    are heavy-tailed (few subsets change it at all), which biases the Pearson correlation: on a
+    LeNet, the mean for 50 subsets per size is .034 to .041 above the limit of many.
 
     Args:
       n_runs: random subsets per size.
-      sizes: the sizes n [K]; None: `n_sizes` of them, spread evenly on a log scale from 1 to
-        floor(`n_max_percentage` F), without repeats.
-      n_max_percentage: the largest size as a share of the features, in (0, 1].
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn anew for every subset.
+      sizes: the sizes n [K]; None: `n_sizes` sizes, evenly spaced on a log scale from 1 to
+        floor(`n_max_percentage` F), without duplicates.
+      n_max_percentage: the largest size as a fraction of the features, in (0, 1].
+      baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each subset.
       draws: the subsets, feature indices [K n_runs, n] or [N, K n_runs, n], size by size; -1 for
         none, so that one array holds subsets of all sizes.
 
@@ -82,8 +82,8 @@ class SensitivityN(Metric):
         n_subsets = np.shape(self.draws)[-2] if np.ndim(self.draws) > 1 else 0
         if n_subsets % self.n_runs:
             raise ValueError(
-                f"SensitivityN(draws=...): {n_subsets} subsets are not n_runs = {self.n_runs} for "
-                "each size"
+                f"SensitivityN(draws=...): {n_subsets} subsets are not a multiple of n_runs = "
+                f"{self.n_runs}, the subsets of each size"
             )
 
     def questions(self) -> RandomSubsets:
@@ -101,6 +101,6 @@ class SensitivityN(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         by_size = measured.reshape(-1, self.n_runs, 2)
-        where = sample.asked(valid.reshape(-1, self.n_runs))
+        where = sample.step_mask(valid.reshape(-1, self.n_runs))
         score, curve = sensitivity_n(by_size[..., 0], by_size[..., 1], where)
         return Outcome(score=score, curve=curve)

@@ -13,7 +13,7 @@ from ..bases import Ranked
 
 
 def srg(gap: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Float[Array, ""]:
-    """The area between the two curves, of their gap at each step, spread evenly on [0, 1].
+    """The area between the two curves, given their gap at each step (trapezoidal rule).
 
     >>> import jax.numpy as jnp
     >>> float(srg(jnp.array([0.5, 1.0])))
@@ -24,18 +24,19 @@ def srg(gap: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Floa
 
 @pytree
 class SRG(Ranked):
-    r"""Symmetric relevance gain: area of the least-relevant-first minus most-relevant-first curve.
+    r"""Symmetric relevance gain: area between the least- and the most-relevant-first curves.
 
     .. math:: \text{SRG} = A(c^{\text{lerf}}) - A(c^{\text{morf}})
 
-    Both curves are `PixelFlipping`'s, with which it shares its questions. What the baseline does
-    on its own, it does to both. Also exported as `ABPC`. Higher is better. Never NaN.
+    The curves are those of `PixelFlipping`, with which it shares its questions. Effects of the
+    baseline alone appear in both curves and cancel. Also exported as `ABPC`. Higher is better.
+    Never NaN.
 
     Args:
-      n_steps: S, cut to the number of features F. Ignored with `features_in_step`.
-      features_in_step: m instead of n_steps: k_s = min(m s, F).
-      baseline: b, see `jaxeval.ops.baseline`; a random one is drawn once per sample, but
-        "uniform_value" for each step.
+      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
+      baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
+        "uniform_value" once per step.
 
     Outcome: score []; curve [S], the gap at each step.
     """
@@ -53,10 +54,10 @@ class SRG(Ranked):
         return self.drop(reference, answer, sample.y)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        lerf, morf = measured  # drops: the gap between confident outputs is not lost in rounding
-        where = sample.asked(valid[0])  # both go as many steps
+        lerf, morf = measured  # drops, so that the gap of confident outputs keeps its precision
+        where = sample.step_mask(valid[0])  # the same for both
         return Outcome(score=srg(morf - lerf, where), curve=morf - lerf)
 
 
 ABPC = SRG
-"""The name for it as the area between perturbation curves."""
+"""Area between perturbation curves: another name of `SRG`."""

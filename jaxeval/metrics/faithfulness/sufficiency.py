@@ -1,4 +1,4 @@
-"""Sufficiency: do samples that are explained alike get the same prediction?"""
+"""Sufficiency: do samples with similar explanations have the same prediction?"""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ...metric import Metric
 from ...types import Answer, Outcome, Sample, pytree
 
 BLOCK = 2**23
-"""Distances that are held at a time."""
+"""Maximum number of distances in memory at a time."""
 
 
 def sufficiency(
     a: Real[np.ndarray, "N F"], labels: Int[np.ndarray, " N"], threshold: float
 ) -> Float[np.ndarray, " N"]:
-    """For each map the share, among the other maps near it, of those with its label.
+    """For each map, the fraction of the other maps near it that have the same label.
 
-    Near is a standardised Euclidean distance of at most `threshold` times the largest one of the
-    data set; NaN where no map is near. On the host, in float64.
+    Near: a standardised Euclidean distance of at most `threshold` times the largest one in the data
+    set; NaN if no map is near. On the host, in float64.
 
     >>> import numpy as np
     >>> a = np.array([[0.0], [1.0], [2.0], [10.0]])
@@ -40,7 +40,7 @@ def sufficiency(
 
     n, step = len(a), max(1, BLOCK // len(a))
     blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
-    # The last digits of a distance depend on which of the two comes first.
+    # The factor absorbs rounding: d(i, j) and d(j, i) may differ in the last digits.
     limit = threshold * max(distances(rows).max() for rows in blocks) * (1 + 1e-9)
     same = np.zeros(n)
     near = np.zeros(n)
@@ -53,17 +53,17 @@ def sufficiency(
 
 @pytree
 class Sufficiency(Metric):
-    r"""Share of the samples explained like this one that are also predicted like this one.
+    r"""Fraction of the samples with similar explanations that have the same predicted class.
 
     .. math:: \frac{|\{ j \in B_i : c_j = c_i \}|}{|B_i|}, \quad
               B_i = \{ j \ne i : d(a_i, a_j) \le t \max_{k, l} d(a_k, a_l) \}
 
-    c is the predicted class and d the Euclidean distance of the maps after every feature was
-    standardised over the data set; features that never vary are left out. Defined over a data
-    set, all of which is compared. Higher is better, within [0, 1]. NaN where no other map is near.
+    c is the predicted class and d the Euclidean distance of the maps after standardising each
+    feature over the data set; constant features are omitted. All pairs of samples of the data set
+    are compared. Higher is better, within [0, 1]. NaN if no other map is near.
 
     Args:
-      threshold: t, as a share of the largest distance in the data set, in [0, 1].
+      threshold: t, as a fraction of the largest distance in the data set, in [0, 1].
 
     Outcome: score [].
     """

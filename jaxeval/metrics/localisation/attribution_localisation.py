@@ -18,9 +18,10 @@ def attribution_localisation(
     weighted: bool = False,
     where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
-    """The share of the positive attribution in the mask; `weighted`: over the mask's own share.
+    """The share of positive attribution inside the mask; `weighted`: divided by the mask's area.
 
-    NaN for an empty mask and for a map without positive attribution.
+    The area is the fraction of features in the mask. NaN for an empty mask and for a map without
+    positive attribution.
 
     >>> import jax.numpy as jnp
     >>> a, mask = jnp.array([3.0, 1.0, 0.0, -9.0]), jnp.array([True, False, False, True])
@@ -34,17 +35,17 @@ def attribution_localisation(
 
 @pytree
 class AttributionLocalisation(Metric):
-    r"""Ratio of the positive attribution inside the object to all of it.
+    r"""Ratio of the positive attribution inside the object to the total.
 
     .. math:: \mu = \sum_{i \in M} a_i^+ \Big/ \sum_i a_i^+, \qquad
               \mu_w = \mu \, F / |M| \text{ (weighted)}
 
-    Higher is better, within [0, 1], or [0, F / |M|] weighted, where 1 is chance. NaN for an
-    empty mask and for a map without positive attribution. Unweighted it is
+    Higher is better, within [0, 1], or within [0, F / |M|] if weighted, where 1 is chance. NaN for
+    an empty mask and for a map without positive attribution. Unweighted, it equals
     `RelevanceMassAccuracy`.
 
     Args:
-      weighted: divide by the object's share of the features, |M| / F.
+      weighted: divide by the fraction of features in the object, |M| / F.
 
     Outcome: score [].
     """

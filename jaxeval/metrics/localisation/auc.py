@@ -27,7 +27,7 @@ def auc(
     n = inside.sum()
     marks = None if where is None else where.ravel()
     rest = (inside.size if marks is None else marks.sum()) - n
-    # Mean rank, not the sum of ranks, which float32 cannot hold for an ImageNet photo.
+    # The mean of ranks: their sum is not exact in float32 for images of ImageNet size.
     mean_rank = jnp.where(inside, ops.average_ranks(a, marks) / jnp.maximum(n, 1), 0).sum()
     score = (mean_rank - (n + 1) / 2) / jnp.maximum(rest, 1)
     return jnp.where((n > 0) & (rest > 0), score, jnp.nan)
@@ -35,7 +35,7 @@ def auc(
 
 @pytree
 class AUC(Metric):
-    r"""Probability that a feature of the object has a larger attribution than one outside.
+    r"""Probability that a feature inside the object has a larger attribution than one outside.
 
     .. math:: \frac{1}{|M| |\bar M|} \sum_{i \in M} \sum_{j \notin M}
               1[a_i > a_j] + \tfrac12 1[a_i = a_j]

@@ -16,9 +16,9 @@ from ...types import Answer, Outcome, Sample, pytree
 def average_precision(
     a: Float[Array, "*features"], mask: Bool[Array, "*features"]
 ) -> Float[Array, ""]:
-    """The mean, over the mask's features, of the precision at their threshold.
+    """The mean precision over the thresholds given by the mask's features.
 
-    Equal entries share one threshold, so their order does not count. NaN for an empty mask.
+    Equal entries share one threshold, so their order does not matter. NaN for an empty mask.
 
     >>> import jax.numpy as jnp
     >>> a, mask = jnp.array([3.0, 2.0, 1.0]), jnp.array([True, False, True])
@@ -28,7 +28,7 @@ def average_precision(
     order = ops.descending(a)
     v, hit = a.ravel()[order], mask.ravel()[order]
     n, at = hit.sum(), jnp.arange(hit.size)
-    # A threshold reaches to the end of its run of equal entries.
+    # A threshold includes all entries equal to it.
     last = jnp.append(v[1:] != v[:-1], True)
     end = lax.cummin(jnp.where(last, at, hit.size), reverse=True)
     precision = jnp.cumsum(hit)[end] / (end + 1)
@@ -43,7 +43,7 @@ class AveragePrecision(Metric):
     .. math:: \frac{1}{|M|} \sum_{i \in M}
               \frac{|\{j \in M : a_j \ge a_i\}|}{|\{j : a_j \ge a_i\}|}
 
-    which is the area under the precision-recall curve, in steps. Higher is better, within
+    which is the area under the (step-wise) precision-recall curve. Higher is better, within
     [0, 1]; chance is |M| / F. NaN for an empty mask.
 
     Outcome: score [].

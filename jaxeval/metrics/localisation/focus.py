@@ -1,4 +1,4 @@
-"""Focus: in a mosaic of images, is the attribution on those of the explained class?"""
+"""Focus: in a mosaic of images, is the attribution on the tiles of the explained class?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...types import Answer, Outcome, Sample, pytree
 
 
 def focus(a: Float[Array, "*features"], mask: Bool[Array, "*features"]) -> Float[Array, ""]:
-    """The share of the positive attribution that lies in the target's tiles.
+    """The share of the positive attribution that lies on the tiles of the target class.
 
     NaN for an empty mask and for a map without positive attribution.
 
@@ -25,13 +25,13 @@ def focus(a: Float[Array, "*features"], mask: Bool[Array, "*features"]) -> Float
 
 @pytree
 class Focus(Metric):
-    r"""Share of the positive attribution that lies on the mosaic's tiles of the explained class.
+    r"""Share of the positive attribution that lies on the tiles of the explained class.
 
     .. math:: \sum_{i \in \text{target tiles}} a_i^+ \Big/ \sum_i a_i^+
 
-    `jaxeval.data.mosaic` builds 2 x 2 mosaics, their classes and the mask of the target's tiles.
-    Higher is better, within [0, 1]; 0.5 is chance where two of four tiles are the target's. NaN
-    for an empty mask and for a map without positive attribution.
+    `jaxeval.data.mosaic` builds 2 x 2 mosaics, their classes and the mask of the target tiles.
+    Higher is better, within [0, 1]; 0.5 is chance for two target tiles of four. NaN for an empty
+    mask and for a map without positive attribution.
 
     Outcome: score [].
     """

@@ -1,4 +1,4 @@
-"""IoU: do the most relevant features cover the object, and it alone?"""
+"""IoU: do the most relevant features cover the object and nothing else?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...types import Answer, Outcome, Sample, pytree
 def iou(
     a: Float[Array, "*features"], mask: Bool[Array, "*features"], threshold: Any = None
 ) -> Float[Array, ""]:
-    """|T and mask| / |T or mask|, T the |mask| top-ranked features, or those above `threshold`.
+    """|T and mask| / |T or mask|, with T the |mask| top features, or those above `threshold`.
 
     NaN for an empty mask.
 
@@ -40,8 +40,8 @@ class IoU(Metric):
     Ties go to the lowest index. Higher is better, within [0, 1]. NaN for an empty mask.
 
     Args:
-      threshold: t, for the map as prepared (by default its largest magnitude is 1); None: as
-        many features as the object has.
+      threshold: t, for the normalised map (by default, its largest magnitude is 1); None: T holds
+        as many features as the object.
 
     Outcome: score [].
     """

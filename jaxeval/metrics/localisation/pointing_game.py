@@ -21,10 +21,11 @@ def pointing_game(
     channel_axis: int | None = None,
     where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
-    """1 where the largest entry of a is within `tolerance` pixels of the mask, else 0.
+    """1 if the largest entry of a is within `tolerance` pixels of the mask, else 0.
 
-    Ties go to the lowest index. `weighted`: times 1 - |mask| / F, as a small object is harder to
-    hit. Distances are Euclidean over all axes but `channel_axis`. NaN for an empty mask.
+    Ties go to the lowest index. `weighted`: multiplied by 1 - |mask| / F, as small objects are
+    harder to hit. Distances are Euclidean over all axes except `channel_axis`. NaN for an empty
+    mask.
 
     >>> import jax.numpy as jnp
     >>> float(pointing_game(jnp.array([0.0, 2.0, 1.0]), jnp.array([True, False, False])))
@@ -49,7 +50,7 @@ class PointingGame(Metric):
 
     Args:
       tolerance: t, in pixels.
-      weighted: times 1 - |M| / F, as a small object is harder to hit.
+      weighted: multiply by 1 - |M| / F, as small objects are harder to hit.
 
     Outcome: score [].
     """

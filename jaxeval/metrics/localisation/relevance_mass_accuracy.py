@@ -15,9 +15,9 @@ from ...types import Answer, Outcome, Sample, pytree, static
 def relevance_mass_accuracy(
     a: Float[Array, "*features"], mask: Bool[Array, "*features"], signed: bool = False
 ) -> Float[Array, ""]:
-    """The share of the positive attribution (`signed`: of |a|) that lies in the mask.
+    """The share of the positive attribution (`signed`: of |a|) that lies inside the mask.
 
-    NaN for an empty mask and where there is no attribution to share.
+    NaN for an empty mask and for a map without positive attribution (`signed`: of zeros).
 
     >>> import jax.numpy as jnp
     >>> float(relevance_mass_accuracy(jnp.array([3.0, 1.0, -4.0]), jnp.array([True, False, True])))
@@ -36,7 +36,7 @@ class RelevanceMassAccuracy(Metric):
     attribution.
 
     Args:
-      signed: take magnitudes |a_i| instead of the positive part.
+      signed: use magnitudes |a_i| instead of the positive part.
 
     Outcome: score [].
     """

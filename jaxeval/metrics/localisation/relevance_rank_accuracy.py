@@ -15,7 +15,7 @@ from ...types import Answer, Outcome, Sample, pytree
 def relevance_rank_accuracy(
     a: Float[Array, "*features"], mask: Bool[Array, "*features"]
 ) -> Float[Array, ""]:
-    """The share of the |mask| top-ranked features that lie in the mask; NaN for an empty one.
+    """The fraction of the |mask| top features that lie inside the mask; NaN for an empty mask.
 
     >>> import jax.numpy as jnp
     >>> float(relevance_rank_accuracy(jnp.array([3.0, 2.0, 1.0]), jnp.array([True, False, True])))
@@ -28,7 +28,7 @@ def relevance_rank_accuracy(
 
 @pytree
 class RelevanceRankAccuracy(Metric):
-    r"""Share of the object's K features among the K features with the largest attribution.
+    r"""Fraction of the K features with the largest attribution that belong to the object.
 
     .. math:: |\operatorname{top}_K(a) \cap M| / K, \quad K = |M|
 

@@ -19,9 +19,9 @@ def top_k_intersection(
     concept_influence: bool = False,
     where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
-    """The share of the k top-ranked features that lie in the mask; NaN for an empty one.
+    """The fraction of the top k features that lie inside the mask; NaN for an empty mask.
 
-    `concept_influence`: over the mask's own share of the features.
+    `concept_influence`: divided by the fraction of features in the mask.
 
     >>> import jax.numpy as jnp
     >>> a, mask = jnp.array([3.0, 2.0, 1.0, 0.0]), jnp.array([True, False, False, False])
@@ -38,16 +38,16 @@ def top_k_intersection(
 
 @pytree
 class TopKIntersection(Metric):
-    r"""Share of the k features with the largest attribution that belong to the object.
+    r"""Fraction of the k features with the largest attribution that belong to the object.
 
     .. math:: |\operatorname{top}_k(a) \cap M| / k
 
-    Ties go to the lowest index. Higher is better, within [0, 1]; with `concept_influence` times
-    F / |M|, where 1 is chance. NaN for an empty mask.
+    Ties go to the lowest index. Higher is better, within [0, 1]; with `concept_influence`,
+    multiplied by F / |M|, where 1 is chance. NaN for an empty mask.
 
     Args:
-      k: number of features, at most all; None: 10 % of them, rounded down, at least one.
-      concept_influence: divide by the object's share of the features, |M| / F.
+      k: number of features, at most F; None: 10 % of F, rounded down, at least one.
+      concept_influence: divide by the fraction of features in the object, |M| / F.
 
     Outcome: score [].
     """

@@ -1,4 +1,4 @@
-"""Class sensitivity: do the explanations of the two likeliest classes differ?"""
+"""Class sensitivity: do the explanations of the two most likely classes differ?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def class_sensitivity(
     channel_axis: int | None = 0,
     where: Bool[Array, "*features"] | None = None,
 ) -> Float[Array, ""]:
-    """The similarity of two maps, each scaled to [0, 1].
+    """The similarity of two maps, each rescaled to [0, 1].
 
     >>> import jax.numpy as jnp
     >>> a = jnp.arange(64.0).reshape(8, 8)
@@ -33,19 +33,19 @@ def class_sensitivity(
 
 @pytree
 class ClassSensitivity(Metric):
-    r"""Similarity between the explanations of y and of the likeliest other class.
+    r"""Similarity of the explanations for y and for the most likely other class.
 
     .. math:: \operatorname{sim}(\phi(x, y), \phi(x, y')), \quad
               y' = \arg\max_{c \ne y} f_c(x)
 
-    of maps scaled to [0, 1]. Where y is the predicted class these are the model's two top
-    classes; any two are compared by giving y and `draws`. Lower is better, at most 1. NaN where
-    the similarity is (a constant map; for "ssim" two).
+    for maps rescaled to [0, 1]. If y is the predicted class, these are the model's two top
+    classes; other pairs can be compared by setting y and `draws`. Lower is better, at most 1. NaN
+    where the similarity is undefined (a constant map; for "ssim", two constant maps).
 
     Args:
-      similarity: "ssim", "pearson", "spearman" or a function (a, a') -> scalar; padding is taken
-        with the second and third.
-      draws: the other class of each sample, [N], or one for all, [], instead of the likeliest.
+      similarity: "ssim", "pearson", "spearman" or a function (a, a') -> scalar; padding is
+        supported with "pearson" and "spearman".
+      draws: the other class, [N] or [] (one for all samples), instead of the most likely one.
 
     Outcome: score [].
     """
@@ -74,7 +74,7 @@ class ClassSensitivity(Metric):
 
     @property
     def takes_padding(self) -> bool:
-        return self.similarity in ops.MARKED
+        return self.similarity in ops.MASKABLE
 
     def questions(self) -> OtherClass:
         return OtherClass(choose="top", draws=self.draws)

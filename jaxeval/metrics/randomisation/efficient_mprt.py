@@ -1,4 +1,4 @@
-"""Efficient MPRT: does the explanation become more complex when the whole model is random?"""
+"""Efficient MPRT: does the explanation become more complex when the whole model is randomised?"""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 from ... import check, ops
 from ...metric import Metric
-from ...perturb.layers import ALL, WAYS, RandomiseLayers
+from ...perturb.layers import ALL, RANDOMISATIONS, RandomiseLayers
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def efficient_mprt(entropy: Float[Array, ""], random_entropy: Float[Array, ""]) -> Float[Array, ""]:
-    """(random_entropy - entropy) / entropy; NaN where entropy is 0.
+    """(random_entropy - entropy) / entropy; NaN if entropy is 0.
 
     >>> import jax.numpy as jnp
     >>> float(efficient_mprt(jnp.array(2.0), jnp.array(3.0)))
@@ -26,22 +26,22 @@ def efficient_mprt(entropy: Float[Array, ""], random_entropy: Float[Array, ""]) 
 
 @pytree
 class EfficientMPRT(Metric):
-    r"""Relative rise of the map's entropy when all layers are randomised.
+    r"""Relative increase of the map's entropy when all layers are randomised.
 
     .. math:: \frac{H(\phi(x; \tilde\theta)) - H(\phi(x; \theta))}{H(\phi(x; \theta))}, \quad
               H(a) = -\sum_b p_b \log p_b
 
-    with p_b the share of the map's values in bin b of the `n_bins` of equal width between its
-    smallest and largest value. Higher is better: noise is more complex than an explanation. NaN
-    where all values of the map lie in one bin (a constant map).
+    with p_b the fraction of the map's values in bin b of a histogram with `n_bins` bins of equal
+    width between its minimum and maximum. Higher is better: noise is more complex than an
+    explanation. NaN if all values of the map lie in one bin (a constant map).
 
     Args:
-      n_bins: a number, or a rule that makes it of each sample's map and is cut to 10..200:
-        "freedman_diaconis", "scott", "sqrt", "sturges" or "rice", see `jaxeval.ops.n_bins`. Both
-        maps get the number of the clean one.
+      n_bins: the number of bins, or a rule that computes it from each sample's clean map (clipped
+        to 10..200), for both maps: "freedman_diaconis", "scott", "sqrt", "sturges" or "rice", see
+        `jaxeval.ops.n_bins`.
       randomise: as for `MPRT`.
-      n_seeds: independent randomisations, whose entropies are averaged.
-      draws: random parameters, a pytree as the model's with a leading axis [n_seeds].
+      n_seeds: number of independent randomisations, whose entropies are averaged.
+      draws: random parameters, a pytree like the model's with a leading axis [n_seeds].
 
     Outcome: score [].
     """
@@ -64,7 +64,7 @@ class EfficientMPRT(Metric):
             check.one_of(self, "n_bins", ops.BIN_RULES)
         else:
             check.integer(self, "n_bins", least=2)
-        check.one_of(self, "randomise", WAYS)
+        check.one_of(self, "randomise", RANDOMISATIONS)
         check.integer(self, "n_seeds")
 
     def questions(self) -> RandomiseLayers:
@@ -72,9 +72,9 @@ class EfficientMPRT(Metric):
         return RandomiseLayers(order=ALL, draws=self.draws, **ways)
 
     def entropy(self, a: Float[Array, "*features"], sample: Sample) -> Float[Array, ""]:
-        """H of a map of a sample, in as many bins as its clean map has."""
+        """H of a map, with the number of bins of the sample's clean map."""
         if isinstance(self.n_bins, str):
-            bins, most = ops.n_bins(sample.a, self.n_bins, sample.where), ops.MOST_BINS
+            bins, most = ops.n_bins(sample.a, self.n_bins, sample.where), ops.MAX_BINS
         else:
             bins, most = jnp.asarray(self.n_bins), self.n_bins
         return ops.entropy(ops.histogram(a, bins, most, sample.where))

@@ -1,4 +1,4 @@
-"""Model parameter randomisation test: does the explanation change as the layers are randomised?"""
+"""Model parameter randomisation test: does the explanation change when layers are randomised?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..bases import LayerRandomisation
 
 
 def mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Array, ""]:
-    """The mean over seeds and layers, or over seeds at the last layer.
+    """The mean over seeds and layers, or (score="last") over seeds at the last layer.
 
     >>> import jax.numpy as jnp
     >>> float(mprt(jnp.array([[1.0, 0.5]]))), float(mprt(jnp.array([[1.0, 0.5]]), "last"))
@@ -23,31 +23,32 @@ def mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Ar
 
 @pytree
 class MPRT(LayerRandomisation):
-    r"""Similarity of the explanation to those of models whose layers are randomised.
+    r"""Similarity of the explanation to those of models with randomised layers.
 
     .. math:: \frac{1}{L} \sum_{l=1}^{L}
               \operatorname{sim}\big(\phi(x; \theta), \phi(x; \theta^{(l)})\big)
 
-    Layers are found in the traced model, in the order in which it calls them:
-    `jaxeval.layer_names` lists them. Lower is better: an explanation that stays the same does not
-    depend on the model. Magnitudes are compared by default. NaN where a similarity is (a constant
+    Layers are found by tracing the model, in the order of the forward pass; `jaxeval.layer_names`
+    lists them. Lower is better: an explanation that stays the same does not depend on the model's
+    parameters. Magnitudes are compared by default. NaN where a similarity is undefined (a constant
     map).
 
     Args:
-      order: "top_down" (from the output) or "bottom_up" randomise one layer after the other and
-        keep those before random; "independent" randomises one layer at a time, from the output.
-      randomise: "normal" (same mean and standard deviation), "permute" (the same values in
-        another order) or "reinit" (the model's own initialisation, where it has one).
-      n_seeds: independent randomisations, which are averaged.
-      similarity: "spearman", "pearson", "ssim" (of maps scaled to [0, 1]) or a function
-        (a, a') -> scalar; padding is taken with the first two.
-      score: "mean" over layers, or the "last" one of the order.
-      layers: names of layers to randomise; None: all.
-      draws: random parameters, a pytree as the model's with a leading axis [n_seeds].
+      order: "top_down" (from the output) or "bottom_up" (from the input): cumulative, one more
+        layer per step; "independent": one layer at a time, from the output.
+      randomise: "normal" (normal values with each parameter's mean and standard deviation),
+        "permute" (the same values in random order) or "reinit" (the model's own initialisation, if
+        it has one).
+      n_seeds: number of independent randomisations, which are averaged.
+      similarity: "spearman", "pearson", "ssim" (for maps rescaled to [0, 1]) or a function
+        (a, a') -> scalar; padding is supported with "spearman" and "pearson".
+      score: "mean" over layers, or "last": the last layer of the order.
+      layers: names of the layers to randomise; None: all.
+      draws: random parameters, a pytree like the model's with a leading axis [n_seeds].
 
-    Outcome: score []; curve [L], the mean similarity over the seeds, layer by layer in the order
-    of randomisation (`Results.points` names them); curve_std [L], their standard deviation over
-    the seeds (ddof 0), with several.
+    Outcome: score []; curve [L], the mean similarity over seeds for each layer, in the order of
+    randomisation (`Results.points` holds the names); curve_std [L], the standard deviation over
+    seeds (ddof 0), if n_seeds > 1.
     """
 
     family = "randomisation"
@@ -57,7 +58,7 @@ class MPRT(LayerRandomisation):
 
     @property
     def takes_padding(self) -> bool:
-        return self.similarity in ops.MARKED
+        return self.similarity in ops.MASKABLE
 
     def summary(self, similarities: Any) -> Any:
         return mprt(similarities, self.score)

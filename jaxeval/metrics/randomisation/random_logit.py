@@ -1,4 +1,4 @@
-"""Random logit: does the explanation of another class look the same?"""
+"""Random logit: is the explanation for another class the same?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...types import Answer, Outcome, Query, Sample, pytree
 def random_logit(
     a: Float[Array, "*features"], other: Float[Array, "*features"], channel_axis: int | None = 0
 ) -> Float[Array, ""]:
-    """SSIM of two maps, as `jaxeval.ops.ssim`; NaN where both are constant.
+    """The SSIM of two maps, see `jaxeval.ops.ssim`; NaN if both are constant.
 
     >>> import jax.numpy as jnp
     >>> a = jnp.arange(64.0).reshape(8, 8)
@@ -28,14 +28,14 @@ def random_logit(
 
 @pytree
 class RandomLogit(Metric):
-    r"""SSIM between the explanations of y and of one random other class.
+    r"""SSIM of the explanations for y and for a random other class.
 
     .. math:: \operatorname{SSIM}(\phi(x, y), \phi(x, y')), \quad y' \ne y
 
-    Lower is better, at most 1. NaN where both maps are constant.
+    Lower is better, at most 1. NaN if both maps are constant.
 
     Args:
-      draws: the other class of each sample, [N], or one for all, [].
+      draws: the other class, [N] or [] (one for all samples).
 
     Outcome: score [].
     """

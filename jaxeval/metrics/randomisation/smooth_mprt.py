@@ -1,4 +1,4 @@
-"""Smooth MPRT: the parameter randomisation test, on explanations freed of noise."""
+"""Smooth MPRT: the model parameter randomisation test with denoised explanations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..bases import LayerRandomisation
 
 
 def smooth_mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Array, ""]:
-    """As `mprt`, of similarities of smoothed maps.
+    """Like `mprt`, for similarities of smoothed maps.
 
     >>> import jax.numpy as jnp
     >>> float(smooth_mprt(jnp.array([[1.0, 0.5], [0.0, 0.5]]), "mean"))
@@ -24,20 +24,21 @@ def smooth_mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> F
 
 @pytree
 class SmoothMPRT(LayerRandomisation):
-    r"""MPRT of the mean map over noisy inputs, so that gradient shattering is not held against it.
+    r"""MPRT with the mean map over noisy inputs, which reduces the effect of gradient shattering.
 
     .. math:: \frac{1}{L} \sum_{l=1}^{L} \operatorname{sim}\big(
               \bar\phi(x; \theta), \bar\phi(x; \theta^{(l)})\big), \quad
               \bar\phi(x; \theta) = \frac{1}{S} \sum_{s=1}^{S} \phi(x + \sigma \epsilon_s; \theta)
 
-    The clean map is smoothed like the others (one given as an array is not used), with the same
-    noise. Lower is better. NaN where a similarity is (a constant map).
+    The clean map is smoothed with the same noise as the others (precomputed maps are not used).
+    Lower is better. NaN where a similarity is undefined (a constant map).
 
     Args:
-      n_samples: S, noisy inputs a map, so it takes S explanations a layer, seed and sample.
-      noise_level: sigma as a share of the sample's range max x - min x.
-      draws: a dict with "params", random parameters, a pytree as the model's with a leading axis
-        [n_seeds], or "noise", epsilon [S, *x] for all samples (S is then its length), or both.
+      n_samples: S, the number of noisy inputs per map; costs S explanations per layer, seed and
+        sample.
+      noise_level: sigma as a fraction of the sample's range max x - min x.
+      draws: a dict with "params" (random parameters, a pytree like the model's with a leading axis
+        [n_seeds]), "noise" (epsilon [S, *x] for all samples; S is then its length), or both.
 
     `order`, `randomise`, `n_seeds`, `similarity`, `score`, `layers`: as for `MPRT`.
 

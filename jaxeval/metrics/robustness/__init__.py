@@ -1,4 +1,4 @@
-"""Robustness: do similar inputs get similar attributions?"""
+"""Robustness: do similar inputs have similar attributions?"""
 
 from .average_stability import AverageStability as AverageStability
 from .average_stability import average_stability as average_stability

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ... import check, ops
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import Noisy
+from ..bases import NoisyInputMetric
 
 DISTANCES = ("spearman", "l2")
 
@@ -24,20 +24,20 @@ def average_stability(distances: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class AverageStability(Noisy):
-    r"""Mean distance of the attributions of noisy inputs from that of the input.
+class AverageStability(NoisyInputMetric):
+    r"""Mean distance between the attributions of the input and of noisy inputs.
 
     .. math:: \frac{1}{S} \sum_s d(\phi(x), \phi(x + u_s)), \quad u_s \sim U[-r, r]^d
 
-    Lower is better, 0 for an explainer that does not look at the input. NaN for "spearman" where
-    a map is constant; never for "l2".
+    Lower is better; 0 for an explainer that ignores the input. NaN for "spearman" if a map is
+    constant; never for "l2".
 
     Args:
-      distance: "spearman" (1 - rho, within [0, 2]) or "l2" (Euclidean, of the prepared maps).
+      distance: "spearman" (1 - rho, within [0, 2]) or "l2" (Euclidean, between normalised maps).
       radius: r, in units of the input.
       n_samples: number of draws.
       draws: the noise, [S, *x] or [N, S, *x].
-      noise: a `jaxeval.Noise` to use in place of the three above.
+      noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
 
     Outcome: score [].
     """

@@ -11,7 +11,7 @@ from ..bases import Sensitivity
 
 
 def avg_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
-    """The mean of the relative changes ||a - a'|| / ||a|| over the draws.
+    """The mean relative change ||a - a'|| / ||a|| over the draws.
 
     >>> import jax.numpy as jnp
     >>> float(avg_sensitivity(jnp.array([0.0, 1.0])))
@@ -28,14 +28,14 @@ class AvgSensitivity(Sensitivity):
               \frac{\lVert \phi(x) - \phi(x + u_s) \rVert_2}{\lVert \phi(x) \rVert_2},
               \quad u_s \sim U[-r, r]^d
 
-    Lower is better, 0 for an explainer that does not look at the input. NaN for a map of zeros.
+    Lower is better; 0 for an explainer that ignores the input. NaN for a map of zeros.
     Maps are not normalised by default.
 
     Args:
       radius: r, in units of the input.
       n_samples: number of draws.
       draws: the noise, [S, *x] or [N, S, *x].
-      noise: a `jaxeval.Noise` to use in place of the three above.
+      noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
 
     Outcome: score [].
     """

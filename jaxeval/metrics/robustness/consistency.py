@@ -1,4 +1,4 @@
-"""Consistency: are inputs with the same explanation given the same class?"""
+"""Consistency: do inputs with the same explanation have the same predicted class?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ... import check, ops
 from ...metric import Metric
 from ...types import Answer, Outcome, Sample, pytree, static
 
-WAYS = ("top_n_sign", "sign", "rank", "round")
+DISCRETISATIONS = ("top_n_sign", "sign", "rank", "round")
 
 
 def consistency(codes: Any, predicted: Any) -> np.ndarray:
-    """Of the samples with the same code [N, ...], the share with the same prediction [N]; NumPy.
+    """The fraction [N] of other samples with the same code [N, ...] and also the same prediction.
 
-    NaN for a code that no other sample has.
+    NaN for a code that no other sample has. In NumPy.
 
     >>> consistency([7, 7, 7, 8], [0, 0, 1, 1]).tolist()
     [0.5, 0.5, 0.0, nan]
@@ -43,18 +43,18 @@ class Consistency(Metric):
     .. math:: \frac{|\{j \neq i : d(a_j) = d(a_i), \hat y_j = \hat y_i\}|}
               {|\{j \neq i : d(a_j) = d(a_i)\}|}
 
-    over the whole data set, with d the discretised map. Higher is better, within [0, 1]. NaN
-    where no other sample has the same explanation.
+    over the whole data set, with d(a) the discretised map. Higher is better, within [0, 1]. NaN if
+    no other sample has the same explanation.
 
     Args:
-      discretise: when two maps are the same explanation:
+      discretise: when two maps count as the same explanation:
         "top_n_sign": the n features with the largest magnitudes (ties to the lowest index) are
-        the same and have the same signs, in whatever order;
-        "sign": all signs are the same;
-        "rank": the features come in the same order (ties to the lowest index);
-        "round": the entries, as prepared, are equal when rounded.
+        the same, in any order, and have the same signs;
+        "sign": all signs are equal;
+        "rank": the order of the features is the same (ties to the lowest index);
+        "round": the entries of the normalised maps are equal after rounding.
       n: number of features for "top_n_sign".
-      decimals: of "round".
+      decimals: number of decimals for "round".
 
     Outcome: score [].
     """
@@ -71,7 +71,7 @@ class Consistency(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "discretise", WAYS)
+        check.one_of(self, "discretise", DISCRETISATIONS)
         check.integer(self, "n")
         check.integer(self, "decimals", least=0)
 

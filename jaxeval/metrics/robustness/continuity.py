@@ -14,7 +14,7 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def continuity(ratios: Float[Array, " S"]) -> Float[Array, ""]:
-    """The largest ||a - a'||_1 / ||x - x'||_2 over the shifts; NaN ones (x' = x) do not count.
+    """The maximum of ||a - a'||_1 / ||x - x'||_2 over the shifts, ignoring NaN (x' = x).
 
     >>> import jax.numpy as jnp
     >>> float(continuity(jnp.array([0.5, jnp.nan, 2.0])))
@@ -25,18 +25,18 @@ def continuity(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 @pytree
 class Continuity(Metric):
-    r"""Largest change of the attribution per change of the input, over horizontal shifts.
+    r"""Largest ratio of changes of attribution and input over horizontal shifts of the input.
 
     .. math:: \max_s \frac{\lVert |\phi(x)| - |\phi(x_s)| \rVert_1}{\lVert x - x_s \rVert_2}
 
-    x_s is x moved along its last spatial axis, of length W, by the s-th of `n_steps` whole
-    numbers spread evenly over [-W, W], and filled with the baseline; 0, repeats, and -W (which
-    leaves what W does) are left out. Lower is better, 0 for an explainer that does not look at
-    the input. A shift that leaves x as it is does not count; NaN where all do.
+    x_s is x shifted along its last spatial axis, of length W, by the s-th of `n_steps` evenly
+    spaced integers on [-W, W], and filled with the baseline; duplicates, 0 and -W (equivalent to W)
+    are omitted. Lower is better; 0 for an explainer that ignores the input. Shifts that do not
+    change x are ignored; NaN if none does.
 
     Args:
-      n_steps: number of shifts, before some are left out.
-      baseline: what fills the gap, see `jaxeval.ops.baseline`.
+      n_steps: number of shifts, before omissions.
+      baseline: the values of vacated positions, see `jaxeval.ops.baseline`.
 
     Outcome: score [].
     """

@@ -1,4 +1,4 @@
-"""Local Lipschitz estimate: how fast can the attribution change with the input?"""
+"""Local Lipschitz estimate: how fast does the attribution change with the input?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def local_lipschitz(ratios: Float[Array, " S"]) -> Float[Array, ""]:
-    """The largest ||a - a'|| / ||x - x'|| over the draws.
+    """The maximum of ||a - a'|| / ||x - x'|| over the draws.
 
     >>> import jax.numpy as jnp
     >>> float(local_lipschitz(jnp.array([0.5, 2.0])))
@@ -24,18 +24,18 @@ def local_lipschitz(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 @pytree
 class LocalLipschitz(Metric):
-    r"""Largest change of the attribution per change of the input, under Gaussian noise.
+    r"""Largest ratio of changes of attribution and input under Gaussian noise.
 
     .. math:: \max_s \frac{\lVert \phi(x) - \phi(x_s) \rVert_2}{\lVert x - x_s \rVert_2},
               \quad x_s \sim N(x, \sigma^2)
 
-    Lower is better, 0 for an explainer that does not look at the input. Never NaN.
+    Lower is better; 0 for an explainer that ignores the input. Never NaN.
 
     Args:
       std: sigma, in units of the input.
       n_samples: number of draws.
       draws: the noise x_s - x, [S, *x] or [N, S, *x].
-      noise: a `jaxeval.Noise` to use in place of the three above.
+      noise: a `jaxeval.Noise` that replaces `std`, `n_samples` and `draws`.
 
     Outcome: score [].
     """

@@ -1,4 +1,4 @@
-"""Relative input stability: the change of the attribution against that of the input."""
+"""Relative input stability: the change of the attribution relative to that of the input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..bases import RelativeStability
 
 
 def ris(ratios: Float[Array, " S"]) -> Float[Array, ""]:
-    """The largest ratio over the draws; NaN ones (the prediction changed) do not count.
+    """The maximum ratio over the draws, ignoring NaN (the prediction changed).
 
     >>> import jax.numpy as jnp
     >>> float(ris(jnp.array([1.0, jnp.nan, 2.0])))
@@ -24,20 +24,21 @@ def ris(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 @pytree
 class RIS(RelativeStability):
-    r"""Largest change of the attribution, relative to that of the input, under uniform noise.
+    r"""Largest relative change of the attribution over that of the input, under uniform noise.
 
     .. math:: \max_s
               \frac{\lVert (a - a_s) / a \rVert_2}{\max(\lVert (x - x_s) / x \rVert_2, \epsilon)}
 
-    Zeros in a denominator become epsilon. Draws that change the predicted class do not count;
-    NaN where none is left. Lower is better.
+    Zeros in a denominator are replaced by epsilon. Draws that change the predicted class are
+    ignored; NaN if none remains. Lower is better.
 
-    Where x has zeros, epsilon decides: each counts as a change of r / epsilon, so that the score
-    is proportional to epsilon; zeros of a alone make it proportional to 1 / epsilon, and zeros at
-    the same places cancel. On digits half of whose pixels are 0, the median score of saliency maps
-    is 0.0003, 0.03 and 3.2 for epsilon 1e-6, 1e-4 and 1e-2, and that of input x gradient, which is
-    0 where x is, 0.62, 0.62 and 1.5; with 0.1 added to every pixel they are 23 and 26, whatever
-    epsilon. Compare such scores only between maps with the same zeros, or give inputs without any.
+    If x contains zeros, epsilon dominates the score: each zero contributes a change of r / epsilon,
+    so that the score is proportional to epsilon. Zeros only of a make it proportional to
+    1 / epsilon; zeros at the same positions of x and a cancel. On digits with half of the pixels 0,
+    the median score of saliency maps is 0.0003, 0.03 and 3.2 for epsilon 1e-6, 1e-4 and 1e-2, and
+    that of input x gradient, which is 0 where x is, 0.62, 0.62 and 1.5; with 0.1 added to every
+    pixel they are 23 and 26, for every epsilon. Compare such scores only between maps with the same
+    zeros, or use inputs without zeros.
 
     >>> import jax.numpy as jnp, numpy as np, jaxeval as je
     >>> model = je.Model(lambda w, x: x @ w, jnp.eye(2), channel_axis=None)
@@ -51,11 +52,11 @@ class RIS(RelativeStability):
     0.00066
 
     Args:
-      radius: r, the noise is uniform in [-r, r], in units of the input.
+      radius: r, the noise is uniform on [-r, r], in units of the input.
       n_samples: number of draws.
       eps: epsilon.
       draws: the noise, [S, *x] or [N, S, *x].
-      noise: a `jaxeval.Noise` to use in place of radius, n_samples and draws.
+      noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
 
     Outcome: score [].
     """

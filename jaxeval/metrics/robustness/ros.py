@@ -1,4 +1,4 @@
-"""Relative output stability: the change of the attribution against that of the logits."""
+"""Relative output stability: the change of the attribution relative to that of the logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..bases import RelativeStability
 
 
 def ros(ratios: Float[Array, " S"]) -> Float[Array, ""]:
-    """The largest ratio over the draws; NaN ones (the prediction changed) do not count.
+    """The maximum ratio over the draws, ignoring NaN (the prediction changed).
 
     >>> import jax.numpy as jnp
     >>> float(ros(jnp.array([1.0, jnp.nan, 2.0])))
@@ -24,21 +24,21 @@ def ros(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 @pytree
 class ROS(RelativeStability):
-    r"""Largest change of the attribution, relative to that of the logits, under uniform noise.
+    r"""Largest relative change of the attribution over the change of the logits, under noise.
 
     .. math:: \max_s
               \frac{\lVert (a - a_s) / a \rVert_2}{\max(\lVert z(x) - z(x_s) \rVert_2, \epsilon)}
 
-    Zeros in a denominator become epsilon. Draws that change the predicted class do not count;
-    NaN where none is left. Lower is better. z are a model's plain values, too, of which no class
-    is predicted, so that all draws count; a model of probabilities is refused.
+    Zeros in a denominator are replaced by epsilon. Draws that change the predicted class are
+    ignored; NaN if none remains. Lower is better. For a model of plain values, z are the values
+    and all draws count, as no class is predicted; a model of probabilities is refused.
 
     Args:
-      radius: r, the noise is uniform in [-r, r], in units of the input.
+      radius: r, the noise is uniform on [-r, r], in units of the input.
       n_samples: number of draws.
       eps: epsilon.
       draws: the noise, [S, *x] or [N, S, *x].
-      noise: a `jaxeval.Noise` to use in place of radius, n_samples and draws.
+      noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
 
     Outcome: score [].
     """

@@ -1,4 +1,4 @@
-"""Relative representation stability: the change of the attribution against hidden layers'."""
+"""Relative representation stability: changes of the attribution relative to hidden layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..bases import RelativeStability
 
 
 def rrs(ratios: Float[Array, " S"]) -> Float[Array, ""]:
-    """The largest ratio over the draws; NaN ones (the prediction changed) do not count.
+    """The maximum ratio over the draws, ignoring NaN (the prediction changed).
 
     >>> import jax.numpy as jnp
     >>> float(rrs(jnp.array([1.0, jnp.nan, 2.0])))
@@ -25,25 +25,25 @@ def rrs(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 @pytree
 class RRS(RelativeStability):
-    r"""Largest change of the attribution, relative to hidden layers', under uniform noise.
+    r"""Largest relative change of the attribution over that of hidden activations, under noise.
 
     .. math:: \max_s
               \frac{\lVert (a - a_s) / a \rVert_2}{\max(\lVert (h - h_s) / h \rVert_2, \epsilon)}
 
-    h are the activations of the named layers, all together. Zeros in a denominator become
-    epsilon: after a ReLU they are common, and a unit that wakes up counts 1 / epsilon, so that
-    epsilon decides the score: with one such unit it is proportional to epsilon, and zeros of a make
-    it proportional to 1 / epsilon (see `RIS`, which has numbers). Layers before an activation that
-    has no zeros do not have the problem. Draws that change the predicted class do not count; NaN
-    where none is left. Lower is better.
+    h are the concatenated activations of the layers. Zeros in a denominator are replaced by
+    epsilon. They are common after a ReLU, where a unit that becomes active contributes
+    1 / epsilon, so that epsilon dominates: with one such unit, the score is proportional to
+    epsilon, and zeros of a make it proportional to 1 / epsilon (see `RIS` for numbers). Layers
+    without zeros, such as those before an activation function, do not have this problem. Draws
+    that change the predicted class are ignored; NaN if none remains. Lower is better.
 
     Args:
-      layers: names of hidden layers, of those that ``Model(hidden=...)`` gives; None: all.
-      radius: r, the noise is uniform in [-r, r], in units of the input.
+      layers: names of hidden layers, as returned by ``Model(hidden=...)``; None: all.
+      radius: r, the noise is uniform on [-r, r], in units of the input.
       n_samples: number of draws.
       eps: epsilon.
       draws: the noise, [S, *x] or [N, S, *x].
-      noise: a `jaxeval.Noise` to use in place of radius, n_samples and draws.
+      noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
 
     Outcome: score [].
     """
@@ -71,7 +71,7 @@ class RRS(RelativeStability):
                 )
 
     def hidden(self, answer: Answer) -> Array:
-        """The activations of the layers, in one row."""
+        """The activations of the layers, flattened and concatenated."""
         names = sorted(answer.hidden) if self.layers is None else self.layers
         return jnp.concatenate([answer.hidden[name].ravel() for name in names])
 
