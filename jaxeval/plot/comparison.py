@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval.plot.style import (
+from ..results import Results, average_ranks, bootstrap_mean_ci, mean_and_std
+from ..results.compare import ROUNDING
+from .style import (
     ARROWS,
     FAINT,
     breadth,
@@ -19,8 +21,6 @@ from jaxeval.plot.style import (
     new_figure,
     wrap,
 )
-from jaxeval.results import Results, average_ranks, bootstrap_mean_ci, mean_and_std
-from jaxeval.results.compare import ROUNDING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -60,7 +60,7 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
       ImportError: matplotlib is not installed; says how to get it.
     """
     try:
-        from jaxeval.plot.figure import PlainFigure
+        from .figure import PlainFigure
     except ImportError as e:
         raise ImportError(
             f'figures need matplotlib, which cannot be imported ({e}): pip install "jaxeval[plot]"'

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval import plot
-from jaxeval.report import tables
-from jaxeval.report.pictures import Picture, picture
-from jaxeval.results import Results
-from jaxeval.results.parquet import replace_whole
-from jaxeval.results.stability import groups_of
-from jaxeval.version import __version__
+from .. import plot
+from ..results import Results
+from ..results.parquet import replace_whole
+from ..results.stability import groups_of
+from ..version import __version__
+from . import tables
+from .pictures import Picture, picture
 
 PAIRS = 2000
 """Paired tests that a page lists; `Results.wilcoxon` has them all."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxeval.plot.style import ARROWS
-from jaxeval.results import Results
+from ..plot.style import ARROWS
+from ..results import Results
 
 
 @dataclass(frozen=True)

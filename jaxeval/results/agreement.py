@@ -8,7 +8,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike
 
-from jaxeval.results.stats import row_ranks
+from .stats import row_ranks
 
 _TIE = 1e-12  # of sums of ranks, which are halves
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from jaxeval.results import stability
-from jaxeval.results.agreement import kendalls_w, mean_spearman
-from jaxeval.results.features import Features
-from jaxeval.results.friedman import Friedman, compared
-from jaxeval.results.paired import holm, signed_rank
-from jaxeval.results.stats import mean_and_std, row_ranks
+from . import stability
+from .agreement import kendalls_w, mean_spearman
+from .features import Features
+from .friedman import Friedman, compared
+from .paired import holm, signed_rank
+from .stats import mean_and_std, row_ranks
 
 ROUNDING = 1e-6
 """What float32 scores, of the largest magnitude among them, cannot be told apart by."""
@@ -386,7 +386,7 @@ class Comparisons(Features):
 
         Arguments are those of `jaxeval.report.write`. Needs ``pip install "jaxeval[report]"``.
         """
-        from jaxeval.report import write
+        from ..report import write
 
         return write(self, path, **given)  # pyright: ignore[reportArgumentType]
 

@@ -12,7 +12,7 @@ import scipy.special
 import scipy.stats
 from numpy.typing import ArrayLike
 
-from jaxeval.results.stats import mean_and_std, row_ranks
+from .stats import mean_and_std, row_ranks
 
 
 class FriedmanTest(NamedTuple):

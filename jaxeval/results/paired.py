@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 from numpy.typing import ArrayLike
 
-from jaxeval.results.stats import DIRECTIONS, row_ranks
+from .stats import DIRECTIONS, row_ranks
 
 ZEROS = ("wilcox", "pratt")
 EXACT = 50  # differences up to which every assignment of signs is counted

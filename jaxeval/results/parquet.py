@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxeval.types import Outcome
+from ..types import Outcome
 
 if TYPE_CHECKING:
-    from jaxeval.results.table import Results
+    from .table import Results
 
 KEY = b"jaxeval"
 VERSION = 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxeval.types import Outcome
+from ..types import Outcome
 
 
 def ids(index: Any) -> np.ndarray:

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxeval.results import parquet
-from jaxeval.results.table import Results
-from jaxeval.types import Outcome
+from ..types import Outcome
+from . import parquet
+from .table import Results
 
 SHARD = b"jaxeval.shard"
 STALE = 3600.0

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxeval.results import parquet
-from jaxeval.results.compare import ROUNDING, Comparisons
-from jaxeval.results.long import from_frame
-from jaxeval.results.parts import checked, ids, plain
-from jaxeval.results.stats import DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
-from jaxeval.types import Outcome
+from ..types import Outcome
+from . import parquet
+from .compare import ROUNDING, Comparisons
+from .long import from_frame
+from .parts import checked, ids, plain
+from .stats import DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 
