@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from ..results import Results, average_ranks, bootstrap_mean_ci, mean_and_std
 from ..results.compare import ROUNDING
+from ..results.stats import ARROWS
 from .style import (
-    ARROWS,
     FAINT,
     breadth,
     clean,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..results import Friedman, Results
+from ..results.stats import ARROWS
 from .comparison import LUMINANCE, _known
-from .style import ARROWS, breadth, fitted, legend, new_figure, wrap
+from .style import breadth, fitted, legend, new_figure, wrap
 
 if TYPE_CHECKING:
     import pandas as pd

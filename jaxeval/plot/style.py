@@ -25,7 +25,6 @@ PALETTE = (
 )
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "p", ">")  # seven, so that colours and markers pair up late
-ARROWS = {"higher": "↑", "lower": "↓"}
 FAINT = "#d9d9d9"
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from .. import plot
 from ..results import Results
-from ..results.parquet import replace_whole
+from ..results.atomic import replace_whole
 from ..results.stability import groups_of
 from ..version import __version__
 from . import tables

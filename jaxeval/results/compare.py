@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from . import stability
 from .agreement import kendalls_w, mean_spearman
@@ -16,6 +15,9 @@ from .features import Features
 from .friedman import Friedman, compared
 from .paired import holm, signed_rank
 from .stats import mean_and_std, row_ranks
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROUNDING = 1e-6
 """What float32 scores, of the largest magnitude among them, cannot be told apart by."""
@@ -93,6 +95,8 @@ class Comparisons(Features):
 
         Reference: Wilcoxon 1945; Holm 1979; Demšar 2006.
         """
+        import pandas as pd
+
         if not 0 < alpha < 1:
             raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
         names = self.explainers
@@ -183,6 +187,8 @@ class Comparisons(Features):
 
         Reference: Kendall and Babington Smith 1939; Legendre 2005.
         """
+        import pandas as pd
+
         chosen = self._chosen(metrics)
         if level not in LEVELS:
             raise ValueError(f'level must be "sample" or "mean", got {level!r}')
@@ -253,6 +259,8 @@ class Comparisons(Features):
 
         Reference: Spearman 1904; Tomsett et al. 2020, "Sanity checks for saliency metrics".
         """
+        import pandas as pd
+
         chosen = self._chosen(metrics)
         if over not in OVER:
             raise ValueError(f"over must be one of {', '.join(map(repr, OVER))}, got {over!r}")
@@ -293,6 +301,8 @@ class Comparisons(Features):
         Raises:
           ValueError: no metric is there with several settings, an unknown metric or level.
         """
+        import pandas as pd
+
         if level not in LEVELS:
             raise ValueError(f'level must be "sample" or "mean", got {level!r}')
         parts, alike = [], self._alike(mixed_features)
@@ -360,6 +370,8 @@ class Comparisons(Features):
         Raises:
           ValueError: no metric is there with several settings, or `per` is neither.
         """
+        import pandas as pd
+
         if per not in ("parameter", "value"):
             raise ValueError(f'per must be "parameter" or "value", got {per!r}')
         described = self.settings.get("metrics", {})
