@@ -15,9 +15,9 @@ from typing import Any
 import jaxeval as je
 from jaxeval.metric import Metric, asks_of
 from jaxeval.metrics import FAMILIES, METRICS
-from jaxeval.results.stats import ARROWS
 
 PATH = Path(__file__).with_name("metrics.md")
+ARROWS = {"higher": "↑", "lower": "↓"}
 NEEDS = {
     "output": "output",
     "attribution": "explainer",

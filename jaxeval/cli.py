@@ -22,8 +22,6 @@ from .data.digit_images import N_HELD_OUT
 from .explain import EXPLAINERS, Explainer
 from .metrics import METRICS
 from .report import command as report
-from .results.stats import ARROWS
-from .results.table import PIPED_WIDTH
 from .sweep import command as sweep
 from .version import __version__
 
@@ -32,6 +30,9 @@ OPTIONS = (
     *("--channel-axis", "--maps", "--metric", "--model", "--title"),
 )
 COMMANDS = ("demo", "gallery", "list", "report", *sweep.COMMANDS)
+ARROWS = {"higher": "↑", "lower": "↓"}
+PIPED_WIDTH = 100
+"""Columns of what goes to a file or a pipe, which have no width of their own."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..metric import DIRECTIONS
-from .stats import row_ranks
+from .stats import DIRECTIONS, row_ranks
 
 ZEROS = ("wilcox", "pratt")
 EXACT = 50  # differences up to which every assignment of signs is counted

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..metric import DIRECTIONS
-
 ARROWS = {"higher": "↑", "lower": "↓"}
 """How tables and figures say which direction is better."""
+DIRECTIONS = tuple(ARROWS)
 _CHUNK = 2**22  # entries of a block of resamples: 32 MiB in float64
 
 

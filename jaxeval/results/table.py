@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..metric import DIRECTIONS
 from ..types import Outcome
 from .compare import ROUNDING, Comparisons
 from .parts import checked, ids, plain
-from .stats import ARROWS, average_ranks, bootstrap_mean_ci, mean_and_std
+from .stats import ARROWS, DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
 
 if TYPE_CHECKING:
     import pandas as pd
