@@ -12,7 +12,7 @@ YNNPACK_ON_ONE_CORE = (0, 10, 1) <= jax.__version_info__ < (0, 11)
 """Whether jaxlib hands channels-last convolutions to YNNPACK, which runs most of them on one core.
 
 jaxlib 0.10.1 began to, and 0.11 runs them on all cores. Without these versions `jaxeval.cpu.cores`
-and the class `jaxeval.cpu.programs.Program` have no use.
+and the class `jaxeval.cpu.programs.CpuJit` have no use.
 """
 WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Compiler options that leave nothing to YNNPACK, for those versions: of sums, at which it is good,

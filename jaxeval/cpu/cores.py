@@ -4,7 +4,7 @@ Some versions of jaxlib (`private_jax`) hand channels-last convolutions to YNNPA
 over the cores only what has 128 channels or more; with fewer, one core works, and the others wait.
 It takes no convolution that is larger than its input in any direction. So one row too many is asked
 for, and dropped; and the input has one column of its padding already, so that the gradient is such
-a convolution, too. On two cores that takes 0.5 to 0.7 of the time. Within a `Program` nothing of
+a convolution, too. On two cores that takes 0.5 to 0.7 of the time. Within a `CpuJit` nothing of
 this is needed.
 """
 

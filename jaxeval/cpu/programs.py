@@ -39,7 +39,7 @@ def owning() -> Iterator[None]:
         _OWN.reset(token)
 
 
-class Program(Jit):
+class CpuJit(Jit):
     """`Jit` of a function, compiled without YNNPACK where that is of use."""
 
     def _make(self) -> Any:
@@ -69,6 +69,6 @@ def _of_use() -> bool:
 
 def program(
     *, static_argnums: Any = (), donate_argnums: Any = ()
-) -> Callable[[Callable[..., Any]], Program]:
+) -> Callable[[Callable[..., Any]], CpuJit]:
     """Decorator: `jax.jit`, with the same settings."""
-    return functools.partial(Program, static_argnums=static_argnums, donate_argnums=donate_argnums)
+    return functools.partial(CpuJit, static_argnums=static_argnums, donate_argnums=donate_argnums)

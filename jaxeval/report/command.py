@@ -11,7 +11,8 @@ import numpy as np
 from ..results import Results, Store
 from ..sweep import Sweep
 from .maps import maps_of_extremes
-from .page import telling, write
+from .page import write
+from .sections import telling
 
 
 def add(commands: Any) -> None:

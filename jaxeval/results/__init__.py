@@ -10,8 +10,8 @@ from .paired import holm as holm
 from .paired import signed_rank as signed_rank
 from .stability import kendall_tau as kendall_tau
 from .stability import rank_shares as rank_shares
-from .stats import average_ranks as average_ranks
 from .stats import bootstrap_mean_ci as bootstrap_mean_ci
+from .stats import explainer_ranks as explainer_ranks
 from .stats import mean_and_std as mean_and_std
 from .stats import row_ranks as row_ranks
 from .store import Store as Store

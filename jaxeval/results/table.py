@@ -14,8 +14,8 @@ import numpy as np
 
 from ..types import Outcome
 from .compare import ROUNDING, Comparisons
-from .parts import checked, ids, plain
-from .stats import ARROWS, DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
+from .parts import checked, count, ids, plain
+from .stats import ARROWS, DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,7 +246,7 @@ class Results(Comparisons):
         for group in groups:
             if len(group) > 1 or len(groups) == 1:
                 own = list(group)
-                ranks.loc[own] = average_ranks(means.loc[own].to_numpy(), directions, ROUNDING)
+                ranks.loc[own] = explainer_ranks(means.loc[own].to_numpy(), directions, ROUNDING)
         return ranks
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -312,8 +312,8 @@ class Results(Comparisons):
         undefined = sum(o.n_undefined for o in self.outcomes.values())
         complete = len(self.index) * len(self.explainers) * len(self.metrics)
         parts = [
-            f"{_count(len(self.explainers), 'explainer')} x {_count(len(self.metrics), 'metric')}",
-            _count(len(self.index), "sample"),
+            f"{count(len(self.explainers), 'explainer')} x {count(len(self.metrics), 'metric')}",
+            count(len(self.index), "sample"),
         ]
         if n_scores < complete:
             parts.append(f"partial: {n_scores:,} of {complete:,} scores")
@@ -364,7 +364,3 @@ class Results(Comparisons):
         ]
         rows = [f"{name(m)} {ARROWS[self.directions[m]]}" for m in self.metrics]
         return pd.DataFrame(cells, index=rows, columns=[name(e) for e in self.explainers])
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
