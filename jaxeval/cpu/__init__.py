@@ -4,6 +4,7 @@
 these names alone.
 """
 
+from .cores import available_cores as available_cores
 from .programs import program as program
 from .rewrite import Rewritten as Rewritten
 from .rewrite import RewrittenOnCpus as RewrittenOnCpus

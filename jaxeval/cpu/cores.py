@@ -27,7 +27,7 @@ MOST_MORE = 1 / 8
 """Share of rows and columns too many up to which it pays."""
 
 
-def cores() -> int:
+def available_cores() -> int:
     """How many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -38,7 +38,7 @@ def on_one_core(eqn: Any) -> bool:
     """Whether a `conv_general_dilated` is one of them, once it is channels-last."""
     p, dims = eqn.params, eqn.params["dimension_numbers"]
     x, kernel, out = (v.aval for v in (*eqn.invars, *eqn.outvars))
-    if not YNNPACK_ON_ONE_CORE or x.dtype != jnp.float32 or x.ndim != 4 or cores() < 2:
+    if not YNNPACK_ON_ONE_CORE or x.dtype != jnp.float32 or x.ndim != 4 or available_cores() < 2:
         return False
     if math.prod((*p["window_strides"], *p["lhs_dilation"])) != 1 or p["feature_group_count"] != 1:
         return False

@@ -19,7 +19,7 @@ import jax
 from ..lifetime import Jit
 from ..private_jax import WITHOUT_YNNPACK, YNNPACK_ON_ONE_CORE
 from ..trace import jaxprs
-from .cores import cores
+from .cores import available_cores
 
 _OWN: ContextVar[bool] = ContextVar("own", default=False)
 
@@ -64,7 +64,7 @@ class CpuJit(Jit):
 
 @functools.cache
 def _of_use() -> bool:
-    return YNNPACK_ON_ONE_CORE and jax.default_backend() == "cpu" and cores() > 1
+    return YNNPACK_ON_ONE_CORE and jax.default_backend() == "cpu" and available_cores() > 1
 
 
 def program(

@@ -37,7 +37,7 @@ LEFT_ALONE = {
 def _affected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on a machine of several cores, whichever version is installed."""
     monkeypatch.setattr(cores, "YNNPACK_ON_ONE_CORE", True)
-    monkeypatch.setattr(cores, "cores", lambda: 2)
+    monkeypatch.setattr(cores, "available_cores", lambda: 2)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -86,7 +86,7 @@ def test_strides_and_single_cores_are_left_alone(monkeypatch: pytest.MonkeyPatch
     case = CASES["as large as its input"]
     fn, x, kernel = convolution(case, "NHWC", (2, 2))
     assert sizes(Rewritten(fn), x, kernel) == sizes(fn, x, kernel)
-    monkeypatch.setattr(cores, "cores", lambda: 1)
+    monkeypatch.setattr(cores, "available_cores", lambda: 1)
     fn, x, kernel = convolution(case, "NHWC")
     assert sizes(Rewritten(fn), x, kernel) == sizes(fn, x, kernel)
 

@@ -12,11 +12,11 @@ import pytest
 from jax import lax
 
 from jaxeval.cpu import Rewritten, program, programs
-from jaxeval.cpu.cores import cores
+from jaxeval.cpu.cores import available_cores
 from jaxeval.private_jax import YNNPACK_ON_ONE_CORE
 from tests.cpu.rewriting import equations
 
-USED = YNNPACK_ON_ONE_CORE and cores() > 1 and jax.default_backend() == "cpu"
+USED = YNNPACK_ON_ONE_CORE and available_cores() > 1 and jax.default_backend() == "cpu"
 
 
 @pytest.fixture(autouse=True)
