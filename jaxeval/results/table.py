@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..types import Outcome
-from .compare import ROUNDING, Comparisons
+from .compare import ROUNDING
 from .parts import checked, count, ids, plain
+from .settings import SettingComparisons
 from .stats import ARROWS, DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ PIPED_WIDTH = 100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results(Comparisons):
+class Results(SettingComparisons):
     """Per-sample scores of explainers under metrics, and the summaries of them.
 
     A result may be partial: a cell then holds the first n of the N samples, or is not there.
@@ -304,6 +305,15 @@ class Results(Comparisons):
         from .long import from_frame
 
         return cls(**from_frame(frame, **given))
+
+    def report(self, path: str | os.PathLike[str], **given: Any) -> Path:
+        """Write one self-contained HTML page of everything, and return its path.
+
+        Arguments are those of `jaxeval.report.write`. Needs ``pip install "jaxeval[report]"``.
+        """
+        from ..report import write
+
+        return write(self, path, **given)
 
     @property
     def headline(self) -> str:
