@@ -228,8 +228,8 @@ def measure(case: Case, repeats: int) -> Timing | str:
     try:
         deviation, agreed = case.deviation()
         took = seconds(case.theirs)
-    except Exception as e:  # whatever it may be in a peer
-        return f"Quantus fails with {type(e).__name__}: {e}"
+    except Exception as e:  # of a peer, whatever it is: the other cases go on, and this one is told
+        return f"one side fails with {type(e).__name__}: {e}"
     if not agreed:
         return f"the two sides differ by {deviation:.1e}"
     jax.clear_caches()

@@ -106,7 +106,7 @@ def section(cls: type[Metric]) -> str:
     facts = [f"**{cls.family}**, {cls.direction} is better {ARROWS[cls.direction]}"]
     facts.append("needs: " + (", ".join(needs(cls)) or "the attribution alone"))
     facts.append(padding(cls))
-    others = [n for n, v in vars(je).items() if v is cls and n != cls.__name__]
+    others = [n for n in dir(je) if getattr(je, n) is cls and n != cls.__name__]
     if others:
         facts.append("also called " + ", ".join(f"`{n}`" for n in others))
     lines = [f"### {cls.__name__}", "", "; ".join(facts) + ".", "", _markdown(body), ""]

@@ -4,26 +4,20 @@ Every established evaluation metric for attribution maps, batched in JAX; each d
 is put to the model once, for all metrics and explainers together.
 """
 
-from . import data as data
-from . import explain as explain
-from . import functional as functional
-from . import plot as plot
-from . import report as report
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from .api import attribute as attribute
 from .api import evaluate as evaluate
 from .api import score as score
+from .check import did_you_mean as _did_you_mean
 from .content import Described as Described
 from .engine import EvaluationError as EvaluationError
 from .engine import Host as Host
 from .engine import as_function as as_function
 from .metric import Metric as Metric
-from .metrics import METRICS as METRICS
-from .metrics.axiomatic import *  # noqa: F403
-from .metrics.complexity import *  # noqa: F403
-from .metrics.faithfulness import *  # noqa: F403
-from .metrics.localisation import *  # noqa: F403
-from .metrics.randomisation import *  # noqa: F403
-from .metrics.robustness import *  # noqa: F403
 from .model import Model as Model
 from .of_flax import from_flax as from_flax
 from .ops import Background as Background
@@ -32,10 +26,6 @@ from .perturb import Perturbation as Perturbation
 from .perturb import layer_names as layer_names
 from .results import Results as Results
 from .results import Store as Store
-from .sweep import Grid as Grid
-from .sweep import Sweep as Sweep
-from .sweep import SweepError as SweepError
-from .sweep import run as run
 from .types import Answer as Answer
 from .types import Outcome as Outcome
 from .types import Query as Query
@@ -43,3 +33,64 @@ from .types import Sample as Sample
 from .types import pytree as pytree
 from .types import static as static
 from .version import __version__ as __version__
+
+if _TYPE_CHECKING:
+    from . import data as data
+    from . import explain as explain
+    from . import functional as functional
+    from . import metrics as metrics
+    from . import ops as ops
+    from . import perturb as perturb
+    from . import plot as plot
+    from . import report as report
+    from . import results as results
+    from . import sweep as sweep
+    from .metrics import METRICS as METRICS
+    from .metrics.axiomatic import *  # noqa: F403
+    from .metrics.complexity import *  # noqa: F403
+    from .metrics.faithfulness import *  # noqa: F403
+    from .metrics.localisation import *  # noqa: F403
+    from .metrics.randomisation import *  # noqa: F403
+    from .metrics.robustness import *  # noqa: F403
+    from .sweep import Grid as Grid
+    from .sweep import Sweep as Sweep
+    from .sweep import SweepError as SweepError
+    from .sweep import run as run
+
+# Imported when they are first used, so that `import jaxeval` costs little more than JAX does.
+_ROOMS = (
+    *("data", "explain", "functional", "metrics", "ops"),
+    *("perturb", "plot", "report", "results", "sweep"),
+)
+_OF_SWEEP = ("Grid", "Sweep", "SweepError", "run")
+
+
+def _of_metrics() -> dict[str, _Any]:
+    """The metrics' classes, under all their names, and the table of them."""
+    metrics = _import_module(".metrics", __name__)
+    found = {n: v for f in metrics.FAMILIES for n, v in vars(f).items() if isinstance(v, type)}
+    return {**found, "METRICS": metrics.METRICS}
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _ROOMS:
+        return _import_module(f".{name}", __name__)
+    if name == "__all__":
+        return __dir__()
+    if name in _OF_SWEEP:
+        value = getattr(_import_module(".sweep", __name__), name)
+    elif name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    elif name in (found := _of_metrics()):
+        value = found[name]
+    else:
+        near = _did_you_mean(name, __dir__())
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    here = {n for n, v in globals().items() if n[0] != "_" and not isinstance(v, _ModuleType)}
+    return sorted({*here, *_ROOMS, *_OF_SWEEP, *_of_metrics(), "__version__"})

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from .private_jax import readable
+
 BROKEN = re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
 
 
@@ -57,19 +59,11 @@ def delete_broken_entries() -> None:
 
 def broken(folder: Path, program: str) -> list[Path]:
     """The entries of a program that cannot be unpacked; all of them, where JAX cannot be asked."""
-    entries = list(folder.glob(f"{program}-*-cache"))
-    try:
-        from jax._src.compilation_cache import decompress_executable
-    except ImportError:
-        return entries
 
     def fails(file: Path) -> bool:
         try:
-            decompress_executable(file.read_bytes())
-        except FileNotFoundError:
+            return not readable(file.read_bytes())
+        except FileNotFoundError:  # another process was faster
             return False
-        except Exception:
-            return True
-        return False
 
-    return [file for file in entries if fails(file)]
+    return [file for file in folder.glob(f"{program}-*-cache") if fails(file)]

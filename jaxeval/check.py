@@ -126,6 +126,15 @@ def instance(owner: Any, name: str, kind: type) -> None:
         raise TypeError(_message(owner, name, f"a {kind.__name__} or None"))
 
 
+def draws(owner: Any, name: str, given: Any) -> None:
+    """What the caller gives in place of random draws is an array [S, ...] of at least one draw."""
+    if given is not None and (np.ndim(given) < 2 or np.shape(given)[0] < 1):
+        raise ValueError(
+            f"{type(owner).__name__}({name}=...) must be an array [S, ...] of S draws in the shape "
+            f"of one sample, got the shape {np.shape(given)}"
+        )
+
+
 def warn(message: str) -> None:
     """Issue a UserWarning that points to the caller's line outside of jaxeval."""
     frame, level = sys._getframe(1), 2

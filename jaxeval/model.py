@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from .check import did_you_mean
 from .identity import shapes_of
-from .lifetime import hashable, jit, remembered
+from .lifetime import Wrapper, hashable, jit, remembered
 from .types import pytree, static
 
 UNTRACEABLE = "untraceable"
@@ -81,6 +82,22 @@ class Model:
         if self.host not in (False, True, "numpy", "jax", UNTRACEABLE):
             raise ValueError(f'Model(host=...) must be False, "numpy" or "jax", got {self.host!r}')
 
+    def __repr__(self) -> str:
+        """What it is, without the numbers in it: the largest network fits on a screen.
+
+        >>> Model(jnp.dot, {"w": jnp.ones((3, 4)), "b": 0.0}, channel_axis=None)
+        Model(apply=dot, params=<13 numbers in 2 arrays>, channel_axis=None)
+          b  float
+          w  float32[3, 4]
+        """
+        shown = {"apply": _name(self.apply), "params": _summary(self.params)}
+        shown |= {k: _name(v) for k in ("hidden", "init") if (v := getattr(self, k)) is not None}
+        shown["channel_axis"] = str(self.channel_axis)
+        shown |= {"host": repr(self.host)} if self.host else {}
+        shown |= {"outputs": repr(self.outputs)} if self.outputs != "logits" else {}
+        head = ", ".join(f"{k}={v}" for k, v in shown.items())
+        return "\n".join([f"Model({head})", *_lines(self.params)])
+
     def __call__(self, x: Any) -> jax.Array:
         """The outputs [N, K] of a batch x [N, ...]."""
         if not self.host:
@@ -148,6 +165,46 @@ class Model:
                 "(axis 0 is the samples)"
             )
         return axis - 1
+
+
+SHOWN = 20
+"""Arrays of parameters that a model's repr lists, of more the first and last ones."""
+
+
+def _summary(params: Any) -> str:
+    """How much there is; a single array by its type and shape."""
+    leaves, tree = jax.tree.flatten(params)
+    if not leaves:
+        return repr(params)
+    if jax.tree_util.treedef_is_leaf(tree):
+        return _kind(params)
+    n = sum(int(np.prod(np.shape(leaf))) for leaf in leaves)
+    arrays = f"{len(leaves):,} arrays" if len(leaves) > 1 else "1 array"
+    return f"<{n:,} number{'s' if n != 1 else ''} in {arrays}>"
+
+
+def _lines(params: Any) -> list[str]:
+    """A line for each array inside: where it is, its type and shape."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    lines = {jax.tree_util.keystr(path, simple=True, separator="/"): v for path, v in leaves}
+    width = max(map(len, lines), default=0)
+    found = [f"  {path:<{width}}  {_kind(v)}" for path, v in lines.items() if path]
+    if len(found) > SHOWN:
+        found[SHOWN // 2 : -SHOWN // 2] = [f"  ... {len(found) - SHOWN:,} more ..."]
+    return found
+
+
+def _kind(leaf: Any) -> str:
+    if not hasattr(leaf, "dtype"):
+        return type(leaf).__name__
+    return f"{leaf.dtype}{list(np.shape(leaf))}"
+
+
+def _name(fn: Any) -> str:
+    """The name of a function, or of what calls it: a module, a class."""
+    while isinstance(fn, (Wrapper, functools.partial)):
+        fn = fn.func if isinstance(fn, functools.partial) else getattr(fn, fn.HOLDS)
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
 TRACED_ROWS = 2

@@ -6,8 +6,7 @@ import dataclasses
 import functools
 from typing import Any, ClassVar
 
-from .content import OpaqueError, content
-from .content.values import text
+from .content import OpaqueError, content, text
 from .lifetime import Weak, Wrapper, lasting, remembered, target
 from .model import Model
 

@@ -19,6 +19,7 @@ for flag, value in FLAGS.items():
     if flag not in (given := os.environ.get("XLA_FLAGS", "")):
         os.environ["XLA_FLAGS"] = f"{given} {flag}={value}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAXEVAL_STRICT", "1")  # what fails is not made up for
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

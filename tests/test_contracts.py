@@ -1461,6 +1461,8 @@ MAY = {
     "digests": set(),
     "progress": set(),
     "version": set(),
+    "private_jax": set(),
+    "cache": {"private_jax"},
     "lifetime": {"types"},
     "identity": {"digests", "types"},
     "ops": {"types"},
@@ -1472,7 +1474,7 @@ MAY = {
     "metric": {"ops", "types"},
     "perturb": {"model", "ops", "trace", "types"},
     "metrics": {"explain", "metric", "model", "ops", "perturb", "types"},
-    "cpu": {"identity", "lifetime", "model", "trace", "types"},
+    "cpu": {"identity", "lifetime", "model", "private_jax", "trace", "types"},
     "explain": {"classes", "cpu", "lifetime", "model", "ops", "trace", "types"},
     "engine": {
         "classes",

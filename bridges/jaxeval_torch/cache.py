@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxeval.content import OpaqueError, content
-from jaxeval.content.values import text
+from jaxeval.content import OpaqueError, content, text
 from jaxeval.digests import hasher
 
 FORMAT = 2

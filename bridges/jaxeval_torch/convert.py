@@ -1,15 +1,10 @@
-"""torch modules and ONNX files as JAX models."""
+"""torch modules as JAX models."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxeval as je
-from jaxeval.check import takes_numbers
 from jaxeval.cpu import RewrittenOnCpus
 
 from . import cache as cached
-from .graph import ConversionError, Graph
+from .export import OPSET, ROWS, capture, named_tensors, to_onnx
+from .forward import Forward
+from .graph import ConversionError, OnnxGraph
 from .initial import initial
 from .layers import find_layers
 from .logits import Logits, named_inputs
 from .tensors import device_of, in_evaluation, in_its_type, to_jax
 
-OPSET = 20
 TOLERANCE = 1e-4
 """The largest difference from torch's logits, relative to the largest logit, that passes."""
 ROUNDINGS = 16
@@ -35,77 +30,6 @@ ROUNDINGS = 16
 layer's output is rounded by up to eps / 2, in torch as here, but not alike: over L layers of random
 errors that makes about sqrt(L) eps / 2 of the logits, and a few times as much where logits are
 differences of larger numbers. A graph that is wrong is off by about 1."""
-
-
-MOST_CONSTANTS = 2**20
-"""Bytes of constants in a graph, beyond which nothing that is compiled of it outlives the model."""
-ROWS = 2
-"""Rows to export with: of one alone the exporter would take the batch for an axis of size 1."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Forward:
-    """The forward pass of a graph. Equal graphs share compiled programs.
-
-    params: {"params": {name: trained}, "state": {name: the rest}}.
-    """
-
-    graph: Graph
-    names: tuple[str, ...] | None = None
-    """The names of the inputs, where x is a dict."""
-    output: str = ""
-    dtypes: tuple[str, ...] | None = None
-    """The types of the inputs, where they are known: floats are cast to them."""
-    layers: tuple[tuple[str, str], ...] | None = None
-    """(layer, the graph's name of its output): answers (logits, {layer: activations})."""
-    fold: bool = True
-
-    def __call__(self, params: Any, x: Any) -> Any:
-        given = {**params["params"], **params["state"], **self.inputs(x)}
-        wanted = [self.output, *(value for _, value in self.layers or ())]
-        values = self.graph.run(given, wanted, fold=self.fold)
-        logits = jnp.asarray(values[self.output])
-        if self.layers is None:
-            return logits
-        return logits, {name: jnp.asarray(values[value]) for name, value in self.layers}
-
-    def __architecture__(self) -> Any:
-        """What equal graphs have in common, for the programs that are compiled of them."""
-        if sum(v.nbytes for v in self.graph.constants.values()) > MOST_CONSTANTS:
-            return None
-        rest = (getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "graph")
-        return ("ONNX", self.graph.digest, *rest)
-
-    def inputs(self, x: Any) -> dict[str, Any]:
-        if self.names is not None:
-            if not isinstance(x, Mapping) or set(x) != set(self.names):
-                raise TypeError(
-                    f"this model takes a dict with the keys {', '.join(self.names)}, got "
-                    + (f"the keys {', '.join(map(str, x))}" if isinstance(x, Mapping) else _kind(x))
-                )
-            x = [x[name] for name in self.names]
-        elif not isinstance(x, (tuple, list)):
-            x = (x,)
-        if len(x) != len(self.graph.inputs):
-            raise TypeError(f"this model takes {len(self.graph.inputs)} inputs, got {len(x)}")
-        # Data is never known beforehand, even where the caller gives NumPy arrays.
-        arrays = [jnp.asarray(v) for v in x]
-        if self.dtypes is not None:
-            arrays = [_as_declared(v, dtype) for v, dtype in zip(arrays, self.dtypes, strict=True)]
-        return dict(zip(self.graph.inputs, arrays, strict=True))
-
-
-def _as_declared(x: Any, dtype: str) -> Any:
-    """An input in the type that the graph wants: floats are cast, whole numbers are not made."""
-    if jnp.issubdtype(dtype, jnp.floating):
-        return x.astype(jax.dtypes.canonicalize_dtype(dtype))
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(takes_numbers(dtype, f"got {x.dtype}{list(x.shape)}"))
-    return x
-
-
-def _kind(x: Any) -> str:
-    return f"an array of shape {list(x.shape)}" if hasattr(x, "shape") else type(x).__name__
 
 
 def from_torch(
@@ -179,15 +103,17 @@ def from_torch(
         answer = picked(*on_device).detach().cpu()
         rounding = max(_eps(answer), *map(_eps, (*module.parameters(), *module.buffers())), 0.0)
         expected = Expected(answer.double().numpy(), max(TOLERANCE, ROUNDINGS * rounding))
-        program, file = _program(picked, on_device), None
+        program, file = capture(picked, on_device), None
         if folder is not None and program is not None:
             key = cached.key(program, OPSET)
             file = None if key is None else folder / f"{key}.onnx"
         if file is not None and (kept := cached.read(file)) is not None:
-            with contextlib.suppress(Exception):  # broken, or of another version of onnx
+            # Whatever is wrong with a kept graph (broken, of another version of onnx), the module
+            # is exported anew, and errors are of that.
+            with contextlib.suppress(Exception):
                 model = _model(kept, picked, inputs, expected, exact_layers, channel_axis)
                 return dataclasses.replace(model, outputs=outputs)
-        exported = _export(picked, on_device, program)
+        exported = to_onnx(picked, on_device, program)
         model = _model(exported, picked, inputs, expected, exact_layers, channel_axis)
         if file is not None:
             cached.write(file, exported)
@@ -209,101 +135,6 @@ class Expected:
     tolerance: float
 
 
-def _rows(inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What to export with, and which of its axes may have any size."""
-    import torch
-
-    batch = torch.export.Dim("batch")
-    return tuple(t[:ROWS] for t in inputs), {"given": tuple({0: batch} for _ in inputs)}
-
-
-def _program(picked: Logits, inputs: list[Any]) -> Any:
-    """What the exporter makes of the module before it translates it, or None where it cannot."""
-    rows, shapes = _rows(inputs)
-    try:
-        from torch.onnx._internal.exporter import _capture_strategies as strategies
-
-        with _quiet():
-            for strategy in strategies.CAPTURE_STRATEGIES:
-                found = strategy()(picked, rows, None, shapes).exported_program
-                if found is not None:
-                    return found
-    except Exception:  # another version of torch, which has these elsewhere
-        pass
-    return None
-
-
-def _export(picked: Logits, inputs: list[Any], program: Any = None) -> bytes:
-    """The ONNX graph of the module, without the values of its parameters and buffers.
-
-    Args:
-      program: of `_program`.
-    """
-    import torch
-
-    rows, shapes = _rows(inputs)
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                picked if program is None else program,
-                rows if program is None else (),
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=shapes if program is None else None,
-                optimize=False,
-                verbose=False,
-            )
-    except Exception as e:
-        raise ConversionError(
-            f"torch could not export {type(picked.module).__name__} to ONNX: "
-            f"{_first_lines(e)}\nA forward pass that branches on the values of its input, or that "
-            "fixes the batch size, cannot be exported. jaxeval_torch.wrap_torch runs the module "
-            "in torch"
-        ) from e
-    assert program is not None
-    proto = program.model_proto
-    own = _tensors(picked.module)
-    for t in proto.graph.initializer:
-        t.name = name = t.name.removeprefix("module.") if _own(t.name, own) else t.name
-        if name in own:
-            kind, shape = t.data_type, list(t.dims)
-            t.Clear()
-            t.name, t.data_type = name, kind
-            t.dims.extend(shape)
-    _rename(proto.graph, own)
-    return proto.SerializeToString(deterministic=True)
-
-
-def _own(name: str, own: Mapping[str, Any]) -> bool:
-    return name.startswith("module.") and name.removeprefix("module.") in own
-
-
-def _rename(graph: Any, own: Mapping[str, Any]) -> None:
-    """Parameters and buffers under torch's own names, also where a branch reads them."""
-    for node in graph.node:
-        for i, name in enumerate(node.input):
-            if _own(name, own):
-                node.input[i] = name.removeprefix("module.")
-        for attribute in node.attribute:
-            _rename(attribute.g, own)
-
-
-def _tensors(module: Any) -> dict[str, Any]:
-    """All parameters and buffers by name; what is shared is there under every name."""
-    return {
-        **dict(module.named_buffers(remove_duplicate=False)),
-        **dict(module.named_parameters(remove_duplicate=False)),
-    }
-
-
-def _first_lines(e: BaseException) -> str:
-    cause: BaseException = e
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {' '.join(lines[:3])}"[:600]
-
-
 def _model(
     exported: bytes,
     picked: Logits,
@@ -315,10 +146,10 @@ def _model(
     import onnx
 
     proto = onnx.load_model_from_string(exported)
-    own = _tensors(picked.module)
+    own = named_tensors(picked.module)
     trained = dict(picked.module.named_parameters(remove_duplicate=False))
     used = [t.name for t in proto.graph.initializer if t.name in own]
-    graph = Graph(proto, used)
+    graph = OnnxGraph(proto, used)
     floating = {k: own[k] for k in used if own[k].dtype.is_floating_point}
     # Whole numbers, such as tables of positions, decide shapes: they are part of the program.
     graph = graph.with_constants({k: own[k].cpu().numpy() for k in used if k not in floating})
@@ -331,7 +162,7 @@ def _model(
     apply = RewrittenOnCpus(forward)
     x = picked.as_given([to_jax(t) for t in inputs.values()])
     with jax.default_matmul_precision("highest"):
-        check(apply, params, x, expected)
+        compare(apply, params, x, expected)
         hidden = None
         if exact_layers:
             layers = find_layers(forward, params, x, picked, inputs, expected.tolerance)
@@ -351,8 +182,8 @@ def _example(t: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, jnp.float32 if float32 else x.dtype)
 
 
-def check(apply: Any, params: Any, x: Any, wanted: Expected) -> None:
-    """The converted model gives the logits that torch gave."""
+def compare(apply: Any, params: Any, x: Any, wanted: Expected) -> None:
+    """Raises ConversionError unless the converted model gives the logits that torch gave."""
     expected = wanted.logits
     logits = np.asarray(jax.jit(apply)(params, x), np.float64)
     if logits.shape != expected.shape:
@@ -374,96 +205,3 @@ def check(apply: Any, params: Any, x: Any, wanted: Expected) -> None:
 
 def _short(row: np.ndarray) -> str:
     return np.array2string(row[:6], precision=4, separator=", ", threshold=6)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's messages about packages that are not there."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _declared(model: Any, graph: Graph) -> tuple[str, ...] | None:
-    """The types of the graph's inputs, as the file declares them."""
-    import onnx
-
-    types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
-    try:
-        names = [types[name] for name in graph.inputs]
-        return tuple(str(onnx.helper.tensor_dtype_to_np_dtype(kind)) for kind in names)
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def from_onnx(
-    model: Any,
-    *,
-    output: str | None = None,
-    fold: bool = True,
-    channel_axis: int | None = 1,
-    outputs: str = "logits",
-) -> je.Model:
-    """An ONNX model as a JAX model.
-
-    Args:
-      model: the path of an ``.onnx`` file, its bytes, or an `onnx.ModelProto`.
-      output: the name of the graph's output that holds the logits [N, K]; None: the first.
-      fold: compute a convolution and the batch normalisation after it as one.
-      channel_axis: as in `jaxeval.Model`.
-      outputs: what the graph answers with, as in `jaxeval.Model`.
-
-    Its float weights are ``params["params"]`` under the file's names (running statistics are
-    "state"), so that they can be randomised; single numbers and whole ones are part of the
-    program. With several inputs the model takes a tuple. Nothing here can compare the answers:
-    do so where you have the original.
-
-    Raises:
-      ConversionError: operators that are not known here, all of them named.
-    """
-    import onnx
-
-    if isinstance(model, (str, os.PathLike)):
-        if not Path(model).exists():
-            raise FileNotFoundError(f"from_onnx: there is no file {os.fspath(model)!r}")
-        model = onnx.load(os.fspath(model))
-    elif isinstance(model, bytes):
-        model = onnx.load_model_from_string(model)
-    if not isinstance(model, onnx.ModelProto):
-        raise TypeError(
-            f"from_onnx takes the path of an .onnx file or an onnx.ModelProto, got "
-            f"{type(model).__name__}"
-        )
-    if model.functions:
-        import onnx.inliner
-
-        model = onnx.inliner.inline_local_functions(model)
-    state = {
-        name for n in model.graph.node if n.op_type == "BatchNormalization" for name in n.input[3:5]
-    }
-    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    weights = {
-        k: jnp.asarray(v)
-        for k, v in values.items()
-        if jnp.issubdtype(v.dtype, jnp.floating) and (v.size > 1 or k in state)
-    }
-    graph = Graph(model, weights)
-    if output is not None and output not in graph.outputs:
-        raise ValueError(
-            f"from_onnx: the graph has no output {output!r}, only {', '.join(graph.outputs)}"
-        )
-    params = {
-        "params": {k: v for k, v in weights.items() if k not in state},
-        "state": {k: v for k, v in weights.items() if k in state},
-    }
-    forward = Forward(graph, None, output or graph.outputs[0], _declared(model, graph), fold=fold)
-    return je.Model(RewrittenOnCpus(forward), params, channel_axis=channel_axis, outputs=outputs)

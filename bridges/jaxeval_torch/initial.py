@@ -46,6 +46,7 @@ class Initial:
         # Keyed by name: a parameter's values do not depend on which others there are.
         return {
             "params": {
+                # 32 bits are what fold_in takes; another hash would draw other parameters.
                 name: draw(jax.random.fold_in(key, zlib.crc32(name.encode())))
                 for name, draw in self.draws
             }

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 
+from .forward import Forward
 from .logits import Logits
-
-if TYPE_CHECKING:
-    from .convert import Forward
-
 
 EXACT = 1e-4
 """The largest relative difference of what is the same in float32."""

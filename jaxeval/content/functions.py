@@ -174,7 +174,7 @@ def _imported(name: str, package: str | None) -> Any:
     try:
         absolute = importlib.util.resolve_name(name, package or "") if name[0] == "." else name
         return sys.modules.get(absolute) or importlib.import_module(absolute)
-    except Exception:  # it may be there, or handled, when the function runs
+    except Exception:  # any code may run on import; the function may expect that it fails
         return MISSING
 
 

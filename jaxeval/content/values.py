@@ -144,8 +144,8 @@ class Reader:
             return {"array": f"object{list(v.shape)}", "items": self.read(v.tolist())}
         try:
             array = host_array(v)
-        except Exception:
-            raise self._refuse(v) from None
+        except Exception as e:  # without data (donated, meta), as each library says it
+            raise self._refuse(v) from e
         found = {"array": f"{v.dtype}{list(v.shape)}".removeprefix("torch.")}
         if isinstance(v, np.ma.MaskedArray):
             found["mask"] = array_digest(np.ma.getmaskarray(v))
@@ -328,8 +328,8 @@ class Reader:
         try:
             reduce = copyreg.dispatch_table.get(kind)
             made = reduce(v) if reduce is not None else v.__reduce_ex__(4)
-        except Exception:
-            raise self._refuse(v) from None
+        except Exception as e:  # any class may refuse in its own way
+            raise self._refuse(v) from e
         if isinstance(made, str):
             return {"name": made}
         names = ("made by", "with", "state", "items", "pairs")

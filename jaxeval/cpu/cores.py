@@ -1,11 +1,11 @@
 """Convolutions that XLA would run on one core alone.
 
-jaxlib 0.10.1 hands channels-last convolutions to YNNPACK, which spreads over the cores only what
-has 128 channels or more; with fewer, one core works, and the others wait. It takes no convolution
-that is larger than its input in any direction. So one row too many is asked for, and dropped; and
-the input has one column of its padding already, so that the gradient is such a convolution, too.
-On two cores that takes 0.5 to 0.7 of the time. jaxlib 0.11 has mended it. Within a `Program`
-nothing of this is needed.
+Some versions of jaxlib (`private_jax`) hand channels-last convolutions to YNNPACK, which spreads
+over the cores only what has 128 channels or more; with fewer, one core works, and the others wait.
+It takes no convolution that is larger than its input in any direction. So one row too many is asked
+for, and dropped; and the input has one column of its padding already, so that the gradient is such
+a convolution, too. On two cores that takes 0.5 to 0.7 of the time. Within a `CpuJit` nothing of
+this is needed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import math
 import os
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
+from ..private_jax import YNNPACK_ON_ONE_CORE
 from ..trace import jaxprs
 
-AFFECTED = (0, 10, 1) <= jax.__version_info__ < (0, 11)
 FEWEST = 16
 """Input channels from which it pays; YNNPACK has convolutions of more than 16 in or out."""
 SPREAD = 128
@@ -39,7 +38,7 @@ def on_one_core(eqn: Any) -> bool:
     """Whether a `conv_general_dilated` is one of them, once it is channels-last."""
     p, dims = eqn.params, eqn.params["dimension_numbers"]
     x, kernel, out = (v.aval for v in (*eqn.invars, *eqn.outvars))
-    if not AFFECTED or x.dtype != jnp.float32 or x.ndim != 4 or available_cores() < 2:
+    if not YNNPACK_ON_ONE_CORE or x.dtype != jnp.float32 or x.ndim != 4 or available_cores() < 2:
         return False
     if math.prod((*p["window_strides"], *p["lhs_dilation"])) != 1 or p["feature_group_count"] != 1:
         return False

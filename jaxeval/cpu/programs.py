@@ -1,9 +1,9 @@
 """Compiled programs, whose convolutions run on all cores.
 
-jaxlib 0.10.1 hands channels-last convolutions to YNNPACK, which leaves most of them on one core. A
-program of our own tells the compiler not to: on two cores one of 16 to 64 channels takes 0.6 of
-the time, with strides as without. Within programs of others that cannot be said, and `cores` does
-what can be done there.
+Some versions of jaxlib (`private_jax`) hand channels-last convolutions to YNNPACK, which leaves
+most of them on one core. A program of our own tells the compiler not to: on two cores one of 16 to
+64 channels takes 0.6 of the time, with strides as without. Within programs of others that cannot be
+said, and `cores` does what can be done there.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from typing import Any
 import jax
 
 from ..lifetime import Jit
+from ..private_jax import WITHOUT_YNNPACK, YNNPACK_ON_ONE_CORE
 from ..trace import jaxprs
-from .cores import AFFECTED, available_cores
+from .cores import available_cores
 
-OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
-"""Nothing is left to the library: with sums, at which it is good, it takes what they are of."""
 _OWN: ContextVar[bool] = ContextVar("own", default=False)
 
 
 def own() -> bool:
-    """Whether what is traced will be compiled with `OPTIONS`."""
+    """Whether what is traced will be compiled without YNNPACK."""
     return _OWN.get()
 
 
@@ -40,8 +39,8 @@ def owning() -> Iterator[None]:
         _OWN.reset(token)
 
 
-class Program(Jit):
-    """`Jit` of a function, compiled with `OPTIONS` where they are of use."""
+class CpuJit(Jit):
+    """`Jit` of a function, compiled without YNNPACK where that is of use."""
 
     def _make(self) -> Any:
         fn = self._fn
@@ -51,7 +50,7 @@ class Program(Jit):
             with owning():
                 return fn(*args)
 
-        return super()._make(), jax.jit(owned, compiler_options=OPTIONS, **self._settings)
+        return super()._make(), jax.jit(owned, compiler_options=WITHOUT_YNNPACK, **self._settings)
 
     def _of(self, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         (nested, alone), args = super()._of(args)
@@ -65,11 +64,11 @@ class Program(Jit):
 
 @functools.cache
 def _of_use() -> bool:
-    return AFFECTED and jax.default_backend() == "cpu" and available_cores() > 1
+    return YNNPACK_ON_ONE_CORE and jax.default_backend() == "cpu" and available_cores() > 1
 
 
 def program(
     *, static_argnums: Any = (), donate_argnums: Any = ()
-) -> Callable[[Callable[..., Any]], Program]:
+) -> Callable[[Callable[..., Any]], CpuJit]:
     """Decorator: `jax.jit`, with the same settings."""
-    return functools.partial(Program, static_argnums=static_argnums, donate_argnums=donate_argnums)
+    return functools.partial(CpuJit, static_argnums=static_argnums, donate_argnums=donate_argnums)

@@ -29,6 +29,7 @@ from ..trace import jaxprs
 from ..trace.written import wanted_as_written
 from .convolution import OUTPUTS_WIDENED, Convolution
 from .cores import on_one_core, spread
+from .faults import fall_back
 from .layout import Turned, kept, operation, plain, turned
 from .programs import own, owning
 
@@ -53,6 +54,9 @@ MOST_POOLED = 25
 def suited(model: Model, x: Any, platform: str) -> Model:
     """The model as this platform runs it best: itself, unless it holds what is rewritten.
 
+    A model that cannot be traced comes back as it is: what is wrong with it shows where it is
+    asked, if it is at all.
+
     Args:
       x: one sample, or its shape and dtype.
     """
@@ -60,9 +64,17 @@ def suited(model: Model, x: Any, platform: str) -> Model:
         return model
     known, kind = _known(model), (x.shape, x.dtype)
     if kind not in known:
+        try:
+            faster = _faster(model, x)
+        except _NotTraced:
+            return model
         # Held weakly, as the model's own function may hold the model.
-        known[kind] = loosened(_faster(model, x), {})
+        known[kind] = loosened(faster, {})
     return known[kind] or model
+
+
+class _NotTraced(Exception):
+    """The model's own function failed."""
 
 
 _KNOWN: dict[int, tuple[weakref.ref[Model], dict[Any, Model | None]]] = {}
@@ -92,7 +104,15 @@ def _faster(model: Model, x: Any) -> Model | None:
 def _gains(apply: Callable[..., Any], treedef: Any, leaves: Any) -> bool:
     given = jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(*v) for v in leaves])
     with owning():
-        return _any_rewritten(jax.make_jaxpr(traceable(apply))(*given).jaxpr)
+        try:
+            traced = jax.make_jaxpr(traceable(apply))(*given)
+        except Exception as e:  # whatever a user's function may raise
+            raise _NotTraced from e
+        try:
+            return _any_rewritten(traced.jaxpr)
+        except Exception as e:  # a fault is no reason to fail: the model runs without this, too
+            fall_back(e)
+            return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +128,13 @@ class Rewritten(Wrapper):
         closed, shape = jax.make_jaxpr(traceable(self.fn), return_shape=True)(*args)
         leaves = jax.tree.leaves(args)
         call = _as_written if wanted else _operation
-        out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, call)
-        return jax.tree.unflatten(jax.tree.structure(shape), map(plain, out))
+        try:
+            out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, call)
+            return jax.tree.unflatten(jax.tree.structure(shape), map(plain, out))
+        except Exception as e:  # likewise; the model's own errors come from the model
+            out = self.fn(*args)
+            fall_back(e)
+            return out
 
 
 def _rewritten(fn: Callable[..., Any]) -> Rewritten:

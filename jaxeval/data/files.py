@@ -1,4 +1,4 @@
-"""Data sets in files: .npz, .npy, Parquet, folders of images."""
+"""Data sets in files that are read a part at a time: Parquet, folders of images."""
 
 from __future__ import annotations
 
@@ -12,42 +12,10 @@ import numpy as np
 
 from ..check import did_you_mean
 from ..digests import digest
-from .sources import Arrays, Batch, Columns, Source, array, collated, open_source
+from .base import Batch, Columns, Source, array, collated
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MODES = {"L": 1, "RGB": 3, "RGBA": 4}
-
-
-def open_path(path: Path, *, limit: int | None = None, **options: Any) -> Source:
-    """The data set in a file or a folder.
-
-    * ``.npz``: arrays x, y, mask, padding, index; other names are extras if `extras` names them.
-    * ``.npy``: x alone, mapped into memory; a file beside it, ``name.y.npy``, is y if it is there,
-      and likewise ``name.mask.npy``, ``name.padding.npy`` and ``name.index.npy``.
-    * ``.parquet``, or a folder of such files: columns of numbers, lists or images.
-    * a folder of images: see `ImageFolder`.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no {path}")
-    inside = sorted(path.rglob("*.parquet")) if path.is_dir() else []
-    if path.suffix == ".parquet" or inside:
-        return Parquet(inside or [path], limit=limit, **options)
-    if path.is_dir():
-        return ImageFolder(path, limit=limit, **options)
-    if path.suffix == ".npz":
-        with np.load(path) as file:
-            return open_source(dict(file), limit=limit, **options)
-    if path.suffix == ".npy":
-        found = {"x": np.load(path, mmap_mode="r")}
-        for part in ("y", "mask", "padding", "index"):
-            beside = path.with_suffix(f".{part}.npy")
-            if beside.exists():
-                found[part] = np.load(beside, mmap_mode="r")
-        return Arrays(found, Columns(**options), limit)
-    raise ValueError(
-        f"{path}: data is .npz, .npy, .parquet, a folder of images or of Parquet files, "
-        "or package.module:function"
-    )
 
 
 class ImageFolder(Source):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,131 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..check import did_you_mean
 from ..digests import digest, rows_digest
-
-NAMES = {
-    "x": ("x", "image", "img", "pixel_values"),
-    "y": ("y", "label", "labels", "target"),
-    "mask": ("mask",),
-    "padding": ("padding",),
-    "index": ("index",),
-}
-"""The columns in which a block's parts are looked for, where none is named."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Some samples: the arguments of `jaxeval.evaluate`, each with a leading sample axis."""
-
-    x: np.ndarray
-    y: np.ndarray | None = None
-    mask: np.ndarray | None = None
-    padding: np.ndarray | None = None
-    index: np.ndarray | None = None
-    extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def parts(self) -> dict[str, Any]:
-        """Those that there are, for `evaluate`."""
-        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: v for k, v in found.items() if v is not None and not (k == "extras" and not v)}
-
-    def digest(self) -> str:
-        return digest(self.parts())
-
-    def rows(self, at: Any) -> Batch:
-        """The samples at `at`, a slice or indices."""
-        parts = self.parts()
-        extras = {k: v[at] for k, v in parts.pop("extras", {}).items()}
-        return Batch(**{k: v[at] for k, v in parts.items()}, extras=extras)
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """How a block is made of what a data set gives.
-
-    Args:
-      x, y, mask, padding, index: names of the columns; None: the usual ones, if they are there.
-      extras: names of the columns that become extras; None: no column.
-      scale: what x is divided by, 255 for bytes.
-      transform: ``x [n, ...] -> x [n, ...]``, after that.
-    """
-
-    x: str | None = None
-    y: str | None = None
-    mask: str | None = None
-    padding: str | None = None
-    index: str | None = None
-    extras: tuple[str, ...] = ()
-    scale: float | None = None
-    transform: Callable[[Any], Any] | None = None
-
-    def chosen(self, known: Iterable[str]) -> dict[str, str]:
-        """{part: column}, of a data set with these columns.
-
-        Raises:
-          ValueError: a column that is named is not there, or none is for x.
-        """
-        known = list(known)
-        found = {}
-        for part, usual in NAMES.items():
-            if (name := getattr(self, part)) is not None:
-                found[part] = name
-            elif there := [n for n in usual if n in known]:
-                found[part] = there[0]
-        for name in (*found.values(), *self.extras):
-            if name not in known:
-                raise ValueError(f"the data has no column {name!r}{did_you_mean(name, known)}")
-        if "x" not in found:
-            raise ValueError(
-                f"no column of the data is for x: name one, x = ..., of {', '.join(known)}"
-            )
-        return found
-
-    def batch(self, columns: Mapping[str, Any]) -> Batch:
-        """The block, of columns with one row a sample."""
-        parts = {p: array(columns[name]) for p, name in self.chosen(columns).items()}
-        x = parts["x"]
-        if self.scale is not None:
-            x = np.asarray(x, np.float32) / np.float32(self.scale)
-        if self.transform is not None:
-            x = array(self.transform(x))
-        if len(x) != len(parts["x"]):
-            raise ValueError(f"transform made {len(x)} samples of {len(parts['x'])}")
-        if x.dtype == np.float64:
-            x = x.astype(np.float32)
-        if parts.get("y") is not None:
-            parts["y"] = parts["y"].reshape(len(x))
-        extras = {name: array(columns[name]) for name in self.extras}
-        return Batch(**{**parts, "x": x}, extras=extras)
-
-
-class Source:
-    """A data set whose samples can be had in any order.
-
-    Attributes:
-      n: the number of samples, None where only the end tells.
-    """
-
-    n: int | None = None
-
-    def load(self, start: int, stop: int) -> Batch:
-        """The samples from `start` to `stop`."""
-        raise NotImplementedError
-
-    def identity(self) -> dict[str, Any]:
-        """Plain values that differ between data sets, without reading all of a large one."""
-        raise NotImplementedError
-
-    def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, Batch]]:
-        """(number, samples) of the blocks that are wanted."""
-        assert self.n is not None
-        for number in range(-(-self.n // size)):
-            if wanted(number):
-                yield number, self.load(number * size, min(self.n, (number + 1) * size))
+from .base import Batch, Columns, Source, array, as_columns, collated, sliceable
+from .files import ImageFolder, Parquet
 
 
 class Arrays(Source):
@@ -257,7 +134,7 @@ def open_source(
 
     Args:
       given: an array x [N, ...]; a tuple of arrays (x, y); a dict of arrays; the path of a file
-        or folder (see `jaxeval.data.files`); what has a length and an index, whose items are
+        or folder (see `open_path`); what has a length and an index, whose items are
         samples x, (x, y) or {"x": ..., "y": ...}; what can be iterated, of samples, or of
         batches; or a function without arguments that returns one of these.
       limit: only the first samples, this many.
@@ -270,8 +147,6 @@ def open_source(
     >>> source.n, source.load(3, 5).y.tolist()
     (5, [3, 4])
     """
-    from .files import open_path
-
     if isinstance(given, Source):
         return given
     if isinstance(given, (str, Path)):
@@ -304,48 +179,36 @@ def open_source(
     )
 
 
-# -- arrays of anything --------------------------------------------------------------------------
+def open_path(path: Path, *, limit: int | None = None, **options: Any) -> Source:
+    """The data set in a file or a folder.
 
-
-def array(value: Any) -> np.ndarray:
-    """A NumPy array of arrays, lists, torch tensors or Pillow images."""
-    if hasattr(value, "detach"):  # a torch tensor, which may want a gradient or be elsewhere
-        value = value.detach().cpu().numpy()
-    if isinstance(value, (list, tuple)):
-        return np.stack([array(v) for v in value]) if len(value) else np.zeros(0)
-    return np.asarray(value)
-
-
-def sliceable(value: Any) -> Any:
-    """An array whose slices are NumPy's or JAX's: a memory map stays one."""
-    plain = hasattr(value, "nbytes") and hasattr(value, "shape") and not hasattr(value, "detach")
-    return value if plain else array(value)
-
-
-def as_columns(item: Any) -> dict[str, Any]:
-    """A sample, or a batch, as {column: value}."""
-    if isinstance(item, Mapping):
-        return dict(item)
-    if isinstance(item, Batch):
-        return item.parts()
-    if isinstance(item, (tuple, list)):
-        if not 1 <= len(item) <= 2:
-            raise ValueError(
-                f"a sample must be x, (x, y) or a dict, got {type(item).__name__} of {len(item)}"
-            )
-        return dict(zip("xy", item, strict=False))
-    return {"x": item}
-
-
-def collated(samples: list[Any]) -> dict[str, np.ndarray]:
-    """The columns of a list of samples."""
-    rows = [as_columns(sample) for sample in samples]
-    try:
-        return {k: np.stack([array(row[k]) for row in rows]) for k in rows[0]}
-    except KeyError as e:
-        raise ValueError(f"some samples of the data have a part {e} and others have not") from e
-    except ValueError as e:
-        raise ValueError(f"the samples of the data have different shapes: {e}") from e
+    * ``.npz``: arrays x, y, mask, padding, index; other names are extras if `extras` names them.
+    * ``.npy``: x alone, mapped into memory; a file beside it, ``name.y.npy``, is y if it is there,
+      and likewise ``name.mask.npy``, ``name.padding.npy`` and ``name.index.npy``.
+    * ``.parquet``, or a folder of such files: columns of numbers, lists or images.
+    * a folder of images: see `ImageFolder`.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}")
+    inside = sorted(path.rglob("*.parquet")) if path.is_dir() else []
+    if path.suffix == ".parquet" or inside:
+        return Parquet(inside or [path], limit=limit, **options)
+    if path.is_dir():
+        return ImageFolder(path, limit=limit, **options)
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return open_source(dict(file), limit=limit, **options)
+    if path.suffix == ".npy":
+        found = {"x": np.load(path, mmap_mode="r")}
+        for part in ("y", "mask", "padding", "index"):
+            beside = path.with_suffix(f".{part}.npy")
+            if beside.exists():
+                found[part] = np.load(beside, mmap_mode="r")
+        return Arrays(found, Columns(**options), limit)
+    raise ValueError(
+        f"{path}: data is .npz, .npy, .parquet, a folder of images or of Parquet files, "
+        "or package.module:function"
+    )
 
 
 def _is_array(value: Any) -> bool:

@@ -17,9 +17,8 @@ from rich.text import Text
 
 from ..metric import Metric
 from ..results import Results
+from ..results.stats import ARROWS
 from ..version import __version__
-
-ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 class Clock:

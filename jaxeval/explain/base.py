@@ -215,16 +215,13 @@ def suited_model(model: Model, x: Any, dtype: Any = None) -> Model:
     if isinstance(model.apply, Narrow):
         own = dataclasses.replace(model, apply=model.apply.fn)
         return in_float32(suited_model(own, x, model.apply.dtype), model.apply.dtype)
-    try:
-        dtype = jax.dtypes.canonicalize_dtype(x.dtype) if dtype is None else dtype
-        spec = jax.ShapeDtypeStruct(x.shape[1:], dtype)
-        if isinstance(x, jax.Array):
-            return suited(model, spec, next(iter(x.devices())).platform)
-        config: Any = jax.config
-        device = config.jax_default_device or jax.default_backend()
-        return suited(model, spec, getattr(device, "platform", device))
-    except Exception:  # an error of the model itself is raised when the model is called
-        return model
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype) if dtype is None else dtype
+    spec = jax.ShapeDtypeStruct(x.shape[1:], dtype)
+    if isinstance(x, jax.Array):
+        return suited(model, spec, next(iter(x.devices())).platform)
+    config: Any = jax.config
+    device = config.jax_default_device or jax.default_backend()
+    return suited(model, spec, getattr(device, "platform", device))
 
 
 def is_traced(*given: Any) -> bool:

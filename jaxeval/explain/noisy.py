@@ -55,11 +55,7 @@ class NoisyExplainer(SteppedExplainer):
         super().__post_init__()
         check.integer(self, "n_samples")
         check.real(self, "noise_level", least=0)
-        if self.draws is not None and (np.ndim(self.draws) < 2 or np.shape(self.draws)[0] < 1):
-            raise ValueError(
-                f"{type(self).__name__}(draws=...) must be an array [S, ...] of S draws in the "
-                f"shape of one sample, got the shape {np.shape(self.draws)}"
-            )
+        check.draws(self, "draws", self.draws)
 
     @property
     def n_draws(self) -> int:

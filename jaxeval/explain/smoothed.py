@@ -80,7 +80,7 @@ class Smoothed(SteppedExplainer):
         check_explainer(self)
         check.integer(self, "n_samples")
         check.real(self, "noise_level", least=0)
-        check_noise(self, "draws", self.draws)
+        check.draws(self, "draws", self.draws)
 
     def steps(self, model: Model, x: jax.Array) -> int:
         return self.n_samples if self.draws is None else len(self.draws)
@@ -126,12 +126,3 @@ class Smoothed(SteppedExplainer):
 def _zeros(smoothed: Smoothed, *given: Any) -> jax.Array:
     maps = jax.eval_shape(smoothed.explainer, *given)
     return jnp.zeros(maps.shape, jnp.promote_types(maps.dtype, jnp.float32))
-
-
-def check_noise(owner: Any, name: str, draws: Any) -> None:
-    """Check that the given noise is an array [S, ...] with S >= 1."""
-    if draws is not None and (np.ndim(draws) < 2 or np.shape(draws)[0] < 1):
-        raise ValueError(
-            f"{type(owner).__name__}({name}=...) must be an array [S, ...] of S draws in the shape "
-            f"of one sample, got the shape {np.shape(draws)}"
-        )

@@ -12,7 +12,6 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Key, Real
-from scipy.ndimage import gaussian_filter1d
 
 from ._common import as_float, extremes, known
 
@@ -50,7 +49,9 @@ def is_random(b: Any) -> bool:
 
 @functools.cache
 def _gaussian() -> tuple[float, ...]:
-    """The kernel of scipy.ndimage.gaussian_filter1d: its response to a unit impulse."""
+    """The weights of scipy.ndimage.gaussian_filter1d: its response to a unit impulse."""
+    from scipy.ndimage import gaussian_filter1d
+
     radius = int(TRUNCATE * SIGMA + 0.5)
     impulse = np.zeros(2 * radius + 1)
     impulse[radius] = 1

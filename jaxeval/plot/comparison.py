@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval.plot.style import (
-    ARROWS,
+from ..results import Results, bootstrap_mean_ci, explainer_ranks, mean_and_std
+from ..results.compare import ROUNDING
+from ..results.stats import ARROWS
+from .style import (
     FAINT,
     breadth,
     clean,
@@ -19,8 +21,6 @@ from jaxeval.plot.style import (
     new_figure,
     wrap,
 )
-from jaxeval.results import Results, average_ranks, bootstrap_mean_ci, mean_and_std
-from jaxeval.results.compare import ROUNDING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -204,7 +204,7 @@ def radar(
         own = [explainers.index(e) for e in group]
         if len(own) > 1 or len(groups) == 1:
             outward[own] = _outward(values[own], directions, scale)
-            overall[own] = mean_and_std(average_ranks(values[own], directions, ROUNDING).T)[0]
+            overall[own] = mean_and_std(explainer_ranks(values[own], directions, ROUNDING).T)[0]
     place = {explainers.index(e): k for k, group in enumerate(groups) for e in group}
     order = sorted(place, key=lambda i: (place[i], *_worst_last(overall[i], "lower"), i))
     arrows = [ARROWS[d] for d in directions]
@@ -293,7 +293,7 @@ def _outward(values: np.ndarray, directions: Sequence[str], scale: str) -> np.nd
     """Mean scores [E, M] as places from 0 (worst) to 1 (best); NaN where undefined."""
     if scale == "rank":
         last = max(len(values), 2)
-        return (last - average_ranks(values, directions, ROUNDING)) / (last - 1)
+        return (last - explainer_ranks(values, directions, ROUNDING)) / (last - 1)
     good = values * [1 if d == "higher" else -1 for d in directions]
     good = np.where(np.isfinite(good), good, np.nan)
     worst, best = np.fmin.reduce(good), np.fmax.reduce(good)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval.plot.comparison import _known
-from jaxeval.plot.maps import channels, draw_input, draw_map, pixel_maps
-from jaxeval.plot.style import fitted, new_figure, wrap
-from jaxeval.results import Results
+from ..results import Results
+from .comparison import _known
+from .maps import channels, draw_input, draw_map, pixel_maps
+from .style import fitted, new_figure, wrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval.plot.maps import channels, draw_input, draw_map
-from jaxeval.plot.style import fitted, new_figure, wrap
+from .maps import channels, draw_input, draw_map
+from .style import fitted, new_figure, wrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

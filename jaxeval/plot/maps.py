@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxeval.plot.style import fitted, new_figure, wrap
+from .style import fitted, new_figure, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxeval.ops import SIMILARITIES
-from jaxeval.plot.comparison import _known, _named, _worst_last
-from jaxeval.plot.style import breadth, clean, fitted, legend, line_style, new_figure, wrap
-from jaxeval.results import Results, mean_and_std
+from ..ops import SIMILARITIES
+from ..results import Results, mean_and_std
+from .comparison import _known, _named, _worst_last
+from .style import breadth, clean, fitted, legend, line_style, new_figure, wrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

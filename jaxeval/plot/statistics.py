@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxeval.plot.comparison import LUMINANCE, _known
-from jaxeval.plot.style import ARROWS, breadth, fitted, legend, new_figure, wrap
-from jaxeval.results import Friedman, Results
+from ..results import Friedman, Results
+from ..results.stats import ARROWS
+from .comparison import LUMINANCE, _known
+from .style import breadth, fitted, legend, new_figure, wrap
 
 if TYPE_CHECKING:
     import pandas as pd

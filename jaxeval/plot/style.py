@@ -25,7 +25,6 @@ PALETTE = (
 )
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "p", ">")  # seven, so that colours and markers pair up late
-ARROWS = {"higher": "↑", "lower": "↓"}
 FAINT = "#d9d9d9"
 
 
@@ -60,7 +59,7 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
       ImportError: matplotlib is not installed; says how to get it.
     """
     try:
-        from jaxeval.plot.figure import PlainFigure
+        from .figure import PlainFigure
     except ImportError as e:
         raise ImportError(
             f'figures need matplotlib, which cannot be imported ({e}): pip install "jaxeval[plot]"'

@@ -1,4 +1,4 @@
 """One self-contained HTML page of an evaluation. Needs ``pip install "jaxeval[report]"``."""
 
-from jaxeval.report.page import html as html
-from jaxeval.report.page import write as write
+from .page import html as html
+from .page import write as write

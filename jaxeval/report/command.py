@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxeval.report.maps import maps_of_extremes
-from jaxeval.report.page import telling, write
-from jaxeval.results import Results, Store
-from jaxeval.sweep import Sweep
+from ..results import Results, Store
+from ..sweep import Sweep
+from .maps import maps_of_extremes
+from .page import write
+from .sections import telling
 
 
 def add(commands: Any) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike
 
-from jaxeval.results.stats import row_ranks
+from .stats import row_ranks
 
 _TIE = 1e-12  # of sums of ranks, which are halves
 
@@ -76,6 +75,8 @@ def kendalls_w(
             reached += int((sums >= spread - _TIE * total).sum())
         p = reached / (n_permutations + 1)
     else:
+        import scipy.stats
+
         p = float(scipy.stats.chi2.sf(m * (n - 1) * w, n - 1))
     return Concordance(float(w), float(m * (n - 1) * w), df, p, m, n)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from jaxeval.results import stability
-from jaxeval.results.agreement import kendalls_w, mean_spearman
-from jaxeval.results.features import Features
-from jaxeval.results.friedman import Friedman, compared
-from jaxeval.results.paired import holm, signed_rank
-from jaxeval.results.stats import mean_and_std, row_ranks
+from .agreement import kendalls_w, mean_spearman
+from .features import Features
+from .friedman import Friedman, compared
+from .paired import holm, signed_rank
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROUNDING = 1e-6
 """What float32 scores, of the largest magnitude among them, cannot be told apart by."""
@@ -93,6 +91,8 @@ class Comparisons(Features):
 
         Reference: Wilcoxon 1945; Holm 1979; Demšar 2006.
         """
+        import pandas as pd
+
         if not 0 < alpha < 1:
             raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
         names = self.explainers
@@ -183,6 +183,8 @@ class Comparisons(Features):
 
         Reference: Kendall and Babington Smith 1939; Legendre 2005.
         """
+        import pandas as pd
+
         chosen = self._chosen(metrics)
         if level not in LEVELS:
             raise ValueError(f'level must be "sample" or "mean", got {level!r}')
@@ -253,6 +255,8 @@ class Comparisons(Features):
 
         Reference: Spearman 1904; Tomsett et al. 2020, "Sanity checks for saliency metrics".
         """
+        import pandas as pd
+
         chosen = self._chosen(metrics)
         if over not in OVER:
             raise ValueError(f"over must be one of {', '.join(map(repr, OVER))}, got {over!r}")
@@ -270,125 +274,6 @@ class Comparisons(Features):
             for values in mean_spearman(scores, 0.0 if over == "samples" else ROUNDING)
         )
         return (rho, n) if counts else rho
-
-    def rank_stability(
-        self,
-        groups: Mapping[str, Sequence[str]] | None = None,
-        level: str = "mean",
-        mixed_features: bool = False,
-    ) -> pd.DataFrame:
-        """How often each explainer holds each rank over the settings of a metric.
-
-        Rows (group, explainer). Columns 1, 2, …: the share of rankings in which the explainer
-        holds that rank, over those that rank it (ties share their ranks evenly, so rows add to
-        1); mean rank; std (ddof 1); n rankings; n_undefined without a rank for it. A metric whose
-        settings do not matter has shares of 0 and 1.
-
-        Args:
-          groups: name -> metrics that are settings of one; by default the metrics of one class,
-            as `settings["metrics"]` tells, where there are at least two.
-          level: "mean": one ranking a setting, by mean score; "sample": one a setting and sample.
-          mixed_features: also explainers whose maps have other features than most.
-
-        Raises:
-          ValueError: no metric is there with several settings, an unknown metric or level.
-        """
-        if level not in LEVELS:
-            raise ValueError(f'level must be "sample" or "mean", got {level!r}')
-        parts, alike = [], self._alike(mixed_features)
-        for group, names in self._groups(groups).items():
-            ranks = alike._ranks(names, level)
-            shares = stability.rank_shares(ranks)
-            mean, std, n = mean_and_std(ranks.T)
-            part = pd.DataFrame(shares, columns=range(1, len(shares) + 1))
-            part["mean rank"], part["std"] = mean, std
-            part["n"], part["n_undefined"] = n, ranks.shape[1] - n
-            part.index = pd.MultiIndex.from_product(
-                [[group], alike.explainers], names=["metric", "explainer"]
-            )
-            parts.append(part)
-        return pd.concat(parts)
-
-    def _ranks(self, metrics: Sequence[str], level: str) -> np.ndarray:
-        """Ranks [E, rankings], 1 for the best."""
-        if level == "mean":
-            means = self.means()[list(metrics)].to_numpy() * self._signs(metrics)
-            return row_ranks(-means.T, ROUNDING).T
-        scores = np.moveaxis(self._cube(metrics) * self._signs(metrics), 1, -1)
-        return row_ranks(-scores, ROUNDING).reshape(-1, len(self.explainers)).T
-
-    def _groups(self, groups: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
-        found = (
-            stability.groups_of(self.metrics, self.settings)
-            if groups is None
-            else {name: self._chosen(metrics) for name, metrics in groups.items()}
-        )
-        if not found:
-            raise ValueError(
-                "no metric is there with several settings: evaluate it under several names, or "
-                "say with groups={name: [metrics]} which belong together"
-            )
-        return found
-
-    def sensitivity(
-        self,
-        per: str = "parameter",
-        groups: Mapping[str, Sequence[str]] | None = None,
-        mixed_features: bool = False,
-    ) -> pd.DataFrame:
-        """How much scores and rankings change with each parameter of a metric.
-
-        per="parameter": one row a metric class and parameter that varies, over all pairs of
-        settings that differ in this parameter only. Columns: n_values, n_pairs; score_change, the
-        mean absolute difference of an explainer's mean score, in the unit of the metric;
-        score_share, the share of the variance of an explainer's scores over all settings that
-        lies between values of the parameter (eta squared, mean over explainers: 1 where nothing
-        else matters); kendall_tau between the rankings (1: none changes); reversals, the share of
-        pairs of explainers that swap; first_changes, how often another one comes first.
-
-        per="value": one row a metric class, parameter and value. Columns: n_settings; mean score
-        over explainers and settings; change, that less the mean over all values; kendall_tau and
-        rank_change (mean absolute difference) between mean ranks here and over all settings;
-        first, who is best here. On a full grid the other parameters are the same for each value.
-
-        Values are JSON text. Undefined scores are left out of means; NaN where nothing is left.
-
-        Args:
-          per: "parameter" or "value".
-          groups, mixed_features: as of `rank_stability`.
-
-        Raises:
-          ValueError: no metric is there with several settings, or `per` is neither.
-        """
-        if per not in ("parameter", "value"):
-            raise ValueError(f'per must be "parameter" or "value", got {per!r}')
-        described = self.settings.get("metrics", {})
-        rows, alike = [], self._alike(mixed_features)
-        for group, names in self._groups(groups).items():
-            own = {m: stability.fields_of(described.get(m)) for m in names}
-            means, ranks = alike.means()[names].to_numpy(), alike._ranks(names, "mean")
-            changing = stability.varied(own)
-            settings = [{p: own[m].get(p, "–") for p in changing} for m in names]
-            for parameter, values in changing.items():
-                key = {"metric": group, "parameter": parameter}
-                if per == "parameter":
-                    found = stability.by_parameter(means, ranks, settings, parameter)
-                    rows.append({**key, **found})
-                    continue
-                has = [s[parameter] for s in settings]
-                for value in values:
-                    found = stability.by_value(means, ranks, alike.explainers, has, value)
-                    rows.append({**key, "value": value, **found})
-        return pd.DataFrame(rows)
-
-    def report(self, path: str | os.PathLike[str], **given: Any) -> Path:
-        """Write one self-contained HTML page of everything, and return its path.
-
-        Arguments are those of `jaxeval.report.write`. Needs ``pip install "jaxeval[report]"``.
-        """
-        from jaxeval.report import write
-
-        return write(self, path, **given)  # pyright: ignore[reportArgumentType]
 
 
 _PAIRED = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxeval.check import warn
+from ..check import warn
 
 REMEDY = (
     'evaluate(..., reduce_channels="sum") brings all maps to one feature a pixel, and '

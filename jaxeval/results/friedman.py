@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-import scipy.special
-import scipy.stats
 from numpy.typing import ArrayLike
 
-from jaxeval.results.stats import mean_and_std, row_ranks
+from .stats import mean_and_std, row_ranks
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class FriedmanTest(NamedTuple):
@@ -52,6 +52,8 @@ def friedman_test(ranks: ArrayLike) -> FriedmanTest:
     >>> friedman_test([[1, 2, 3], [1, 2, 3], [1, 3, 2]]).statistic
     4.666666666666667
     """
+    import scipy.stats
+
     ranks = np.asarray(ranks, np.float64)
     n, k = ranks.shape
     if k < 2:
@@ -88,6 +90,9 @@ def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
     >>> round(critical_difference(4, 14), 2), round(critical_difference(4, 14, 0.1), 2)
     (1.25, 1.12)
     """
+    import scipy.special
+    import scipy.stats
+
     if k < 2:
         raise ValueError(f"a critical difference is between at least 2 treatments, got {k}")
     if not 0 < alpha < 1:
@@ -109,6 +114,9 @@ def nemenyi_p(mean_ranks: ArrayLike, n: int) -> np.ndarray:
     >>> nemenyi_p([1.0, 2.0, 3.0], 10).round(3).tolist()
     [[1.0, 0.065, 0.0], [0.065, 1.0, 0.065], [0.0, 0.065, 1.0]]
     """
+    import scipy.special
+    import scipy.stats
+
     mean_ranks = np.asarray(mean_ranks, np.float64)
     k = len(mean_ranks)
     p = np.ones((k, k))
@@ -166,6 +174,8 @@ class Friedman:
 
     def nemenyi(self) -> pd.DataFrame:
         """p-values between explainers, adjusted for all pairs; rows and columns as in `ranks`."""
+        import pandas as pd
+
         names = self.ranks.index
         return pd.DataFrame(nemenyi_p(self.ranks.to_numpy(), self.n), index=names, columns=names)
 
@@ -226,6 +236,8 @@ def compared(
     Raises:
       ValueError: fewer than two explainers have a score; alpha outside (0, 1).
     """
+    import pandas as pd
+
     there = np.atleast_1d(~np.isnan(scores).all(axis=0))
     names = [e for e, ok in zip(explainers, there, strict=True) if ok]
     left_out = tuple(e for e, ok in zip(explainers, there, strict=True) if not ok)

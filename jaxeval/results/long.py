@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxeval.results.stability import fields_of, varied
-from jaxeval.types import Outcome
+from ..types import Outcome
+from .stability import fields_of, varied
 
 QUOTE = '"'
 NEEDED = ("explainer", "metric", "sample", "score")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 from numpy.typing import ArrayLike
 
-from jaxeval.results.stats import DIRECTIONS, row_ranks
+from .stats import DIRECTIONS, row_ranks
 
 ZEROS = ("wilcox", "pratt")
 EXACT = 50  # differences up to which every assignment of signs is counted
@@ -116,6 +115,8 @@ def _two_sided(ranks: np.ndarray, statistic: float) -> float:
             chance = (chance + shifted) / 2
         tail = chance[: int(np.rint(2 * statistic)) + 1].sum()
     else:
+        import scipy.special
+
         deviation = np.sqrt((ranks**2).sum()) / 2
         tail = scipy.special.ndtr((statistic - ranks.sum() / 2) / deviation)
     return float(min(1.0, 2 * tail))

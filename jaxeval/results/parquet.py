@@ -1,11 +1,8 @@
-"""One Parquet file of results: its schema, and how it is written so that it is never half."""
+"""One Parquet file of results: its schema, how it is written and read."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxeval.types import Outcome
+from ..types import Outcome
+from .atomic import replace_whole
 
 if TYPE_CHECKING:
-    from jaxeval.results.table import Results
+    from .table import Results
 
 KEY = b"jaxeval"
 VERSION = 1
@@ -205,10 +203,11 @@ def _curves(rows: pa.Table, name: str, cell: dict[str, Any], n: int) -> np.ndarr
 def write(results: Results, path: Path) -> None:
     """Write the results to `path`, wholly or not at all."""
     table = to_arrow(results)
-    replace_whole(
-        path,
-        lambda file: pq.write_table(table, file, row_group_size=ROW_GROUP, compression="zstd"),
-    )
+    replace_whole(path, lambda file: write_table(table, file))
+
+
+def write_table(table: pa.Table, file: IO[bytes]) -> None:
+    pq.write_table(table, file, row_group_size=ROW_GROUP, compression="zstd")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -219,31 +218,3 @@ def read(path: Path) -> dict[str, Any]:
         except pa.ArrowInvalid as e:
             raise ValueError(f"{path} is not a Parquet file, or is broken: {e}") from e
     return from_arrow(table, str(path))
-
-
-def replace_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a new file, then put it in the place of `path` in one step.
-
-    Whoever reads `path`, whenever this process dies, finds what was there before or all that
-    was written now. Missing folders are made. What a killed process leaves is a hidden file
-    beside it, `.<name>.<random>.tmp`, which no reader of Parquet folders takes for data.
-    """
-    path = path.resolve()  # so that a link stays a link, and its target is replaced
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: name a file in it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # the new name survives a loss of power, where folders sync
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

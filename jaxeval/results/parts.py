@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxeval.types import Outcome
+from ..types import Outcome
 
 
 def ids(index: Any) -> np.ndarray:
@@ -64,3 +64,12 @@ def plain(value: Any) -> Any:
     if hasattr(value, "__qualname__"):  # the text of a function would hold its address
         return f"{value.__module__}.{value.__qualname__}"  # pyright: ignore
     return str(value)
+
+
+def count(n: int, noun: str) -> str:
+    """How many there are, in words.
+
+    >>> count(1, "sample"), count(1200, "sample")
+    ('1 sample', '1,200 samples')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 
@@ -166,6 +165,8 @@ def _share(row: np.ndarray, settings: Sequence[Mapping[str, str]], parameter: st
     total = ((row - row.mean()) ** 2).sum() if len(row) > 1 else 0.0
     if not total > 1e-12 * (row**2).sum():
         return np.nan
+    import pandas as pd
+
     parts = pd.Series(row).groupby(pd.Series(values)).transform("mean").to_numpy()
     return float(((parts - row.mean()) ** 2).sum() / total)
 

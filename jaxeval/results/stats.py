@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-DIRECTIONS = ("higher", "lower")
+ARROWS = {"higher": "↑", "lower": "↓"}
+"""How tables and figures say which direction is better."""
+DIRECTIONS = tuple(ARROWS)
 _CHUNK = 2**22  # entries of a block of resamples: 32 MiB in float64
 
 
@@ -104,10 +106,10 @@ def _resamples(n: int, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(rows.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
 
 
-def average_ranks(
+def explainer_ranks(
     scores: ArrayLike, direction: str | Sequence[str] = "higher", tolerance: float = 0.0
 ) -> np.ndarray:
-    """Ranks along axis 0, 1 for the best; ties share the average of their ranks.
+    """Ranks of explainers (axis 0), 1 for the best; ties share the average of their ranks.
 
     Args:
       scores: [E] or [E, M], one row an explainer; NaN where undefined.
@@ -120,11 +122,11 @@ def average_ranks(
     Raises:
       ValueError: a direction that is neither, or a number of them that does not fit.
 
-    >>> average_ranks([0.3, 0.1, 0.3, np.nan]).tolist()
+    >>> explainer_ranks([0.3, 0.1, 0.3, np.nan]).tolist()
     [1.5, 3.0, 1.5, nan]
-    >>> average_ranks([0.3, 0.1, 0.2], "lower").tolist()
+    >>> explainer_ranks([0.3, 0.1, 0.2], "lower").tolist()
     [3.0, 1.0, 2.0]
-    >>> average_ranks([1.0, 0.9999999, 0.5], tolerance=1e-6).tolist()
+    >>> explainer_ranks([1.0, 0.9999999, 0.5], tolerance=1e-6).tolist()
     [1.5, 1.5, 3.0]
     """
     scores = np.asarray(scores, np.float64)

@@ -21,15 +21,15 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from jaxeval.results import parquet
-from jaxeval.results.table import Results
-from jaxeval.types import Outcome
+from ..types import Outcome
+from .table import Results
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHARD = b"jaxeval.shard"
 STALE = 3600.0
@@ -82,17 +82,18 @@ class Store:
           shard: what else is known of it, plain values: "model" and "seed" become columns, and
             "hashes", {(explainer, metric): text}, the column "settings_hash".
         """
+        from .parquet import write_table
+
         table = self._table(results, shard)
-        return self._commit(
-            self.parts / f"{key}.parquet",
-            lambda file: pq.write_table(
-                table, file, row_group_size=parquet.ROW_GROUP, compression="zstd"
-            ),
-        )
+        return self._commit(self.path(key), lambda file: write_table(table, file))
 
     @staticmethod
     def _table(results: Results, shard: Mapping[str, Any]) -> pa.Table:
-        table = parquet.to_arrow(results)
+        import pyarrow as pa
+
+        from .parquet import to_arrow
+
+        table = to_arrow(results)
         hashes = shard["hashes"]
         sizes = [len(o.score) for o in results.outcomes.values()]
         text = pa.array(np.repeat([hashes[cell] for cell in results.outcomes], sizes), pa.string())
@@ -167,6 +168,8 @@ class Store:
 
     def shard(self, key: str) -> dict[str, Any]:
         """What is known of a shard, from its schema alone."""
+        import pyarrow.parquet as pq
+
         return json.loads((pq.read_schema(self.path(key)).metadata or {}).get(SHARD, b"{}"))
 
     def results(self, model: str | None = None, seed: int | None = None) -> Results:

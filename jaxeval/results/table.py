@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import html
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from jaxeval.results import parquet
-from jaxeval.results.compare import ROUNDING, Comparisons
-from jaxeval.results.long import from_frame
-from jaxeval.results.parts import checked, ids, plain
-from jaxeval.results.stats import DIRECTIONS, average_ranks, bootstrap_mean_ci, mean_and_std
-from jaxeval.types import Outcome
+from ..types import Outcome
+from .compare import ROUNDING
+from .parts import checked, count, ids, plain
+from .settings import SettingComparisons
+from .stats import ARROWS, DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
 
-_ARROWS = {"higher": "↑", "lower": "↓"}
+if TYPE_CHECKING:
+    import pandas as pd
+
+PIPED_WIDTH = 100
+"""Columns of what is printed to a file or a pipe, which have no width of their own."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results(Comparisons):
+class Results(SettingComparisons):
     """Per-sample scores of explainers under metrics, and the summaries of them.
 
     A result may be partial: a cell then holds the first n of the N samples, or is not there.
@@ -134,6 +137,8 @@ class Results(Comparisons):
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row a score: explainer, metric, sample (its id), score (float64, NaN undefined)."""
+        import pandas as pd
+
         outcomes = self.outcomes
         n = [len(o.score) for o in outcomes.values()]
         names = np.array(list(outcomes), dtype=object).reshape(-1, 2)
@@ -171,6 +176,8 @@ class Results(Comparisons):
           n_bootstrap: number of resamples.
           seed: of the resampling; the same seed gives the same intervals.
         """
+        import pandas as pd
+
         matrix = self._matrix()
         mean, std, n = mean_and_std(matrix)
         low, high = bootstrap_mean_ci(matrix, confidence, n_bootstrap, seed)
@@ -191,6 +198,8 @@ class Results(Comparisons):
 
     def means(self) -> pd.DataFrame:
         """Mean score over the defined samples, explainers x metrics; NaN where there is none."""
+        import pandas as pd
+
         table = pd.DataFrame(
             np.nan,
             index=pd.Index(self.explainers, dtype="str", name="explainer"),
@@ -238,7 +247,7 @@ class Results(Comparisons):
         for group in groups:
             if len(group) > 1 or len(groups) == 1:
                 own = list(group)
-                ranks.loc[own] = average_ranks(means.loc[own].to_numpy(), directions, ROUNDING)
+                ranks.loc[own] = explainer_ranks(means.loc[own].to_numpy(), directions, ROUNDING)
         return ranks
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -252,6 +261,8 @@ class Results(Comparisons):
         Raises:
           IsADirectoryError: `path` is a folder.
         """
+        from . import parquet
+
         path = Path(path)
         parquet.write(self, path)
         return path
@@ -264,6 +275,8 @@ class Results(Comparisons):
           FileNotFoundError: there is no such file.
           ValueError: it is no Parquet file, or not one of ours; says what it lacks.
         """
+        from . import parquet
+
         return cls(**parquet.read(Path(path)))
 
     @classmethod
@@ -284,11 +297,23 @@ class Results(Comparisons):
         Raises:
           ValueError: columns or directions that are missing, or several models.
 
+        >>> import pandas as pd
         >>> rows = {"explainer": ["A", "B"], "metric": ["m"] * 2, "sample": [7, 7], "score": [1, 2]}
         >>> Results.from_dataframe(pd.DataFrame(rows), directions={"m": "lower"}).headline
         'Results: 2 explainers x 1 metric, 1 sample'
         """
+        from .long import from_frame
+
         return cls(**from_frame(frame, **given))
+
+    def report(self, path: str | os.PathLike[str], **given: Any) -> Path:
+        """Write one self-contained HTML page of everything, and return its path.
+
+        Arguments are those of `jaxeval.report.write`. Needs ``pip install "jaxeval[report]"``.
+        """
+        from ..report import write
+
+        return write(self, path, **given)
 
     @property
     def headline(self) -> str:
@@ -297,8 +322,8 @@ class Results(Comparisons):
         undefined = sum(o.n_undefined for o in self.outcomes.values())
         complete = len(self.index) * len(self.explainers) * len(self.metrics)
         parts = [
-            f"{_count(len(self.explainers), 'explainer')} x {_count(len(self.metrics), 'metric')}",
-            _count(len(self.index), "sample"),
+            f"{count(len(self.explainers), 'explainer')} x {count(len(self.metrics), 'metric')}",
+            count(len(self.index), "sample"),
         ]
         if n_scores < complete:
             parts.append(f"partial: {n_scores:,} of {complete:,} scores")
@@ -312,7 +337,9 @@ class Results(Comparisons):
         text = self._mean_table(
             lambda name: name, lambda best: best + "*", lambda other: other + " "
         )
-        return f"{self.headline}\nmean scores (* {self._best()})\n{text.to_string()}"
+        width = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns
+        table = text.to_string(line_width=width)
+        return f"{self.headline}\nmean scores (* {self._best()})\n{table}"
 
     def _repr_html_(self) -> str:
         table = self._mean_table(html.escape, lambda best: f"<b>{best}</b>", lambda other: other)
@@ -328,6 +355,8 @@ class Results(Comparisons):
 
     def _mean_table(self, name: Any, best: Any, other: Any) -> pd.DataFrame:
         """Mean scores as text, metrics x explainers: names of metrics are long."""
+        import pandas as pd
+
         means = self.means()
         groups = self.feature_groups()
         ranks = self._ranked(groups)
@@ -343,9 +372,5 @@ class Results(Comparisons):
             ]
             for j in range(len(self.metrics))
         ]
-        rows = [f"{name(m)} {_ARROWS[self.directions[m]]}" for m in self.metrics]
+        rows = [f"{name(m)} {ARROWS[self.directions[m]]}" for m in self.metrics]
         return pd.DataFrame(cells, index=rows, columns=[name(e) for e in self.explainers])
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

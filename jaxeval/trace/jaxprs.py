@@ -51,9 +51,8 @@ def transformed() -> bool:
 def bind(eqn: Any, given: Sequence[Any]) -> list[Any]:
     """Apply the equation's operation to other inputs."""
     params = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = params if isinstance(params, tuple) else ((), params)  # jax < 0.10
     with eqn.ctx.manager:
-        out = eqn.primitive.bind(*functions, *given, **params)
+        out = eqn.primitive.bind(*given, **params)
     return list(out) if eqn.primitive.multiple_results else [out]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxeval_torch.graph import Graph
+from jaxeval_torch.graph import OnnxGraph
 from jaxeval_torch.graph.interpreter import CONTROL
 from jaxeval_torch.graph.table import OPERATORS
 
@@ -116,7 +116,7 @@ SHAPES = {"Resize": ("roi", "scales"), "Upsample": ("scales",), "OneHot": ("dept
 def run(test: NodeTest, jit: bool = True) -> list[Any]:
     """Our outputs, with the floating-point inputs as traced arguments of a compiled program."""
     with jax.enable_x64(True):
-        graph = Graph(test.model)
+        graph = OnnxGraph(test.model)
         given = dict(zip(graph.inputs, test.inputs, strict=True))
         known = {name for op in test.operators for name in SHAPES.get(op, ())}
         traced = {

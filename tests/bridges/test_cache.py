@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from jaxeval_torch import cache, convert  # noqa: E402
+from jaxeval_torch import cache, export  # noqa: E402
 from jaxeval_torch.logits import Logits  # noqa: E402
 
 FACTOR = 1.0
@@ -34,8 +34,8 @@ class Net(torch.nn.Module):
 
 def key(net):
     with torch.no_grad():
-        program = convert._program(Logits(net.eval(), None, None), [torch.ones(2, 5)])
-    return cache.key(program, convert.OPSET)
+        program = export.capture(Logits(net.eval(), None, None), [torch.ones(2, 5)])
+    return cache.key(program, export.OPSET)
 
 
 def patched(factor):

@@ -86,14 +86,14 @@ def test_a_graph_that_is_wrong_does_not_pass_in_half_precision(monkeypatch):
     from jaxeval_torch import ConversionError, convert
 
     net = network(torch.bfloat16)
-    own = convert._export
+    own = convert.to_onnx
 
     def wrong(picked, *given):
         with torch.no_grad():
             picked.module[0].bias += 1  # after torch has answered
         return own(picked, *given)
 
-    monkeypatch.setattr(convert, "_export", wrong)
+    monkeypatch.setattr(convert, "to_onnx", wrong)
     with pytest.raises(ConversionError, match="not the module"):
         from_torch(net, X, cache=False)
 

@@ -12,9 +12,9 @@ import pytest
 from jax import lax
 
 from jaxeval.cpu import Rewritten, cores
+from jaxeval.private_jax import YNNPACK_ON_ONE_CORE
 from tests.cpu.rewriting import equations, same
 
-AFFECTED = cores.AFFECTED
 CASES = {
     # channels, outputs, rows and columns, window, padding, dilation
     "as large as its input": (20, 24, (16, 17), (3, 3), "SAME", (1, 1)),
@@ -36,7 +36,7 @@ LEFT_ALONE = {
 @pytest.fixture(autouse=True)
 def _affected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on a machine of several cores, whichever version is installed."""
-    monkeypatch.setattr(cores, "AFFECTED", True)
+    monkeypatch.setattr(cores, "YNNPACK_ON_ONE_CORE", True)
     monkeypatch.setattr(cores, "available_cores", lambda: 2)
     jax.clear_caches()
     yield
@@ -91,7 +91,9 @@ def test_strides_and_single_cores_are_left_alone(monkeypatch: pytest.MonkeyPatch
     assert sizes(Rewritten(fn), x, kernel) == sizes(fn, x, kernel)
 
 
-@pytest.mark.skipif(not AFFECTED or jax.default_backend() != "cpu", reason="of jaxlib 0.10 on CPUs")
+@pytest.mark.skipif(
+    not YNNPACK_ON_ONE_CORE or jax.default_backend() != "cpu", reason="of jaxlib 0.10 on CPUs"
+)
 def test_the_compiler_runs_them_on_all_cores() -> None:
     """Nothing of them is left to the library that keeps to one core."""
     fn, x, kernel = convolution(CASES["as large as its input"], "NCHW")

@@ -12,10 +12,11 @@ import pytest
 from jax import lax
 
 from jaxeval.cpu import Rewritten, program, programs
-from jaxeval.cpu.cores import AFFECTED, available_cores
+from jaxeval.cpu.cores import available_cores
+from jaxeval.private_jax import YNNPACK_ON_ONE_CORE
 from tests.cpu.rewriting import equations
 
-USED = AFFECTED and available_cores() > 1 and jax.default_backend() == "cpu"
+USED = YNNPACK_ON_ONE_CORE and available_cores() > 1 and jax.default_backend() == "cpu"
 
 
 @pytest.fixture(autouse=True)

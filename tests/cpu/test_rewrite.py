@@ -65,7 +65,7 @@ KEPT = {
 def test_other_convolutions_run_channels_last(
     case: str, spatial: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cores, "AFFECTED", False)  # test_cores.py is about those
+    monkeypatch.setattr(cores, "YNNPACK_ON_ONE_CORE", False)  # test_cores.py is about those
     convolve, x, kernel = convolution(case, spatial, "first", KEPT)
     same(convolve, x, kernel)
     (conv,) = equations(Rewritten(convolve), "conv_general_dilated", x, kernel)

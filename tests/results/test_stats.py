@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxeval.results import average_ranks, bootstrap_mean_ci, mean_and_std, row_ranks
+from jaxeval.results import bootstrap_mean_ci, explainer_ranks, mean_and_std, row_ranks
 
 SMALL = st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.nan])  # few values, so that ties are common
 
@@ -92,20 +92,20 @@ def test_ranks_agree_with_scipy(scores, data):
             max_size=scores.shape[1],
         )
     )
-    ranks = average_ranks(scores, directions)
+    ranks = explainer_ranks(scores, directions)
     for j, direction in enumerate(directions):
         signed = scores[:, j] if direction == "lower" else -scores[:, j]
         wanted = scipy.stats.rankdata(signed, method="average", nan_policy="omit")
         np.testing.assert_array_equal(ranks[:, j], wanted)
-        np.testing.assert_array_equal(average_ranks(scores[:, j], direction), wanted)
+        np.testing.assert_array_equal(explainer_ranks(scores[:, j], direction), wanted)
 
 
 def test_ranks_take_infinities_and_refuse_what_does_not_fit():
-    assert average_ranks([np.inf, 1, -np.inf], "lower").tolist() == [3, 2, 1]
+    assert explainer_ranks([np.inf, 1, -np.inf], "lower").tolist() == [3, 2, 1]
     with pytest.raises(ValueError, match="upwards"):
-        average_ranks([1.0], "upwards")
+        explainer_ranks([1.0], "upwards")
     with pytest.raises(ValueError, match="2 columns"):
-        average_ranks(np.zeros((3, 3)), ["higher", "lower"])
+        explainer_ranks(np.zeros((3, 3)), ["higher", "lower"])
 
 
 def test_one_rule_for_ties():
@@ -113,8 +113,8 @@ def test_one_rule_for_ties():
     t = 1e-6
     chain = np.array([1.0, 1 - 0.8 * t, 1 - 1.6 * t, 0.5])
     for direction, wanted in (("higher", [2, 2, 2, 4]), ("lower", [3, 3, 3, 1])):
-        assert average_ranks(chain, direction, t).tolist() == wanted
-        assert average_ranks(chain[::-1], direction, t).tolist() == wanted[::-1]
+        assert explainer_ranks(chain, direction, t).tolist() == wanted
+        assert explainer_ranks(chain[::-1], direction, t).tolist() == wanted[::-1]
     assert row_ranks(-chain, t).tolist() == [2, 2, 2, 4]
 
 
@@ -122,7 +122,7 @@ def test_one_rule_for_ties():
 @given(hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 4)), elements=SMALL))
 def test_ranks_with_ties_are_ranks(scores):
     """They add up, agree with `row_ranks`, and respect the order."""
-    ranks = average_ranks(scores, "lower", 0.2)
+    ranks = explainer_ranks(scores, "lower", 0.2)
     np.testing.assert_array_equal(ranks, row_ranks(scores.T, 0.2).T)
     there = ~np.isnan(scores)
     n = there.sum(0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -139,6 +142,18 @@ def test_shards_that_fail_make_the_command_fail(capsys, file):
     assert "b0000001-m0-s0" in out
 
 
+def entry_of_the_cache(folder):
+    """What JAX writes of a compiled program."""
+    program = "import jax; jax.jit(lambda x: x + 1)(1.0)"
+    settings = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+    }
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **settings})
+    return next(folder.glob("*-cache")).read_bytes()
+
+
 def test_broken_entries_of_the_cache_are_deleted(tmp_path, monkeypatch, recwarn):
     import warnings
 
@@ -153,11 +168,9 @@ def test_broken_entries_of_the_cache_are_deleted(tmp_path, monkeypatch, recwarn)
         folder = cache.use_compilation_cache()
         assert folder is not None
         broken, good, other = (folder / f"{n}-cache" for n in ("jit_f-1", "jit_f-2", "jit_g-1"))
-        from jax._src.compilation_cache import compress_executable
-
         for file in (broken, other):
             file.write_bytes(b"half of")
-        good.write_bytes(compress_executable(b"whole"))
+        good.write_bytes(entry_of_the_cache(tmp_path / "own"))
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             cache.delete_broken_entries()

@@ -7,6 +7,6 @@ from . import recurrent as recurrent
 from . import reduce as reduce
 from . import sequences as sequences
 from . import shapes as shapes
-from .interpreter import Graph as Graph
+from .interpreter import OnnxGraph as OnnxGraph
 from .table import OPERATORS as OPERATORS
 from .table import ConversionError as ConversionError

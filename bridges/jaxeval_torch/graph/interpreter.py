@@ -20,7 +20,7 @@ CONTROL = ("If", "Loop")
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-class Graph:
+class OnnxGraph:
     """An ONNX graph: ``run({name: array}) -> {name: array}``, for `jax.jit`, `vmap` and `grad`.
 
     Graphs compare by their text, so models of one architecture share compiled programs. What the
@@ -62,19 +62,19 @@ class Graph:
         self.digest = ""
 
     @classmethod
-    def _inner(cls, graph: Any, opset: int) -> Graph:
+    def _inner(cls, graph: Any, opset: int) -> OnnxGraph:
         """The graph of a branch or of a loop's body: it also reads the names outside of it."""
         self = cls.__new__(cls)
         self._read(graph, opset, set())
         return self
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Graph) and self.digest == other.digest
+        return isinstance(other, OnnxGraph) and self.digest == other.digest
 
     def __hash__(self) -> int:
         return hash(self.digest)
 
-    def with_constants(self, values: Mapping[str, np.ndarray]) -> Graph:
+    def with_constants(self, values: Mapping[str, np.ndarray]) -> OnnxGraph:
         """The graph with more constants, whose values are part of what it is."""
         if not values:
             return self
@@ -185,7 +185,7 @@ def _branch(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:
     chosen, condition = node.attributes, env[node.inputs[0]]
     branches = chosen["then_branch"], chosen["else_branch"]
 
-    def take(graph: Graph) -> tuple[Any, ...]:
+    def take(graph: OnnxGraph) -> tuple[Any, ...]:
         out = graph.run({k: v for k, v in env.items() if k})
         return tuple(out[k] for k in graph.outputs)
 
@@ -197,7 +197,7 @@ def _branch(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _loop(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:
     """A loop whose number of rounds is known is written out, round by round."""
-    body: Graph = node.attributes["body"]
+    body: OnnxGraph = node.attributes["body"]
     names = (*node.inputs, "", "")
     times, going = env[names[0]], env[names[1]]
     carried = [env[k] for k in node.inputs[2:]]
@@ -222,8 +222,8 @@ def _loop(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*carried, *(np.stack(v) if is_known(*v) else jnp.stack(v) for v in stacked))
 
 
-def _graphs(node: Node) -> list[Graph]:
-    return [v for v in node.attributes.values() if isinstance(v, Graph)]
+def _graphs(node: Node) -> list[OnnxGraph]:
+    return [v for v in node.attributes.values() if isinstance(v, OnnxGraph)]
 
 
 def _reads(node: Node) -> tuple[str, ...]:
@@ -240,7 +240,7 @@ def _node(proto: Any, opset: int) -> Node:
 
     def value(attribute: Any) -> Any:
         v = onnx.helper.get_attribute_value(attribute)
-        return Graph._inner(v, opset) if isinstance(v, onnx.GraphProto) else v
+        return OnnxGraph._inner(v, opset) if isinstance(v, onnx.GraphProto) else v
 
     standard = proto.domain in ("", "ai.onnx")
     scopes = {p.key: p.value for p in proto.metadata_props}.get(SCOPES)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jax.scipy.special import entr
 from jaxtyping import Array, Float
 
 from ...metric import Metric
@@ -23,7 +23,8 @@ def complexity(a: Float[Array, "*features"]) -> Float[Array, ""]:
     top = p.max()
     p = p / jnp.where(top > 0, top, 1)
     total = p.sum()
-    return jnp.where(total > 0, entr(p / jnp.where(total > 0, total, 1)).sum(), jnp.nan)
+    shares = p / jnp.where(total > 0, total, 1)
+    return jnp.where(total > 0, jax.scipy.special.entr(shares).sum(), jnp.nan)
 
 
 @pytree

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Array, Float
 
 from ... import check
-from ...explain.smoothed import Smoothed, check_noise
 from ...types import pytree, static
 from ..bases import LayerRandomisation
+
+if TYPE_CHECKING:
+    from ...explain import Smoothed
 
 
 def smooth_mprt(similarities: Float[Array, "seeds L"], score: str = "mean") -> Float[Array, ""]:
@@ -61,9 +63,11 @@ class SmoothMPRT(LayerRandomisation):
             isinstance(self.draws, dict) and self.draws.keys() <= {"params", "noise"}
         ):
             raise ValueError('SmoothMPRT(draws=...) must be a dict with "params", "noise" or both')
-        check_noise(self, "draws['noise']", (self.draws or {}).get("noise"))
+        check.draws(self, "draws['noise']", (self.draws or {}).get("noise"))
 
     def explainer(self, explainer: Any) -> Smoothed:
+        from ...explain import Smoothed
+
         noise = (self.draws or {}).get("noise")
         n_samples, level = self.n_samples, self.noise_level
         return Smoothed(explainer=explainer, n_samples=n_samples, noise_level=level, draws=noise)

@@ -1,0 +1,129 @@
+"""torch modules as ONNX graphs, by torch's own exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .graph import ConversionError
+from .logits import Logits
+
+OPSET = 20
+ROWS = 2
+"""Rows to export with: of one alone the exporter would take the batch for an axis of size 1."""
+
+
+def _rows(inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What to export with, and which of its axes may have any size."""
+    import torch
+
+    batch = torch.export.Dim("batch")
+    return tuple(t[:ROWS] for t in inputs), {"given": tuple({0: batch} for _ in inputs)}
+
+
+def capture(picked: Logits, inputs: list[Any]) -> Any:
+    """What the exporter makes of the module before it translates it, or None where it cannot."""
+    rows, shapes = _rows(inputs)
+    try:
+        from torch.onnx._internal.exporter import _capture_strategies as strategies
+
+        with _quiet():
+            for strategy in strategies.CAPTURE_STRATEGIES:
+                found = strategy()(picked, rows, None, shapes).exported_program
+                if found is not None:
+                    return found
+    except Exception:  # private parts of torch: `to_onnx` does without, and says what is wrong
+        pass
+    return None
+
+
+def to_onnx(picked: Logits, inputs: list[Any], program: Any = None) -> bytes:
+    """The ONNX graph of the module, without the values of its parameters and buffers.
+
+    Args:
+      program: of `capture`; None exports the module itself.
+    """
+    import torch
+
+    rows, shapes = _rows(inputs)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                picked if program is None else program,
+                rows if program is None else (),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=shapes if program is None else None,
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as e:  # whatever the module and torch's passes over it may raise
+        raise ConversionError(
+            f"torch could not export {type(picked.module).__name__} to ONNX: "
+            f"{_first_lines(e)}\nA forward pass that branches on the values of its input, or that "
+            "fixes the batch size, cannot be exported. jaxeval_torch.wrap_torch runs the module "
+            "in torch"
+        ) from e
+    assert program is not None
+    proto = program.model_proto
+    own = named_tensors(picked.module)
+    for t in proto.graph.initializer:
+        t.name = name = t.name.removeprefix("module.") if _own(t.name, own) else t.name
+        if name in own:
+            kind, shape = t.data_type, list(t.dims)
+            t.Clear()
+            t.name, t.data_type = name, kind
+            t.dims.extend(shape)
+    _rename(proto.graph, own)
+    return proto.SerializeToString(deterministic=True)
+
+
+def _own(name: str, own: Mapping[str, Any]) -> bool:
+    return name.startswith("module.") and name.removeprefix("module.") in own
+
+
+def _rename(graph: Any, own: Mapping[str, Any]) -> None:
+    """Parameters and buffers under torch's own names, also where a branch reads them."""
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if _own(name, own):
+                node.input[i] = name.removeprefix("module.")
+        for attribute in node.attribute:
+            _rename(attribute.g, own)
+
+
+def named_tensors(module: Any) -> dict[str, Any]:
+    """All parameters and buffers by name; what is shared is there under every name."""
+    return {
+        **dict(module.named_buffers(remove_duplicate=False)),
+        **dict(module.named_parameters(remove_duplicate=False)),
+    }
+
+
+def _first_lines(e: BaseException) -> str:
+    cause: BaseException = e
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {' '.join(lines[:3])}"[:600]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's messages about packages that are not there."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,91 @@
+"""ONNX files as JAX models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+import jaxeval as je
+from jaxeval.cpu import RewrittenOnCpus
+
+from .forward import Forward
+from .graph import OnnxGraph
+
+
+def from_onnx(
+    model: Any,
+    *,
+    output: str | None = None,
+    fold: bool = True,
+    channel_axis: int | None = 1,
+    outputs: str = "logits",
+) -> je.Model:
+    """An ONNX model as a JAX model.
+
+    Args:
+      model: the path of an ``.onnx`` file, its bytes, or an `onnx.ModelProto`.
+      output: the name of the graph's output that holds the logits [N, K]; None: the first.
+      fold: compute a convolution and the batch normalisation after it as one.
+      channel_axis: as in `jaxeval.Model`.
+      outputs: what the graph answers with, as in `jaxeval.Model`.
+
+    Its float weights are ``params["params"]`` under the file's names (running statistics are
+    "state"), so that they can be randomised; single numbers and whole ones are part of the
+    program. With several inputs the model takes a tuple. Nothing here can compare the answers:
+    do so where you have the original.
+
+    Raises:
+      ConversionError: operators that are not known here, all of them named.
+    """
+    import onnx
+
+    if isinstance(model, (str, os.PathLike)):
+        if not Path(model).exists():
+            raise FileNotFoundError(f"from_onnx: there is no file {os.fspath(model)!r}")
+        model = onnx.load(os.fspath(model))
+    elif isinstance(model, bytes):
+        model = onnx.load_model_from_string(model)
+    if not isinstance(model, onnx.ModelProto):
+        raise TypeError(
+            f"from_onnx takes the path of an .onnx file or an onnx.ModelProto, got "
+            f"{type(model).__name__}"
+        )
+    if model.functions:
+        import onnx.inliner
+
+        model = onnx.inliner.inline_local_functions(model)
+    state = {
+        name for n in model.graph.node if n.op_type == "BatchNormalization" for name in n.input[3:5]
+    }
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights = {
+        k: jnp.asarray(v)
+        for k, v in values.items()
+        if jnp.issubdtype(v.dtype, jnp.floating) and (v.size > 1 or k in state)
+    }
+    graph = OnnxGraph(model, weights)
+    if output is not None and output not in graph.outputs:
+        raise ValueError(
+            f"from_onnx: the graph has no output {output!r}, only {', '.join(graph.outputs)}"
+        )
+    params = {
+        "params": {k: v for k, v in weights.items() if k not in state},
+        "state": {k: v for k, v in weights.items() if k in state},
+    }
+    forward = Forward(graph, None, output or graph.outputs[0], _declared(model, graph), fold=fold)
+    return je.Model(RewrittenOnCpus(forward), params, channel_axis=channel_axis, outputs=outputs)
+
+
+def _declared(model: Any, graph: OnnxGraph) -> tuple[str, ...] | None:
+    """The types of the graph's inputs, as the file declares them."""
+    import onnx
+
+    types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+    try:
+        names = [types[name] for name in graph.inputs]
+        return tuple(str(onnx.helper.tensor_dtype_to_np_dtype(kind)) for kind in names)
+    except (KeyError, TypeError, ValueError):
+        return None
