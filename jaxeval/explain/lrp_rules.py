@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
+from ..registry import Registry
 from ..trace import CORES, Node, Operation, Value, Values
 from ..types import pytree, static
 
@@ -237,6 +238,10 @@ class LrpRule(ABC):
     def own(self, b: Any, change: Change = same) -> Any:
         """The layer's bias, changed; 0 where it is left out."""
         return change(b) if self.bias else jnp.zeros_like(b)
+
+
+LRP_RULES = Registry("LRP rule", LrpRule)
+"""Every LRP rule by the name of its class; `jaxeval.register` adds one."""
 
 
 @pytree

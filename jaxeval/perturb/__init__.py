@@ -1,5 +1,7 @@
 """Perturbations: the questions that metrics ask, each about one sample, in steps."""
 
+from ..registry import register
+from .base import PERTURBATIONS as PERTURBATIONS
 from .base import Perturbation as Perturbation
 from .base import RandomPerturbation as RandomPerturbation
 from .cells import RandomCells as RandomCells
@@ -21,3 +23,8 @@ from .single import Blank as Blank
 from .single import SingleFeature as SingleFeature
 from .soft_mask import SoftMask as SoftMask
 from .subset import RandomSubsets as RandomSubsets
+
+_BASES = (Perturbation, RandomPerturbation)
+for _value in tuple(vars().values()):
+    if isinstance(_value, type) and issubclass(_value, Perturbation) and _value not in _BASES:
+        register(_value)

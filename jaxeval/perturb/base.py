@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from .. import ops
 from ..model import Model
 from ..ops import draw
+from ..registry import Registry
 from ..types import Answer, Query, Sample, pytree, static
 
 HostExtra = Callable[[np.ndarray, "int | None"], np.ndarray]
@@ -53,6 +55,7 @@ class Perturbation:
         """
         return self
 
+    @abstractmethod  # no ABC: `jaxeval.register` refuses a class without it
     def n_steps(self, sample: Sample) -> int:
         """How many queries, from shapes and static fields alone."""
         raise NotImplementedError(f"{type(self).__name__}.n_steps")
@@ -82,6 +85,10 @@ class Perturbation:
         return dataclasses.replace(model, params=self.params(model.params, key, step))
 
 
+PERTURBATIONS = Registry("perturbation", Perturbation)
+"""Every perturbation by the name of its class; `jaxeval.register` adds one."""
+
+
 @pytree
 class RandomPerturbation(Perturbation):
     """A perturbation with random draws, which the caller may give instead: `draws=`.
@@ -94,6 +101,7 @@ class RandomPerturbation(Perturbation):
     draws_per: ClassVar[str] = "step"
     draws: Any = None
 
+    @abstractmethod
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
         """The shape of one draw; None where any length will do."""
         raise NotImplementedError(f"{type(self).__name__}.draw_shape")
@@ -102,6 +110,7 @@ class RandomPerturbation(Perturbation):
         """(least, most) of draws that are whole numbers; None for real numbers."""
         return None
 
+    @abstractmethod
     def n_draws(self, sample: Sample) -> int:
         """The number of steps where the draws are our own."""
         raise NotImplementedError(f"{type(self).__name__}.n_draws")
@@ -171,6 +180,7 @@ class Ordered(RandomPerturbation):
     def reads(self) -> frozenset[str]:
         return self.blind_reads if self.order == "random" else frozenset({"a"})
 
+    @abstractmethod
     def n_ordered(self, sample: Sample) -> int:
         """How many things have a place in the order."""
         raise NotImplementedError(f"{type(self).__name__}.n_ordered")
