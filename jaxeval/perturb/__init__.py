@@ -4,6 +4,7 @@ from ..registry import register
 from .base import PERTURBATIONS as PERTURBATIONS
 from .base import Perturbation as Perturbation
 from .base import RandomPerturbation as RandomPerturbation
+from .base import step_key as step_key
 from .cells import RandomCells as RandomCells
 from .deletion import RankedDeletion as RankedDeletion
 from .groups import RankedGroups as RankedGroups
