@@ -63,3 +63,16 @@ def test_what_the_picture_says_is_what_is_asked():
     assert results.asked["output"] == N * (1 + 2 * STEPS + RUNS)
     assert results.asked["attribution"] == N * 2 * (1 + NOISY)
     assert len(results.outcomes) == 8
+
+
+def terms():
+    text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    return re.findall(r"^\*\*([\w ]+)\.\*\*", text, re.MULTILINE)
+
+
+def test_the_glossary_is_sorted_and_has_the_words_of_the_architecture():
+    assert terms() == sorted(set(terms()), key=str.casefold)
+    words = re.findall(r"(?<!\*)\*([a-z ]+)\*(?!\*)", PAGE)
+    assert len(words) > 8
+    for word in set(words) - {"italics"}:
+        assert {word, word.removesuffix("s")} & {t.lower() for t in terms()}, word
