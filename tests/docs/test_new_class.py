@@ -178,33 +178,20 @@ def test_the_pages_have_it_once_they_are_made_again(copy):
     assert "Random, Constant, Sobel, TwiceGradient |" in readme()
 
 
-COLLECT = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only")
+@pytest.mark.skipif(
+    not (ROOT / "tests/contracts").exists(), reason="the contract tests are to be moved there"
+)
+def test_what_is_promised_of_it_is_tested(copy):
+    """Its reference among the rest, from the row alone."""
+    command = "-m pytest -q -p no:cacheprovider tests/contracts --only PeakShare -rA"
+    text = run(copy, *command.split())
+    for promise in ("references", "invariance", "independence", "compile_once", "no_mutation"):
+        assert f"PASSED tests/contracts/test_{promise}.py" in text
 
 
-def test_the_tests_go_over_it(copy):
-    contracts = "contracts" if (copy / "tests/contracts").exists() else "test_contracts.py"
-    files = ("tests/test_references.py", f"tests/{contracts}", "tests/explain/test_promises.py")
-    found = run(copy, *COLLECT, *files, "-k", "PeakShare or peak_share or TwiceGradient").split(
-        "\n"
-    )
-    for file, least in zip(files, (9, 10, 4), strict=True):
-        assert sum(line.startswith(file) for line in found) >= least, found
-
-
-COMPARED = """
-import numpy as np
-import jaxeval as je
-from tests import cases, test_references
-from tests.cases import world
-
-w = world("entries")
-for kind in ("smooth", "ties", "edge"):
-    got = je.score(je.PeakShare(), w.model, w.x, w.y, w.maps[kind]).score
-    want, _ = test_references.reference("PeakShare", je.PeakShare(), w, w.maps[kind], w.mask)
-    np.testing.assert_allclose(got, want, rtol=1e-5)
-    assert np.isnan(want).any() == (kind == "edge")
-"""
-
-
-def test_it_is_compared_with_its_reference(copy):
-    run(copy, "-c", COMPARED)
+def test_what_holds_for_every_explainer_is_tested(copy):
+    files = "tests/explain/test_promises.py tests/explain/test_precision.py"
+    command = f"-m pytest -q -p no:cacheprovider --collect-only {files} -k TwiceGradient"
+    text = run(copy, *command.split())
+    assert "test_promises.py::test_rows_do_not_see_each_other[TwiceGradient]" in text
+    assert "test_precision.py::test_64_bits[TwiceGradient-float32]" in text
