@@ -114,10 +114,12 @@ def check_complete(cls: type) -> None:
     Raises:
       TypeError: with what is missing.
     """
-    for name in dir(cls):
-        if getattr(getattr(cls, name, None), "__isabstractmethod__", False):
-            signature = inspect.signature(getattr(cls, name))
-            arguments = [p for p in signature.parameters if p != "self"]
+    defined: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        defined.update(vars(base))
+    for name, method in defined.items():
+        if getattr(method, "__isabstractmethod__", False):
+            arguments = [p for p in inspect.signature(method).parameters if p != "self"]
             raise TypeError(f"the class {cls.__name__} lacks {name}({', '.join(arguments)})")
     if jax.tree_util.all_leaves((object.__new__(cls),)):
         raise TypeError(

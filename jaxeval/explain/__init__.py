@@ -43,7 +43,7 @@ from .layer_gradient_x_activation import LayerGradientXActivation as LayerGradie
 from .layer_integrated_gradients import LayerIntegratedGradients as LayerIntegratedGradients
 from .lime import Lime as Lime
 from .lrp import LRP as LRP
-from .lrp import RULES
+from .lrp import RULES as _RULES
 from .lrp_rules import LRP_RULES as LRP_RULES
 from .lrp_rules import AlphaBeta as AlphaBeta
 from .lrp_rules import Epsilon as Epsilon
@@ -84,7 +84,7 @@ FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
 }
 """Our explainers by what they do; what is listed here has a name."""
 
-for _cls in (*chain.from_iterable(FAMILIES.values()), *RULES.values()):
+for _cls in (*chain.from_iterable(FAMILIES.values()), *_RULES.values()):
     register(_cls)
 
 

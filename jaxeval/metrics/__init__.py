@@ -7,6 +7,7 @@ from . import axiomatic, complexity, faithfulness, localisation, randomisation, 
 
 FAMILIES = (faithfulness, robustness, localisation, complexity, randomisation, axiomatic)
 
+# What a family imports has a name.
 for _family in FAMILIES:
     for _value in vars(_family).values():
         if isinstance(_value, type) and issubclass(_value, Metric):
