@@ -1,6 +1,6 @@
-"""Writes docs/metrics.md from the metrics' classes and docstrings.
+"""Writes docs/metrics.md, and the tables of README.md, from the classes and their docstrings.
 
-``python docs/make_metrics.py`` writes it; ``--check`` only reports whether it is current.
+``python docs/make_metrics.py`` writes them, ``--check`` only says whether they are current.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jaxeval.metric import Metric, asks_of
 from jaxeval.metrics import FAMILIES, METRICS
 
 PATH = Path(__file__).with_name("metrics.md")
+README = Path(__file__).parents[1] / "README.md"
 ARROWS = {"higher": "↑", "lower": "↓"}
 NEEDS = {
     "output": "output",
@@ -62,10 +63,9 @@ def page() -> str:
     shared = "\n".join(f"* `{name}`: {meaning}" for name, meaning in SHARED.items())
     parts = [INTRO.format(n=len(METRICS), version=je.__version__, shared=shared), table()]
     for family in FAMILIES:
-        classes = [c for c in METRICS.values() if vars(family).get(c.__name__) is c]
-        title = family.__name__.rsplit(".", 1)[-1].capitalize()
+        title = name_of(family).capitalize()
         parts.append(f"## {title}\n\n{_sentence(inspect.getdoc(family) or '')}\n")
-        parts.extend(section(c) for c in classes)
+        parts.extend(section(c) for c in classes(family))
     return "\n".join(parts)
 
 
@@ -82,6 +82,44 @@ def table() -> str:
         ]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+def readme(text: str) -> str:
+    """README.md with its tables as they should be, each between two comments."""
+    families = {name_of(f): [with_other_names(c) for c in classes(f)] for f in FAMILIES}
+    explainers = {f: [c.__name__ for c in found] for f, found in je.explain.FAMILIES.items()}
+    for what, rows in {"metrics": families, "explainers": explainers}.items():
+        lines = [f"| family | {what} |", "|---|---|"]
+        lines += [f"| {family} | {', '.join(names)} |" for family, names in rows.items()]
+        start = f"<!-- {what}: made by docs/make_metrics.py -->\n"
+        before, found, rest = text.partition(start)
+        if not found:
+            raise ValueError(f"README.md has no place for the table of {what}: {start.strip()}")
+        _, end, after = rest.partition("<!-- end -->")
+        text = before + start + "\n".join(lines) + "\n" + end + after
+    return text
+
+
+def name_of(family: Any) -> str:
+    """The name of a family, which is that of its package."""
+    return family.__name__.rsplit(".", 1)[-1]
+
+
+def classes(family: Any) -> list[type[Metric]]:
+    """The metrics of a family."""
+    return [c for c in METRICS.values() if vars(family).get(c.__name__) is c]
+
+
+def other_names(cls: type[Metric]) -> list[str]:
+    """What a metric is also called."""
+    family = next(f for f in FAMILIES if name_of(f) == cls.family)
+    return [n for n, v in vars(family).items() if v is cls and n != cls.__name__]
+
+
+def with_other_names(cls: type[Metric]) -> str:
+    """A metric's name, and in brackets what it is also called."""
+    others = ", ".join(other_names(cls))
+    return f"{cls.__name__} ({others})" if others else cls.__name__
 
 
 def needs(cls: type[Metric]) -> list[str]:
@@ -106,8 +144,7 @@ def section(cls: type[Metric]) -> str:
     facts = [f"**{cls.family}**, {cls.direction} is better {ARROWS[cls.direction]}"]
     facts.append("needs: " + (", ".join(needs(cls)) or "the attribution alone"))
     facts.append(padding(cls))
-    others = [n for n in dir(je) if getattr(je, n) is cls and n != cls.__name__]
-    if others:
+    if others := other_names(cls):
         facts.append("also called " + ", ".join(f"`{n}`" for n in others))
     lines = [f"### {cls.__name__}", "", "; ".join(facts) + ".", "", _markdown(body), ""]
     lines += ["| setting | default | |", "|---|---|---|"]
@@ -184,13 +221,15 @@ def _function(cls: type) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or say whether it is current."""
-    text = page()
+    """Write the pages, or say whether they are current."""
+    pages = {PATH: page(), README: readme(README.read_text(encoding="utf-8"))}
+    stale = [p for p, text in pages.items() if not p.exists() or p.read_text("utf-8") != text]
     if "--check" in arguments:
-        current = PATH.exists() and PATH.read_text(encoding="utf-8") == text
-        print("docs/metrics.md is " + ("current" if current else "not current"))
-        return 0 if current else 1
-    PATH.write_text(text, encoding="utf-8")
+        for p in pages:
+            print(f"{p.name} is {'not ' * (p in stale)}current")
+        return 1 if stale else 0
+    for p in stale:
+        p.write_text(pages[p], encoding="utf-8")
     return 0
 
 

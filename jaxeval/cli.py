@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import inspect
 import os
 import re
@@ -19,18 +20,21 @@ from rich.text import Text
 from .cache import use_compilation_cache as use_compilation_cache
 from .check import did_you_mean
 from .data.digit_images import N_HELD_OUT
-from .explain import EXPLAINERS, Explainer
+from .explain import EXPLAINERS, LRP_RULES
+from .metric import DIRECTIONS, FAMILIES
 from .metrics import METRICS
+from .perturb import PERTURBATIONS
+from .registry import Registry
 from .report import command as report
 from .sweep import command as sweep
 from .version import __version__
 
 OPTIONS = (
-    *("--help", "--out", "--samples", "--seed", "--version", *sweep.OPTIONS),
+    *("--help", "--import", "--out", "--samples", "--seed", "--version", *sweep.OPTIONS),
     *("--channel-axis", "--maps", "--metric", "--model", "--title"),
 )
 COMMANDS = ("demo", "gallery", "list", "report", *sweep.COMMANDS)
-ARROWS = {"higher": "↑", "lower": "↓"}
+ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 PIPED_WIDTH = 100
 """Columns of what goes to a file or a pipe, which have no width of their own."""
 
@@ -82,9 +86,17 @@ def parser() -> Parser:
     )
     _add_seed(gallery)
 
-    what = "List the metrics, or the explainers for JAX models."
+    what = "List the metrics, explainers, perturbations or LRP rules, with their settings."
     listing = commands.add_parser("list", help=what, description=what, allow_abbrev=False)
     listing.add_argument("what", choices=list(LISTS))
+    listing.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module first, whose classes with @jaxeval.register are then listed, too",
+    )
 
     sweep.add_to(commands, integer)
     report.add(commands)
@@ -128,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
     try:
         if given.command == "list":
+            _import(given.modules)
             console.print(LISTS[given.what](), highlight=False)
         elif given.command in sweep.COMMANDS:
             return sweep.COMMANDS[given.command](given, console)
@@ -151,6 +164,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jaxeval: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def _import(modules: Sequence[str]) -> None:
+    if modules and os.getcwd() not in sys.path:  # an installed command does not look there
+        sys.path.append(os.getcwd())
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _demo(given: argparse.Namespace, console: Console) -> None:
@@ -182,15 +202,15 @@ def _make(folder: Path, out: Path) -> None:
 def metrics_table() -> Table:
     """Every metric: its name, which way is better, what it asks for, its paper."""
     table = _table("metric", "", "asks for", "paper")
-    family = None
-    for name, metric in METRICS.items():
-        if metric.family != family:
-            if family is not None:
-                table.add_row()
-            family = metric.family
-            table.add_row(Text(family, style="bold italic"))
-        asks = ", ".join([*sorted(metric.asks), *sorted(metric.needs)]) or "–"
-        table.add_row(name, ARROWS[metric.direction], asks, metric.reference)
+    for family in FAMILIES:
+        if table.row_count:
+            table.add_row()
+        table.add_row(Text(family, style="bold italic"))
+        for name, metric in METRICS.items():
+            if metric.family == family:
+                asks = ", ".join([*_names(metric.asks), *_names(metric.needs)]) or "–"
+                direction = metric.direction if metric.direction in DIRECTIONS else ""
+                table.add_row(name, ARROWS[direction], asks, metric.reference)
     table.caption = (
         "\n↑ higher is better, ↓ lower is better. A metric asks for the model's output, its hidden "
         "layers, or attributions of changed inputs or models (it then needs the explainer itself); "
@@ -199,28 +219,50 @@ def metrics_table() -> Table:
     return table
 
 
-def explainers_table() -> Table:
-    """Every explainer: its name, its options, what it is."""
-    table = _table("explainer", "options", "what it is")
-    shared = {f.name for f in dataclasses.fields(Explainer)}
-    for name, explainer in EXPLAINERS.items():
+def _names(given: Any) -> list[str]:
+    """What a metric asks for or needs; nothing is known of what depends on an instance."""
+    return [] if hasattr(given, "__get__") else sorted(given)
+
+
+def table_of(registry: Registry[Any], caption: str = "") -> Table:
+    """Every class of a registry: its name, its settings, what it is."""
+    table = _table(registry.kind, "options", "what it is")
+    shared = {f.name: f.default for f in dataclasses.fields(registry.base)}
+    for name, cls in registry.items():
         options = [
-            f"{f.name}={f.default!r}"
-            for f in dataclasses.fields(explainer)
+            f.name if f.default is dataclasses.MISSING else f"{f.name}={f.default!r}"
+            for f in dataclasses.fields(cls)
             if f.name not in shared and f.name != "draws"
         ]
-        table.add_row(name, "\n".join(options), _summary(explainer))
-    table.caption = (
-        '\nAll of them take output="value" (what is explained) and reduce_channels=None ("sum", '
-        '"mean" or "max" make a pixel map).'
-    )
+        table.add_row(name, "\n".join(options), _summary(cls))
+    every = ", ".join(f"{name}={default!r}" for name, default in shared.items())
+    table.caption = "\n" + (caption or f"All of them take {every}.") if shared else ""
     return table
+
+
+def explainers_table() -> Table:
+    """Every explainer: its name, its options, what it is."""
+    return table_of(
+        EXPLAINERS,
+        'All of them take output="value" (what is explained) and reduce_channels=None ("sum", '
+        '"mean" or "max" make a pixel map).',
+    )
+
+
+def perturbations_table() -> Table:
+    """Every perturbation: its name, its options, what it is."""
+    return table_of(PERTURBATIONS)
+
+
+def rules_table() -> Table:
+    """Every rule of LRP: its name, its options, what it is."""
+    return table_of(LRP_RULES)
 
 
 def _summary(cls: type) -> Text:
     """The first sentence of a class's docstring."""
     paragraph = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
-    return Text(paragraph.replace("`", "").split(". ")[0].removesuffix("."))
+    return Text(re.split(r"(?<!et al)\. ", paragraph.replace("`", ""))[0].removesuffix("."))
 
 
 def _table(*columns: str) -> Table:
@@ -233,7 +275,12 @@ def _table(*columns: str) -> Table:
     return table
 
 
-LISTS: dict[str, Callable[[], Any]] = {"metrics": metrics_table, "explainers": explainers_table}
+LISTS: dict[str, Callable[[], Any]] = {
+    "metrics": metrics_table,
+    "explainers": explainers_table,
+    "perturbations": perturbations_table,
+    "rules": rules_table,
+}
 
 
 if __name__ == "__main__":

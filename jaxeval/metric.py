@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from . import check, ops
+from .registry import Registry, check_complete
 from .types import Answer, Outcome, Query, Sample, pytree, static
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class Metric:
     needs: ClassVar[frozenset[str]] = frozenset()
     of_classes: ClassVar[bool] = False
     takes_padding: ClassVar[Any] = False
-    reference: ClassVar[str]
+    reference: ClassVar[str] = ""
 
     normalise: str | None = static("max")
     absolute: bool = static(False)
@@ -132,6 +134,7 @@ class Metric:
         """A few numbers [...] of one answer; `reference` is the answer on the clean sample."""
         return self.value(answer, query.y)
 
+    @abstractmethod  # no ABC: `check_class` refuses a class without it, and names the metric
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         """The outcome of a sample's measurements [S, ...]; `valid` [S] marks the real steps.
 
@@ -207,27 +210,29 @@ def scores_plainly(metric: Metric) -> bool:
     return plain and metric.output != _default_output(metric)
 
 
-def check_class(metric: Metric) -> None:
-    """The metric's class has all that a metric needs.
+def check_class(metric: Metric | type[Metric]) -> None:
+    """The class, or that of an instance, has all that a metric needs.
 
     Raises:
       TypeError: with what is missing.
+      ValueError: an instance has no such direction.
     """
-    cls = type(metric)
-    if jax.tree_util.all_leaves((metric,)):
-        raise TypeError(f"the class {cls.__name__} lacks the decorator @jaxeval.pytree")
+    cls = metric if isinstance(metric, type) else type(metric)
+    check_complete(cls)
     for name, wanted in (
         ("family", f"one of {', '.join(map(repr, FAMILIES))}"),
         ("direction", '"higher" or "lower": which scores are better'),
     ):
-        if not hasattr(metric, name):
+        if not hasattr(cls, name):
             raise TypeError(f"the class {cls.__name__} lacks {name} = ..., {wanted}")
-    if metric.direction not in DIRECTIONS:
+    if not isinstance(metric, type) and metric.direction not in DIRECTIONS:
         raise ValueError(
             f'{cls.__name__}.direction must be "higher" or "lower", got {metric.direction!r}'
         )
-    if cls.reduce is Metric.reduce:
-        raise TypeError(f"the class {cls.__name__} lacks reduce(...) -> Outcome")
+
+
+METRICS = Registry("metric", Metric, check_class)
+"""Every metric by the name of its class; `jaxeval.register` adds one."""
 
 
 def asks_of(metric: Metric) -> tuple[Perturbation, ...]:

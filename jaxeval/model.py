@@ -134,8 +134,10 @@ class Model:
         """The model's layers in the order of the forward pass, with the shapes of their outputs.
 
         The names are those of Flax modules, of torch's modules in a converted model, or of the
-        dicts that hold the parameters; explainers and metrics take them as ``layer=`` and
-        ``layers=``. See `jaxeval.explain.layers`.
+        dicts that hold the parameters. Explainers take them as ``layer=``, and
+        `jaxeval.explain.with_hidden` shows those layers to metrics such as RRS. Metrics that
+        randomise parameters take the names of `jaxeval.layer_names` instead. See
+        `jaxeval.explain.layers`.
 
         Args:
           x: inputs [N, ...], or their shape and type; None takes the model's `example`.

@@ -8,7 +8,8 @@ import pytest
 
 import jaxeval as je
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 QUANTUS = (DOCS / "quantus.md").read_text(encoding="utf-8")
 
 
@@ -23,6 +24,14 @@ def test_the_page_of_metrics_is_current():
     page = generator().page()
     current = (DOCS / "metrics.md").read_text(encoding="utf-8")
     assert page == current, "run: python docs/make_metrics.py"
+
+
+def test_the_tables_of_the_readme_are_current():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert generator().readme(text) == text, "run: python docs/make_metrics.py"
+    listed = re.findall(r"^\| [\w ]+ \| (.+) \|$", text, re.MULTILINE)
+    names = set(re.findall(r"\w+", " ".join(listed)))
+    assert names >= {*je.METRICS, *je.explain.EXPLAINERS, "ABPC"}
 
 
 def test_the_page_of_metrics_has_them_all():

@@ -7,5 +7,7 @@ from .explainers import shap_explainer as shap_explainer
 from .explainers import torch_explainer as torch_explainer
 from .explainers import zennit_explainer as zennit_explainer
 from .graph import ConversionError as ConversionError
+from .graph import Node as Node
+from .graph import operator as operator
 from .of_onnx import from_onnx as from_onnx
 from .wrap import wrap_torch as wrap_torch

@@ -45,7 +45,8 @@ class Forward:
 
     def __architecture__(self) -> Any:
         """What equal graphs have in common, for the programs that are compiled of them."""
-        if sum(v.nbytes for v in self.graph.constants.values()) > MOST_CONSTANTS:
+        large = sum(v.nbytes for v in self.graph.constants.values()) > MOST_CONSTANTS
+        if large or self.graph.own:  # no text says all that a user's function computes
             return None
         rest = (getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "graph")
         return ("ONNX", self.graph.digest, *rest)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain
 from typing import Any
 
 from ..check import did_you_mean
+from ..registry import register
 from ..trace import Unsupported as Unsupported
+from .base import EXPLAINERS as EXPLAINERS
 from .base import Explainer as Explainer
 from .blur_ig import BlurIG as BlurIG
 from .controls import Constant as Constant
@@ -39,6 +42,8 @@ from .layer_gradient_x_activation import LayerGradientXActivation as LayerGradie
 from .layer_integrated_gradients import LayerIntegratedGradients as LayerIntegratedGradients
 from .lime import Lime as Lime
 from .lrp import LRP as LRP
+from .lrp import RULES as _RULES
+from .lrp_rules import LRP_RULES as LRP_RULES
 from .lrp_rules import AlphaBeta as AlphaBeta
 from .lrp_rules import Epsilon as Epsilon
 from .lrp_rules import Flat as Flat
@@ -58,47 +63,29 @@ from .smoothgrad_squared import SmoothGradSquared as SmoothGradSquared
 from .stepped import SteppedExplainer as SteppedExplainer
 from .vargrad import VarGrad as VarGrad
 
-EXPLAINERS: dict[str, type[Explainer]] = {
-    cls.__name__: cls
-    for cls in (
-        Gradient,
-        Saliency,
-        InputXGradient,
-        IntegratedGradients,
-        SmoothGrad,
-        SmoothGradSquared,
-        VarGrad,
-        GradientShap,
-        ExpectedGradients,
-        NoiseGrad,
-        FusionGrad,
-        BlurIG,
-        GuidedIG,
-        GuidedBackprop,
-        Deconvolution,
-        DeepLift,
-        DeepLiftShap,
-        LRP,
-        ExcitationBackprop,
-        GradCAM,
-        GuidedGradCAM,
-        LayerActivation,
-        LayerGradientXActivation,
-        LayerConductance,
-        InternalInfluence,
-        LayerIntegratedGradients,
-        Occlusion,
-        FeatureAblation,
-        FeaturePermutation,
-        ShapleyValueSampling,
-        KernelShap,
-        Lime,
-        RISE,
-        Random,
-        Constant,
-        Sobel,
-    )
+FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
+    "gradients": (
+        *(Gradient, Saliency, InputXGradient, IntegratedGradients),
+        *(SmoothGrad, SmoothGradSquared, VarGrad, GradientShap, ExpectedGradients),
+        *(NoiseGrad, FusionGrad, BlurIG, GuidedIG),
+    ),
+    "modified backpropagation": (
+        *(GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap, LRP, ExcitationBackprop),
+    ),
+    "layers": (
+        *(GradCAM, GuidedGradCAM, LayerActivation, LayerGradientXActivation, LayerConductance),
+        *(InternalInfluence, LayerIntegratedGradients),
+    ),
+    "perturbation": (
+        *(Occlusion, FeatureAblation, FeaturePermutation, ShapleyValueSampling),
+        *(KernelShap, Lime, RISE),
+    ),
+    "controls": (Random, Constant, Sobel),
 }
+"""Our explainers by what they do; what is listed here has a name."""
+
+for _cls in (*chain.from_iterable(FAMILIES.values()), *_RULES.values()):
+    register(_cls)
 
 
 def get(name: str, **fields: Any) -> Explainer:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 from .. import check, classes, ops
 from ..cpu import program, suited
 from ..model import Model
+from ..registry import Registry
 from ..trace import jaxprs
 from ..trace.half import Narrow, in_float32, is_half
 from ..types import pytree, static
@@ -183,6 +184,10 @@ class Explainer(ABC):
             return jnp.broadcast_to(ops.baseline(v, b, axis, key), v.shape)
 
         return jax.vmap(one)(x, keys)
+
+
+EXPLAINERS = Registry("explainer", Explainer)
+"""Every explainer by the name of its class; `jaxeval.register` adds one."""
 
 
 def computed(v: Any) -> Any:

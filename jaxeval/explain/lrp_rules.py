@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
+from ..registry import Registry
 from ..trace import CORES, Node, Operation, Value, Values
 from ..types import pytree, static
 
@@ -236,6 +237,10 @@ class LrpRule(ABC):
     def biased(self, b: Any, change: Change = same) -> Any:
         """The layer's bias, modified by `change`; 0 if ``bias=False``."""
         return change(b) if self.bias else jnp.zeros_like(b)
+
+
+LRP_RULES = Registry("LRP rule", LrpRule)
+"""Every LRP rule by the name of its class; `jaxeval.register` adds one."""
 
 
 @pytree

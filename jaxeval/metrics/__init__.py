@@ -1,13 +1,14 @@
 """All metrics, one file each, by family; `METRICS` maps names to classes."""
 
+from ..metric import METRICS as METRICS
 from ..metric import Metric
+from ..registry import register
 from . import axiomatic, complexity, faithfulness, localisation, randomisation, robustness
 
 FAMILIES = (faithfulness, robustness, localisation, complexity, randomisation, axiomatic)
 
-METRICS: dict[str, type[Metric]] = {
-    value.__name__: value
-    for family in FAMILIES
-    for value in vars(family).values()
-    if isinstance(value, type) and issubclass(value, Metric)
-}
+# What a family imports has a name.
+for _family in FAMILIES:
+    for _value in vars(_family).values():
+        if isinstance(_value, type) and issubclass(_value, Metric):
+            register(_value)

@@ -1,7 +1,10 @@
 """Perturbations: the questions that metrics ask the model, each a series of queries per sample."""
 
+from ..registry import register
+from .base import PERTURBATIONS as PERTURBATIONS
 from .base import Perturbation as Perturbation
 from .base import RandomPerturbation as RandomPerturbation
+from .base import step_key as step_key
 from .cells import RandomCells as RandomCells
 from .deletion import RankedDeletion as RankedDeletion
 from .groups import RankedGroups as RankedGroups
@@ -21,3 +24,8 @@ from .single import Blank as Blank
 from .single import SingleFeature as SingleFeature
 from .soft_mask import SoftMask as SoftMask
 from .subset import RandomSubsets as RandomSubsets
+
+_BASES = (Perturbation, RandomPerturbation)
+for _value in tuple(vars().values()):
+    if isinstance(_value, type) and issubclass(_value, Perturbation) and _value not in _BASES:
+        register(_value)

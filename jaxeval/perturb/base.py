@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from .. import ops
 from ..model import Model
 from ..ops import draw
+from ..registry import Registry
 from ..types import Answer, Query, Sample, pytree, static
 
 HostExtra = Callable[[np.ndarray, "int | None"], np.ndarray]
@@ -54,6 +56,7 @@ class Perturbation:
         """
         return self
 
+    @abstractmethod  # no ABC: `jaxeval.register` refuses a class without it
     def n_steps(self, sample: Sample) -> int:
         """The number of queries, computed from shapes and static fields only."""
         raise NotImplementedError(f"{type(self).__name__}.n_steps")
@@ -83,6 +86,10 @@ class Perturbation:
         return dataclasses.replace(model, params=self.params(model.params, key, step))
 
 
+PERTURBATIONS = Registry("perturbation", Perturbation)
+"""Every perturbation by the name of its class; `jaxeval.register` adds one."""
+
+
 @pytree
 class RandomPerturbation(Perturbation):
     """A perturbation with random draws, which the caller can provide as `draws=`.
@@ -95,6 +102,7 @@ class RandomPerturbation(Perturbation):
     draws_per: ClassVar[str] = "step"
     draws: Any = None
 
+    @abstractmethod
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
         """The shape of one draw; None for an axis of any length."""
         raise NotImplementedError(f"{type(self).__name__}.draw_shape")
@@ -103,6 +111,7 @@ class RandomPerturbation(Perturbation):
         """(minimum, maximum) of integer draws; None for real-valued draws."""
         return None
 
+    @abstractmethod
     def n_draws(self, sample: Sample) -> int:
         """The number of steps when no `draws` are given."""
         raise NotImplementedError(f"{type(self).__name__}.n_draws")
@@ -172,6 +181,7 @@ class Ordered(RandomPerturbation):
     def reads(self) -> frozenset[str]:
         return self.blind_reads if self.order == "random" else frozenset({"a"})
 
+    @abstractmethod
     def n_ordered(self, sample: Sample) -> int:
         """The number of items to order (features or patches)."""
         raise NotImplementedError(f"{type(self).__name__}.n_ordered")

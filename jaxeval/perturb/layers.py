@@ -35,7 +35,9 @@ class Layer(NamedTuple):
 def layer_names(model: Model, x: Any) -> tuple[str, ...]:
     """The names of a model's layers with parameters, in the order of the forward pass.
 
-    Metrics take these names as ``layers=``, and results show them.
+    These are the names that metrics which randomise parameters (MPRT) take as ``layers=``, and
+    that results show: the layers that have parameters, each once. `Model.layers` also names what
+    has none ("Conv_0/relu") and further calls of a layer ("Conv_0@2").
 
     Args:
       model: a JAX model with parameters.
@@ -166,7 +168,7 @@ class RandomiseLayers(Perturbation):
             if name not in known:
                 raise ValueError(
                     f"layers={self.names!r}: the model has no layer {name!r}, only "
-                    f"{', '.join(known)}{check.did_you_mean(name, known)}"
+                    f"{', '.join(known)} (those with parameters){_hint(name, known)}"
                 )
         if self.names is not None:
             found = tuple(layer for layer in found if layer.name in self.names)
@@ -240,6 +242,17 @@ class RandomiseLayers(Perturbation):
             return jnp.where(now, fresh.astype(old.dtype), old)
 
         return jax.tree.unflatten(treedef, [leaf(*v) for v in zip(names, leaves, new, strict=True)])
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """What to randomise instead of a layer without parameters of its own."""
+    called = name.partition("@")[0]
+    if called in known:
+        return f". {name!r} is another call of {called!r}, whose parameters it shares: give that"
+    before = max((k for k in known if name.startswith(f"{k}/")), key=len, default=None)
+    if before is not None:
+        return f". {name!r} comes after {before!r} and has nothing to randomise: give that"
+    return check.did_you_mean(name, known)
 
 
 def _check_init(model: Model, x: Any, wanted: set[str]) -> None:

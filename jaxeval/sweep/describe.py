@@ -19,7 +19,7 @@ from ..explain import EXPLAINERS
 from ..metric import Metric
 from ..metrics import METRICS
 from ..ops import OUTPUTS
-from .grid import SPEC, Grid, Setting, load, named, value_of
+from .grid import SPEC, Grid, Setting, imported, load, named, value_of
 from .lines import Find, Keys, SweepError, read_settings
 
 
@@ -200,19 +200,20 @@ class Sweep:
 
 def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     known = [f.name for f in dataclasses.fields(Sweep) if f.name not in ("find", "file")]
-    known.append("models")
+    known += ["models", "import"]
     for key in settings:
         if key not in known:
             raise SweepError(f"a sweep has no key {key!r}{did_you_mean(key, known)}", (key,))
     for key in REQUIRED:
         if key not in settings:
             raise SweepError(f"the key {key!r} is missing")
+    _import(settings.get("import", []))
     if ("model" in settings) == ("models" in settings):
         raise SweepError("one of the keys 'model' and 'models' is wanted, for one or several")
     rest = {
         k: v
         for k, v in settings.items()
-        if k not in ("data", "model", "models", "explainers", "metrics", "output")
+        if k not in ("import", "data", "model", "models", "explainers", "metrics", "output")
     }
     if not isinstance(settings["output"], str):
         raise SweepError("output must be the name of a folder", ("output",))
@@ -228,6 +229,15 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "explainers": _read_grids(settings["explainers"], EXPLAINERS, "explainers", folder),
         "metrics": _read_grids(settings["metrics"], METRICS, "metrics", folder),
     }
+
+
+def _import(given: Any) -> None:
+    """Imports modules, whose classes with `@jaxeval.register` then have names."""
+    modules = [given] if isinstance(given, str) else given
+    if not isinstance(modules, list) or not all(isinstance(m, str) for m in modules):
+        raise SweepError(f"import must be names of modules, got {given!r}", ("import",))
+    for module in modules:
+        imported(module, ("import",))
 
 
 def _read_grids(given: Any, known: Mapping[str, Any], what: str, folder: Path) -> dict[str, Any]:

@@ -9,27 +9,15 @@ import itertools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..check import did_you_mean
 from ..digests import digest
-from ..explain import EXPLAINERS, lrp_rules
-from ..metrics import METRICS
-from ..perturb import Noise
+from ..registry import everything
 from .lines import Keys, SweepError
-
-OBJECTS: dict[str, Any] = {
-    **METRICS,
-    **EXPLAINERS,
-    "Noise": Noise,
-    **{
-        name: getattr(lrp_rules, name)
-        for name in ("AlphaBeta", "Epsilon", "Flat", "Gamma", "Pass", "WSquare", "ZBox", "ZPlus")
-    },
-}
-"""What ``{class = "..."}`` may name as the value of a setting."""
 
 SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 """``package.module:name``."""
@@ -166,13 +154,18 @@ def same(a: Any, b: Any) -> bool:
 # -- what a file says ----------------------------------------------------------------------------
 
 
+def imported(module: str, path: Keys = (), what: str = "") -> ModuleType:
+    """The module of that name."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as e:
+        raise SweepError(f"{what}cannot import {module}: {e}", path) from e
+
+
 def load(spec: str, path: Keys = ()) -> Any:
     """The object that ``package.module:name`` names."""
     module, _, name = spec.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-    except ImportError as e:
-        raise SweepError(f"{spec!r}: cannot import {module}: {e}", path) from e
+    found: Any = imported(module, path, f"{spec!r}: ")
     for part in name.split("."):
         if not hasattr(found, part):
             names = [n for n in dir(found) if not n.startswith("_")]
@@ -205,7 +198,7 @@ def value_of(given: Any, folder: Path, path: Keys) -> Any:
     if not isinstance(spec, str):
         raise SweepError(f"{kinds[0]} must be a text, got {spec!r}", (*path, kinds[0]))
     if kinds[0] == "class":
-        make = named(spec, OBJECTS, (*path, "class"), "class")
+        make = named(spec, everything(), (*path, "class"), "class")
         read = {k: value_of(v, folder, (*path, k)) for k, v in rest.items()}
         return Grid(make, **read).expand(spec, path)[spec].made
     allowed = {"import": (), "file": ("key",)}[kinds[0]]
@@ -215,6 +208,17 @@ def value_of(given: Any, folder: Path, path: Keys) -> Any:
                 f"{{{kinds[0]} = ...}} has no key {key!r}{did_you_mean(key, allowed)}", (*path, key)
             )
     return load(spec, path) if kinds[0] == "import" else _array(folder / spec, rest, path)
+
+
+def _own(what: str) -> str:
+    """How to name what is there, and what is one's own."""
+    if what == "model":
+        return " (one of your own is package.module:function)"
+    named = "`jaxeval list`" if what == "class" else f"`jaxeval list {what}s`"
+    return (
+        f" ({named} names ours; one of your own is package.module:Class, or goes by its name if it "
+        'has @jaxeval.register and its module is in import = ["package.module"])'
+    )
 
 
 def _array(file: Path, given: Mapping[str, Any], path: Keys) -> Any:
@@ -239,10 +243,6 @@ def named(spec: Any, known: Mapping[str, Any], path: Keys, what: str) -> Any:
         return load(spec, path)
     if spec not in known:
         raise SweepError(
-            f"there is no {what} {spec!r}{did_you_mean(spec, known)}"
-            if did_you_mean(spec, known)
-            else f"there is no {what} {spec!r}: `jaxeval list {what}s` names them, and "
-            "package.module:name one of your own",
-            path,
+            f"there is no {what} {spec!r}{did_you_mean(spec, known)}{_own(what)}", path
         )
     return known[spec]

@@ -7,11 +7,12 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from jaxeval_torch import ConversionError, from_onnx  # noqa: E402
+from jaxeval_torch import ConversionError, Node, from_onnx, operator  # noqa: E402
 from jaxeval_torch.graph import OPERATORS  # noqa: E402
-from jaxeval_torch.graph.table import Node  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 
+import jaxeval as je  # noqa: E402
+from jaxeval.content import content  # noqa: E402
 from tests.bridges.onnx_nodes import assert_right, node_tests, run  # noqa: E402
 
 # What our operators refuse, and the word that says why.
@@ -125,6 +126,97 @@ def test_unknown_operators_are_all_named_before_anything_runs():
     with pytest.raises(ConversionError, match=r"Frobnicate, com\.example::Other") as e:
         from_onnx(proto)
     assert "wrap_torch" in str(e.value)
+    assert "@jaxeval_torch.operator" in str(e.value)
+
+
+@pytest.fixture
+def operators():
+    """The table of operators, which is as before afterwards."""
+    before = dict(OPERATORS)
+    yield
+    OPERATORS.clear()
+    OPERATORS.update(before)
+
+
+SWISH = classifier(
+    PRODUCT,
+    helper.make_node("Swish", ["h"], ["out"], domain="com.example", beta=2.0),
+    weights=[("w", W)],
+)
+
+
+def swish_of(factor):
+    @operator("com.example::Swish")
+    def swish(node, h):
+        return factor * h * jax.nn.sigmoid(node.get("beta", 1.0) * h)
+
+    return from_onnx(SWISH)
+
+
+def test_an_operator_of_ones_own(operators):
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    h = x @ W
+    model = swish_of(1.0)
+    right = h / (1 + np.exp(-2 * h))
+    np.testing.assert_allclose(model(x), right, rtol=1e-5, atol=1e-6)
+    a = je.attribute(je.explain.InputXGradient(), model, x, np.zeros(5, int))
+    assert np.abs(a).max() > 0.1
+
+
+def test_a_function_that_is_defined_again_serves_models_from_then_on(operators):
+    """Compiled programs are those of the function that the model was made with."""
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    y, gradient = np.zeros(5, int), je.explain.Gradient()
+    once, twice = swish_of(1.0), swish_of(2.0)
+    assert once.apply != twice.apply
+    maps = [np.asarray(je.attribute(gradient, model, x, y)) for model in (once, twice, once)]
+    np.testing.assert_allclose(maps[1], 2 * maps[0], rtol=1e-5)
+    np.testing.assert_array_equal(maps[2], maps[0])
+    assert content(once) != content(twice)
+    assert content(once) == content(swish_of(1.0))
+
+
+def test_an_operator_inside_a_branch(operators):
+    @operator("com.example::Negated")
+    def negated(node, h):
+        return -h
+
+    def branch(name, op, domain):
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        node = helper.make_node(op, ["h"], [name], domain=domain)
+        return helper.make_graph([node], name, [], [out])
+
+    proto = classifier(
+        PRODUCT,
+        helper.make_node(
+            "If",
+            ["yes"],
+            ["out"],
+            then_branch=branch("then", "Negated", "com.example"),
+            else_branch=branch("else", "Relu", ""),
+        ),
+        weights=[("w", W), ("yes", np.array(True))],
+    )
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    np.testing.assert_allclose(from_onnx(proto)(x), -(x @ W), rtol=1e-5)
+
+
+def test_an_operator_that_is_taken(operators):
+    conv = OPERATORS["Conv"]
+    with pytest.raises(ValueError, match=r"Conv is taken, by jaxeval_torch.*: .*mine cannot"):
+
+        @operator("com.example::Mine", "Conv")
+        def mine(node, *inputs):
+            return inputs[0]
+
+    assert OPERATORS["Conv"] is conv
+    assert "com.example::Mine" not in OPERATORS
+    operator("com.example::Mine")(lambda node, x: x)
+    with pytest.raises(ValueError, match=r"com\.example::Mine is taken"):
+        operator("com.example::Mine")(lambda node, x: -x)
+    for given in ((), (conv,)):
+        with pytest.raises(TypeError, match=r"@operator\(\"Name\"\)"):
+            operator(*given)
 
 
 def test_a_file_and_its_bytes_are_the_model(tmp_path):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxeval import explain
 from jaxeval.explain import Explainer
 from jaxeval.model import Model
 from tests import networks
@@ -75,3 +76,19 @@ def linear(seed: int = 0, shape: tuple[int, ...] = (3, 5, 4), n_classes: int = 4
 def _linear(params: Any, x: jax.Array) -> jax.Array:
     w = params["w"]
     return x.reshape(len(x), -1) @ w.reshape(-1, w.shape[-1]) + params["c"]
+
+
+def every(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Explainer]:
+    """{name: explainer} of all that there are; a new one is among them without another line.
+
+    Args:
+      common: settings of all explainers that have such a field.
+      own: {name: settings} of single ones, which win.
+    """
+    assert set(own) <= set(explain.EXPLAINERS)
+
+    def settings(name: str) -> dict[str, Any]:
+        known = {f.name for f in dataclasses.fields(explain.EXPLAINERS[name])}
+        return {**{k: v for k, v in common.items() if k in known}, **own.get(name, {})}
+
+    return {name: explain.get(name, **settings(name)) for name in explain.EXPLAINERS}

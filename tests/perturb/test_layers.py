@@ -253,3 +253,29 @@ def test_all_at_once_is_the_end_of_a_cascade():
 def test_a_host_model_has_no_layers_to_show():
     with pytest.raises(TypeError, match="host model"):
         je.layer_names(je.Model(lambda p, x: x, {}, host=True), np.ones((1, 4)))
+
+
+def twice(p, x):
+    return dense(p["b"], jax.nn.relu(dense(p["a"], jax.nn.relu(dense(p["a"], x)))))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a/relu", r"no layer 'a/relu', only a, b \(those with parameters\)\. .* comes after 'a'"),
+        ("a/relu@2", r"'a/relu@2' comes after 'a' and has nothing to randomise: give that"),
+        ("a@2", r"'a@2' is another call of 'a', whose parameters it shares: give that"),
+        ("bb", r"no layer 'bb', only a, b \(those with parameters\)\. Did you mean 'b'\?"),
+    ],
+)
+def test_layers_that_have_no_parameters_of_their_own_are_refused_with_the_one_to_give(
+    name, message
+):
+    """Explainers take them: `Model.layers` has them, `layer_names` has not."""
+    model = je.Model(twice, params("a", "b"), channel_axis=None)
+    x = np.ones((2, 4), np.float32)
+    assert je.layer_names(model, x) == ("a", "b")
+    if name != "bb":
+        assert name in model.layers(x)
+    with pytest.raises(ValueError, match=message):
+        je.score(je.MPRT(layers=("a", name)), model, x, None, explainer=je.explain.Saliency())

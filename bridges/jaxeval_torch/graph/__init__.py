@@ -10,3 +10,5 @@ from . import shapes as shapes
 from .interpreter import OnnxGraph as OnnxGraph
 from .table import OPERATORS as OPERATORS
 from .table import ConversionError as ConversionError
+from .table import Node as Node
+from .table import operator as operator

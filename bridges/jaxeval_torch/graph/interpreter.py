@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 from jaxeval.digests import digest, hasher
 
 from .normalisation import conv_batch_norm
-from .table import OPERATORS, ConversionError, Node, integers, is_known
+from .table import OPERATORS, ConversionError, Node, integers, is_known, is_ours
 
 CONTROL = ("If", "Loop")
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -23,7 +23,8 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 class OnnxGraph:
     """An ONNX graph: ``run({name: array}) -> {name: array}``, for `jax.jit`, `vmap` and `grad`.
 
-    Graphs compare by their text, so models of one architecture share compiled programs. What the
+    Graphs compare by their text, so models of one architecture share compiled programs, and by
+    the operators that users registered, as they were when the graph was made (`own`). What the
     caller does not give to `run` comes from `constants`.
     """
 
@@ -37,7 +38,8 @@ class OnnxGraph:
         if missing:
             raise ConversionError(
                 f"the model uses operators that are not known here: {', '.join(missing)}. "
-                "jaxeval_torch.wrap_torch runs such a model in torch"
+                "jaxeval_torch.wrap_torch runs such a model in torch, and "
+                "@jaxeval_torch.operator(...) above a function of yours makes one known"
             )
         running = hasher()
         running.update(proto.SerializeToString(deterministic=True))
@@ -56,6 +58,8 @@ class OnnxGraph:
         self.inputs = tuple(i.name for i in graph.input if i.name not in stored)
         self.outputs = tuple(o.name for o in graph.output)
         self.nodes = tuple(_node(n, opset) for n in graph.node)
+        functions = {op: OPERATORS.get(op) for op in sorted(self.operators())}
+        self.own = {op: f for op, f in functions.items() if f is not None and not is_ours(f)}
         self._made = {*self.inputs, *stored, *(o for n in self.nodes for o in n.outputs)}
         self._pairs = self._foldable()
         self._last = self._last_readers()
@@ -69,7 +73,7 @@ class OnnxGraph:
         return self
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, OnnxGraph) and self.digest == other.digest
+        return isinstance(other, OnnxGraph) and (self.digest, self.own) == (other.digest, other.own)
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -135,7 +139,8 @@ class OnnxGraph:
                 elif node.op in CONTROL:
                     results = (_branch if node.op == "If" else _loop)(node, env)
                 else:
-                    results = _compute(node, [env[k] for k in node.inputs])
+                    f = self.own.get(node.op) or OPERATORS[node.op]
+                    results = _compute(f, node, [env[k] for k in node.inputs])
             results = results if isinstance(results, tuple) else (results,)
             # An operator may know more outputs than the graph asks for, at the end.
             env.update((k, v) for k, v in zip(node.outputs, results, strict=False) if k)
@@ -172,8 +177,7 @@ class _blame:
         error.add_note(f"in the operation {what}")
 
 
-def _compute(node: Node, inputs: list[Any]) -> Any:
-    f = OPERATORS[node.op]
+def _compute(f: Callable[..., Any], node: Node, inputs: list[Any]) -> Any:
     if not inputs or not is_known(*inputs):
         return f(node, *inputs)
     # What is known before any data is stays so, whatever it is computed with.

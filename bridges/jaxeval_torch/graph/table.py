@@ -21,7 +21,7 @@ import numpy as np
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
-"""ONNX operator -> the function that computes it."""
+"""ONNX operator -> the function that computes it; `operator` adds one."""
 
 
 class ConversionError(ValueError):
@@ -52,14 +52,52 @@ class Node:
 
 
 def operator(*names: str) -> Callable[[F], F]:
-    """Enters a function in the table, under the given names."""
+    """Makes a function ``f(node, *inputs) -> output`` compute the ONNX operators of these names.
+
+    A name is an operator's type, with its domain before it where that is not ONNX's own:
+    "Conv", "com.example::Swish". `from_onnx` and `from_torch` know it from then on.
+
+    Args of the function:
+      node: the operation, with its attributes: ``node.get("alpha", 1.0)``.
+      inputs: JAX arrays; NumPy arrays where the values are known before any data is, such as
+        shapes and constants; None where one is left out. What decides a shape must be NumPy.
+
+    It returns an array, or a tuple of them for several outputs. A function that is defined again,
+    as when a cell of a notebook is run twice, takes the place of its former self.
+
+    Raises:
+      ValueError: another function computes one of them.
+
+    >>> @operator("com.example::Swish")
+    ... def swish(node, x):
+    ...     return x * jax.nn.sigmoid(node.get("beta", 1.0) * x)
+    """
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError('write @operator("Name") with the names of ONNX operators above a function')
 
     def enter(f: F) -> F:
         for name in names:
-            OPERATORS[name] = f
+            taken = OPERATORS.get(name)
+            again = taken is not None and _where(taken) == _where(f) and f.__name__ != "<lambda>"
+            if taken is not None and not again:
+                raise ValueError(
+                    f"the ONNX operator {name} is taken, by {_where(taken)}: {_where(f)} cannot "
+                    "compute it, too"
+                )
+        OPERATORS.update(dict.fromkeys(names, f))
         return f
 
     return enter
+
+
+def is_ours(f: Callable[..., Any]) -> bool:
+    """Is it a function of this package, not one that a user registered?"""
+    return f.__module__.startswith(__name__.rpartition(".")[0])
+
+
+def _where(f: Callable[..., Any]) -> str:
+    """The full name of a function."""
+    return f"{f.__module__}.{f.__qualname__}"
 
 
 def is_known(*values: Any) -> bool:
