@@ -1,4 +1,4 @@
-"""Classes by name: those of jaxeval, and those that users add with `register`."""
+"""Tables of classes by name: those of jaxeval, and those that users add with `jaxeval.register`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TABLES: list[Registry[Any]] = []
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
-    """{name: class} of all subclasses of `base` that were registered, in that order.
+    """{name: class} of all subclasses of `base` that have a name, the first to get one first.
 
-    Read it like a dict; `register` is the way in.
+    Read it like a dict; `jaxeval.register` is the way in.
     """
 
     def __init__(self, kind: str, base: type[T], check: Callable[[Any], None] | None = None):
-        """Makes the table known to `register`.
+        """Makes the table known to `enter`.
 
         Args:
           kind: what the classes are, for messages: "metric".
@@ -57,29 +57,8 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         self._classes[cls.__name__] = cls
 
 
-def register(cls: C) -> C:
-    """Makes a metric, explainer, perturbation or LRP rule known by its class's name. A decorator.
-
-    The name is then one of `jaxeval.METRICS` or `jaxeval.explain.EXPLAINERS`, and may be used by
-    `jaxeval.explain.get`, in the files of sweeps, and in `jaxeval list`. It goes above
-    `jaxeval.pytree`, which makes the class complete. A class that is defined again, as when a cell
-    of a notebook is run twice, takes the place of its former self.
-
-    Raises:
-      TypeError: it is no such class, or it lacks something, with what.
-      ValueError: another class has the name.
-
-    >>> import jaxeval as je
-    >>> @je.register
-    ... @je.pytree
-    ... class Largest(je.Metric):
-    ...     family, direction = "complexity", "higher"
-    ...
-    ...     def reduce(self, sample, reference, measured, valid):
-    ...         return je.Outcome(score=abs(sample.a).max())
-    >>> je.METRICS["Largest"](normalise=None)
-    Largest(normalise=None, absolute=False, output=None)
-    """
+def enter(cls: C) -> C:
+    """Puts a class into the table of its kind: what `jaxeval.register` does, which says it all."""
     if not isinstance(cls, type):
         raise TypeError(
             f"register takes a class, got {cls!r}. A function needs no name here: give it as "

@@ -1492,6 +1492,7 @@ MAY = {
     },
     "of_flax": {"content", "lifetime", "model"},
     "functional": {"metrics"},
+    "names": {"explain", "metrics", "perturb"},
     "results": {"ops", "types"},
     "plot": {"ops", "results", "types"},
 }

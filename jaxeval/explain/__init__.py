@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from ..check import did_you_mean
-from ..registry import register
+from ..registry import enter
 from ..trace import Unsupported as Unsupported
 from .base import EXPLAINERS as EXPLAINERS
 from .base import Explainer as Explainer
@@ -85,7 +85,7 @@ FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
 """Our explainers by what they do; what is listed here has a name."""
 
 for _cls in (*chain.from_iterable(FAMILIES.values()), *_RULES.values()):
-    register(_cls)
+    enter(_cls)
 
 
 def get(name: str, **fields: Any) -> Explainer:

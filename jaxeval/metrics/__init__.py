@@ -2,7 +2,7 @@
 
 from ..metric import METRICS as METRICS
 from ..metric import Metric
-from ..registry import register
+from ..registry import enter
 from . import axiomatic, complexity, faithfulness, localisation, randomisation, robustness
 
 FAMILIES = (faithfulness, robustness, localisation, complexity, randomisation, axiomatic)
@@ -11,4 +11,4 @@ FAMILIES = (faithfulness, robustness, localisation, complexity, randomisation, a
 for _family in FAMILIES:
     for _value in vars(_family).values():
         if isinstance(_value, type) and issubclass(_value, Metric):
-            register(_value)
+            enter(_value)

@@ -1,6 +1,6 @@
 """Perturbations: the questions that metrics ask the model, each a series of queries per sample."""
 
-from ..registry import register
+from ..registry import enter
 from .base import PERTURBATIONS as PERTURBATIONS
 from .base import Perturbation as Perturbation
 from .base import RandomPerturbation as RandomPerturbation
@@ -28,4 +28,4 @@ from .subset import RandomSubsets as RandomSubsets
 _BASES = (Perturbation, RandomPerturbation)
 for _value in tuple(vars().values()):
     if isinstance(_value, type) and issubclass(_value, Perturbation) and _value not in _BASES:
-        register(_value)
+        enter(_value)

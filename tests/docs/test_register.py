@@ -1,5 +1,7 @@
 """A class of one's own is registered once, and then known by its name everywhere."""
 
+import re
+import subprocess
 import sys
 
 import jax.numpy as jnp
@@ -268,3 +270,30 @@ def test_the_tables_are_read_only():
     assert repr(je.explain.LRP_RULES).startswith("<8 LRP rules: Epsilon, Gamma")
     assert len(je.METRICS) == len(list(je.METRICS)) == len(dict(je.METRICS))
     assert dict(je.METRICS) == je.METRICS
+
+
+FIRST = """
+import jaxeval as je
+
+def mine(name):
+    def reduce(self, sample, reference, measured, valid):
+        return je.Outcome(score=sample.a.max())
+    parts = {"family": "complexity", "direction": "lower", "reduce": reduce}
+    return je.pytree(type(name, (je.Metric,), parts))
+
+for name in ("Sparseness", "Saliency", "Gamma"):
+    try:
+        je.register(mine(name))
+    except ValueError as e:
+        print(e)
+je.register(mine("Mine"))
+assert list(je.METRICS)[-1] == "Mine" and len(je.METRICS) > 50
+"""
+
+
+def test_names_of_jaxeval_are_taken_before_anything_of_it_was_used():
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"the name (\w+) is taken, by jaxeval", done.stdout) == [
+        "Sparseness", "Saliency", "Gamma",
+    ]  # fmt: skip
