@@ -2,7 +2,7 @@
 
 The library computes in float32 and the reference in float64, on the same float32 inputs and the
 same draws. Rounding is about 1e-6 of the largest number that enters a score, and ratios and
-correlations lose another digit, hence the tolerances of 1e-4 (relative) and 1e-5 in `cases.Row`.
+correlations lose another digit, hence the tolerances of 1e-4 (relative) and 1e-5 of a `Row`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import jaxeval as je
-from tests import cases
-from tests.cases import KEY, ROWS, N, World, ask_spy, draws_of, metric_of, world
+from tests.cases import EVERY, ROWS, ask_spy, class_name, draws_of, metric_of
+from tests.world import KEY, WORLDS, N, World, margin, world
 
 BATCH = 64
 OUTPUTS = {f"output {o}": {"output": o} for o in ("logit", "log_probability", "probability")}
-OUTPUTS["output function"] = {"output": cases.margin}
+OUTPUTS["output function"] = {"output": margin}
 PREPARED = {
     f"normalise {n}, absolute {b}": {"normalise": n, "absolute": b}
     for n, b in (("max", True), ("negative", False), ("second_moment", True), (None, False))
@@ -114,12 +114,12 @@ def explained(w: World, metrics: dict[Any, Any]) -> Any:
 
 
 def test_every_metric_has_a_row():
-    classes = {cases.class_name(row) for row in ROWS}
+    classes = {class_name(row) for row in EVERY}
     missing = set(je.METRICS) - classes
-    assert not missing, f"add a row to tests/cases.py for {', '.join(sorted(missing))}"
+    assert not missing, f"add a row to tests/rows for {', '.join(sorted(missing))}"
     assert classes <= set(je.METRICS)
-    for row, r in ROWS.items():
-        assert type(r.metric) is je.METRICS[cases.class_name(row)]
+    for row, r in EVERY.items():
+        assert type(r.metric) is je.METRICS[class_name(row)]
 
 
 PLAIN = [row for row, r in ROWS.items() if not r.explains]
@@ -129,7 +129,7 @@ ASKED = [row for row, r in ROWS.items() if r.asked]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", PLAIN)
-def test_variants(row):
+def test_variants_equal_the_reference(row):
     """Entry maps, smooth and mostly zero: options, outputs, preparations."""
     w, metrics = world(), metrics_of(row, "entries", True)
     got = stored(w, metrics, ("smooth", "ties"), w.mask)
@@ -143,7 +143,7 @@ def test_variants(row):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", EXPLAINS)
-def test_variants_of_explaining_metrics(row):
+def test_variants_of_explaining_metrics_equal_the_reference(row):
     w, metrics = world(), metrics_of(row, "entries", True)
     got = explained(w, metrics)
     for variant, m in metrics.items():
@@ -153,7 +153,7 @@ def test_variants_of_explaining_metrics(row):
 
 @pytest.mark.parametrize("row", EXPLAINS)
 @pytest.mark.parametrize("kind", ["ties", "edge"])
-def test_explaining_metrics_of_given_maps(row, kind):
+def test_explaining_metrics_of_given_maps_equal_the_reference(row, kind):
     """The clean map is given, mostly zeros or degenerate; changed inputs are explained."""
     w, m = world(), metrics_of(row, "entries", False)["as it is"]
     a = w.maps[kind]
@@ -165,7 +165,7 @@ def test_explaining_metrics_of_given_maps(row, kind):
 
 @pytest.mark.parametrize("row", ASKED)
 @pytest.mark.parametrize("name", ["entries", "pixels", "last"])
-def test_questions_as_asked(row, name):
+def test_questions_are_asked_as_the_reference_has_them(row, name):
     """What was asked is seen by a NumPy model, and the reference judges it."""
     if name in ROWS[row].skip:
         pytest.skip("not defined")
@@ -216,8 +216,8 @@ def by_world(rows: list[str], worlds: tuple[str, ...]) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(("row", "name"), by_world(PLAIN, cases.WORLDS[1:]))
-def test_layouts(row, name):
+@pytest.mark.parametrize(("row", "name"), by_world(PLAIN, WORLDS[1:]))
+def test_layouts_equal_the_reference(row, name):
     """Pixel maps, channel-last models and tables."""
     w, m = world(name), metrics_of(row, name, False)["as it is"]
     got = in_world(name, ("smooth", "ties"))[row]
@@ -245,8 +245,8 @@ def explained_in_world(name: str) -> Any:
     return explained(world(name), {r: metrics_of(r, name, False)["as it is"] for r in rows})
 
 
-@pytest.mark.parametrize(("row", "name"), by_world(EXPLAINS, cases.WORLDS[1:]))
-def test_layouts_of_explaining_metrics(row, name):
+@pytest.mark.parametrize(("row", "name"), by_world(EXPLAINS, WORLDS[1:]))
+def test_layouts_of_explaining_metrics_equal_the_reference(row, name):
     w, m = world(name), metrics_of(row, name, False)["as it is"]
     want = reference(row, m, w, w.maps["smooth"], w.mask)
     assert_close(explained_in_world(name)["smooth", row], want, row, f"{row}, {name}")
