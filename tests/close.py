@@ -22,6 +22,29 @@ MARGIN = 8
 """Roundings of a few draws are no bound; of sums of hundreds of terms there are several."""
 
 
+def of_smallest(v: Any) -> np.ndarray:
+    """How far off, relatively, scores [N] may be that divide by every entry of v [N, ...].
+
+    Entries are sums of terms as large as the largest entry, so each is off by a rounding of that
+    one. Relative to the smallest entry this is max|v| / min|v| roundings, and where entries divide,
+    the smallest counts most. A zero is no sum that happens to be small: it is exact.
+    """
+    v = np.abs(np.asarray(v, float)).reshape(len(v), -1)
+    smallest = np.where(v > 0, v, np.inf).min(1)
+    return MARGIN * EPS * np.where(v.any(1), v.max(1) / smallest, 1)
+
+
+def assert_close(got: Any, want: Any, rtol: Any, atol: float = 0, err_msg: str = "") -> None:
+    """As NumPy's `assert_allclose`, where `rtol` may be one number for each row."""
+    got, want = np.asarray(got, float), np.asarray(want, float)
+    rtol = np.reshape(rtol, np.shape(rtol) + (1,) * (want.ndim - 1) * np.ndim(rtol))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want), err_msg=err_msg)
+    with np.errstate(invalid="ignore"):
+        fine = np.isnan(want) | (got == want) | (np.abs(got - want) <= atol + rtol * np.abs(want))
+    tol = np.broadcast_to(rtol, want.shape)
+    assert fine.all(), f"{err_msg}: {got[~fine]} is not {want[~fine]} to {tol[~fine]}, {atol}"
+
+
 def nudged(tree: Any, seed: int) -> Any:
     """Every float32 entry times 1 + u, with u uniform in [-eps, eps]."""
     rng = np.random.default_rng(seed)

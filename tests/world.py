@@ -98,6 +98,16 @@ class World:
         return self.features != self.x.shape[1:]
 
     @functools.cached_property
+    def logits(self) -> np.ndarray:
+        """In float64 [N, K]."""
+        return np.array([self.net.logits(v) for v in self.x.astype(np.float64)])
+
+    @functools.cached_property
+    def hidden(self) -> np.ndarray:
+        """The hidden layer in float64 [N, HIDDEN]."""
+        return np.array([self.net.hidden(v) for v in self.x.astype(np.float64)])
+
+    @functools.cached_property
     def maps(self) -> dict[str, np.ndarray]:
         """Attributions [N, *features] of several kinds."""
         rng = np.random.default_rng(5)

@@ -12,6 +12,7 @@ import pytest
 import jaxeval as je
 from jaxeval.engine import TRACES
 from tests.cases import EVERY, ROWS, draws_of, metric_of
+from tests.close import assert_close
 from tests.world import KEY, entries, world
 
 BATCH = 3
@@ -69,14 +70,29 @@ def clean_maps() -> np.ndarray:
     return np.asarray(je.attribute(entries, w.model, w.x, w.y, key=KEY, batch_size=BATCH))
 
 
-def assert_same(got: Any, want: Any, what: Any = "", exactly: bool = False, **tol: float) -> None:
+def tolerance(row: str, share: float = 1) -> Any:
+    """Of a row's scores of `clean_maps`, relative."""
+    return EVERY[row].tolerance(world(), clean_maps(), share)
+
+
+def assert_same(
+    got: Any,
+    want: Any,
+    what: Any = "",
+    exactly: bool = False,
+    rtol: Any = 2e-5,
+    atol: float = 2e-6,
+) -> None:
     """Scores and curves agree, and are undefined in the same places."""
-    close = functools.partial(np.testing.assert_allclose, **({"rtol": 2e-5, "atol": 2e-6} | tol))
-    equal = np.testing.assert_array_equal if exactly else close
-    equal(np.asarray(got.score), np.asarray(want.score), err_msg=f"{what}: score")
     assert (got.curve is None) == (want.curve is None)
-    if want.curve is not None:
-        equal(np.asarray(got.curve), np.asarray(want.curve), err_msg=f"{what}: curve")
+    for part in ("score", "curve"):
+        a, b = getattr(got, part), getattr(want, part)
+        if b is None:
+            continue
+        if exactly:
+            np.testing.assert_array_equal(np.asarray(a), np.asarray(b), f"{what}: {part}")
+        else:
+            assert_close(a, b, rtol, atol, f"{what}: {part}")
 
 
 def traced_since(before: Counter[str]) -> Counter[str]:

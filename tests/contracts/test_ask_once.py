@@ -12,7 +12,15 @@ import pytest
 import jaxeval as je
 from tests import draws
 from tests.cases import EVERY, Spy, metric_of
-from tests.contracts.runs import assert_same, base, evaluate, numpy_explainer, score, together
+from tests.contracts.runs import (
+    assert_same,
+    base,
+    evaluate,
+    numpy_explainer,
+    score,
+    together,
+    tolerance,
+)
 from tests.world import N, entries, pixels, world
 
 
@@ -58,8 +66,7 @@ def test_a_noise_in_common():
         assert got.asked["naive"]["attribution"] == len(NOISY) * (N + 4 * N)
         for row in NOISY if kind == "uniform" else NOISY[:1]:
             alone = score(dataclasses.replace(EVERY[row].metric, noise=shared))
-            r = EVERY[row]
-            assert_same(got["entries", row], alone, row, rtol=r.rtol, atol=r.atol)
+            assert_same(got["entries", row], alone, row, rtol=tolerance(row), atol=EVERY[row].atol)
     # It wins over the metric's own settings, and over its draws.
     own = {"MaxSensitivity": je.MaxSensitivity(radius=0.15, n_samples=4)}
     same = {"MaxSensitivity": je.MaxSensitivity(noise=je.Noise(scale=0.15, n_samples=4), radius=9)}

@@ -9,7 +9,7 @@ import pytest
 
 import jaxeval as je
 from tests.cases import ROWS, ask_spy, draws_of, metric_of
-from tests.contracts.runs import ALL, BATCH, DRAWING, assert_same, base, score, together
+from tests.contracts.runs import ALL, BATCH, DRAWING, assert_same, base, score, together, tolerance
 from tests.world import KEY, N, world
 
 
@@ -50,8 +50,8 @@ def test_own_draws_given_back_give_the_same_scores(row):
         batch_size=BATCH,
         **kept,
     )
-    assert_same(got, own, row, rtol=max(1e-4, r.rtol), atol=1e-5)
-    assert_same(own, base()["entries", row], row, rtol=max(1e-4, r.rtol), atol=1e-5)
+    assert_same(got, own, row, rtol=tolerance(row), atol=1e-5)
+    assert_same(own, base()["entries", row], row, rtol=tolerance(row), atol=1e-5)
 
 
 def test_a_random_baseline_of_a_ranked_deletion_is_drawn_once():

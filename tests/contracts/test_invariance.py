@@ -11,7 +11,17 @@ import pytest
 from jax.sharding import Mesh
 
 from tests.cases import ROWS
-from tests.contracts.runs import ALL, ENTRIES, assert_same, base, evaluate, metrics, score, together
+from tests.contracts.runs import (
+    ALL,
+    ENTRIES,
+    assert_same,
+    base,
+    evaluate,
+    metrics,
+    score,
+    together,
+    tolerance,
+)
 from tests.world import KEY, N, pixels, world
 
 
@@ -25,8 +35,8 @@ def in_batches_of(size: int | None) -> Any:
 @pytest.mark.parametrize("size", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, None)), 5])
 def test_scores_do_not_depend_on_batch_size(size, row):
     got = in_batches_of(size)["entries", row]
-    r = ROWS[row]
-    assert_same(got, base()["entries", row], row, rtol=r.rtol / 10, atol=r.atol / 10)
+    rtol, atol = tolerance(row, 1 / 10), ROWS[row].atol / 10
+    assert_same(got, base()["entries", row], row, rtol=rtol, atol=atol)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import jaxeval as je
+from tests import close
 from tests.cases import EVERY, ROWS, ask_spy, class_name, draws_of, metric_of
 from tests.world import KEY, WORLDS, N, World, margin, world
 
@@ -72,15 +73,17 @@ def reference(
     return np.array([v for v, _ in found], float), np.array([c for _, c in found], float)
 
 
-def assert_close(got: je.Outcome, want: tuple[Any, Any], row: str, what: str) -> None:
+def assert_close(
+    got: je.Outcome, want: tuple[Any, Any], row: str, w: World, maps: Any, what: str
+) -> None:
     r, (score, curve) = ROWS[row], want
     assert np.shape(got.score) == (N,)
     assert got.n_undefined == np.isnan(score).sum(), f"{what}: {got.score} for {score}"
-    close = functools.partial(np.testing.assert_allclose, rtol=r.rtol, atol=r.atol)
-    close(got.score, score, err_msg=f"{what}: score")
+    rtol = r.tolerance(w, maps)
+    close.assert_close(got.score, score, rtol, r.atol, f"{what}: score")
     if curve is not None:
         assert got.curve is not None, f"{what}: no curve"
-        close(got.curve, curve, err_msg=f"{what}: curve")
+        close.assert_close(got.curve, curve, rtol, r.atol, f"{what}: curve")
 
 
 def stored(w: World, metrics: dict[Any, Any], kinds: tuple[str, ...], mask: Any) -> Any:
@@ -137,8 +140,9 @@ def test_variants_equal_the_reference(row):
         for variant, m in metrics.items():
             if kind == "ties" and variant in PREPARED:
                 continue  # dividing makes ties of sums, which rounding breaks
-            want = reference(row, m, w, w.maps[kind], w.mask)
-            assert_close(got[kind, variant], want, row, f"{row}, {variant}, {kind}")
+            a = w.maps[kind]
+            want = reference(row, m, w, a, w.mask)
+            assert_close(got[kind, variant], want, row, w, a, f"{row}, {variant}, {kind}")
 
 
 @pytest.mark.slow
@@ -148,7 +152,7 @@ def test_variants_of_explaining_metrics_equal_the_reference(row):
     got = explained(w, metrics)
     for variant, m in metrics.items():
         want = reference(row, m, w, w.maps["smooth"], w.mask)
-        assert_close(got["smooth", variant], want, row, f"{row}, {variant}")
+        assert_close(got["smooth", variant], want, row, w, w.maps["smooth"], f"{row}, {variant}")
 
 
 @pytest.mark.parametrize("row", EXPLAINS)
@@ -160,7 +164,7 @@ def test_explaining_metrics_of_given_maps_equal_the_reference(row, kind):
     got = je.score(
         m, w.model, w.x, w.y, a, explainer=w.explainer, mask=w.mask, key=KEY, batch_size=BATCH
     )
-    assert_close(got, reference(row, m, w, a, w.mask), row, f"{row}, {kind}")
+    assert_close(got, reference(row, m, w, a, w.mask), row, w, a, f"{row}, {kind}")
 
 
 @pytest.mark.parametrize("row", ASKED)
@@ -174,7 +178,7 @@ def test_questions_are_asked_as_the_reference_has_them(row, name):
         m = metric_of(row, name, variant)
         got, spy = ask_spy(row, m, w)
         want = reference(row, m, w, w.maps["smooth"], w.mask, spy.queries)
-        assert_close(got, want, row, f"{row}, {variant}")
+        assert_close(got, want, row, w, w.maps["smooth"], f"{row}, {variant}")
 
 
 @functools.cache
@@ -225,7 +229,7 @@ def test_layouts_equal_the_reference(row, name):
         raise got
     for kind, outcome in got.items():
         want = reference(row, m, w, w.maps[kind], w.mask)
-        assert_close(outcome, want, row, f"{row}, {name}, {kind}")
+        assert_close(outcome, want, row, w, w.maps[kind], f"{row}, {name}, {kind}")
 
 
 @pytest.mark.parametrize(("row", "name"), by_world(PLAIN, ("entries", "pixels")))
@@ -236,7 +240,7 @@ def test_degenerate_maps_and_masks(row, name):
     if isinstance(got, Exception):
         raise got
     want = reference(row, m, w, w.maps["edge"], w.edge_mask)
-    assert_close(got["edge"], want, row, f"{row}, {name}, degenerate maps")
+    assert_close(got["edge"], want, row, w, w.maps["edge"], f"{row}, {name}, degenerate maps")
 
 
 @functools.cache
@@ -248,5 +252,6 @@ def explained_in_world(name: str) -> Any:
 @pytest.mark.parametrize(("row", "name"), by_world(EXPLAINS, WORLDS[1:]))
 def test_layouts_of_explaining_metrics_equal_the_reference(row, name):
     w, m = world(name), metrics_of(row, name, False)["as it is"]
-    want = reference(row, m, w, w.maps["smooth"], w.mask)
-    assert_close(explained_in_world(name)["smooth", row], want, row, f"{row}, {name}")
+    a = w.maps["smooth"]
+    want = reference(row, m, w, a, w.mask)
+    assert_close(explained_in_world(name)["smooth", row], want, row, w, a, f"{row}, {name}")

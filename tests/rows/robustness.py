@@ -8,6 +8,7 @@ import numpy as np
 
 import jaxeval as je
 from tests import draws
+from tests.close import of_smallest
 from tests.reference.maths import baseline, descending, prepare, relative_change, spearman
 from tests.reference.sample import Answer, Sample
 from tests.rows.row import Row
@@ -133,7 +134,7 @@ ROWS: dict[str, Row] = {
     "RIS": Row(
         je.RIS(n_samples=6, radius=0.3),
         ris,
-        rtol=1e-3,  # the smallest entry of a divides, and its rounding is not small
+        rounding=lambda w, a: of_smallest(a),
         variants={"large epsilon": {"eps": 0.5}, "every prediction changes": {"radius": 40.0}},
         draws=draws.noise,
         recover=draws.recover_noise,
@@ -142,7 +143,7 @@ ROWS: dict[str, Row] = {
     "ROS": Row(
         je.ROS(n_samples=6, radius=0.3),
         ros,
-        rtol=1e-3,  # the smallest entry of a divides, and its rounding is not small
+        rounding=lambda w, a: of_smallest(a) + of_smallest(w.logits),
         variants={"large epsilon": {"eps": 10.0}, "every prediction changes": {"radius": 40.0}},
         draws=draws.noise,
         recover=draws.recover_noise,
@@ -151,7 +152,7 @@ ROWS: dict[str, Row] = {
     "RRS": Row(
         je.RRS(n_samples=6, radius=0.3),
         rrs,
-        rtol=1e-3,  # the smallest entry of a divides, and its rounding is not small
+        rounding=lambda w, a: of_smallest(a) + of_smallest(w.hidden),
         variants={
             "large epsilon": {"eps": 10.0},
             "every prediction changes": {"radius": 40.0},

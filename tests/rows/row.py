@@ -17,6 +17,7 @@ import numpy as np
 import jaxeval as je
 from jaxeval.metric import asks_of
 from tests.draws import Draws
+from tests.world import World
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Row:
       skip: worlds for which it is not defined.
       same_bits: on any number of devices. False: XLA fuses it differently, and it is rounded so.
       rtol, atol: how close to the reference.
+      rounding: (world, maps) -> how far float32 may be off, relative to the scores [N], where that
+        depends on the sample.
     """
 
     metric: Any
@@ -53,6 +56,12 @@ class Row:
     same_bits: bool = True
     rtol: float = 1e-4
     atol: float = 1e-5
+    rounding: Callable[[World, Any], Any] | None = None
+
+    def tolerance(self, w: World, maps: Any, share: float = 1) -> Any:
+        """Of scores, relative: `share` of rtol, or as much as rounding explains."""
+        least = share * self.rtol
+        return least if self.rounding is None else np.maximum(least, self.rounding(w, maps))
 
     @property
     def explains(self) -> bool:
