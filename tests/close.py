@@ -45,7 +45,7 @@ def assert_close(got: Any, want: Any, rtol: Any, atol: float = 0, err_msg: str =
     assert fine.all(), f"{err_msg}: {got[~fine]} is not {want[~fine]} to {tol[~fine]}, {atol}"
 
 
-def nudged(tree: Any, seed: int) -> Any:
+def nudged(tree: Any, seed: int, eps: float = EPS) -> Any:
     """Every float32 entry times 1 + u, with u uniform in [-eps, eps]."""
     rng = np.random.default_rng(seed)
 
@@ -53,16 +53,22 @@ def nudged(tree: Any, seed: int) -> Any:
         v = np.asarray(v)
         if v.dtype != np.float32:
             return v
-        return (v * (1 + rng.uniform(-EPS, EPS, v.shape))).astype(np.float32)
+        return (v * (1 + rng.uniform(-eps, eps, v.shape))).astype(np.float32)
 
     return jax.tree.map(move, tree)
 
 
-def reaction(answer: Callable[[Any], Any], model: Any, draws: int = 3) -> np.ndarray:
-    """How far the entries of ``answer(model)`` move when the model's weights are rounded anew."""
+def reaction(
+    answer: Callable[[Any], Any], model: Any, draws: int = 3, eps: float = EPS
+) -> np.ndarray:
+    """How far the entries of ``answer(model)`` move when the model's weights are rounded anew.
+
+    `eps` is the size of a rounding: that of float32, or of the half precision to compare with.
+    """
+
+    def moved(seed: int) -> Any:
+        return dataclasses.replace(model, params=nudged(model.params, seed, eps))
+
     first = np.asarray(answer(model), float)
-    moved = [
-        np.asarray(answer(dataclasses.replace(model, params=nudged(model.params, seed))), float)
-        for seed in range(draws)
-    ]
-    return np.max([np.abs(v - first) for v in moved], axis=0)
+    others = [np.asarray(answer(moved(seed)), float) for seed in range(draws)]
+    return np.max([np.abs(v - first) for v in others], axis=0)
