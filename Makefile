@@ -20,7 +20,7 @@ CHECKED := --jaxtyping-packages=jaxeval.ops,beartype.beartype
 LOWEST := .venv-lowest
 NEWEST := .venv-newest
 EXTRAS := demo,image,pytest,report
-QUICK  := tests/ops tests/test_closed_forms.py tests/test_models.py tests/explain/test_promises.py \
+QUICK  := tests/ops tests/closed_forms tests/test_models.py tests/explain/test_promises.py \
 	tests/data tests/results/test_parquet.py \
 	tests/plot/test_maps.py tests/report tests/sweep/test_describe.py tests/cpu/test_rewrite.py
 # The newest Python that there is, as it decides which JAX there can be.

@@ -1,4 +1,4 @@
-"""How programs are compiled for tests, and how tests are spread over workers."""
+"""How programs are compiled for tests, which tests run, and how they are spread over workers."""
 
 from __future__ import annotations
 
@@ -42,11 +42,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--conversion", type=Path, metavar="FILE", help="write the page of what converts there"
     )
+    parser.addoption(
+        "--only",
+        metavar="ROW[,ROW]",
+        help="nothing but what is promised of these metrics: rows of tests/rows",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "rows: of every row of tests/rows; kept by --only")
     if file := config.getoption("--conversion"):
         config.pluginmanager.register(Page(file))
+    if rows := config.getoption("--only"):
+        from tests import cases
+
+        try:
+            cases.only(rows.split(","))
+        except ValueError as error:
+            raise pytest.UsageError(f"--only {rows}: {error}") from None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --only, files without tests of rows are not imported."""
+    if not config.getoption("--only") or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text()
+    return None if "mark.rows" in text or '"row"' in text else True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --only, tests of these rows: those with a `row`, or marked to be of every row."""
+    if not config.getoption("--only"):
+        return
+    from tests.cases import ROWS
+
+    def kept(item: pytest.Item) -> bool:
+        row = getattr(getattr(item, "callspec", None), "params", {}).get("row")
+        return row in ROWS or (row is None and item.get_closest_marker("rows") is not None)
+
+    config.hook.pytest_deselected(items=[item for item in items if not kept(item)])
+    items[:] = [item for item in items if kept(item)]
 
 
 @pytest.hookimpl(optionalhook=True)

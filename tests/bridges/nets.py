@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from typing import Any
 
 import torch
@@ -220,3 +221,15 @@ def build(name: str, n: int = 4, seed: int = 0) -> tuple[nn.Module, torch.Tensor
             part.running_mean.normal_(std=0.2)
             part.running_var.uniform_(0.5, 1.5)
     return net.eval(), torch.randn(n, *shape)
+
+
+def patched(net: nn.Module, factor: float) -> nn.Module:
+    """With another forward pass: of its layer `fc`, times a factor."""
+    net.forward = types.MethodType(lambda self, x: self.fc(x) * factor, net)
+    return net
+
+
+def hooked(net: nn.Module, factor: float) -> nn.Module:
+    """With a hook that multiplies what it answers."""
+    net.register_forward_hook(lambda module, given, out: out * factor)
+    return net

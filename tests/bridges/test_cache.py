@@ -1,7 +1,5 @@
 """Kept graphs: modules that compute different things have different keys, others have not."""
 
-import types
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,6 +7,8 @@ pytest.importorskip("onnxscript")
 
 from jaxeval_torch import cache, export  # noqa: E402
 from jaxeval_torch.logits import Logits  # noqa: E402
+
+from tests.bridges.nets import hooked, patched  # noqa: E402
 
 FACTOR = 1.0
 
@@ -38,18 +38,6 @@ def key(net):
     return cache.key(program, export.OPSET)
 
 
-def patched(factor):
-    net = Net()
-    net.forward = types.MethodType(lambda self, x: self.fc(x) * factor, net)
-    return net
-
-
-def hooked(factor):
-    net = Net()
-    net.fc.register_forward_hook(lambda module, given, out: out * factor)
-    return net
-
-
 def normed(eps):
     return torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.LayerNorm(3, eps=eps))
 
@@ -58,8 +46,8 @@ PAIRS = {
     "a number in a private dict": lambda v: Net(max=float(v)),
     "a tensor in a private dict": lambda v: Net(table=torch.full((3,), float(v))),
     "a choice": lambda v: Net(do="tanh" if v == 2 else "nothing"),
-    "a forward pass that was replaced": patched,
-    "a hook": hooked,
+    "a forward pass that was replaced": lambda v: patched(Net(), v),
+    "a hook": lambda v: hooked(Net(), v),
     "a setting of a layer": lambda v: normed(v * 1e-5),
     "a number that differs in its last digits": lambda v: Net(max=1 + v * 1e-15),
 }

@@ -1,7 +1,5 @@
 """What sweeps know of torch: weights, settings, hooks and private attributes; not what was used."""
 
-import types
-
 import numpy as np
 import pytest
 
@@ -18,6 +16,7 @@ import jaxeval as je  # noqa: E402
 from jaxeval.content import content  # noqa: E402
 from jaxeval.content.values import text  # noqa: E402
 from jaxeval.sweep.fingerprint import changes  # noqa: E402
+from tests.bridges.nets import hooked, patched  # noqa: E402
 
 
 class Net(torch.nn.Module):
@@ -31,18 +30,6 @@ class Net(torch.nn.Module):
 
     def forward(self, x):
         return self.fc(x)
-
-
-def patched(factor):
-    net = Net()
-    net.forward = types.MethodType(lambda self, x: self.fc(x) * factor, net)
-    return net
-
-
-def hooked(factor):
-    net = Net()
-    net.register_forward_hook(lambda module, given, out: out * factor)
-    return net
 
 
 class Composite:
@@ -68,8 +55,10 @@ def of_object(**settings):
 PAIRS = {
     "weights": (lambda v: wrap_torch(Net(v)), "module._modules.fc._parameters.weight.digest"),
     "a private dict": (lambda v: wrap_torch(Net(max=v)), "module._config.max: 1 -> 2"),
-    "a replaced forward": (lambda v: wrap_torch(patched(v)), "forward.method.closure.factor: 1"),
-    "a hook": (lambda v: wrap_torch(hooked(v)), "_forward_hooks.0.closure.factor: 1 -> 2"),
+    "a replaced forward": (
+        lambda v: wrap_torch(patched(Net(), v)), "forward.method.closure.factor: 1 -> 2",
+    ),
+    "a hook": (lambda v: wrap_torch(hooked(Net(), v)), "_forward_hooks.0.closure.factor: 1 -> 2"),
     "the output": (lambda v: wrap_torch(Net(), output=v), "apply.output: 1 -> 2"),
     "captum's settings": (lambda v: captum(n_steps=v), "settings.n_steps: 1 -> 2"),
     "captum's baselines": (

@@ -4,7 +4,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from jaxeval import ops
-from tests.reference.metrics import imputed
+from tests.reference.maths import imputed
 
 impute = jax.jit(ops.impute, static_argnums=2)
 

@@ -9,8 +9,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import jaxeval as je
-from tests.cases import N, world
-from tests.reference.metrics import imputed
+from tests.reference.maths import imputed
+from tests.world import N, world
 
 
 def asked(metric: Any, x: np.ndarray, a: np.ndarray, **given: Any) -> tuple[Any, np.ndarray]:

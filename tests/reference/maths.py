@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import lil_matrix
+from scipy.sparse.linalg import spsolve
 from scipy.special import softmax
 from scipy.stats import pearsonr, spearmanr
 from skimage.metrics import structural_similarity
@@ -151,3 +153,63 @@ def hull_area(points: list[tuple[int, ...]]) -> float:
     around = chain(sorted(points)) + chain(sorted(points)[::-1])
     pairs = zip(around, around[1:] + around[:1], strict=True)
     return abs(sum(p[0] * q[1] - p[1] * q[0] for p, q in pairs)) / 2
+
+
+def by_place(s: Sample, a: np.ndarray) -> np.ndarray:
+    """The map [space], summed over the channels where it has them."""
+    channels = s.channel_axis is not None and s.features_with_channels()
+    return a.sum(s.channel_axis) if channels else a
+
+
+def imputed(x: np.ndarray, gone: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    """Noiseless linear imputation of the pixels `gone` [space], by a sparse direct solver."""
+    space = [int(i) for i in gone.shape]
+    unknown = [tuple(int(i) for i in at) for at in np.argwhere(gone)]
+    number = {at: k for k, at in enumerate(unknown)}
+    channels = x[None] if channel_axis is None else np.moveaxis(x, channel_axis, 0)
+    matrix = lil_matrix((len(unknown), len(unknown)))
+    right = np.zeros((len(unknown), len(channels)))
+    for k, at in enumerate(unknown):
+        for offset in product((-1, 0, 1), repeat=len(space)):
+            there = tuple(i + o for i, o in zip(at, offset, strict=True))
+            inside = all(0 <= i < n for i, n in zip(there, space, strict=True))
+            if not any(offset) or not inside:
+                continue
+            weight = 1 / 12 if np.abs(offset).sum() == 2 else 1 / 6
+            matrix[k, k] += weight
+            if there in number:
+                matrix[k, number[there]] -= weight
+            else:
+                right[k] += weight * channels[(slice(None), *there)]
+    out = channels.copy()
+    if unknown:
+        solved = spsolve(matrix.tocsc(), right)
+        out[:, gone] = solved.reshape(len(unknown), len(channels)).T
+    return out[0] if channel_axis is None else np.moveaxis(out, 0, channel_axis)
+
+
+def code_length(x: np.ndarray, like: np.ndarray, channel_axis: int | None) -> float:
+    """The entropy of the Paeth residuals of the 8-bit image, in bits."""
+    image = np.round(255 * (x - like.min()) / (np.ptp(like) or 1)).astype(int)
+    channels = [image] if channel_axis is None else np.moveaxis(image, channel_axis, 0)
+    residuals = []
+    for plane in channels:
+        plane = np.atleast_2d(plane)
+        for i, j in np.ndindex(*plane.shape):
+            left = plane[i, j - 1] if j else 0
+            up = plane[i - 1, j] if i else 0
+            corner = plane[i - 1, j - 1] if i and j else 0
+            guess = left + up - corner
+            nearest = min((left, up, corner), key=lambda v: abs(guess - v))  # the first of equals
+            residuals.append((plane[i, j] - nearest) % 256)
+    n = np.bincount(residuals)
+    n = n[n > 0]
+    return float((n * np.log2(n.sum() / n)).sum())
+
+
+def subset_sizes(m: Any, n: int) -> list[int]:
+    """The sizes of subsets of n features: those given, or evenly on a log scale."""
+    if m.sizes is not None:
+        return [int(size) for size in m.sizes]
+    top = max(1, int(m.n_max_percentage * n))
+    return sorted({round(top ** (i / (m.n_sizes - 1))) for i in range(m.n_sizes)})

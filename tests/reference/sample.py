@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+Answer = float | tuple[float, Any]
+"""What a reference gives of one sample: a score, or (score, curve)."""
+
 
 def softplus(h: np.ndarray) -> np.ndarray:
     return np.logaddexp(0, h)

@@ -58,6 +58,14 @@ def test_w_of_known_cases():
     assert kendalls_w([[1, 2, 3], [3, 2, 1]]).p == 1
 
 
+@pytest.mark.parametrize("n_permutations", [9, 99])
+def test_the_ranking_itself_is_one_of_the_shuffles(n_permutations):
+    """No shuffle of five raters over eight items agrees throughout, and p is not 0."""
+    found = kendalls_w([list(range(8))] * 5, n_permutations)
+    assert found.w == 1
+    assert found.p == pytest.approx(1 / (n_permutations + 1), abs=1e-12)
+
+
 def test_p_by_permutation_is_near_chi_square_with_many_raters():
     rng = np.random.default_rng(1)
     scores = rng.normal(size=(25, 8)) + 0.25 * rng.normal(size=8)

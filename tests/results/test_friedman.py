@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -131,6 +133,19 @@ def test_groups_are_the_largest_runs():
             r for r in runs if not any(s[0] <= r[0] and r[1] <= s[1] and s != r for s in runs)
         ]
         assert found.groups() == [tuple(found.ranks.index[i : j + 1]) for i, j in largest]
+
+
+def test_explainers_that_are_the_critical_difference_apart_differ():
+    """Also where rounding takes a little off it; and not where a little is really missing."""
+    found = results(RANKS, NAMES).friedman("m")
+    ranks = found.ranks.to_numpy()
+    names = tuple(found.ranks.index)
+    apart = ranks[2] - ranks[0]
+    for cd in (apart, np.nextafter(apart, 2)):
+        exactly = dataclasses.replace(found, critical_difference=cd)
+        assert exactly.groups() == [names[:2], names[1:3], names[2:]]
+    less = dataclasses.replace(found, critical_difference=apart + 1e-9)
+    assert less.groups() == [names[:3], names[2:]]
 
 
 def test_blocks_that_are_undefined_are_left_out_and_counted():

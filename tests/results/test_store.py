@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxeval as je
+from jaxeval.results import store as store_module
 from jaxeval.types import Outcome
 
 CELLS = [(e, m) for e in ("A", "B") for m in ("m", "curve")]
@@ -68,6 +69,22 @@ def test_the_first_one_stays(store):
     assert store.create({"version": 1, "config": {"n": 7}})["config"] == {"n": 6}
     assert store.note("samples", 6) == 6
     assert store.note("samples", 7) == 6
+
+
+def test_of_two_writers_of_a_shard_the_first_one_stays(store, monkeypatch):
+    """Also where the second has begun to write when the first one is done."""
+    write = store_module.pq.write_table
+
+    def meanwhile(*args, **kwargs):
+        monkeypatch.undo()
+        assert store.commit("b2", results(6, 9), shard(6, 9))
+        write(*args, **kwargs)
+
+    monkeypatch.setattr(store_module.pq, "write_table", meanwhile)
+    assert not store.commit("b2", results(6, 8), shard(6, 8))
+    assert store.shard("b2")["stop"] == 9
+    assert len(store.results().index) == 9
+    assert not list(store.tmp.iterdir())
 
 
 def test_what_a_killed_writer_left_is_deleted_once_it_is_old(store):

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 
 import jaxeval as je
-from jaxeval.metric import Metric
-from tests import cases
-from tests.cases import KEY, ROWS, N, world
+from tests.cases import ROWS, metric_of
+from tests.close import assert_close
+from tests.contracts.runs import PLAIN, metrics, tolerance
+from tests.world import KEY, N, entries, world
 
 BAD = 3
-EXPLAINS = [r for r in ROWS if ROWS[r].explains]
-PLAIN = [r for r in ROWS if not ROWS[r].explains]
-OVER_DATA = [r for r in ROWS if type(ROWS[r].metric).aggregate is not Metric.aggregate]
 
 
 def spoilt(value: float) -> Any:
@@ -28,7 +26,7 @@ def spoilt(value: float) -> Any:
     """
 
     def explain(model: Any, x: Any, y: Any, keys: Any) -> Any:
-        a = cases.entries(model, x, y, keys)
+        a = entries(model, x, y, keys)
         near = jnp.abs(x - world().x[BAD]).reshape(len(x), -1).mean(1) < 0.3
 
         flat = a.reshape(len(a), -1)
@@ -40,8 +38,8 @@ def spoilt(value: float) -> Any:
 def evaluate(explainer: Any, rows: Any, **given: Any) -> Any:
     w = world()
     given = {"mask": w.mask, "key": KEY, "progress": False, "batch_size": 3} | given
-    metrics = {r: ROWS[r].metric for r in rows}
-    return je.evaluate(w.model, w.x, w.y, explainers={"e": explainer}, metrics=metrics, **given)
+    given |= {"explainers": {"e": explainer}, "metrics": metrics(rows)}
+    return je.evaluate(w.model, w.x, w.y, **given)
 
 
 def assert_undefined(got: Any, want: Any, rows: Any, bad: Any = (BAD,)) -> None:
@@ -51,12 +49,13 @@ def assert_undefined(got: Any, want: Any, rows: Any, bad: Any = (BAD,)) -> None:
         assert np.isnan(a.score[list(bad)]).all(), row
         if a.curve is not None:
             assert np.isnan(a.curve[list(bad)]).all(), row
-        if row in OVER_DATA:
+        if ROWS[row].over_data:
             continue
         good = np.setdiff1d(np.arange(N), bad)
         np.testing.assert_array_equal(a.score[good], b.score[good], err_msg=row)
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_stored_map_that_is_no_number(value):
     a = np.array(world().maps["smooth"])
@@ -67,9 +66,10 @@ def test_a_stored_map_that_is_no_number(value):
     assert_undefined(got, want, PLAIN)
 
 
+@pytest.mark.rows
 def test_a_traced_map_that_is_no_number():
     """Of the clean sample, or of what a metric makes of it."""
-    want = evaluate(cases.entries, ROWS)
+    want = evaluate(entries, ROWS)
     with pytest.warns(UserWarning, match=f"explainer 'e' .* for 1 of {N} samples"):
         got = evaluate(spoilt(np.nan), ROWS)
     assert_undefined(got, want, ROWS)
@@ -77,21 +77,19 @@ def test_a_traced_map_that_is_no_number():
 
 def test_a_host_map_that_is_no_number():
     rows = ["PixelFlipping", "MaxSensitivity", "Sparseness", "RIS", "MSTC"]
-    rows = [r for r in rows if r in ROWS]
     inner = spoilt(np.inf)
     host = je.Host(
         lambda model, x, y, keys: np.asarray(inner(world().model, jnp.asarray(x), y, keys))
     )
-    want = evaluate(cases.entries, rows)
+    want = evaluate(entries, rows)
     with pytest.warns(UserWarning, match=f"explainer 'e' .* for 1 of {N} samples"):
         got = evaluate(host, rows)
+    good = np.arange(N) != BAD
     for row in rows:
-        assert np.isnan(got["e", row].score[BAD]), row
-        good = np.setdiff1d(np.arange(N), [BAD])
-        r = ROWS[row]
-        np.testing.assert_allclose(
-            got["e", row].score[good], want["e", row].score[good], rtol=max(r.rtol, 1e-4), atol=1e-5
-        )
+        a, b = got["e", row].score, want["e", row].score
+        assert np.isnan(a[BAD]), row
+        rtol = np.broadcast_to(tolerance(row), N)
+        assert_close(a[good], b[good], rtol[good], 1e-5, row)
 
 
 def test_only_the_maps_of_changed_inputs_are_no_numbers():
@@ -105,6 +103,7 @@ def test_only_the_maps_of_changed_inputs_are_no_numbers():
     assert out.n_undefined == N
 
 
+@pytest.mark.rows
 def test_all_maps_are_no_numbers():
     nothing = lambda model, x, y, keys: x * jnp.nan  # noqa: E731
     with pytest.warns(UserWarning, match=f"for {N} of {N} samples"):
@@ -128,7 +127,7 @@ def test_company_does_not_matter():
                 key=KEY, progress=False,
             )  # fmt: skip
 
-    alone = of({"flip": ROWS["PixelFlipping"].metric})
+    alone = of({"flip": metric_of("PixelFlipping")})
     assert np.isfinite(alone["good", "flip"].score).all()
     assert np.isnan(alone["nothing", "flip"].score).all()
 

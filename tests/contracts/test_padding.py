@@ -1,8 +1,4 @@
-"""Padding is no feature: a padded sample has the score of the sample cut to its own length.
-
-The model reads off x what padding is (tokens of zeros) and takes inputs of any length, and the
-explainer has something to say of padding, which must not count.
-"""
+"""Padding is no feature: a padded sample has the score of the sample cut to its own length."""
 
 from __future__ import annotations
 
@@ -11,19 +7,28 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxeval as je
 from jaxeval.metric import asks_of
-from jaxeval.types import pytree
-from tests.cases import KEY, ROWS, metric_of
-
-T, E, K, HIDDEN = 12, 3, 4, 8
-LENGTHS = np.array([12, 8, 5, 8, 12, 5])
-N = len(LENGTHS)
-BATCH = 4
+from tests.cases import ROWS, metric_of
+from tests.contracts.padding import (
+    BATCH,
+    EXPLAINERS,
+    LENGTHS,
+    Data,
+    E,
+    N,
+    T,
+    apply,
+    cut,
+    data,
+    model,
+    takes_padding,
+    tokens,
+)
+from tests.world import KEY
 
 together = pytest.mark.usefixtures("same_worker")
 """Tests that look at the same run of everything."""
@@ -32,77 +37,6 @@ together = pytest.mark.usefixtures("same_worker")
 @pytest.fixture(params=["@padding"])
 def same_worker() -> None:
     """A place in the test's id for the group."""
-
-
-def real_tokens(x: Any) -> Any:
-    return (x != 0).any(-1)
-
-
-def apply(params: Any, x: Any) -> Any:
-    """A network of the mean of what it makes of each token that is not padding."""
-    h = jax.nn.softplus(x @ params["hidden"]["w"] + params["hidden"]["b"])
-    real = real_tokens(x)[..., None]
-    mean = jnp.where(real, h, 0).sum(1) / jnp.maximum(real.sum(1), 1)
-    return jnp.tanh(mean) @ params["out"]["w"] + params["out"]["b"]
-
-
-def entries(model: je.Model, x: Any, y: Any, keys: Any) -> Any:
-    def total(v: Any) -> Any:
-        return jnp.take_along_axis(model(v), y[:, None], 1).sum()
-
-    return jnp.where(real_tokens(x)[..., None], jax.grad(total)(x), 5.0)
-
-
-def tokens(model: je.Model, x: Any, y: Any, keys: Any) -> Any:
-    return jnp.where(real_tokens(x), entries(model, x, y, keys).sum(-1), -7.0)
-
-
-EXPLAINERS = {"tokens": tokens, "entries": entries}
-
-
-@functools.cache
-def model() -> je.Model:
-    rng = np.random.default_rng(2)
-
-    def draw(*size: int) -> np.ndarray:
-        return rng.normal(size=size).astype(np.float32)
-
-    params = {
-        "hidden": {"w": 2 * draw(E, HIDDEN), "b": draw(HIDDEN)},
-        "out": {"w": 2 * draw(HIDDEN, K), "b": draw(K)},
-    }
-    return je.Model(apply, params, channel_axis=-1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    x: np.ndarray
-    y: np.ndarray
-    a: np.ndarray
-    mask: np.ndarray
-    padding: np.ndarray
-
-
-@functools.cache
-def data(kind: str = "tokens", left: bool = False) -> Data:
-    """Samples filled up at the end, or at the beginning, with maps that say something there."""
-    rng = np.random.default_rng(4)
-    x = rng.uniform(0.2, 1, (N, T, E)).astype(np.float32)
-    y = rng.integers(0, K, N).astype(np.int32)
-    a = rng.choice([-1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 3.0], (N, T, E)).astype(np.float32)
-    a[:, :3] = [[1.5], [-2.5], [0.125]]
-    a = a if kind == "entries" else a[..., 0]
-    mask = rng.uniform(size=a.shape) < 0.4
-    mask[:, 1] = True
-    padding = np.arange(T) >= LENGTHS[:, None]
-    x[padding], a[padding], mask[padding] = 0, 9, True
-    if left:
-        x, a, mask, padding = (v[:, ::-1].copy() for v in (x, a, mask, padding))
-    return Data(x, y, a, mask, padding)
-
-
-def takes_padding(m: Any) -> bool:
-    return all(what.takes_padding for what in (m, *asks_of(m)))
 
 
 SMALL = {"patch_size": 3, "grid_size": 4, "features_in_step": 5, "k": 4, "subset_size": 4}
@@ -167,13 +101,6 @@ def padded(kind: str, name: str) -> Any:
     return _padded(kind, name in FAST)[name]
 
 
-def cut(d: Data, length: int, left: bool = False) -> Data:
-    rows, own = length == LENGTHS, slice(T - length, None) if left else slice(length)
-    x, a, mask, padding = (v[rows, own] for v in (d.x, d.a, d.mask, d.padding))
-    assert not padding.any()
-    return Data(x, d.y[rows], a, mask, padding)
-
-
 @functools.cache
 def _alone(kind: str, length: int, fast: bool) -> Any:
     rows = np.flatnonzero(length == LENGTHS)
@@ -209,6 +136,7 @@ def cases() -> list[Any]:
     ]
 
 
+@pytest.mark.rows
 @together
 @pytest.mark.parametrize(("name", "kind"), cases())
 def test_a_padded_sample_is_the_sample_without_padding(name, kind):
@@ -240,6 +168,7 @@ def alone_right(length: int) -> Any:
     return run("tokens", cut(data(left=True), length, True), rows, None, without_draws())
 
 
+@pytest.mark.rows
 @pytest.mark.slow
 @together
 @pytest.mark.parametrize("name", list(without_draws()))
@@ -272,77 +201,6 @@ def test_padding_of_nothing_changes_nothing(row):
     assert_alike(got, want, row, rtol=2e-6, atol=1e-6)
 
 
-REFUSED = [row for row in ROWS if not takes_padding(metric_of(row, "tokens"))]
-
-
-def test_what_is_refused():
-    """Images, hidden layers, data sets, shifts, and an explainer that would put noise on it."""
-    classes = {row.split("/")[0] for row in REFUSED}
-    assert classes == {
-        "AIC", "ClassSensitivity", "Consistency", "Continuity", "IROF", "MSTC", "ROAD", "RRS",
-        "RandomLogit", "SIC", "SmoothMPRT", "Sufficiency",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("row", REFUSED)
-def test_what_cannot_leave_padding_out_refuses_it(row):
-    d, m = data(), metric_of(row, "tokens")
-    shown = dataclasses.replace(model(), hidden=lambda p, x: (apply(p, x), {"x": x}))
-    with pytest.raises(ValueError, match=rf"{type(m).__name__}' takes no padding"):
-        je.score(m, shown, d.x, d.y, explainer=tokens, mask=d.mask, padding=d.padding)
-
-
-@pytest.mark.parametrize("kind", ["ssim", lambda u, v: abs(u - v).max()], ids=["ssim", "function"])
-def test_similarities_that_count_everything_are_refused(kind):
-    d = data()
-    with pytest.raises(ValueError, match="MPRT' takes no padding"):
-        je.score(je.MPRT(similarity=kind), model(), d.x, d.y, explainer=tokens, padding=d.padding)
-
-
-@pytree
-class Counting(je.Metric):
-    """A metric that has not been told about padding."""
-
-    family, direction = "complexity", "lower"
-
-    def reduce(self, sample: Any, reference: Any, measured: Any, valid: Any) -> Any:
-        return je.Outcome(score=sample.a.mean())
-
-
-def test_a_new_metric_refuses_padding_until_it_says_otherwise():
-    d = data()
-    with pytest.raises(ValueError, match="takes no padding"):
-        je.score(Counting(), model(), d.x, d.y, d.a, padding=d.padding)
-
-
-BAD = {
-    "shape": (je.Sparseness(), np.zeros((N, T + 1), bool), r"padding of shape \[6, 13\] does not"),
-    "rows": (je.Sparseness(), np.zeros((N + 1, T), bool), "one row for each of the 6 samples"),
-    "numbers": (je.Sparseness(), np.full((N, T), 2), "padding must be boolean"),
-    "everything": (je.Sparseness(), np.arange(N)[:, None] + np.zeros(T) == 2, "sample 2"),
-    "channels": (
-        je.Sparseness(),
-        np.broadcast_to(np.arange(E) == 1, (N, T, E)),
-        "some channels of a place and not others",
-    ),
-    "subset": (
-        je.FaithfulnessCorrelation(subset_size=6),
-        None,
-        "needs 6 features of every sample, but sample 2 has 5",
-    ),
-    "sizes": (je.SensitivityN(sizes=[2, 7]), None, "needs 7 features .* sample 2 has 5"),
-    "k": (je.TopKIntersection(k=8), None, "needs 8 features of every sample, but sample 2 has 5"),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_bad_padding(what):
-    d, (m, padding, says) = data(), BAD[what]
-    padding = d.padding if padding is None else padding
-    with pytest.raises(ValueError, match=says):
-        je.score(m, model(), d.x, d.y, d.a, mask=d.mask, padding=padding)
-
-
 @pytest.mark.parametrize("kind", ["with its axis", "for every channel", "numbers"])
 def test_shapes_of_padding(kind):
     d = data()
@@ -365,13 +223,6 @@ def test_padding_in_as_function(row):
     a = np.asarray(tokens(model(), d.x, d.y, None)) if explainer else d.a
     got = f(d.x[i], d.y[i], a[i], jax.random.key(KEY), i, padding=d.padding[i])
     assert_alike(got, jax.tree.map(lambda v: v[i], padded("tokens", row)), row)
-
-
-def test_as_function_refuses_padding_too():
-    d = data()
-    f = je.as_function(je.SIC(), model())
-    with pytest.raises(ValueError, match="takes no padding"):
-        f(d.x[0], d.y[0], d.a[0], 0, padding=d.padding[0])
 
 
 class Spy:
@@ -446,24 +297,3 @@ def test_a_mask_of_entries():
     short = cut(d, 5)
     want = je.score(m, model(), short.x, short.y, short.a, mask=short.mask).score
     np.testing.assert_allclose(np.asarray(got)[LENGTHS == 5], want, rtol=1e-5)
-
-
-def test_portion_is_exact():
-    from jaxeval import ops
-
-    rng = np.random.default_rng(0)
-    for most in (40, 50_000, 200_000):
-        for _ in range(20):
-            total = int(rng.integers(1, most + 1))
-            n, s = int(rng.integers(total, 400_000)), int(rng.integers(0, total + 1))
-            assert int(ops.portion(n, s, total, most)) == n * s // total
-
-
-def test_the_edges_of_the_box_are_repeated_for_blur():
-    from jaxeval import ops
-
-    x = np.random.default_rng(0).normal(size=(9, 7, 2)).astype(np.float32)
-    where = np.zeros((9, 7, 1), bool)
-    where[2:8, 1:5] = True
-    got = ops.baseline(x, "blur", 2, None, where)[2:8, 1:5]
-    np.testing.assert_allclose(got, ops.baseline(x[2:8, 1:5], "blur", 2), rtol=1e-5, atol=1e-6)
