@@ -80,7 +80,19 @@ MAY = {
     "report": {"api", "plot", "results", "sweep"},
     "demo": {"api", "data", "explain", "metric", "metrics", "model", "plot", "results"},
     "gallery": {"api", "data", "explain", "plot", "progress"},
-    "cli": {"cache", "metric", "data", "demo", "explain", "gallery", "metrics", "report", "sweep"},
+    "cli": {
+        "cache",
+        "metric",
+        "names",
+        "perturb",
+        "data",
+        "demo",
+        "explain",
+        "gallery",
+        "metrics",
+        "report",
+        "sweep",
+    },
 }
 """The rooms of jaxeval, modules and packages alike, and which others each may import."""
 
