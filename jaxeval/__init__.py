@@ -45,6 +45,7 @@ if _TYPE_CHECKING:
     from . import report as report
     from . import results as results
     from . import sweep as sweep
+    from .cache import use_compilation_cache as use_compilation_cache
     from .metrics import METRICS as METRICS
     from .metrics.axiomatic import *  # noqa: F403
     from .metrics.complexity import *  # noqa: F403
@@ -52,6 +53,7 @@ if _TYPE_CHECKING:
     from .metrics.localisation import *  # noqa: F403
     from .metrics.randomisation import *  # noqa: F403
     from .metrics.robustness import *  # noqa: F403
+    from .names import register as register
     from .sweep import Grid as Grid
     from .sweep import Sweep as Sweep
     from .sweep import SweepError as SweepError
@@ -62,7 +64,11 @@ _ROOMS = (
     *("data", "explain", "functional", "metrics", "ops"),
     *("perturb", "plot", "report", "results", "sweep"),
 )
-_OF_SWEEP = ("Grid", "Sweep", "SweepError", "run")
+_ELSEWHERE = {
+    **dict.fromkeys(("Grid", "Sweep", "SweepError", "run"), "sweep"),
+    "register": "names",
+    "use_compilation_cache": "cache",
+}
 
 
 def _of_metrics() -> dict[str, _Any]:
@@ -77,8 +83,8 @@ def __getattr__(name: str) -> _Any:
         return _import_module(f".{name}", __name__)
     if name == "__all__":
         return __dir__()
-    if name in _OF_SWEEP:
-        value = getattr(_import_module(".sweep", __name__), name)
+    if name in _ELSEWHERE:
+        value = getattr(_import_module(f".{_ELSEWHERE[name]}", __name__), name)
     elif name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     elif name in (found := _of_metrics()):
@@ -93,4 +99,4 @@ def __getattr__(name: str) -> _Any:
 def __dir__() -> list[str]:
     """The public names."""
     here = {n for n, v in globals().items() if n[0] != "_" and not isinstance(v, _ModuleType)}
-    return sorted({*here, *_ROOMS, *_OF_SWEEP, *_of_metrics(), "__version__"})
+    return sorted({*here, *_ROOMS, *_ELSEWHERE, *_of_metrics(), "__version__"})

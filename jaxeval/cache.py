@@ -15,16 +15,23 @@ from .private_jax import readable
 BROKEN = re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
 
 
-def use_compilation_cache() -> Path | None:
-    """Keep compiled programs in the user's cache folder, and return it.
+def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path | None:
+    """Keeps compiled programs on disk, so that the next process need not compile them again.
 
-    None where the user has chosen a folder already (``JAX_COMPILATION_CACHE_DIR``), or where
-    there is no place to write to.
+    Call it once, before the first evaluation. The command line does so by itself.
+
+    Args:
+      folder: where to keep them; None: the user's cache folder, ``~/.cache/jaxeval``, unless JAX
+        already has one (``JAX_COMPILATION_CACHE_DIR``).
+
+    Returns:
+      The folder; None if JAX already has one, or if the folder cannot be written to.
     """
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
-        return None
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "jaxeval"
+    if folder is None:
+        if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+            return None
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxeval"
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -24,18 +24,18 @@ LATER = tuple(
 )
 
 PUBLIC = """
-    ABPC ADCC AIC AUC Answer AttributionLocalisation AverageDrop AveragePrecision AverageStability
-    AvgSensitivity Background ClassSensitivity Completeness Complexity Consistency Continuity
-    Deletion Described EffectiveComplexity EfficientMPRT EvaluationError FaithfulnessCorrelation
-    FaithfulnessEstimate Focus Grid Host IROF IncreaseInConfidence Infidelity InputInvariance
-    Insertion IoU LocalLipschitz LocalLipschitzEstimate METRICS MPRT MSTC MaxSensitivity Metric
-    Model Monotonicity MonotonicityCorrelation MuFidelity Noise NonSensitivity Outcome PGI PGU
-    Perturbation PixelFlipping PointingGame Query RIS ROAD ROS RRS RandomLogit RegionPerturbation
-    RelativeInputStability RelativeOutputStability RelativeRepresentationStability
-    RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample Selectivity SensitivityN
-    SmoothMPRT Sparseness Store Sufficiency Sweep SweepError TopKIntersection __version__
-    as_function attribute data evaluate explain from_flax functional layer_names metrics ops
-    perturb plot pytree report results run score static sweep
+ABPC ADCC AIC AUC Answer AttributionLocalisation AverageDrop AveragePrecision AverageStability
+AvgSensitivity Background ClassSensitivity Completeness Complexity Consistency Continuity Deletion
+Described EffectiveComplexity EfficientMPRT EvaluationError FaithfulnessCorrelation
+FaithfulnessEstimate Focus Grid Host IROF IncreaseInConfidence Infidelity InputInvariance
+Insertion IoU LocalLipschitz LocalLipschitzEstimate METRICS MPRT MSTC MaxSensitivity Metric Model
+Monotonicity MonotonicityCorrelation MuFidelity Noise NonSensitivity Outcome PGI PGU Perturbation
+PixelFlipping PointingGame Query RIS ROAD ROS RRS RandomLogit RegionPerturbation
+RelativeInputStability RelativeOutputStability RelativeRepresentationStability
+RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample Selectivity SensitivityN
+SmoothMPRT Sparseness Store Sufficiency Sweep SweepError TopKIntersection __version__ as_function
+attribute data evaluate explain from_flax functional layer_names metrics ops perturb plot pytree
+register report results run score static sweep use_compilation_cache
 """
 
 
