@@ -7,7 +7,7 @@ import pytest
 
 import jaxeval as je
 from jaxeval import explain
-from jaxeval.explain import base
+from jaxeval.explain import stepped
 from jaxeval.explain.stepped import SteppedExplainer
 from jaxeval.identity import identity
 from jaxeval.model import Model
@@ -90,15 +90,15 @@ STEPPED = [n for n, e in EVERY.items() if isinstance(e, SteppedExplainer)]
 def test_what_is_made_ready_for_several_steps_is_that_of_each(name, monkeypatch):
     case, e = case_of(name), EVERY[name]
     together = e(case.model, case.x, case.y, keys(3))
-    monkeypatch.setattr(base, "AHEAD", 1)
+    monkeypatch.setattr(stepped, "AHEAD", 1)
     assert_close(e(case.model, case.x, case.y, keys(3)), together, 1e-5)
 
 
 @pytest.mark.parametrize(("steps", "size", "width"), [(20, 1, 20), (20, 100, 10), (7, 300, 3),
                                                       (5, 1001, 1), (3, 0, 3)])  # fmt: skip
 def test_steps_are_made_ready_in_even_parts(steps, size, width, monkeypatch):
-    monkeypatch.setattr(base, "AHEAD", 1000)
-    assert base.evenly(steps, size) == width
+    monkeypatch.setattr(stepped, "AHEAD", 1000)
+    assert stepped.evenly(steps, size) == width
 
 
 @pytest.mark.parametrize("name", EVERY)
