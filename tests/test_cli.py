@@ -57,7 +57,7 @@ def test_list_explainers_says_what_each_one_is(capsys):
     for name in je.explain.EXPLAINERS:
         assert name in text
     assert "n_steps=50" in text
-    assert "The size of the gradient" in text
+    assert "The absolute gradient" in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])

@@ -26,9 +26,6 @@ def test_every_room_is_there():
     assert sorted(said) == sorted(rooms)
 
 
-@pytest.mark.skipif(
-    not (ROOT / "jaxeval/engine/options.py").exists(), reason="the engine's files are to be moved"
-)
 def test_every_file_of_the_engine_is_there():
     said = set(re.findall(r"`(\w+\.py)`", part("From `evaluate` to `Results`"))) - {"api.py"}
     assert said == {p.name for p in (ROOT / "jaxeval/engine").glob("[!_]*.py")}

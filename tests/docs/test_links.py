@@ -49,9 +49,6 @@ def test_pages_that_are_named_are_in_the_repository():
             assert name in known, f"{path.relative_to(ROOT)} names {name}"
 
 
-@pytest.mark.skipif(
-    not (ROOT / "tests/contracts").exists(), reason="the contract tests are to be moved there"
-)
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
 def test_files_that_are_named_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")

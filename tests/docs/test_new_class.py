@@ -103,7 +103,7 @@ def copy(tmp_path_factory):
     # A metric: its file, its registration, its row with the reference.
     (root / "jaxeval/metrics/complexity/peak_share.py").write_text(METRIC)
     append(root / "jaxeval/metrics/complexity/__init__.py", REGISTRATION)
-    append(rows(root), ROW)
+    append(root / "tests/rows/complexity.py", ROW)
     # An explainer: its file, its registration.
     (root / "jaxeval/explain/twice_gradient.py").write_text(EXPLAINER)
     init = root / "jaxeval/explain/__init__.py"
@@ -117,15 +117,7 @@ def copy(tmp_path_factory):
     return root
 
 
-def rows(root: Path) -> Path:
-    """Where the rows of metrics of complexity are."""
-    by_family = root / "tests/rows/complexity.py"
-    return by_family if by_family.exists() else root / "tests/cases.py"
-
-
 def append(file: Path, text: str) -> None:
-    if file.name == "cases.py":
-        text = text.replace("prepare(", "ref.prepare(")
     file.write_text(file.read_text() + text)
 
 
@@ -178,9 +170,6 @@ def test_the_pages_have_it_once_they_are_made_again(copy):
     assert "Random, Constant, Sobel, TwiceGradient |" in readme()
 
 
-@pytest.mark.skipif(
-    not (ROOT / "tests/contracts").exists(), reason="the contract tests are to be moved there"
-)
 def test_what_is_promised_of_it_is_tested(copy):
     """Its reference among the rest, from the row alone."""
     command = "-m pytest -q -p no:cacheprovider tests/contracts --only PeakShare -rA"
