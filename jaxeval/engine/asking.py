@@ -20,6 +20,7 @@ from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Query, Sample, canonical
 from . import kernels
 from .block import BlockState, Scored
+from .explainers import Batch
 from .image_memo import once_per_image
 from .questions import Question
 from .sample_view import measure_one
@@ -176,8 +177,8 @@ class _Asking:
         for e in q.by:
             answer = output
             if e in q.explained:
-                given = (evaluator, model, query.x, query.y, keys, real, self.where)
-                a = state.plan.attributors[e].explain(*given)
+                batch = Batch(query.x, query.y, keys, real, self.where)
+                a = state.plan.attributors[e].explain(evaluator, model, batch)
                 answer = dataclasses.replace(output, attribution=a)
                 state.wait(a)
             self._measure(e, query, answer, i, step, ok)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,19 @@ class Traced:
         return self.fn(model, x, y, keys)
 
 
+class Batch(NamedTuple):
+    """Inputs to explain [rows, ...], their classes and the samples' keys.
+
+    `real` marks the rows that are no padding; `where` is the batch's name in errors.
+    """
+
+    x: Any
+    y: Any
+    keys: Any
+    real: np.ndarray
+    where: str
+
+
 class Attributor(ABC):
     """Gives the maps of one explainer.
 
@@ -74,17 +87,8 @@ class Attributor(ABC):
     asked: ClassVar[bool] = True
 
     @abstractmethod
-    def explain(
-        self,
-        evaluator: Evaluator,
-        model: Model,
-        x: Any,
-        y: Any,
-        keys: Any,
-        real: np.ndarray,
-        where: str,
-    ) -> Any:
-        """The maps [rows, features] of a batch; `real` marks the rows that are no padding."""
+    def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
+        """The maps [rows, features] of a batch."""
 
     @abstractmethod
     def using(self, name: str, explainer: Any) -> Attributor:
@@ -99,18 +103,9 @@ class Compiled(Attributor):
     explainer: Any
     features: tuple[int, ...] | None
 
-    def explain(
-        self,
-        evaluator: Evaluator,
-        model: Model,
-        x: Any,
-        y: Any,
-        keys: Any,
-        real: np.ndarray,
-        where: str,
-    ) -> Any:
-        evaluator.count("attribution", real)
-        return self.maps(evaluator, model, x, y, keys)
+    def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
+        evaluator.count("attribution", batch.real)
+        return self.maps(evaluator, model, batch.x, batch.y, batch.keys)
 
     def maps(self, evaluator: Evaluator, model: Model, x: Any, y: Any, keys: Any) -> Any:
         """The maps, not counted."""
@@ -134,18 +129,10 @@ class OnHost(Attributor):
     features: tuple[int, ...] | None = None
     on_host: ClassVar[bool] = True
 
-    def explain(
-        self,
-        evaluator: Evaluator,
-        model: Model,
-        x: Any,
-        y: Any,
-        keys: Any,
-        real: np.ndarray,
-        where: str,
-    ) -> Any:
-        n, at = evaluator.count("attribution", real), np.flatnonzero(real)
-        x, y, keys = jax.device_get(x)[at], jax.device_get(y)[at], keys[at]
+    def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
+        n, at = evaluator.count("attribution", batch.real), np.flatnonzero(batch.real)
+        x, y = jax.device_get((batch.x, batch.y))
+        x, y, keys = x[at], y[at], batch.keys[at]
         model = evaluator.outside if model is evaluator.model else model
 
         def call() -> Any:
@@ -153,7 +140,7 @@ class OnHost(Attributor):
                 own = kernels.explainer_keys(keys)
                 return self.explainer(model, jnp.asarray(x), jnp.asarray(y), own)
 
-        what = f"explainer {self.name!r} on {where}"
+        what = f"explainer {self.name!r} on {batch.where}"
         a = np.asarray(evaluator.on_host(what, call))
         wanted = None if self.features is None else (n, *self.features)
         if a.shape[:1] != (n,) or (wanted is not None and a.shape != wanted):
@@ -163,7 +150,7 @@ class OnHost(Attributor):
             )
         if a.dtype.kind not in "iufbV":  # V: bfloat16 and the like
             raise EvaluationError(f"{what} gave values that are no numbers, but {a.dtype}")
-        return evaluator.fill(a.astype(np.float32), real)
+        return evaluator.fill(a.astype(np.float32), batch.real)
 
     def using(self, name: str, explainer: Any) -> OnHost:
         return dataclasses.replace(self, name=name, explainer=explainer)
@@ -190,9 +177,9 @@ class Stored(Attributor):
     def on_host(self) -> bool:  # type: ignore[override]
         return self.then is not None and self.then.on_host
 
-    def explain(self, *args: Any) -> Any:
+    def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
         assert self.then is not None, "checked before the run"
-        return self.then.explain(*args)
+        return self.then.explain(evaluator, model, batch)
 
     def using(self, name: str, explainer: Any) -> Attributor:
         assert self.then is not None

@@ -12,7 +12,7 @@ from ..types import Answer, Sample
 from . import kernels
 from .answers import check_answers
 from .evaluator import Evaluator
-from .explainers import Attributor
+from .explainers import Attributor, Batch
 from .job import Job
 
 
@@ -105,7 +105,5 @@ class Block:
     def map(self, attributor: Attributor, s: Sample, width: int) -> Any:
         """An explainer's maps of the samples [rows, features]."""
         x, y, keys = self.resized((s.x, s.y, s.key), width)
-        evaluator = self.evaluator
-        real = self.real_of(width)
-        a = attributor.explain(evaluator, evaluator.model, x, y, keys, real, self.where)
-        return self.back(a, width)
+        batch = Batch(x, y, keys, self.real_of(width), self.where)
+        return self.back(attributor.explain(self.evaluator, self.evaluator.model, batch), width)
