@@ -97,7 +97,7 @@ OUTCOMES = {
     "nothing": (lambda self, *rest: None, "must return a jaxeval.Outcome.*NoneType"),
     "a row": (
         lambda self, sample, *rest: je.Outcome(score=sample.a),
-        r"one number a sample as the score, but it has the shape \[6\]",
+        r"one number per sample as the score, but it has the shape \[6\]",
     ),
 }
 
