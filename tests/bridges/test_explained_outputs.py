@@ -114,7 +114,7 @@ def test_lime_of_one_output(one_logit):
     given = lime_explainer(tabular(), shares, outputs="probabilities", num_samples=200)
     logits = lime_explainer(tabular(), shares[0], num_samples=200)
     close(given(None, x, y, keys(3)), logits(None, x, y, keys(3)), 1e-4)
-    with pytest.raises(ValueError, match=r"answers with probabilities.*outputs=.probabilities"):
+    with pytest.raises(ValueError, match=r"returns probabilities.*outputs=.probabilities"):
         lime_explainer(tabular(), shares)(None, x, y, keys(3))
     with pytest.raises(ValueError, match=r"do not lie in \[0, 1\] and sum to 1"):
         lime_explainer(tabular(), shares[0], outputs="probabilities")(None, x, y, keys(3))
