@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, so that the next process need not compile them."""
+"""The persistent compilation cache: compiled programs are reused by later processes."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path 
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        # The programs of a small model take less than JAX's limit of a second, but are many.
+        # A small model has many programs that each compile in less than JAX's default limit, 1 s.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return folder
 
 
 def delete_broken_entries() -> None:
-    """From now on, delete an entry of the cache folder that JAX warns it cannot read.
+    """From now on, delete cache entries when JAX warns that it cannot read them.
 
-    JAX writes entries in place, so a process that is killed may leave half of one; JAX warns of
-    it in every process after, compiles, and leaves it as it is.
+    JAX writes entries in place, so a killed process may leave an incomplete one; JAX then warns
+    in every later process, compiles again, and never replaces the entry.
     """
     if getattr(warnings.showwarning, "deletes_broken_entries", False):
         return
@@ -65,12 +65,12 @@ def delete_broken_entries() -> None:
 
 
 def broken(folder: Path, program: str) -> list[Path]:
-    """The entries of a program that cannot be unpacked; all of them, where JAX cannot be asked."""
+    """The unreadable cache entries of a program; all entries if JAX cannot check them."""
 
     def fails(file: Path) -> bool:
         try:
             return not readable(file.read_bytes())
-        except FileNotFoundError:  # another process was faster
+        except FileNotFoundError:  # another process has deleted it
             return False
 
     return [file for file in folder.glob(f"{program}-*-cache") if fails(file)]

@@ -1,4 +1,4 @@
-"""The command ``jaxeval``: sweeps, reports, demonstrations, lists of what there is."""
+"""The command ``jaxeval``: sweeps, reports, demonstrations, lists of metrics and explainers."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ OPTIONS = (
 COMMANDS = ("demo", "gallery", "list", "report", *sweep.COMMANDS)
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 PIPED_WIDTH = 100
-"""Columns of what goes to a file or a pipe, which have no width of their own."""
+"""Width in columns when printing to a file or a pipe."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors name the nearest thing that there is."""
+    """An argument parser whose errors suggest the closest valid name."""
 
     def error(self, message: str) -> NoReturn:
         if word := re.search(r"invalid choice: '(.*?)'", message):
@@ -74,7 +74,7 @@ def parser() -> Parser:
         "--batch-size",
         type=integer(1, 2**20),
         metavar="N",
-        help="most model evaluations in flight (default: as many as samples)",
+        help="maximum number of model evaluations at once (default: one per sample)",
     )
     _add_seed(demo)
 
@@ -95,7 +95,7 @@ def parser() -> Parser:
         action="append",
         default=[],
         metavar="MODULE",
-        help="import a module first, whose classes with @jaxeval.register are then listed, too",
+        help="a module to import first, whose classes with @jaxeval.register are listed, too",
     )
 
     sweep.add_to(commands, integer)
@@ -109,7 +109,7 @@ def _add_seed(command: argparse.ArgumentParser) -> None:
         type=integer(0, 2**31 - 1),
         default=0,
         metavar="N",
-        help="of all randomness (default: %(default)s)",
+        help="seed of all randomness (default: %(default)s)",
     )
 
 
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("jaxeval: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ImportError as e:
         print(f"jaxeval: {e}", file=sys.stderr)
@@ -193,14 +193,14 @@ def _gallery(given: argparse.Namespace, console: Console) -> None:
 
 
 def _make(folder: Path, out: Path) -> None:
-    try:  # now, not after all the work
+    try:  # fail early
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         parser().error(f"argument --out: cannot write to {out}: {e.strerror}")
 
 
 def metrics_table() -> Table:
-    """Every metric: its name, which way is better, what it asks for, its paper."""
+    """All metrics: name, direction, what they ask for and need, paper."""
     table = _table("metric", "", "asks for", "paper")
     for family in FAMILIES:
         if table.row_count:
@@ -213,19 +213,19 @@ def metrics_table() -> Table:
                 table.add_row(name, ARROWS[direction], asks, metric.reference)
     table.caption = (
         "\n↑ higher is better, ↓ lower is better. A metric asks for the model's output, its hidden "
-        "layers, or attributions of changed inputs or models (it then needs the explainer itself); "
-        "a mask says where the object is."
+        "layers, or attributions for changed inputs or models (it then needs the explainer "
+        "itself); a mask marks the object."
     )
     return table
 
 
 def _names(given: Any) -> list[str]:
-    """What a metric asks for or needs; nothing is known of what depends on an instance."""
+    """The names in `asks` or `needs` of a class; empty if they depend on the instance."""
     return [] if hasattr(given, "__get__") else sorted(given)
 
 
 def table_of(registry: Registry[Any], caption: str = "") -> Table:
-    """Every class of a registry: its name, its settings, what it is."""
+    """All classes of a registry: name, settings, summary."""
     table = _table(registry.kind, "options", "what it is")
     shared = {f.name: f.default for f in dataclasses.fields(registry.base)}
     for name, cls in registry.items():

@@ -1,4 +1,4 @@
-"""Digests of arrays: which parameters and which data these are."""
+"""Digests of arrays, which identify parameters and data."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import xxhash
 
 FULL = 2**30
-"""Bytes of a file that are read as a whole for a digest; of a larger one, `ROWS` rows are."""
+"""Up to this many bytes a memory-mapped file is hashed whole; of a larger one, `ROWS` rows."""
 ROWS = 256
 
 
 def hasher() -> Any:
-    """A running XXH3 hash of 128 bits."""
+    """A streaming 128-bit XXH3 hash."""
     return xxhash.xxh3_128()
 
 
 def update(running: Any, array: np.ndarray) -> None:
-    """Add the bytes of an array to a running hash; those of a contiguous one are not copied."""
-    if array.dtype.names:  # between the fields there may be bytes that nobody has written
+    """Add the bytes of an array to a hash; a contiguous array is not copied."""
+    if array.dtype.names:  # field by field: padding bytes between fields are undefined
         for name in array.dtype.names:
             update(running, array[name])
     elif array.dtype.kind in "OU":
@@ -31,14 +31,14 @@ def update(running: Any, array: np.ndarray) -> None:
 
 
 def array_digest(array: np.ndarray) -> str:
-    """32 hexadecimal digits of an array's bytes, whatever its shape and type."""
+    """The digest of an array's bytes, 32 hexadecimal digits; shape and dtype do not enter."""
     running = hasher()
     update(running, array)
     return running.hexdigest()
 
 
 def digest(tree: Any) -> str:
-    """32 hexadecimal digits that say what a pytree of arrays holds: paths, dtypes, shapes, bytes.
+    """The digest of a pytree of arrays (paths, dtypes, shapes, bytes), 32 hexadecimal digits.
 
     >>> digest({"a": np.zeros(2), "b": 1}) == digest({"b": 1, "a": np.zeros(2)})
     True
@@ -58,7 +58,7 @@ def digest(tree: Any) -> str:
 
 
 def rows_digest(array: Any) -> str:
-    """The digest of an array: all of it, or evenly spread rows of one mapped from a large file."""
+    """The digest of an array; of one mapped from a large file, that of evenly spaced rows."""
     if array.nbytes <= FULL or not isinstance(array, np.memmap):
         return digest(np.asarray(array))
     at = np.unique(np.linspace(0, len(array) - 1, ROWS).astype(int))

@@ -1,4 +1,4 @@
-"""The base of every metric: what it asks of the model, and how answers become a score."""
+"""Base class of metrics: the questions to the model, and how answers become a score."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ NEEDS = ("mask",)
 def _known(cls: type, what: str, name: Any, options: tuple[str, ...]) -> None:
     if name not in options:
         raise ValueError(
-            f"{cls.__name__}: {what}: must be of {', '.join(map(repr, options))}"
+            f"{cls.__name__}: {what}: must be one of {', '.join(map(repr, options))}"
             f"{check.did_you_mean(name, options)}"
         )
 
 
 class DirectionBy:
-    """A `direction` that follows a field: the class shows the default, an instance its own."""
+    """A `direction` that depends on a field; on the class it is the default."""
 
     def __init__(self, field: str, default: str, **directions: str):
         self.field, self.default, self.directions = field, default, directions
@@ -50,32 +50,32 @@ class DirectionBy:
 class Metric:
     """A metric. Its methods see ONE sample; the engine batches, shares and shards them.
 
-    A metric names its `questions()`; the engine asks each distinct question once and hands
-    every answer to `measure`, which makes a few numbers of it; `reduce` makes the `Outcome`
-    of a sample's measurements. `finish` exists for metrics that need the host, `aggregate` for
+    A metric lists its `questions()`; the engine asks each distinct question once and passes
+    every answer to `measure`, which extracts a few numbers; `reduce` turns a sample's
+    measurements into its `Outcome`. `finish` is for metrics that need the host, `aggregate` for
     metrics over a whole data set.
 
     Attributes:
       family: faithfulness, robustness, localisation, complexity, randomisation or axiomatic.
-      direction: "higher" or "lower": which scores are better.
-      asks: what it needs of the clean sample and of every query: a subset of
+      direction: which scores are better, "higher" or "lower".
+      asks: what it reads from the answers on the clean sample and on every query: a subset of
         {"output", "attribution", "hidden"}.
-      needs: what the caller must give beside x, y and a: a subset of {"mask"}.
-      of_classes: whether it looks at the predicted class or at other classes than y, which a model
-        of plain values does not have. Refused there where it is True.
-      takes_padding: whether padding may be given, of which no feature counts: a padded sample
-        then has the score of the sample without its padding. Refused where it is False.
+      needs: what the caller must provide besides x, y and a: a subset of {"mask"}.
+      of_classes: whether it uses the predicted class or classes other than y. If True, it raises
+        an error for models with ``outputs="values"``, which have no classes.
+      takes_padding: whether it supports padding: the score of a padded sample is that of the
+        sample without its padding. If False, padding raises an error.
       reference: the paper.
 
     Args:
       normalise: how an attribution is scaled, per sample, before it is scored: "max" (by its
-        largest magnitude), "negative" (positive and negative parts each by their own),
-        "second_moment" (by the root of its mean square) or None.
-      absolute: whether magnitudes are scored (taken after normalising).
-      output: what the model's "score of the class" is: "probability", "logit",
-        "log_probability", "log_odds", "value" (the model's own number: the logit of a model of
-        logits, the probability of one of probabilities), or a function ``(outputs [K], y) ->
-        scalar`` of the model's own outputs; None follows the run.
+        largest magnitude), "negative" (positive and negative parts each by their largest
+        magnitude), "second_moment" (by the root of its mean square) or None.
+      absolute: whether to score magnitudes (taken after normalising).
+      output: the model's score of class y: "probability", "logit", "log_probability", "log_odds",
+        "value" (the model's own output: a logit or a probability, depending on the model), or a
+        function ``(outputs [K], y) -> scalar`` of the model's own outputs; None: the `output` of
+        the run.
     """
 
     family: ClassVar[str]
@@ -112,55 +112,57 @@ class Metric:
             check.one_of(self, "output", (*ops.OUTPUTS, None))
 
     def explainer(self, explainer: Any) -> Any:
-        """The explainer whose maps are scored, made of the given one; as a rule that itself."""
+        """Hook for metrics that score a modified explainer (SmoothMPRT); by default unchanged."""
         return explainer
 
     def fit(self, model: Any, sample: Sample) -> None:
-        """Whether it can be had of this model and shape of sample, whose leaves are shapes.
+        """Check that the metric is defined for this model and sample, whose leaves are shapes.
+
+        Called before anything is compiled.
 
         Raises:
-          ValueError: before anything is compiled, with what was given and what is wanted.
+          ValueError: it is not; the message says what was given and what is needed.
         """
 
     def fewest(self, sample: Sample) -> int:
-        """How many features every sample must have, from shapes and settings alone."""
+        """The minimum number of features a sample must have, from shapes and settings alone."""
         return 1
 
     def questions(self) -> Perturbation | tuple[Perturbation, ...] | None:
-        """What to ask the model: None, one perturbation, or a tuple of them."""
+        """The questions to ask the model: None, one perturbation, or a tuple of them."""
         return None
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        """A few numbers [...] of one answer; `reference` is the answer on the clean sample."""
+        """A few numbers [...] from one answer; `reference` is the answer on the clean sample."""
         return self.value(answer, query.y)
 
     @abstractmethod  # no ABC: `check_class` refuses a class without it, and names the metric
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        """The outcome of a sample's measurements [S, ...]; `valid` [S] marks the real steps.
+        """The outcome from a sample's measurements [S, ...]; `valid` [S] marks the valid steps.
 
-        The others are NaN, at the end. Without padding all are real, unless a perturbation has
-        a `count`; ``sample.step_mask(valid)`` is None then.
+        Measurements of invalid steps, at the end, are NaN. Without padding all steps are valid,
+        unless a perturbation has a `count`; ``sample.step_mask(valid)`` is None if all are.
         """
         raise NotImplementedError(f"{type(self).__name__}.reduce")
 
     def finish(self, outcome: Outcome) -> Outcome:
-        """The outcome of a sample completed on the host, in NumPy, of what `reduce` recorded.
+        """Complete a sample's outcome on the host, in NumPy, from what `reduce` recorded.
 
-        For what a compiled program cannot do. Called for each sample of a block as soon as it
-        is reduced, so records are not kept.
+        For computations that cannot be compiled. Called as soon as a sample's block is reduced,
+        so records need not be stored.
         """
         return outcome
 
     def aggregate(self, outcome: Outcome) -> Outcome:
-        """The outcome [N] over a whole data set, of what `reduce` recorded of each sample."""
+        """The outcome [N] over a whole data set, from what `reduce` recorded for each sample."""
         return outcome
 
     def points(self, asked: tuple[Perturbation, ...]) -> tuple[str, ...] | None:
-        """Names of the points of a curve, where they have some; `asked` are bound questions."""
+        """Names of the points of a curve, or None; `asked` are the bound questions."""
         return None
 
     def value(self, answer: Answer, y: Any) -> Any:
-        """f: the scalar output for class y."""
+        """f(x): the score of class y."""
         return ops.value(answer.logits, y, self.output)
 
     def drop(self, reference: Answer, answer: Answer, y: Any) -> Any:
@@ -170,12 +172,12 @@ class Metric:
     def mass_and_drop(
         self, sample: Sample, reference: Answer, query: Query, answer: Answer
     ) -> jax.Array:
-        """[2]: the attribution that the query took away (`aux` marks it), and f(x) - f(x')."""
+        """[2]: the attribution removed by the query (marked by `aux`), and f(x) - f(x')."""
         mass = jnp.where(query.aux, sample.a.ravel(), 0).sum()
         return jnp.stack([mass, self.drop(reference, answer, sample.y)])
 
     def prepare(self, a: Any, where: Any = None) -> Any:
-        """The attribution as it is scored: 0 at padding, normalised, then absolute."""
+        """The attribution to score: 0 at padding, normalised, then absolute."""
         return None if a is None else ops.prepare(a, self.normalise, self.absolute, where)
 
     def __call__(
@@ -191,11 +193,11 @@ def bind(metric: M, output: Any, kind: str, n_outputs: int | None = None) -> M:
     """The metric for a model with outputs of this kind, with the run's `output` as its default.
 
     Raises:
-      ValueError: the model has no such score of a class.
+      ValueError: this class score is not defined for the model.
     """
     output = metric.output if metric.output is not None else output
     if output == "logit" == _default_output(metric) and kind != "logits":
-        output = "value"  # metrics that score logits score what a model without them gives
+        output = "value"  # metrics on logits use a model's own outputs if it has no logits
     ops.check_output(output, kind, n_outputs)
     return dataclasses.replace(metric, output=ops.of_logits(output, kind))
 
@@ -205,17 +207,17 @@ def _default_output(metric: Metric) -> Any:
 
 
 def scores_plainly(metric: Metric) -> bool:
-    """Whether it was asked for the model's own numbers, whatever they are."""
+    """Whether the caller chose the model's own outputs as the class score."""
     plain = callable(metric.output) or metric.output in ("logit", "value")
     return plain and metric.output != _default_output(metric)
 
 
 def check_class(metric: Metric | type[Metric]) -> None:
-    """The class, or that of an instance, has all that a metric needs.
+    """Check that the class, or that of an instance, defines everything a metric needs.
 
     Raises:
-      TypeError: with what is missing.
-      ValueError: an instance has no such direction.
+      TypeError: something is missing; the message names it.
+      ValueError: an instance has an unknown direction.
     """
     cls = metric if isinstance(metric, type) else type(metric)
     check_complete(cls)
@@ -232,7 +234,7 @@ def check_class(metric: Metric | type[Metric]) -> None:
 
 
 METRICS = Registry("metric", Metric, check_class)
-"""Every metric by the name of its class; `jaxeval.register` adds one."""
+"""All metrics by class name; `jaxeval.register` adds one."""
 
 
 def asks_of(metric: Metric) -> tuple[Perturbation, ...]:

@@ -1,4 +1,4 @@
-"""The network, as the engine, explainers and bridges hold it."""
+"""`Model`: a network as used by the engine, explainers and bridges."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ from .lifetime import Wrapper, hashable, jit, remembered
 from .types import pytree, static
 
 UNTRACEABLE = "untraceable"
-"""`Model.host` of a model that the engine found to be a host callable."""
+"""`Model.host` of a model that JAX could not trace."""
 KINDS = ("logits", "probabilities", "binary", "values")
-"""What the outputs of a model can be."""
+"""The kinds of model outputs."""
 
 
 def in_columns(outputs: Any) -> Any:
-    """Outputs [N, K]; those of a model that answers [N] are one column."""
+    """Outputs as [N, K]; outputs [N] become one column [N, 1]."""
     return outputs[:, None] if getattr(outputs, "ndim", 2) == 1 else outputs
 
 
 @pytree(kw_only=False)
 class Model:
-    """A network: ``apply(params, x[N, ...]) -> outputs [N, K]``, pure and row by row.
+    """A network: ``apply(params, x[N, ...]) -> outputs [N, K]``, pure, each row independent.
 
     Args:
       apply: the forward pass. Two models with the same `apply` share compiled programs, so
         build it once, outside loops.
-      outputs: what `apply` answers with. An answer [N] counts as one output, [N, 1].
-        "logits": of K classes, of which the softmax is taken where probabilities are wanted.
+      outputs: what `apply` returns. Shape [N] counts as one output, [N, 1].
+        "logits": of K classes; their softmax gives the probabilities.
         "probabilities": of K classes, for networks that end in a softmax.
-        "binary": one logit z, of class 1: its probability is sigmoid(z) and class 0 has the rest,
-        so there are K = 2 classes everywhere.
-        "values": plain numbers (regression, several targets, labels that do not exclude each
-        other): y is the index of the output, and no softmax is taken anywhere.
-      params: any pytree of arrays. Where it is a dict with the key ``"params"``, only what is
-        under that key counts as trained (the rest is state, such as batch statistics).
-      hidden: ``(params, x) -> (logits, {layer: activations [N, ...]})``, for metrics that look
-        at hidden layers.
-      init: ``(key, x) -> params``, the model's own initialisation, for metrics that randomise.
-      channel_axis: the axis of x that holds channels: 1 for N C H W, -1 for channel-last,
-        None where every entry of x stands for itself. Tabular x [N, F] has none.
+        "binary": one logit z, with p(class 1) = sigmoid(z) and p(class 0) = 1 - sigmoid(z), so
+        K = 2 classes everywhere.
+        "values": plain numbers (regression, several targets, multi-label outputs): y is the index
+        of the output, and no softmax is taken.
+      params: any pytree of arrays. If it is a dict with the key ``"params"``, only the arrays
+        under that key are trained parameters (the rest is state, such as batch statistics).
+      hidden: ``(params, x) -> (logits, {layer: activations [N, ...]})``, for metrics that use
+        hidden layers.
+      init: ``(key, x) -> params``, the model's own initialisation, for metrics that randomise
+        parameters.
+      channel_axis: the channel axis of x: 1 for N C H W, -1 for channel-last, None if x has no
+        channels. Tabular x [N, F] has none.
       host: False for JAX functions. "numpy" (or True) for any Python callable: it is called
-        on the host, outside compiled programs, with NumPy arrays of a batch's real rows.
-        "jax" hands over `jax.Array`s instead (for dlpack); where it is a `jax.custom_vjp` that
-        answers in Python, it has input gradients, too, outside of `jax.jit`. A callable that JAX
-        cannot trace is treated as "numpy" by the engine, which warns and marks it "untraceable".
-      example: the shape and type of inputs that the model takes (`jax.ShapeDtypeStruct`), for
-        `layers()`; a tuple of them where it takes several inputs. Converted models have one. A
-        model of whole numbers (token ids) or of several inputs is refused where it is explained.
+        on the host, outside compiled programs, with the real rows of a batch as NumPy
+        arrays. "jax": the same with `jax.Array`s (for dlpack); if it is a `jax.custom_vjp`
+        implemented in Python, it also has input gradients, outside `jax.jit`. The engine treats a
+        callable that JAX cannot trace as "numpy", warns, and marks it "untraceable".
+      example: shape and dtype of the model's input (`jax.ShapeDtypeStruct`), for `layers()`; a
+        tuple of them for several inputs. Converted models have one. Models with integer inputs
+        (token ids) or with several inputs cannot be explained and raise an error.
     """
 
     apply: Callable[..., Any] = static()
@@ -83,7 +84,7 @@ class Model:
             raise ValueError(f'Model(host=...) must be False, "numpy" or "jax", got {self.host!r}')
 
     def __repr__(self) -> str:
-        """What it is, without the numbers in it: the largest network fits on a screen.
+        """A summary without parameter values, short even for large networks.
 
         >>> Model(jnp.dot, {"w": jnp.ones((3, 4)), "b": 0.0}, channel_axis=None)
         Model(apply=dot, params=<13 numbers in 2 arrays>, channel_axis=None)
@@ -99,30 +100,30 @@ class Model:
         return "\n".join([f"Model({head})", *_lines(self.params)])
 
     def __call__(self, x: Any) -> jax.Array:
-        """The outputs [N, K] of a batch x [N, ...]."""
+        """The outputs [N, K] for a batch x [N, ...]."""
         if not self.host:
             return in_columns(self.apply(self.params, x))
         try:
             given = jnp.asarray(x) if self.host == "jax" else np.asarray(x)
             out = self.apply(self.params, given)
-            # A "jax" callable with a gradient of its own may be differentiated: then this is one
-            # step of `jax.grad`, not yet an array with a value.
+            # A "jax" callable with a custom gradient may be differentiated: then `out` is a tracer
+            # of `jax.grad`, not a concrete array.
             return in_columns(out if isinstance(out, jax.Array) else jnp.asarray(np.asarray(out)))
         except jax.errors.TracerArrayConversionError as e:
             raise TypeError(
-                "this model is a host callable: it can be asked for outputs, but it cannot be "
-                "traced, so it has no input gradients; use an explainer that asks for outputs "
-                "only (Occlusion), or one of your own that answers on the host"
+                "this model is a host callable: JAX cannot trace it, so it has outputs but no "
+                "input gradients; use an explainer that needs outputs only (Occlusion), or a "
+                "user-defined one that runs on the host"
             ) from e
 
     def n_classes(self, x: Any) -> int:
-        """How many classes it has, from the shape and type of one input; not of host models."""
+        """The number of classes, given the shape and dtype of one input; not for host models."""
         return 2 if self.outputs == "binary" else self.traced(x).shape[-1]
 
     def traced(self, x: Any) -> jax.ShapeDtypeStruct:
-        """The shape and type of its outputs [TRACED_ROWS, K], from those of one input x [...].
+        """Shape and dtype of its outputs [TRACED_ROWS, K], given those of one input x [...].
 
-        Each model is traced once. Not of host models.
+        Each model is traced once. Not for host models.
         """
         known = remembered(self.apply)
         given = ("output", *shapes_of(self.params), x.shape, jnp.dtype(x.dtype))
@@ -133,14 +134,14 @@ class Model:
     def layers(self, x: Any = None) -> dict[str, tuple[int, ...]]:
         """The model's layers in the order of the forward pass, with the shapes of their outputs.
 
-        The names are those of Flax modules, of torch's modules in a converted model, or of the
-        dicts that hold the parameters. Explainers take them as ``layer=``, and
-        `jaxeval.explain.with_hidden` shows those layers to metrics such as RRS. Metrics that
-        randomise parameters take the names of `jaxeval.layer_names` instead. See
+        Layers are named after the Flax modules, after the torch modules of a converted model, or
+        after the dicts that hold the parameters. Explainers take the names as ``layer=``, and
+        `jaxeval.explain.with_hidden` makes those layers available to metrics such as RRS. Metrics
+        that randomise parameters take the names from `jaxeval.layer_names` instead. See
         `jaxeval.explain.layers`.
 
         Args:
-          x: inputs [N, ...], or their shape and type; None takes the model's `example`.
+          x: inputs [N, ...], or their shape and dtype; default: the model's `example`.
 
         >>> params = {"first": jnp.ones((2, 3)), "second": jnp.ones((3, 4))}
         >>> model = Model(lambda p, x: jnp.tanh(x @ p["first"]) @ p["second"], params)
@@ -151,13 +152,13 @@ class Model:
 
         if x is None and not hasattr(self.example, "shape"):
             raise TypeError(
-                "Model.layers(x) needs inputs x [N, ...] of the kind that the model takes (only "
-                "their shape matters): this model carries no example of one array"
+                "Model.layers(x) needs inputs x [N, ...] with the shape and dtype that the model "
+                "takes (values do not matter): this model has no example input"
             )
         return layers(self, self.example if x is None else x)
 
     def sample_channel_axis(self, ndim: int) -> int | None:
-        """The channel axis of one sample with `ndim` axes, or None where there is none."""
+        """The channel axis of one sample with `ndim` axes, or None."""
         if self.channel_axis is None or ndim < 2:
             return None
         axis = self.channel_axis + (ndim + 1 if self.channel_axis < 0 else 0)
@@ -170,11 +171,11 @@ class Model:
 
 
 SHOWN = 20
-"""Arrays of parameters that a model's repr lists, of more the first and last ones."""
+"""Maximum number of parameter arrays in a model's repr; of more, the first and last are shown."""
 
 
 def _summary(params: Any) -> str:
-    """How much there is; a single array by its type and shape."""
+    """The number of entries and arrays; of a single array, its dtype and shape."""
     leaves, tree = jax.tree.flatten(params)
     if not leaves:
         return repr(params)
@@ -186,7 +187,7 @@ def _summary(params: Any) -> str:
 
 
 def _lines(params: Any) -> list[str]:
-    """A line for each array inside: where it is, its type and shape."""
+    """One line per array: its path, dtype and shape."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     lines = {jax.tree_util.keystr(path, simple=True, separator="/"): v for path, v in leaves}
     width = max(map(len, lines), default=0)
@@ -203,19 +204,19 @@ def _kind(leaf: Any) -> str:
 
 
 def _name(fn: Any) -> str:
-    """The name of a function, or of what calls it: a module, a class."""
+    """The name of a function, of a wrapped module, or of a callable's class."""
     while isinstance(fn, (Wrapper, functools.partial)):
         fn = fn.func if isinstance(fn, functools.partial) else getattr(fn, fn.HOLDS)
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
 TRACED_ROWS = 2
-"""Rows of the batch on which a function is traced to learn the shape of what it gives."""
+"""Number of rows in the batch on which a function is traced to find its output shape."""
 
 
 @jit(static_argnums=0)
 def called(apply: Any, params: Any, x: Any) -> Any:
-    """The outputs [N, K] of a function of the parameters and x, compiled."""
+    """The outputs [N, K] of ``apply(params, x)``, compiled."""
     return in_columns(apply(params, x))
 
 

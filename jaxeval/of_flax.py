@@ -1,4 +1,4 @@
-"""Models from Flax: Linen modules with their variables, and NNX modules as they are."""
+"""Models from Flax: Linen modules with their variables, and NNX modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["from_flax"]
 
 @dataclasses.dataclass(frozen=True)
 class _Linen(Wrapper):
-    """One call of one Linen module. Equal modules are equal calls and share compiled programs."""
+    """A method call of a Linen module. Equal modules give equal calls and share programs."""
 
     HOLDS: ClassVar[str] = "module"
 
@@ -49,7 +49,7 @@ class _Linen(Wrapper):
 
 
 def _architecture(module: Any) -> str | None:
-    """A text that says all of a module, unless it holds arrays or is bound to its variables."""
+    """A complete text description of a module; None if it holds arrays or is bound."""
     try:
         found = None if getattr(module, "scope", None) is not None else text(content(module))
     except OpaqueError:
@@ -58,7 +58,7 @@ def _architecture(module: Any) -> str | None:
 
 
 def _outputs(tree: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """{"Conv_0": output, ...} of captured intermediates; a layer called again is "Conv_0@2"."""
+    """{"Conv_0": output, ...} from captured intermediates; a second call is "Conv_0@2"."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
         if name == "__call__":
@@ -98,15 +98,15 @@ def from_flax(
 
     Args:
       module: a Linen module, with its `variables` (``{"params": ..., "batch_stats": ...}``),
-        or an NNX module, which carries its own. Dropout and batch statistics are switched to
-        inference for NNX (on a copy: your module keeps its mode); for Linen pass the flag that
-        your `__call__` takes, such as ``train=False``, as a keyword here.
-      channel_axis: Flax convolutions are channel-last, so -1; give 1 where your module
-        transposes channel-first input itself.
-      outputs: what the module answers with: "logits", "probabilities", "binary" or "values", as in
+        or an NNX module, which holds its own. For NNX, dropout and batch statistics are switched
+        to inference mode (on a copy: your module keeps its mode); for Linen, pass the flag of
+        your `__call__`, such as ``train=False``, as a keyword here.
+      channel_axis: -1, as Flax convolutions are channel-last; 1 if your module takes
+        channel-first input and transposes it itself.
+      outputs: what the module returns: "logits", "probabilities", "binary" or "values", as for
         `jaxeval.Model`.
 
-    Hidden layers (Linen) carry their module paths, such as ``"Dense_0"``.
+    Hidden layers (Linen) are named by their module paths, such as ``"Dense_0"``.
 
     >>> import flax.linen as nn, jax, jax.numpy as jnp
     >>> net = nn.Dense(3)
@@ -142,10 +142,10 @@ def from_flax(
         )
     if isinstance(module, nnx.Module):
         if variables is not None or kwargs:
-            raise TypeError("from_flax(nnx_module): an NNX module carries its own variables")
+            raise TypeError("from_flax(nnx_module): an NNX module holds its own variables")
         copy = nnx.clone(module)
         copy.eval()
-        # Random streams are state that no forward pass in inference mode reads.
+        # Random streams are part of the state; the forward pass in inference mode ignores them.
         graph, params, rest = nnx.split(copy, nnx.Param, ...)
         params = {"params": params, "state": rest}
         return Model(_Nnx(graph), params, channel_axis=channel_axis, outputs=outputs)

@@ -43,9 +43,12 @@ GOOD = {"family": "complexity", "direction": "lower"}
     ("wrong", "match"),
     [
         ({"family": "complexty"}, "Did you mean 'complexity'"),
-        ({"direction": "up"}, "direction='up': must be of 'higher', 'lower'"),
+        ({"direction": "up"}, "direction='up': must be one of 'higher', 'lower'"),
         ({"asks": {"outputs"}}, "Did you mean 'output'"),
-        ({"asks": frozenset({"logits"})}, "asks=.*must be of 'output', 'attribution', 'hidden'"),
+        (
+            {"asks": frozenset({"logits"})},
+            "asks=.*must be one of 'output', 'attribution', 'hidden'",
+        ),
         ({"needs": {"masks"}}, "Did you mean 'mask'"),
     ],
 )
@@ -94,7 +97,7 @@ OUTCOMES = {
     "nothing": (lambda self, *rest: None, "must return a jaxeval.Outcome.*NoneType"),
     "a row": (
         lambda self, sample, *rest: je.Outcome(score=sample.a),
-        r"one number a sample as the score, but it has the shape \[6\]",
+        r"one number per sample as the score, but it has the shape \[6\]",
     ),
 }
 

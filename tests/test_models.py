@@ -135,7 +135,7 @@ def test_layers_have_one_name_everywhere(linen):
         (lambda: je.from_flax(Net()), TypeError, "needs its variables"),
         (lambda: je.from_flax(Net(), {"w": 1}), ValueError, "what module.init returns"),
         (lambda: je.from_flax(lambda x: x), TypeError, "flax.linen or flax.nnx module"),
-        (lambda: je.from_flax(NnxNet(nnx.Rngs(0)), {}), TypeError, "carries its own variables"),
+        (lambda: je.from_flax(NnxNet(nnx.Rngs(0)), {}), TypeError, "holds its own variables"),
         (lambda: je.Model(3), TypeError, "apply"),
         (lambda: je.Model(jnp.sum, host="torch"), ValueError, "host"),
     ],

@@ -1,4 +1,4 @@
-"""ONNX graphs of exported modules, kept between processes: their translation is the slow step."""
+"""An on-disk cache of the ONNX graphs of exported modules, whose translation is the slow step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jaxeval.content import OpaqueError, content, text
 from jaxeval.digests import hasher
 
 FORMAT = 2
-"""Goes up when what is translated changes."""
+"""Version of the cache; increased when the translation changes."""
 
 
 def folder(cache: bool | str | os.PathLike[str]) -> Path | None:
-    """Where graphs are kept: a given folder, or $JAXEVAL_CACHE, or the user's cache folder."""
+    """The cache folder: the given one, or $JAXEVAL_CACHE, or the user's cache folder."""
     if cache is False:
         return None
     if cache is not True:
@@ -28,12 +28,12 @@ def folder(cache: bool | str | os.PathLike[str]) -> Path | None:
 
 
 def key(program: Any, *settings: Any) -> str | None:
-    """A digest of all that the ONNX graph of an exported program follows from.
+    """A digest of everything that determines the ONNX graph of an exported program.
 
-    Every operation with its arguments, the shapes and types, the constants bit for bit, what is
-    input, parameter and output, the modules that the operations come from, and the versions of
-    torch and onnxscript. The values of parameters and buffers are no part of it: a kept graph
-    holds none. None where the program holds what cannot be read.
+    That is: every operation with its arguments, shapes and dtypes, the exact constants, which
+    values are inputs, parameters and outputs, the modules that the operations come from, and the
+    versions of torch and onnxscript. Not the values of parameters and buffers, which cached graphs
+    do not contain. None if a part of the program cannot be read.
     """
     import onnxscript
     import torch
@@ -53,7 +53,7 @@ def key(program: Any, *settings: Any) -> str | None:
 
 
 def _operations(part: Any, path: str = "") -> Iterator[list[str]]:
-    """What a graph module computes, and the graph modules inside, which branches and loops are."""
+    """The operations of a graph module and of those inside it (branches and loops)."""
     import torch
 
     for node in part.graph.nodes:
@@ -69,7 +69,7 @@ def _operations(part: Any, path: str = "") -> Iterator[list[str]]:
 
 
 def _exact(v: Any) -> str:
-    """Arguments of an operation as text; a tensor by its type, shape and layout."""
+    """Arguments of an operation as text; tensors by dtype, shape and layout."""
     if isinstance(v, dict):
         return str({k: _exact(item) for k, item in sorted(v.items())})
     if isinstance(v, (tuple, list)):
@@ -87,7 +87,7 @@ def read(file: Path) -> bytes | None:
 
 
 def write(file: Path, content: bytes) -> None:
-    """Whole or not at all, even when two processes write; not at all where one may not write."""
+    """Write atomically, even if two processes write; do nothing without permission to write."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".part")

@@ -24,12 +24,12 @@ from .logits import Logits, named_inputs
 from .tensors import device_of, in_evaluation, in_its_type, to_jax
 
 TOLERANCE = 1e-4
-"""The largest difference from torch's logits, relative to the largest logit, that passes."""
+"""The largest accepted difference from torch's logits, relative to the largest logit."""
 ROUNDINGS = 16
-"""The same in roundings (eps) of the module's type, where that is more. In half precision every
-layer's output is rounded by up to eps / 2, in torch as here, but not alike: over L layers of random
-errors that makes about sqrt(L) eps / 2 of the logits, and a few times as much where logits are
-differences of larger numbers. A graph that is wrong is off by about 1."""
+"""The same in units of the module dtype's eps; the larger of both bounds holds. In half precision
+every layer's output is rounded by up to eps / 2, differently in torch and in JAX: over L layers
+independent errors add up to about sqrt(L) eps / 2 of the logits, and to a few times as much if
+logits are differences of larger numbers. A wrong graph is off by about 1."""
 
 
 def from_torch(
@@ -42,34 +42,31 @@ def from_torch(
     channel_axis: int | None = 1,
     outputs: str = "logits",
 ) -> je.Model:
-    """A torch module as a JAX model: a pure function, for `jax.jit`, `vmap` and `grad`.
+    """Convert a torch module to a JAX model: a pure function, for `jax.jit`, `vmap` and `grad`.
 
-    The module is exported to ONNX in evaluation mode, with a batch of any size, and the graph is
-    run by JAX. Its logits on `example` are compared with torch's. The module is as before
-    afterwards, its training mode and ``requires_grad`` included; later changes of its weights do
-    not reach the model.
+    The module is exported to ONNX in evaluation mode, with a variable batch size, and JAX runs
+    the graph. Its logits on `example` are compared with torch's. The module is left unchanged,
+    including its training mode and ``requires_grad``; later changes of its weights do not affect
+    the model.
 
     Args:
-      module: an `nn.Module` on any device; it may answer with a tensor, a tuple, a dict or a
-        dataclass.
+      module: an `nn.Module` on any device; it may return a tensor, a tuple, a dict or a dataclass.
       example: inputs as the module takes them, with a leading sample axis: a tensor or array, a
-        tuple of them (positional), or a dict (by keyword). Token numbers and attention masks
-        may be integers. Floats are cast to the module's own precision, by the model, too, which
-        takes any: a module in float16, bfloat16 or float64 answers float32 inputs in its type.
-        The model then takes x in the same form.
-      output: which part of the module's answer holds the logits [N, K]: a key, attribute or
-        position. None: the tensor itself, ``logits`` where there is one, else the first part
-        that fits.
-      exact_layers: give `Model.hidden` the output of every module inside, by its name (a module
-        called again is "name@2"), and keep every batch normalisation apart from its convolution.
-        Otherwise the two are computed as one, which is quicker and differs by rounding.
-      cache: keep the ONNX graph (without weights), whose translation is most of the time, for the
-        next conversion of a module that exports to the same program, in the folder given here or
-        in $JAXEVAL_CACHE, by default in ``~/.cache/jaxeval/torch``. The module is exported every
-        time, so that whatever decides what it computes (settings, helper functions, globals,
-        hooks) decides which graph is taken, too.
-      channel_axis: as in `jaxeval.Model`.
-      outputs: what the module answers with, as in `jaxeval.Model`: "logits", "probabilities",
+        tuple of them (positional), or a dict (by keyword). Token ids and attention masks may be
+        integers. The model takes x in the same form and casts floats to the module's precision:
+        a module in float16, bfloat16 or float64 accepts float32 inputs.
+      output: which part of the module's output holds the logits [N, K]: a key, attribute or
+        position. None: the tensor itself, else ``logits``, else the first part that fits.
+      exact_layers: give `Model.hidden` the output of every submodule by name (further calls are
+        "name@2", ...), and do not fold batch normalisations into convolutions. Folding is faster
+        and differs by rounding.
+      cache: keep the ONNX graph (without weights), whose translation takes most of the time, for
+        later conversions of modules that export to the same program, in this folder or in
+        $JAXEVAL_CACHE, by default in ``~/.cache/jaxeval/torch``. The module is exported every
+        time, so everything that determines its computation (settings, helper functions, globals,
+        hooks) also determines which cached graph is used.
+      channel_axis: as for `jaxeval.Model`.
+      outputs: what the module returns, as for `jaxeval.Model`: "logits", "probabilities",
         "binary" or "values".
 
     The parameters are ``{"params": {name: array}, "state": {...}}`` under torch's own names;
@@ -77,8 +74,8 @@ def from_torch(
     as its ``reset_parameters`` would (MPRT's "reinit").
 
     Raises:
-      ConversionError: the module cannot be exported (it branches on data), uses an operator that
-        is not known here, or gave other logits. `wrap_torch` runs any module, in torch.
+      ConversionError: the module cannot be exported (it branches on data), uses an unsupported
+        operator, or its converted logits differ. `wrap_torch` runs any module, in torch.
 
     >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 3))
@@ -91,12 +88,12 @@ def from_torch(
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"from_torch takes a torch.nn.Module, got {type(module).__name__}")
     inputs, names = named_inputs(example)
-    # Compared on another number of rows than it is exported with.
+    # The comparison uses another batch size than the export.
     if len(next(iter(inputs.values()))) <= ROWS:
         inputs = {k: torch.cat([t, t, t])[: ROWS + 1] for k, t in inputs.items()}
     folder = cached.folder(cache)
     with in_evaluation(module), torch.no_grad():
-        # Of one number a sample there is a column; what it means, the model says.
+        # An output [N] is one column; `outputs` of the model says what it means.
         picked = Logits(module, names, output, "values" if outputs == "binary" else outputs)
         inputs = {k: in_its_type(t, module) for k, t in inputs.items()}
         on_device = [t.to(device_of(module)) for t in inputs.values()]
@@ -108,8 +105,8 @@ def from_torch(
             key = cached.key(program, OPSET)
             file = None if key is None else folder / f"{key}.onnx"
         if file is not None and (kept := cached.read(file)) is not None:
-            # Whatever is wrong with a kept graph (broken, of another version of onnx), the module
-            # is exported anew, and errors are of that.
+            # If a cached graph is unusable (broken, from another version of onnx), export again,
+            # so that errors concern the new graph.
             with contextlib.suppress(Exception):
                 model = _model(kept, picked, inputs, expected, exact_layers, channel_axis)
                 return dataclasses.replace(model, outputs=outputs)
@@ -121,7 +118,7 @@ def from_torch(
 
 
 def _eps(t: Any) -> float:
-    """The relative distance of neighbouring numbers in a tensor's type; 0 of whole numbers."""
+    """eps of a tensor's dtype; 0 for integers."""
     import torch
 
     return torch.finfo(t.dtype).eps if t.dtype.is_floating_point else 0.0
@@ -129,7 +126,7 @@ def _eps(t: Any) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """torch's logits on the example, and how far others may be off, relative to the largest."""
+    """torch's logits on the example, and the tolerance, relative to the largest logit."""
 
     logits: np.ndarray
     tolerance: float
@@ -151,7 +148,7 @@ def _model(
     used = [t.name for t in proto.graph.initializer if t.name in own]
     graph = OnnxGraph(proto, used)
     floating = {k: own[k] for k in used if own[k].dtype.is_floating_point}
-    # Whole numbers, such as tables of positions, decide shapes: they are part of the program.
+    # Integer buffers, such as tables of positions, determine shapes: they are part of the program.
     graph = graph.with_constants({k: own[k].cpu().numpy() for k in used if k not in floating})
     params = {
         "params": {k: to_jax(t) for k, t in floating.items() if k in trained},
@@ -176,14 +173,14 @@ def _model(
 
 
 def _example(t: Any) -> jax.ShapeDtypeStruct:
-    """What the model takes in place of a tensor; floats of any precision are cast to its own."""
+    """Shape and dtype of the model's input for a tensor; floats are cast by the model."""
     x = to_jax(t[:1])
     float32 = jnp.issubdtype(x.dtype, jnp.floating)
     return jax.ShapeDtypeStruct(x.shape, jnp.float32 if float32 else x.dtype)
 
 
 def compare(apply: Any, params: Any, x: Any, wanted: Expected) -> None:
-    """Raises ConversionError unless the converted model gives the logits that torch gave."""
+    """Raise ConversionError if the converted model's logits differ from torch's."""
     expected = wanted.logits
     logits = np.asarray(jax.jit(apply)(params, x), np.float64)
     if logits.shape != expected.shape:
@@ -196,8 +193,8 @@ def compare(apply: Any, params: Any, x: Any, wanted: Expected) -> None:
     if not error <= wanted.tolerance * scale:
         row = int(np.unravel_index(np.abs(logits - expected).argmax(), logits.shape)[0])
         raise ConversionError(
-            f"the converted model is not the module: the logits on the example differ by up to "
-            f"{error:.3g}, which is {error / scale:.3g} of the largest logit "
+            f"the converted model differs from the module: its logits on the example differ by "
+            f"up to {error:.3g}, which is {error / scale:.3g} of the largest logit "
             f"({wanted.tolerance:.3g} is allowed); row {row}: {_short(logits[row])} instead of "
             f"{_short(expected[row])}"
         )

@@ -1,4 +1,4 @@
-"""torch modules as ONNX graphs, by torch's own exporter."""
+"""Export of torch modules to ONNX graphs, by torch's own exporter."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .logits import Logits
 
 OPSET = 20
 ROWS = 2
-"""Rows to export with: of one alone the exporter would take the batch for an axis of size 1."""
+"""Rows of the batch for export: of a single one the exporter would fix the batch size to 1."""
 
 
 def _rows(inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What to export with, and which of its axes may have any size."""
+    """The example for export, and which of its axes are dynamic."""
     import torch
 
     batch = torch.export.Dim("batch")
@@ -26,7 +26,7 @@ def _rows(inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def capture(picked: Logits, inputs: list[Any]) -> Any:
-    """What the exporter makes of the module before it translates it, or None where it cannot."""
+    """The exported program of the module before its translation to ONNX, or None on failure."""
     rows, shapes = _rows(inputs)
     try:
         from torch.onnx._internal.exporter import _capture_strategies as strategies
@@ -36,7 +36,7 @@ def capture(picked: Logits, inputs: list[Any]) -> Any:
                 found = strategy()(picked, rows, None, shapes).exported_program
                 if found is not None:
                     return found
-    except Exception:  # private parts of torch: `to_onnx` does without, and says what is wrong
+    except Exception:  # private parts of torch: `to_onnx` works without, and reports errors
         pass
     return None
 
@@ -45,7 +45,7 @@ def to_onnx(picked: Logits, inputs: list[Any], program: Any = None) -> bytes:
     """The ONNX graph of the module, without the values of its parameters and buffers.
 
     Args:
-      program: of `capture`; None exports the module itself.
+      program: the result of `capture`; None exports the module itself.
     """
     import torch
 
@@ -61,7 +61,7 @@ def to_onnx(picked: Logits, inputs: list[Any], program: Any = None) -> bytes:
                 optimize=False,
                 verbose=False,
             )
-    except Exception as e:  # whatever the module and torch's passes over it may raise
+    except Exception as e:  # the module and torch's passes over it may raise anything
         raise ConversionError(
             f"torch could not export {type(picked.module).__name__} to ONNX: "
             f"{_first_lines(e)}\nA forward pass that branches on the values of its input, or that "
@@ -87,7 +87,7 @@ def _own(name: str, own: Mapping[str, Any]) -> bool:
 
 
 def _rename(graph: Any, own: Mapping[str, Any]) -> None:
-    """Parameters and buffers under torch's own names, also where a branch reads them."""
+    """Give parameters and buffers torch's own names, inside branches too."""
     for node in graph.node:
         for i, name in enumerate(node.input):
             if _own(name, own):
@@ -97,7 +97,7 @@ def _rename(graph: Any, own: Mapping[str, Any]) -> None:
 
 
 def named_tensors(module: Any) -> dict[str, Any]:
-    """All parameters and buffers by name; what is shared is there under every name."""
+    """All parameters and buffers by name; shared ones under each of their names."""
     return {
         **dict(module.named_buffers(remove_duplicate=False)),
         **dict(module.named_parameters(remove_duplicate=False)),
@@ -114,7 +114,7 @@ def _first_lines(e: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's messages about packages that are not there."""
+    """Suppress the exporter's messages about missing packages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

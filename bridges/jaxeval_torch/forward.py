@@ -1,4 +1,4 @@
-"""The forward pass of a converted graph, as the function that a model applies."""
+"""The forward pass of a converted graph, as the `apply` of a model."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from jaxeval.check import takes_numbers
 from .graph import OnnxGraph
 
 MOST_CONSTANTS = 2**20
-"""Bytes of constants in a graph, beyond which nothing that is compiled of it outlives the model."""
+"""With more bytes of constants in a graph, its compiled programs are freed with the model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Forward:
     """The forward pass of a graph. Equal graphs share compiled programs.
 
-    params: {"params": {name: trained}, "state": {name: the rest}}.
+    params: {"params": {name: trained parameter}, "state": {name: other}}.
     """
 
     graph: OnnxGraph
     names: tuple[str, ...] | None = None
-    """The names of the inputs, where x is a dict."""
+    """The names of the inputs if x is a dict."""
     output: str = ""
     dtypes: tuple[str, ...] | None = None
-    """The types of the inputs, where they are known: floats are cast to them."""
+    """The dtypes of the inputs, if known: floats are cast to them."""
     layers: tuple[tuple[str, str], ...] | None = None
-    """(layer, the graph's name of its output): answers (logits, {layer: activations})."""
+    """(layer, name of its output in the graph), to return (logits, {layer: activations})."""
     fold: bool = True
 
     def __call__(self, params: Any, x: Any) -> Any:
@@ -44,9 +44,9 @@ class Forward:
         return logits, {name: jnp.asarray(values[value]) for name, value in self.layers}
 
     def __architecture__(self) -> Any:
-        """What equal graphs have in common, for the programs that are compiled of them."""
+        """A description that equal graphs share, so that they share compiled programs."""
         large = sum(v.nbytes for v in self.graph.constants.values()) > MOST_CONSTANTS
-        if large or self.graph.own:  # no text says all that a user's function computes
+        if large or self.graph.own:  # no text fully describes a user-defined function
             return None
         rest = (getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "graph")
         return ("ONNX", self.graph.digest, *rest)
@@ -63,7 +63,7 @@ class Forward:
             x = (x,)
         if len(x) != len(self.graph.inputs):
             raise TypeError(f"this model takes {len(self.graph.inputs)} inputs, got {len(x)}")
-        # Data is never known beforehand, even where the caller gives NumPy arrays.
+        # Inputs are never constants of the program, even if the caller passes NumPy arrays.
         arrays = [jnp.asarray(v) for v in x]
         if self.dtypes is not None:
             arrays = [_as_declared(v, dtype) for v, dtype in zip(arrays, self.dtypes, strict=True)]
@@ -71,7 +71,7 @@ class Forward:
 
 
 def _as_declared(x: Any, dtype: str) -> Any:
-    """An input in the type that the graph wants: floats are cast, whole numbers are not made."""
+    """An input in the graph's dtype: floats are cast to float dtypes, but never to integers."""
     if jnp.issubdtype(dtype, jnp.floating):
         return x.astype(jax.dtypes.canonicalize_dtype(dtype))
     if jnp.issubdtype(x.dtype, jnp.floating):

@@ -1,4 +1,4 @@
-"""How torch's layers draw their parameters anew, in JAX."""
+"""The initialisation of torch layers (``reset_parameters``), in JAX."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import nn
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """Uniform between -`spread` and `spread`, or normal with that deviation, around `mean`."""
+    """Uniform within `spread` of `mean`, or normal with standard deviation `spread`."""
 
     shape: tuple[int, ...]
     mean: float = 0.0
     spread: float = 0.0
     normal: bool = False
     zero_row: int | None = None
-    """A row that stays zero."""
+    """The index of a row that stays zero."""
 
     def __call__(self, key: Any) -> jax.Array:
         if not self.spread:
@@ -37,16 +37,16 @@ class Draw:
 class Initial:
     """``(key, x) -> params``: what every layer's ``reset_parameters`` would draw, for `Model.init`.
 
-    Parameters of parts that have none, or one that is not known here, are left out.
+    Parameters of layers without a ``reset_parameters``, or with an unknown one, are left out.
     """
 
     draws: tuple[tuple[str, Draw], ...]
 
     def __call__(self, key: Any, x: Any) -> dict[str, dict[str, jax.Array]]:
-        # Keyed by name: a parameter's values do not depend on which others there are.
+        # Keyed by name: a parameter's values do not depend on the other parameters.
         return {
             "params": {
-                # 32 bits are what fold_in takes; another hash would draw other parameters.
+                # fold_in takes 32 bits; changing the hash would change the drawn parameters.
                 name: draw(jax.random.fold_in(key, zlib.crc32(name.encode())))
                 for name, draw in self.draws
             }
@@ -54,9 +54,9 @@ class Initial:
 
 
 def initial(module: nn.Module) -> Initial:
-    """The initialisation of the layers inside, by the names of their parameters."""
+    """The initialisation of all submodules, by the names of their parameters."""
     found: dict[str, Draw] = {}
-    # From the inside out: a layer may set what a layer inside has drawn.
+    # From the inside out: a layer may override what a submodule has drawn.
     for prefix, part in reversed(list(module.named_modules(remove_duplicate=False))):
         rule = _rule(type(part))
         for name, p in part.named_parameters() if rule else ():
@@ -67,7 +67,7 @@ def initial(module: nn.Module) -> Initial:
 
 
 def _rule(kind: type) -> Any:
-    """The rule for a class that draws as one of torch's own does."""
+    """The rule for a class that inherits ``reset_parameters`` from one of torch's layers."""
     for owners, rule in RULES:
         for owner in owners:
             if issubclass(kind, owner) and _reset(kind) is _reset(owner):
@@ -80,7 +80,7 @@ def _reset(kind: type) -> Any:
 
 
 def _by_inputs(part: Any, name: str, shape: tuple[int, ...]) -> Draw:
-    """Uniform within 1 / sqrt(the inputs of one output), weights and biases alike."""
+    """Uniform within 1 / sqrt(fan-in), for weights and biases alike."""
     return Draw(shape, spread=1 / math.sqrt(max(1, math.prod(part.weight.shape[1:]))))
 
 

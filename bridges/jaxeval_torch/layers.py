@@ -1,4 +1,4 @@
-"""Which value of an exported graph is the output of which torch module."""
+"""Matching the values of an exported graph to the outputs of torch modules."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .forward import Forward
 from .logits import Logits
 
 EXACT = 1e-4
-"""The largest relative difference of what is the same in float32."""
+"""The largest relative difference between equal values in float32."""
 NEAREST = 4
-"""Times the smallest difference of any value from torch's within which others agree as well."""
+"""Values agree, too, if they differ by at most this multiple of the smallest difference found."""
 
 
 def find_layers(
@@ -27,11 +27,12 @@ def find_layers(
     inputs: dict[str, Any],
     tolerance: float = EXACT,
 ) -> tuple[tuple[str, str], ...]:
-    """(module name, value in the graph) of every call of a module inside, in the order of calls.
+    """(module name, value in the graph) for every call of a submodule, in the order of calls.
 
-    The module is run once with hooks, the graph once with all its values; a layer is the value
-    that torch saw, to rounding. Looked for among the module's own operations first: of those
-    that agree, the last. A module whose output is not in the graph is left out.
+    Runs the module once with hooks and the graph once with all its values, and matches each
+    module's output to the value that equals it up to rounding. Values of the module's own
+    operations come first; of several that agree, the last is used. A module whose output is not
+    in the graph is left out.
     """
     values = _all_values(forward, params, x)
     order = {k: i for i, k in enumerate(values)}
@@ -46,7 +47,7 @@ def find_layers(
         if not same:
             continue
         inside = [k for k in same if f"module.{name}" in scopes.get(k, ())]
-        # A module called twice may give the same values twice: the calls come in order.
+        # A module called twice may return equal values twice: calls are matched in order.
         fresh = [k for k in inside if (name, k) not in used] or inside
         value = max(fresh, key=order.__getitem__) if fresh else min(same, key=order.__getitem__)
         used.add((name, value))
@@ -64,7 +65,7 @@ def _all_values(forward: Forward, params: Any, x: Any) -> dict[str, np.ndarray]:
 
 
 def _calls(picked: Logits, inputs: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
-    """(name, output) of every call of a named module that gives one float array per sample."""
+    """(name, output) for every call of a named module that returns one float array per sample."""
     seen: list[tuple[str, np.ndarray]] = []
     n = len(next(iter(inputs.values())))
     hooks = []
@@ -96,7 +97,7 @@ def _is_activation(v: Any, n: int) -> TypeGuard[torch.Tensor]:
 
 
 def _agreeing(values: dict[str, np.ndarray], seen: np.ndarray, tolerance: float) -> list[str]:
-    """The values that are what torch saw, to rounding; in half precision, of the nearest."""
+    """The values equal to torch's output up to rounding; in half precision, the nearest ones."""
     off = {k: _off(v, seen) for k, v in values.items() if v.shape == seen.shape}
     most = min(tolerance, max(EXACT, NEAREST * min(off.values(), default=0)))
     return [k for k, v in off.items() if v <= most]

@@ -1,4 +1,4 @@
-"""What goes into a module and which part of its answer are the logits."""
+"""The inputs of a module, and which part of its output holds the logits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tensors import to_torch
 
 
 def named_inputs(example: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...] | None]:
-    """The example's tensors by name, and the keywords where it was a dict."""
+    """The example's tensors by name, and the keywords if it is a dict."""
     names = None
     if isinstance(example, Mapping):
         parts, names = list(example.values()), tuple(map(str, example))
@@ -35,14 +35,13 @@ def named_inputs(example: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]
 
 
 OUTPUTS = ("logits", "probabilities", "binary", "values")
-"""What a module's answers [N, K] are, as in `jaxeval.Model`."""
+"""The kinds of a module's outputs [N, K], as for `jaxeval.Model`."""
 
 
 class Logits(torch.nn.Module):
-    """A module with positional inputs that answers with its logits [N, K] alone.
+    """A module with positional inputs that returns only its logits [N, K].
 
-    With ``outputs="binary"``, one logit z [N, 1] (or [N]) is answered as [-z, z]: that of class 1
-    is z.
+    With ``outputs="binary"``, one logit z [N, 1] (or [N]) becomes [-z, z]: that of class 1 is z.
     """
 
     most: int = -1
@@ -60,7 +59,7 @@ class Logits(torch.nn.Module):
         self.module = module
         self.names = names
         self.output = output
-        self.training = False  # and the module keeps the mode that it is in
+        self.training = False  # without changing the mode of the wrapped module
 
     def forward(self, *given: torch.Tensor) -> torch.Tensor:
         if self.names is None:
@@ -71,13 +70,13 @@ class Logits(torch.nn.Module):
         if self.outputs == "binary":
             if z.shape[1] != 1:
                 raise ValueError(
-                    f'outputs="binary" is one logit a sample [N, 1] or [N], got {list(z.shape)}'
+                    f'outputs="binary" is one logit per sample [N, 1] or [N], got {list(z.shape)}'
                 )
             z = torch.cat([-z, z], 1)
         if self.outputs == "probabilities" and z.shape[1] == 1:
             raise ValueError(
-                'outputs="probabilities" is one for each class [N, K], got one output [N, 1]: say '
-                'what it is, outputs="binary" (one logit, that of class 1) or "values"'
+                'outputs="probabilities" needs one per class [N, K], got one output [N, 1]: give '
+                'outputs="binary" (one logit, that of class 1) or "values"'
             )
         if self.most >= z.shape[1]:
             raise ValueError(
@@ -87,7 +86,7 @@ class Logits(torch.nn.Module):
         return z
 
     def __fingerprint__(self) -> dict[str, object]:
-        # What else is in it follows the model that is explained, and its y.
+        # The other fields follow from the explained model and its y.
         return {"module": self.module, "names": self.names, "output": self.output}
 
     def as_given(self, parts: list[Any]) -> Any:
@@ -98,7 +97,7 @@ class Logits(torch.nn.Module):
 
 
 def pick(answer: Any, output: str | int | None, outputs: str = "logits") -> torch.Tensor:
-    """The logits [N, K] in a module's answer; of a binary one, or of values, also [N] as [N, 1]."""
+    """The logits [N, K] in a module's output; for "binary" and "values", [N] becomes [N, 1]."""
     parts = _parts(answer)
     single = outputs in ("binary", "values")
     if single and (output is not None or not any(map(_fits, parts.values()))):
@@ -106,12 +105,12 @@ def pick(answer: Any, output: str | int | None, outputs: str = "logits") -> torc
     if output is not None:
         if output not in parts:
             raise ValueError(
-                f"output={output!r}: the module's answer has no such part, only "
+                f"output={output!r}: the module's output has no such part, only "
                 f"{', '.join(map(repr, parts))}"
             )
         found = parts[output]
         if not _fits(found):
-            raise ValueError(f"output={output!r}: wanted logits [N, K], got {_describe(found)}")
+            raise ValueError(f"output={output!r}: expected logits [N, K], got {_describe(found)}")
         return found
     if _fits(parts.get("logits")):
         return parts["logits"]
@@ -119,10 +118,10 @@ def pick(answer: Any, output: str | int | None, outputs: str = "logits") -> torc
         if _fits(part):
             return part
     raise ValueError(
-        "the module must answer with floating-point logits [N, K]; it gave "
+        "the module must return floating-point logits [N, K]; it returned "
         + ", ".join(f"{k!r}: {_describe(v)}" for k, v in parts.items())
         + (
-            '. One number a sample, [N], is outputs="binary" (the logit of class 1) or '
+            '. For one number per sample, [N], give outputs="binary" (the logit of class 1) or '
             'outputs="values"'
             if any(map(_is_single, parts.values()))
             else ""

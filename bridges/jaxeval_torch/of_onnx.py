@@ -1,4 +1,4 @@
-"""ONNX files as JAX models."""
+"""JAX models from ONNX files."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def from_onnx(
     channel_axis: int | None = 1,
     outputs: str = "logits",
 ) -> je.Model:
-    """An ONNX model as a JAX model.
+    """Convert an ONNX model to a JAX model.
 
     Args:
       model: the path of an ``.onnx`` file, its bytes, or an `onnx.ModelProto`.
       output: the name of the graph's output that holds the logits [N, K]; None: the first.
-      fold: compute a convolution and the batch normalisation after it as one.
-      channel_axis: as in `jaxeval.Model`.
-      outputs: what the graph answers with, as in `jaxeval.Model`.
+      fold: whether to fold batch normalisations into the convolutions before them.
+      channel_axis: as for `jaxeval.Model`.
+      outputs: what the graph returns, as for `jaxeval.Model`.
 
     Its float weights are ``params["params"]`` under the file's names (running statistics are
-    "state"), so that they can be randomised; single numbers and whole ones are part of the
-    program. With several inputs the model takes a tuple. Nothing here can compare the answers:
-    do so where you have the original.
+    "state"), so that they can be randomised; scalars and integers are part of the program. With
+    several inputs the model takes a tuple. The outputs are not verified: compare them with the
+    original model if you have it.
 
     Raises:
-      ConversionError: operators that are not known here, all of them named.
+      ConversionError: unsupported operators; the message names all of them.
     """
     import onnx
 
@@ -80,7 +80,7 @@ def from_onnx(
 
 
 def _declared(model: Any, graph: OnnxGraph) -> tuple[str, ...] | None:
-    """The types of the graph's inputs, as the file declares them."""
+    """The dtypes of the graph's inputs, as declared in the file."""
     import onnx
 
     types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}

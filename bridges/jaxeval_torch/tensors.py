@@ -1,4 +1,4 @@
-"""Arrays between JAX, NumPy and torch, and modules that get back the mode they were in."""
+"""Conversion of arrays between JAX, NumPy and torch, and modules in evaluation mode."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from jax.core import Tracer
 
 
 def to_torch(x: Any, device: Any = None) -> Any:
-    """A tensor of its own with the values of x, on torch's `device`.
+    """A new tensor with the values of x, on torch's `device`.
 
-    Handed over by dlpack where both are on one device, then copied: memory that is shared could
-    be written by torch, under an array that JAX takes for unchangeable.
+    Passed by dlpack if both are on one device, then copied: torch could otherwise write to the
+    shared memory of a JAX array, which must not change.
     """
     import torch
 
@@ -25,7 +25,7 @@ def to_torch(x: Any, device: Any = None) -> Any:
         where = {d.platform for d in x.devices()}
         shared = where == {"cpu"} or (where == {"gpu"} and device.type == "cuda")
         if len(x.devices()) == 1 and shared:
-            if x.dtype == bool:  # not every dlpack has booleans
+            if x.dtype == bool:  # not every version of dlpack supports booleans
                 return torch.from_dlpack(x.astype(jnp.uint8)).to(device, torch.bool, copy=True)
             return torch.from_dlpack(x).to(device, copy=True)
         x = np.asarray(x)
@@ -33,10 +33,9 @@ def to_torch(x: Any, device: Any = None) -> Any:
 
 
 def to_jax(t: Any) -> jax.Array:
-    """An array of its own with the values of a tensor.
+    """A new array with the values of a tensor.
 
-    float64 becomes float32 where JAX has no 64 bits; whole numbers that do not fit in 32 bits are
-    refused.
+    Without jax_enable_x64, float64 becomes float32, and integers beyond 32 bits raise an error.
     """
     import torch
 
@@ -48,8 +47,9 @@ def to_jax(t: Any) -> jax.Array:
             bounds = torch.iinfo(torch.int32)
             if t.numel() and (int(t.max()) > bounds.max or int(t.min()) < bounds.min):
                 raise ValueError(
-                    f"the tensor holds whole numbers beyond 32 bits ({int(t.min())} .. "
-                    f"{int(t.max())}), which JAX would cut: set jax_enable_x64, or renumber them"
+                    f"the tensor holds integers beyond 32 bits ({int(t.min())} .. "
+                    f"{int(t.max())}), which JAX would truncate: set jax_enable_x64, or use "
+                    "smaller ids"
                 )
             t = t.to(torch.int32)
         elif t.dtype == torch.float64:
@@ -70,7 +70,7 @@ def _has_gpu() -> bool:
 
 
 def in_its_type(t: Any, module: Any) -> Any:
-    """A tensor of floats in the precision of the module's first parameter or buffer of floats."""
+    """A float tensor in the precision of the module's first float parameter or buffer."""
     if not t.is_floating_point():
         return t
     every = (*module.parameters(), *module.buffers())
@@ -88,14 +88,14 @@ def device_of(module: Any) -> Any:
 
 @contextlib.contextmanager
 def in_evaluation(module: Any) -> Iterator[Any]:
-    """The module in evaluation mode; afterwards each part is back in its own, with its gradients.
+    """Set the module to evaluation mode; afterwards restore the mode of each submodule.
 
-    ``requires_grad`` and ``grad`` of the parameters are as they were, too.
+    Also restores ``requires_grad`` and ``grad`` of the parameters.
     """
     modes = [(part, part.training) for part in module.modules()]
     grads = [(p, p.requires_grad, p.grad) for p in module.parameters()]
     try:
-        # A part that is in the mode already is left alone: some do work when it changes.
+        # Submodules already in the mode are skipped: some do work in ``train()``.
         if any(mode for _, mode in modes):
             module.eval()
         yield module

@@ -1,4 +1,4 @@
-"""torch modules that stay in torch, as models for jaxeval."""
+"""Models that run torch modules in torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InTorch:
     output: str | int | None = None
     outputs: str = "logits"
     kept: Any = None
-    """(x, tensor, logits) of the last forward pass that is going to be differentiated."""
+    """(x, tensor, logits) of the last forward pass recorded for differentiation."""
 
     def __call__(self, params: Any, x: Any) -> jax.Array:
         return _in_torch(self, jnp.asarray(x))
@@ -61,12 +61,11 @@ class InTorch:
 
         t = self.tensor(x).requires_grad_()
         with in_evaluation(self.module), torch.enable_grad(), _recurrent_gradients(self.module):
-            # Of a copy, as a module may write to what it is given.
+            # A copy, as a module may write to its input.
             return t, self.logits(t.clone())
 
     def pull(self, t: Any, logits: Any, cotangent: Any) -> Any:
-        """The gradient of <logits, cotangent> with respect to t; the parameters' stay as they
-        are."""
+        """The gradient of <logits, cotangent> with respect to t, and of nothing else."""
         import torch
 
         ct = to_torch(cotangent, logits.device).to(logits.dtype)
@@ -75,7 +74,7 @@ class InTorch:
 
 @contextlib.contextmanager
 def _recurrent_gradients(module: Any) -> Iterator[None]:
-    """cuDNN's recurrent layers have gradients in training mode only; torch's own have them."""
+    """Disable cuDNN for recurrent layers: it has gradients in training mode only."""
     import torch
 
     recurrent = any(isinstance(m, torch.nn.RNNBase) for m in module.modules())
@@ -83,7 +82,7 @@ def _recurrent_gradients(module: Any) -> Iterator[None]:
         yield
 
 
-# Outside of jit both parts are called with arrays that have values.
+# Outside of jit, forward and backward are called with concrete arrays.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -105,12 +104,12 @@ def _pull(call: InTorch, x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]
 _in_torch.defvjp(_ask, _pull)
 
 
-# Inside of jit: callbacks, which answer in NumPy.
+# Inside of jit: callbacks, which return NumPy arrays.
 
 
 @dataclasses.dataclass(eq=False)
 class Callback:
-    """The same by callbacks, which a compiled program may contain."""
+    """`InTorch` as callbacks, for use inside compiled programs."""
 
     call: InTorch
     classes: dict[Any, int] = dataclasses.field(default_factory=dict)
@@ -121,7 +120,7 @@ class Callback:
 
     def __call__(self, params: Any, x: Any) -> jax.Array:
         refuse_deadlock()
-        # Weakly: a compiled program holds its callbacks, and would keep the module for ever.
+        # A weak reference: a compiled program holds its callbacks and would keep the module alive.
         return _called_back(weakly(self), jnp.asarray(x))
 
     def n_classes(self, shape: tuple[int, ...], dtype: Any) -> int:
@@ -176,13 +175,13 @@ _called_back.defvjp(_called_back_ask, _called_back_pull)
 
 
 def refuse_deadlock() -> None:
-    """Raises where a callback would wait for the thread that waits for the callback."""
+    """Raise an error if a callback would deadlock."""
     if jax.default_backend() == "cpu" and jax.config.read("jax_cpu_enable_async_dispatch"):
         raise RuntimeError(
             "a torch module inside a compiled program would deadlock: on the CPU JAX runs "
             'programs asynchronously. Call jax.config.update("jax_cpu_enable_async_dispatch", '
             "False) before the first use of JAX (or set JAX_CPU_ENABLE_ASYNC_DISPATCH=0), or leave "
-            "out callback=True: the engine needs no callback"
+            "out callback=True, which the engine does not need"
         )
 
 
@@ -195,22 +194,23 @@ def wrap_torch(
     channel_axis: int | None = 1,
     outputs: str = "logits",
 ) -> je.Model:
-    """A torch module as a model that answers in torch, one call a batch.
+    """Wrap a torch module as a model that runs in torch, one call per batch.
 
-    For modules that `from_torch` cannot convert. Metrics ask it for outputs; attribution methods
-    that need input gradients get them from torch's autograd, outside of `jax.jit`. What looks at
-    or changes parameters (MPRT) cannot be had. The module runs in evaluation mode and is as it
-    was after every call; arrays cross by dlpack.
+    For modules that `from_torch` cannot convert. Attribution methods that need input gradients
+    get them from torch's autograd, outside of `jax.jit`. Metrics that read or change parameters
+    (MPRT) are not supported. The module runs in evaluation mode, and its mode is restored after
+    every call; arrays are passed by dlpack.
 
     Args:
-      module: an `nn.Module`; later changes of its weights show.
-      device: where it answers; None: where its parameters are. Elsewhere it is a copy.
-      output: as in `from_torch`.
-      callback: answer by callbacks, so that the model may be part of a compiled program
-        (`jax.jit`, `vmap`, `grad`, `jaxeval.as_function`), which needs the model to be kept.
-        Refused on a CPU with asynchronous dispatch, where it would deadlock.
-      channel_axis: as in `jaxeval.Model`.
-      outputs: what the module answers with, as in `jaxeval.Model`.
+      module: an `nn.Module`; later changes of its weights take effect.
+      device: the device to run on, with a copy of the module if it differs from the device of its
+        parameters; None: that of its parameters.
+      output: as for `from_torch`.
+      callback: use callbacks, so that the model may be part of a compiled program (`jax.jit`,
+        `vmap`, `grad`, `jaxeval.as_function`), for which you must keep a reference to the model.
+        Raises an error on a CPU with asynchronous dispatch, where it would deadlock.
+      channel_axis: as for `jaxeval.Model`.
+      outputs: what the module returns, as for `jaxeval.Model`.
 
     >>> import torch
     >>> model = wrap_torch(torch.nn.Linear(4, 3))

@@ -1,4 +1,4 @@
-"""What a value is made of, as plain data, so that equal things are known as equal elsewhere."""
+"""The content of values as plain data, for comparison across processes and machines."""
 
 from .described import Described as Described
 from .described import OpaqueError as OpaqueError

@@ -1,4 +1,4 @@
-"""Arrays of NumPy and JAX, and tensors of torch, which is never imported for them."""
+"""Reading NumPy and JAX arrays, and torch tensors without importing torch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def is_array(v: Any) -> bool:
 
 
 def is_tensor(v: Any) -> bool:
-    """Whether v is a torch tensor, without torch."""
+    """Whether v is a torch tensor, without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(v, getattr(torch, "Tensor", ()))
 
 
 def host_array(v: Any) -> np.ndarray:
-    """The bytes of an array or tensor as a NumPy array, of another type where NumPy has none."""
+    """An array or tensor as a NumPy array with the same bytes, if needed of another dtype."""
     if is_tensor(v):
         v = v.detach().cpu()
         if str(v.layout) != "torch.strided":

@@ -1,4 +1,4 @@
-"""What cannot be read, and what the user says of it instead."""
+"""`Described`: a user-given fingerprint for values whose state cannot be read."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any
 
 
 class OpaqueError(TypeError):
-    """Something whose state cannot be read.
+    """A value whose state cannot be read.
 
     Attributes:
-      path: the names that lead to it.
+      path: its path of names.
     """
 
     def __init__(self, path: str, what: str):
         super().__init__(
             f"{path} is {what}, whose state cannot be read, so that a change of it would go "
-            "unnoticed. Wrap the function that uses it, and give it fingerprint=, a text of "
-            'your own to change whenever its answers do: je.Described(fn, fingerprint="v1")'
+            "unnoticed. Wrap the function that uses it, with a fingerprint that you change "
+            'whenever its results change: je.Described(fn, fingerprint="v1")'
         )
         self.path = path
 
 
 @dataclasses.dataclass(frozen=True)
 class Described:
-    """A callable that sweeps know by a text instead of by what is in it.
+    """A callable that sweeps identify by a given fingerprint instead of by its content.
 
-    For a model's `apply`, an explainer, an output or a transform that holds what cannot be read,
-    such as an open file or the handle of another program. It is called as the function itself.
+    For a model's `apply`, an explainer, an output or a transform with state that cannot be read,
+    such as an open file or a handle of another program. Calls are passed on to the function.
 
     Args:
       fn: the callable.
-      fingerprint: stands for all that decides its answers. Change it whenever they change: a sweep
-        believes it.
+      fingerprint: a text that represents everything its results depend on. Change it whenever the
+        results change: sweeps do not check it.
 
-    Classes of your own may have a method ``__fingerprint__()`` instead, whose value (of any kind
-    that can be read) stands for an instance's state.
+    User-defined classes may instead have a method ``__fingerprint__()``, whose value (of any
+    readable kind) represents an instance's state.
 
     >>> double = Described(lambda x: 2 * x, fingerprint="twice, v1")
     >>> double(4), double.fingerprint

@@ -1,4 +1,4 @@
-"""Functions, classes and modules: what of them is code of the user's own, and what it refers to."""
+"""Functions, classes and modules: which are the user's own code, and what that code refers to."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def version(package: str) -> str:
 
 
 def name_of(v: Any) -> str:
-    """``module.qualified_name`` of a class or function."""
+    """The ``module.qualified_name`` of a class or function."""
     name = getattr(v, "__qualname__", None) or getattr(v, "__name__", None) or type(v).__qualname__
     module = getattr(v, "__module__", None)
     return name if module in (None, "builtins") else f"{module}.{name}"
@@ -162,7 +162,7 @@ def referred(fn: types.FunctionType) -> dict[str, Any]:
         else:
             value = _imported(name, fn.__globals__.get("__package__"))
         if value is MISSING:
-            continue  # a builtin, or what is not there yet
+            continue  # a builtin, or not defined yet
         if kind == "import" and chain:
             found.update(_followed(value, name, (part,)) for part in chain)
         else:
@@ -195,18 +195,18 @@ GENERATED = words(
     "__firstlineno__ __static_attributes__ __parameters__ __orig_bases__ __type_params__ "
     "__annotations_cache__ __annotate_func__ __signature__ __slotnames__"
 )
-"""What Python itself puts into a class."""
+"""Attributes that Python adds to classes."""
 
 
 OF_DATACLASSES = words(
     "__init__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__ "
     "__replace__"
 )
-"""What follows from a dataclass's fields."""
+"""Methods generated from a dataclass's fields."""
 
 
 def members(cls: type) -> dict[str, Any]:
-    """{name: value} of what the author of a class wrote into it."""
+    """{name: value} of the attributes written by a class's author."""
     made = (types.MemberDescriptorType, types.GetSetDescriptorType)
     found = {}
     for name, value in vars(cls).items():

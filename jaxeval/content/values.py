@@ -1,8 +1,8 @@
 """Values as plain data: arrays by digest, objects by their state, functions by what they read.
 
-Two values with equal content compute the same: in another process, too, as nothing in it depends
-on addresses, on the order of dicts and sets, or on hash seeds. What has state that cannot be read
-(an open file, a generator) has no content; then `Described` says in the user's words what it is.
+Two values with equal content compute the same, also in another process, as the content does not
+depend on addresses, on the order of dicts and sets, or on hash seeds. Values with state that cannot
+be read (an open file, a generator) have no content; users wrap them in `Described`.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from .arrays import host_array, is_array
 from .described import OpaqueError
 
 MOST = 2000
-"""Levels of nesting; beyond them something makes itself anew whenever it is looked at."""
+"""Maximum levels of nesting; deeper values create new objects whenever they are read."""
 HARMLESS = (type(threading.Lock()), type(threading.RLock()), logging.Logger)
-"""Objects with hidden state that decides no number."""
+"""Types with hidden state that does not affect results."""
 RESERVED = words("array class code closure dict float function items list tuple")
 
 
 def content(value: Any, path: str = "the value") -> Any:
-    """What a value is made of, as plain data that JSON can hold; see `Reader`.
+    """The content of a value as plain data that JSON can hold; see `Reader`.
 
     Raises:
-      OpaqueError: it, or something in it, has state that cannot be read.
+      OpaqueError: the value, or a part of it, has state that cannot be read.
 
     >>> content(functools.partial(pow, exp=np.ones(2, np.float32)))["keywords"]["exp"]["array"]
     'float32[2]'
@@ -52,7 +52,7 @@ def content(value: Any, path: str = "the value") -> Any:
 
 
 def text(value: Any) -> str:
-    """One text for equal plain data."""
+    """Canonical text of plain data."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -60,19 +60,19 @@ class Reader:
     """Reads values into plain data.
 
     Attributes:
-      libraries: the installed packages that were met: known by name, their versions decide, too.
+      libraries: the installed packages found, whose versions are part of a sweep's fingerprint.
     """
 
     def __init__(self, path: str):
         self.root = path
         self.path: list[str] = []
         self.seen: dict[int, tuple[str, Any]] = {}
-        """Objects by id, which are kept so that no id is given twice: where each was first."""
+        """{id: (object, path of its first occurrence)}; kept alive so that ids stay unique."""
         self.inside: set[int] = set()
         self.libraries: set[str] = set()
 
     def read(self, v: Any, *steps: Any) -> Any:
-        """The content of v, which `steps` from here lead to."""
+        """The content of v, which is found under `steps` from here."""
         self.path.extend(map(str, steps))
         try:
             if len(self.path) > MOST:
@@ -122,7 +122,7 @@ class Reader:
             return name.rpartition(".")[2] if name.startswith("jaxeval.") else name
         if id(v) in self.seen:
             return {"same as": self.seen[id(v)][0]}
-        if not isinstance(v, types.MethodType):  # made anew whenever it is looked at
+        if not isinstance(v, types.MethodType):  # created anew at every access
             self.seen[id(v)] = ".".join(self.path), v
         return self._object(v)
 
@@ -252,7 +252,7 @@ class Reader:
         return {**found, **self._state(v)}
 
     def _state(self, v: Any) -> dict[str, Any]:
-        """The state of an object, by the first way that is known to see all of it."""
+        """The state of an object, by the first method known to cover all of it."""
         kind = type(v)
         if dataclasses.is_dataclass(v):
             return self._attributes(v, [f.name for f in dataclasses.fields(v)])
@@ -284,7 +284,7 @@ class Reader:
         return self._attributes(v)
 
     def _attributes(self, v: Any, names: Iterable[str] = ()) -> dict[str, Any]:
-        """Fields, attributes and slots; no values that are only kept to save computing them."""
+        """Fields, attributes and slots, without cached values."""
         kind = type(v)
         found = {name: getattr(v, name) for name in names if hasattr(v, name)}
         if not any(functions.name_of(c) in FIELDS_ONLY for c in kind.__mro__):
@@ -302,7 +302,7 @@ class Reader:
         return {f"attribute {k}" if k == "class" else k: part for k, part in read.items()}
 
     def _torch_module(self, v: Any) -> dict[str, Any]:
-        """A torch module, without the registers of it that are empty."""
+        """A torch module, without its empty registries."""
         found = {}
         for name, value in vars(v).items():
             if name.startswith("_") and isinstance(value, (dict, set)) and not value:
@@ -315,7 +315,7 @@ class Reader:
         return found
 
     def _node(self, v: Any) -> dict[str, Any]:
-        """One node of a pytree: what is in it by path, and the rest as the tree has it."""
+        """One node of a pytree: its children by path, and its auxiliary data."""
         children, tree = jax.tree_util.tree_flatten_with_path(v, is_leaf=lambda u: u is not v)
         node = tree.node_data()
         aux = None if node is None else node[1]
@@ -323,12 +323,12 @@ class Reader:
         return {"holds": found, "structure": self.read(aux, "structure")}
 
     def _reduced(self, v: Any) -> dict[str, Any]:
-        """What pickle would write of an object of another language, read by its parts."""
+        """The parts that pickle would write for an extension type's object."""
         kind = type(v)
         try:
             reduce = copyreg.dispatch_table.get(kind)
             made = reduce(v) if reduce is not None else v.__reduce_ex__(4)
-        except Exception as e:  # any class may refuse in its own way
+        except Exception as e:  # classes may raise any error
             raise self._refuse(v) from e
         if isinstance(made, str):
             return {"name": made}
@@ -342,11 +342,11 @@ class Reader:
 
 
 FIELDS_ONLY = {"flax.linen.module.Module"}
-"""Dataclasses whose other attributes number the objects of a process or follow from the fields."""
+"""Dataclasses whose further attributes are per-process counters or follow from the fields."""
 
 
 COPIED = frozenset(functools.WRAPPER_ASSIGNMENTS) | {"__type_params__", "__signature__"}
-"""What a wrapper says of itself, copied from the function that it wraps."""
+"""Attributes that a wrapper copies from the wrapped function."""
 
 
 def _inside(cell: Any) -> Any:
@@ -366,7 +366,7 @@ def _reduces(kind: type) -> bool:
 
 
 def _has_hidden_state(kind: type) -> bool:
-    """Whether instances hold more than attributes and slots: the rule of pickle."""
+    """Whether instances hold more than attributes and slots, by the rule of pickle."""
     if kind.__itemsize__:
         return True
     size = object.__basicsize__ + 8 * (kind.__dictoffset__ > 0) + 8 * (kind.__weakrefoffset__ > 0)

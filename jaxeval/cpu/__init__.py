@@ -1,7 +1,7 @@
-"""Models as CPUs run them fast: some operations in other forms, channels-last.
+"""Models rewritten for CPUs: slow operations in equivalent faster forms, channels-last.
 
-`suited` gives a model in that form, `program` compiles a function that calls one. Other rooms use
-these names alone.
+`suited` rewrites a model, `program` compiles a function that calls one. Other packages use only
+these names.
 """
 
 from .cores import available_cores as available_cores

@@ -1,4 +1,4 @@
-"""A convolution as other operations, which XLA runs faster on CPUs than some of its own."""
+"""Convolutions as other operations, which XLA runs faster on CPUs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import jax.numpy as jnp
 from jax import lax
 
 OUTPUTS_WIDENED = 32
-"""Outputs, at most, of a convolution that computes several columns at once."""
+"""Maximum outputs of a convolution that computes several columns at once."""
 MOST_REPEATED = 15
-"""Entries of a depthwise kernel whose sum XLA computes again, slowly, for the gradient of what
-comes after it, unless it is kept from it.
+"""Up to this many entries of a depthwise kernel, XLA would recompute their sum, slowly, for the
+gradient of later operations, unless prevented.
 """
 COLUMNS = 64
 """Columns of the matrix of a banded convolution: wide enough for the matrix product to be fast."""
 ALIGNED = 8
-"""What the entries of a window's column are filled up to. A matrix product adds its terms up in
-lanes, so that sums of equal terms are equal to the last bit only where they lie alike; and equal
-they must be, or rounding would choose whom the maximum of a flat region belongs to.
+"""The entries of a window's column are padded to a multiple of this. A matrix product adds its
+terms in lanes, so sums of equal terms are equal to the last bit only if the terms have the same
+alignment; otherwise rounding would decide which entry of a flat region is the maximum.
 """
 
 
@@ -44,7 +44,7 @@ class Convolution:
         return lax.pad(x, zero, [(a, b, 0) for a, b in zip(low, high, strict=True)])
 
     def size(self, x: Any, window: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of the output, of a padded x."""
+        """Rows and columns of the output for a padded x."""
         h, w = (
             (n - (k - 1) * d - 1) // s + 1
             for n, k, d, s in zip(x.shape[1:3], window, self.dilation, self.strides, strict=True)
@@ -52,7 +52,7 @@ class Convolution:
         return h, w
 
     def taps(self, x: Any, window: tuple[int, int]) -> list[Any]:
-        """What each entry of the kernel is multiplied with [n, rows, columns, c]."""
+        """The inputs [n, rows, columns, c] that each entry of the kernel is multiplied with."""
         x = self.padded(x)
         (sh, sw), (dh, dw) = self.strides, self.dilation
         high, wide = (
@@ -64,7 +64,7 @@ class Convolution:
     def banded(self, x: Any, kernel: Any) -> Any:
         """As a product with a banded matrix, which holds the kernel once for each of `t` columns.
 
-        A row of the other matrix is what one block of t output columns sees of the input.
+        A row of the other matrix is the receptive field of one block of t output columns.
         """
         x = self.padded(x)
         kernel = lax.pad(
@@ -100,12 +100,12 @@ class Convolution:
         return out.reshape(len(x), rows, blocks * t, o)[:, :, :columns]
 
     def unfolded(self, x: Any, kernel: Any) -> Any:
-        """As a product with what each window sees, one after the other."""
+        """As a product with the windows of the input (im2col)."""
         seen = jnp.concatenate(self._runs(x, kernel.shape[:2]), -1)
         return jnp.matmul(seen, kernel.reshape(-1, kernel.shape[-1]), precision=self.precision)
 
     def _runs(self, x: Any, window: tuple[int, int]) -> list[Any]:
-        """`taps`, as many columns in one as a stride has: they lie one after the other."""
+        """`taps`, with the columns of one stride merged, as they are contiguous."""
         (sh, sw), (dh, dw), (kh, kw) = self.strides, self.dilation, window
         if sw == 1 or dw > 1:
             return self.taps(x, window)
@@ -124,7 +124,7 @@ class Convolution:
         ]
 
     def widened(self, x: Any, kernel: Any) -> Any:
-        """As a convolution with more outputs: those of some columns beside each other."""
+        """As a convolution with more outputs: those of several adjacent columns."""
         wide = jax.custom_jvp(self._wide)
         sums = self._turned_wide if math.prod(self.strides) == 1 else self._plain
 
@@ -151,7 +151,7 @@ class Convolution:
         return out.reshape(*out.shape[:2], -1, o)[:, :, :columns]
 
     def _turned_wide(self, x: Any, kernel: Any) -> Any:
-        """The same sums, written so that their transpose, the gradient, is widened."""
+        """The same sums, written so that the transpose, i.e. the gradient, is widened."""
         padding = tuple(
             ((k - 1) * d - low, (k - 1) * d - high)
             for k, d, (low, high) in zip(kernel.shape[:2], self.dilation, self.padding, strict=True)
@@ -175,7 +175,7 @@ class Convolution:
         )
 
     def depthwise(self, x: Any, kernel: Any) -> Any:
-        """As a sum over the entries of the kernel: each channel is its own group."""
+        """As a sum over the entries of the kernel, for depthwise convolutions."""
         if math.prod(kernel.shape[:2]) > MOST_REPEATED or len(x) == 1:
             return self._sum(x, kernel)
         # A loop over the samples costs a little, but nothing can be fused with what is in it.
@@ -196,7 +196,7 @@ class Convolution:
         return lax.map(lambda one: self._sum(one[None], kernel)[0], x)
 
     def patches(self, x: Any, kernel: Any) -> Any:
-        """As one matrix product, where no two windows overlap."""
+        """As one matrix product, if windows do not overlap."""
         x = self.padded(x)
         kh, kw, c, o = kernel.shape
         rows, columns = self.size(x, (kh, kw))
@@ -210,7 +210,7 @@ class Convolution:
 
 
 def _derivative(fn: Callable[..., Any], primals: Any, tangents: Any) -> Any:
-    """That of fn, with respect to what has a tangent."""
+    """The tangent of fn, with respect to the arguments that have one."""
     zero = [isinstance(t, jax.custom_derivatives.SymbolicZero) for t in tangents]
 
     def of_some(*some: Any) -> Any:

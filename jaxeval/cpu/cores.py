@@ -1,11 +1,10 @@
 """Convolutions that XLA would run on one core alone.
 
-Some versions of jaxlib (`private_jax`) hand channels-last convolutions to YNNPACK, which spreads
-over the cores only what has 128 channels or more; with fewer, one core works, and the others wait.
-It takes no convolution that is larger than its input in any direction. So one row too many is asked
-for, and dropped; and the input has one column of its padding already, so that the gradient is such
-a convolution, too. On two cores that takes 0.5 to 0.7 of the time. Within a `CpuJit` nothing of
-this is needed.
+Some versions of jaxlib (`private_jax`) delegate channels-last convolutions to YNNPACK, which uses
+several cores only for 128 channels or more, and one core for fewer. YNNPACK does not take
+convolutions whose output is larger than their input in a dimension. So one extra row is computed
+and dropped; and one column of padding is added to the input beforehand, so that the same holds for
+the gradient. On two cores this takes 0.5 to 0.7 of the time. Within a `CpuJit` it is not needed.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from ..private_jax import YNNPACK_ON_ONE_CORE
 from ..trace import jaxprs
 
 FEWEST = 16
-"""Input channels from which it pays; YNNPACK has convolutions of more than 16 in or out."""
+"""Input channels from which it pays; YNNPACK takes convolutions with more than 16 in or out."""
 SPREAD = 128
-"""Channels, in and out, from which YNNPACK spreads a convolution over the cores."""
+"""Input and output channels from which YNNPACK uses all cores."""
 MOST_MORE = 1 / 8
-"""Share of rows and columns too many up to which it pays."""
+"""Maximum share of extra rows and columns for which it pays."""
 
 
 def available_cores() -> int:
-    """How many cores this process may run on."""
+    """The number of cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def on_one_core(eqn: Any) -> bool:
-    """Whether a `conv_general_dilated` is one of them, once it is channels-last."""
+    """Whether a `conv_general_dilated` would run on one core once it is channels-last."""
     p, dims = eqn.params, eqn.params["dimension_numbers"]
     x, kernel, out = (v.aval for v in (*eqn.invars, *eqn.outvars))
     if not YNNPACK_ON_ONE_CORE or x.dtype != jnp.float32 or x.ndim != 4 or available_cores() < 2:

@@ -1,6 +1,6 @@
-"""Faults of the rewriting: a model then runs as it is written, and a warning says so, once.
+"""Errors while rewriting a model: the model then runs as written, with one warning.
 
-Where the environment variable ``JAXEVAL_STRICT`` is set, as in the tests, they are raised.
+If the environment variable ``JAXEVAL_STRICT`` is set, as in the tests, they are raised.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _warned = False
 
 
 def fall_back(fault: Exception) -> None:
-    """Raises the fault in tests; for users it is a warning, the first time."""
+    """Raise the error in tests; for users, warn the first time."""
     global _warned
     if os.environ.get(STRICT):
         raise fault

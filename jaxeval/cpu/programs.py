@@ -1,9 +1,9 @@
-"""Compiled programs, whose convolutions run on all cores.
+"""Compiled programs whose convolutions run on all cores.
 
-Some versions of jaxlib (`private_jax`) hand channels-last convolutions to YNNPACK, which leaves
-most of them on one core. A program of our own tells the compiler not to: on two cores one of 16 to
-64 channels takes 0.6 of the time, with strides as without. Within programs of others that cannot be
-said, and `cores` does what can be done there.
+Some versions of jaxlib (`private_jax`) delegate channels-last convolutions to YNNPACK, which runs
+most of them on one core. Programs compiled here disable this by a compiler option: on two cores a
+convolution with 16 to 64 channels takes 0.6 of the time, with or without strides. Programs
+compiled by the user do not have that option; `cores` is for those.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _OWN: ContextVar[bool] = ContextVar("own", default=False)
 
 
 def own() -> bool:
-    """Whether what is traced will be compiled without YNNPACK."""
+    """Whether the current trace will be compiled without YNNPACK."""
     return _OWN.get()
 
 
 @contextlib.contextmanager
 def owning() -> Iterator[None]:
-    """What is traced within will be."""
+    """Traces inside will be compiled without YNNPACK."""
     token = _OWN.set(True)
     try:
         yield
@@ -40,7 +40,7 @@ def owning() -> Iterator[None]:
 
 
 class CpuJit(Jit):
-    """`Jit` of a function, compiled without YNNPACK where that is of use."""
+    """`Jit` of a function, compiled without YNNPACK if that helps."""
 
     def _make(self) -> Any:
         fn = self._fn
@@ -54,7 +54,7 @@ class CpuJit(Jit):
 
     def _of(self, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         (nested, alone), args = super()._of(args)
-        # Programs within programs are compiled as those are, and take no options.
+        # Inner programs are compiled with the outer program's options and take none.
         return alone if _of_use() and not jaxprs.transformed() else nested, args
 
     def lower(self, *args: Any) -> Any:
@@ -70,5 +70,5 @@ def _of_use() -> bool:
 def program(
     *, static_argnums: Any = (), donate_argnums: Any = ()
 ) -> Callable[[Callable[..., Any]], CpuJit]:
-    """Decorator: `jax.jit`, with the same settings."""
+    """Decorator with the settings of `jax.jit`."""
     return functools.partial(CpuJit, static_argnums=static_argnums, donate_argnums=donate_argnums)

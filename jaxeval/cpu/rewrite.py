@@ -1,12 +1,11 @@
-"""Models in a form that XLA compiles well for CPUs.
+"""Rewriting models into a form that XLA compiles well for CPUs.
 
-XLA's CPU backend runs some operations far below what the machine can do: convolutions of few
-channels (a network's first layer, whose input gradient every gradient method pays for), depthwise
-ones and those of single pixels, and the gradient of pooling. The same sums, written as matrix
-products and slices, take from nine tenths to a hundredth of the time. A model is traced, and such
-operations are replaced; other convolutions are given their input channels-last, and what they give
-stays so for as long as it can (`layout`). Results differ by rounding. Other platforms are left
-alone.
+XLA's CPU backend is slow at some operations: convolutions with few channels (a network's first
+layer, whose input gradient every gradient method needs), depthwise and 1 x 1 convolutions, and the
+gradient of pooling. The same sums, written as matrix products and slices, take from nine tenths to
+a hundredth of the time. A model is traced, and such operations are replaced; other convolutions
+get their input channels-last, and their outputs stay channels-last as long as possible (`layout`).
+Results differ by rounding. Models on other platforms are not changed.
 """
 
 from __future__ import annotations
@@ -34,28 +33,27 @@ from .layout import Turned, kept, operation, plain, turned
 from .programs import own, owning
 
 MOST_TAPS = 150
-"""Products in one output of a convolution from which XLA's own is as fast."""
+"""Products per output of a convolution from which XLA's own is as fast."""
 MOST_CHANNELS = 7
-"""Input channels, likewise."""
+"""Input channels from which XLA's own is as fast."""
 MOST_OUTPUTS = 16
-"""Output channels, likewise."""
+"""Output channels from which XLA's own is as fast."""
 FILLED = range(17, 48)
-"""Output channels with which XLA is two to five times as fast for four input channels as for three:
-one of zeros is added.
+"""Output channels for which XLA is two to five times as fast with four input channels as with
+three: a channel of zeros is added.
 """
 MOST_UNFOLDED = 9
-"""Entries of the window up to which a copy of what each window sees is quick to make."""
+"""Maximum window size for which copying the windows (im2col) is fast."""
 MOST_WIDENED = 16
-"""Input and output channels up to which XLA computes several columns at once faster than one."""
+"""Input and output channels up to which computing several columns at once is faster in XLA."""
 MOST_POOLED = 25
-"""Entries of a pooling window up to which its slices are written out."""
+"""Maximum size of a pooling window that is unrolled into slices."""
 
 
 def suited(model: Model, x: Any, platform: str) -> Model:
-    """The model as this platform runs it best: itself, unless it holds what is rewritten.
+    """The model rewritten for this platform; unchanged if there is nothing to rewrite.
 
-    A model that cannot be traced comes back as it is: what is wrong with it shows where it is
-    asked, if it is at all.
+    A model that cannot be traced is returned unchanged: its error is raised when it is evaluated.
 
     Args:
       x: one sample, or its shape and dtype.
@@ -81,7 +79,7 @@ _KNOWN: dict[int, tuple[weakref.ref[Model], dict[Any, Model | None]]] = {}
 
 
 def _known(model: Model) -> dict[Any, Model | None]:
-    """What `_faster` gave for this very object: a short call has no time to look at it again."""
+    """The result of `_faster`, cached per object, as recomputing it would dominate short calls."""
     key = id(model)
     if key not in _KNOWN or _KNOWN[key][0]() is not model:
         _KNOWN[key] = weakref.ref(model, lambda _: _KNOWN.pop(key, None)), {}
@@ -106,11 +104,11 @@ def _gains(apply: Callable[..., Any], treedef: Any, leaves: Any) -> bool:
     with owning():
         try:
             traced = jax.make_jaxpr(traceable(apply))(*given)
-        except Exception as e:  # whatever a user's function may raise
+        except Exception as e:  # a user's function may raise anything
             raise _NotTraced from e
         try:
             return _any_rewritten(traced.jaxpr)
-        except Exception as e:  # a fault is no reason to fail: the model runs without this, too
+        except Exception as e:  # errors here must not fail the run: the model works without it
             fall_back(e)
             return False
 
@@ -131,14 +129,14 @@ class Rewritten(Wrapper):
         try:
             out = jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, call)
             return jax.tree.unflatten(jax.tree.structure(shape), map(plain, out))
-        except Exception as e:  # likewise; the model's own errors come from the model
+        except Exception as e:  # as above; the model's own errors are raised by the model
             out = self.fn(*args)
             fall_back(e)
             return out
 
 
 def _rewritten(fn: Callable[..., Any]) -> Rewritten:
-    """The same object for the same function: what is compiled of it is found sooner."""
+    """The same object for the same function, so that its compiled programs are found faster."""
     known = remembered(fn)
     if "rewritten" not in known:
         known["rewritten"] = Rewritten(fn).weak
@@ -147,7 +145,7 @@ def _rewritten(fn: Callable[..., Any]) -> Rewritten:
 
 @dataclasses.dataclass(frozen=True)
 class RewrittenOnCpus(Wrapper):
-    """The same where JAX's default platform is a CPU, else the function as it is."""
+    """The same if JAX's default platform is a CPU, else the unchanged function."""
 
     fn: Callable[..., Any]
 
@@ -157,13 +155,13 @@ class RewrittenOnCpus(Wrapper):
 
 
 def _replacement(eqn: Any) -> Callable[..., Any] | None:
-    """A function of the equation's inputs; they and what it gives may be turned."""
+    """A function of the equation's inputs; inputs and outputs may be `Turned`."""
     rule = RULES.get(eqn.primitive.name)
     return None if rule is None else rule(eqn)
 
 
 def _rewrite(eqn: Any) -> Callable[..., Any] | None:
-    """The same for arrays alone."""
+    """The same for plain arrays."""
     replaced = _replacement(eqn)
     return None if replaced is None else lambda *given: plain(replaced(*given))
 
@@ -188,7 +186,7 @@ def _as_written(eqn: Any, given: list[Any]) -> list[Any]:
 
 
 def convolution(eqn: Any) -> Callable[..., Any] | None:
-    """What replaces a `conv_general_dilated`, where something faster is known."""
+    """The replacement of a `conv_general_dilated`, or None if nothing faster is known."""
     p, dims = eqn.params, eqn.params["dimension_numbers"]
     if p["batch_group_count"] != 1 or any(v == 0 for v in eqn.outvars[0].aval.shape):
         return None
@@ -205,7 +203,7 @@ def convolution(eqn: Any) -> Callable[..., Any] | None:
 
 
 def _axes(dims: Any) -> tuple[tuple[int, ...], ...]:
-    """The axes of input, kernel and output in the order in which channels are last."""
+    """The axes of input, kernel and output in channels-last order."""
     return (
         (dims.lhs_spec[0], *dims.lhs_spec[2:], dims.lhs_spec[1]),
         (*dims.rhs_spec[2:], dims.rhs_spec[1], dims.rhs_spec[0]),
@@ -290,12 +288,12 @@ def _as_products(eqn: Any, way: str) -> Callable[..., Any]:
 
 
 def first_of_the_largest(a: Any, b: Any) -> Any:
-    # A choice, not `maximum`: the gradient of equal entries goes to the first, as XLA's does.
+    # `where` instead of `maximum`: among equal entries the first gets the gradient, as in XLA.
     return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 def max_pooling(eqn: Any) -> Callable[..., Any] | None:
-    """What replaces a `reduce_window_max`: one axis after the other, by slices."""
+    """The replacement of a `reduce_window_max`: one axis after the other, by slices."""
     p = eqn.params
     window, strides = p["window_dimensions"], p["window_strides"]
     dilated = math.prod(p["base_dilation"]) * math.prod(p["window_dilation"]) != 1
@@ -322,4 +320,4 @@ def max_pooling(eqn: Any) -> Callable[..., Any] | None:
 
 
 RULES = {"conv_general_dilated": convolution, "reduce_window_max": max_pooling}
-"""What may replace a primitive: a function of its equation, which gives None where nothing does."""
+"""{primitive: function of its equation that returns a replacement or None}."""

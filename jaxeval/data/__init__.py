@@ -39,7 +39,7 @@ def digits_cnn() -> Model:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "DigitsCNN":  # defining it takes Flax, which nothing else here needs
+    if name == "DigitsCNN":  # needs Flax, which nothing else here does
         try:
             from .digit_network import DigitsCNN
         except ImportError as e:

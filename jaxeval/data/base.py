@@ -1,4 +1,4 @@
-"""What every data set is made of: samples in batches, and the columns that they are read from."""
+"""Base classes of data sets: batches of samples, and the columns that they are read from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = {
     "padding": ("padding",),
     "index": ("index",),
 }
-"""The columns in which a block's parts are looked for, where none is named."""
+"""The default names of the columns of a block's parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Batch:
         return len(self.x)
 
     def parts(self) -> dict[str, Any]:
-        """Those that there are, for `evaluate`."""
+        """The parts that are not None, as arguments for `evaluate`."""
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: v for k, v in found.items() if v is not None and not (k == "extras" and not v)}
 
@@ -52,13 +52,13 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """How a block is made of what a data set gives.
+    """How columns of a data set become the parts of a block.
 
     Args:
-      x, y, mask, padding, index: names of the columns; None: the usual ones, if they are there.
+      x, y, mask, padding, index: names of the columns; None: the default names, if present.
       extras: names of the columns that become extras; None: no column.
-      scale: what x is divided by, 255 for bytes.
-      transform: ``x [n, ...] -> x [n, ...]``, after that.
+      scale: divisor of x, for example 255 for bytes.
+      transform: ``x [n, ...] -> x [n, ...]``, applied after `scale`.
     """
 
     x: str | None = None
@@ -71,10 +71,10 @@ class Columns:
     transform: Callable[[Any], Any] | None = None
 
     def chosen(self, known: Iterable[str]) -> dict[str, str]:
-        """{part: column}, of a data set with these columns.
+        """{part: column}, for a data set with these columns.
 
         Raises:
-          ValueError: a column that is named is not there, or none is for x.
+          ValueError: a given column does not exist, or there is none for x.
         """
         known = list(known)
         found = {}
@@ -93,7 +93,7 @@ class Columns:
         return found
 
     def batch(self, columns: Mapping[str, Any]) -> Batch:
-        """The block, of columns with one row a sample."""
+        """The block, from columns with one row per sample."""
         parts = {p: array(columns[name]) for p, name in self.chosen(columns).items()}
         x = parts["x"]
         if self.scale is not None:
@@ -101,7 +101,7 @@ class Columns:
         if self.transform is not None:
             x = array(self.transform(x))
         if len(x) != len(parts["x"]):
-            raise ValueError(f"transform made {len(x)} samples of {len(parts['x'])}")
+            raise ValueError(f"transform returned {len(x)} samples for {len(parts['x'])}")
         if x.dtype == np.float64:
             x = x.astype(np.float32)
         if parts.get("y") is not None:
@@ -111,10 +111,10 @@ class Columns:
 
 
 class Source:
-    """A data set whose samples can be had in any order.
+    """A data set with random access to its samples.
 
     Attributes:
-      n: the number of samples, None where only the end tells.
+      n: the number of samples; None for a stream.
     """
 
     n: int | None = None
@@ -124,23 +124,23 @@ class Source:
         raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
-        """Plain values that differ between data sets, without reading all of a large one."""
+        """Plain values that identify the data set, without reading all of a large one."""
         raise NotImplementedError
 
     def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, Batch]]:
-        """(number, samples) of the blocks that are wanted."""
+        """(number, samples) of the wanted blocks."""
         assert self.n is not None
         for number in range(-(-self.n // size)):
             if wanted(number):
                 yield number, self.load(number * size, min(self.n, (number + 1) * size))
 
 
-# -- arrays of anything --------------------------------------------------------------------------
+# -- conversion to arrays ------------------------------------------------------------------------
 
 
 def array(value: Any) -> np.ndarray:
     """A NumPy array of arrays, lists, torch tensors or Pillow images."""
-    if hasattr(value, "detach"):  # a torch tensor, which may want a gradient or be elsewhere
+    if hasattr(value, "detach"):  # a torch tensor, which may require gradients or be on a GPU
         value = value.detach().cpu().numpy()
     if isinstance(value, (list, tuple)):
         return np.stack([array(v) for v in value]) if len(value) else np.zeros(0)
@@ -148,7 +148,7 @@ def array(value: Any) -> np.ndarray:
 
 
 def sliceable(value: Any) -> Any:
-    """An array whose slices are NumPy's or JAX's: a memory map stays one."""
+    """An array with NumPy's or JAX's slices; memory maps are kept."""
     plain = hasattr(value, "nbytes") and hasattr(value, "shape") and not hasattr(value, "detach")
     return value if plain else array(value)
 

@@ -20,7 +20,7 @@ class Digits(NamedTuple):
 
 
 def digits() -> Digits:
-    """scikit-learn's digits, 1,201 to train on and 596 held out; always the same split.
+    """scikit-learn's digits, 1,201 for training and 596 held out; always the same split.
 
     Every third image of each class, in the order of the data set, is held out, so that the split
     is stratified and depends on no random generator. Both parts hold digits of the same writers.
@@ -29,7 +29,7 @@ def digits() -> Digits:
     Machine Learning Repository (CC BY 4.0).
 
     Raises:
-      ImportError: scikit-learn is not installed; says how to get it.
+      ImportError: scikit-learn is not installed; the message says how to install it.
 
     >>> data = digits()
     >>> data.x_train.shape, data.x_test.shape

@@ -1,4 +1,4 @@
-"""The network of the digits, and its trained weights."""
+"""The digits network and its trained weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DigitsCNN(nn.Module):
 
 
 def load(path: str | Path = WEIGHTS) -> Model:
-    """`DigitsCNN` with the weights in a file of `save`."""
+    """`DigitsCNN` with the weights in a file written by `save`."""
     params: dict[str, Any] = {}
     with np.load(path) as file:
         for name in file.files:

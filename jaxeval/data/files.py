@@ -1,4 +1,4 @@
-"""Data sets in files that are read a part at a time: Parquet, folders of images."""
+"""Data sets in files that are read in parts: Parquet, folders of images."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ MODES = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
 class ImageFolder(Source):
-    """A folder of images, with one folder in it for each class, or none.
+    """A folder of images, with one subfolder per class, or none.
 
-    Classes are the folders' names in alphabetic order, as in torchvision. An image becomes
+    Classes are the subfolders in alphabetical order, as in torchvision. Images are converted to
     float32 in [0, 1].
 
     Args:
-      size: [height, width] to which images are resized (bilinear); None: they have one size.
+      size: [height, width] to which images are resized (bilinear); None: all have the same size.
       mode: "RGB", "L" or "RGBA".
       channels: "first" or "last".
-      mean, std: of each channel, taken away and divided by.
+      mean, std: per channel, subtracted and divided by.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ImageFolder(Source):
         labels = [p.relative_to(folder).parts[0] if p.parent != folder else None for p in files]
         self.classes = sorted({v for v in labels if v is not None})
         if self.classes and None in labels:
-            raise ValueError(f"{folder} has images both in folders of classes and beside them")
+            raise ValueError(f"{folder} has images both in and outside of class folders")
         self.y = [self.classes.index(v) for v in labels if v is not None]
 
     def load(self, start: int, stop: int) -> Batch:
@@ -84,7 +84,7 @@ class ImageFolder(Source):
         return pixels.transpose(2, 0, 1) if self.channels == "first" else pixels
 
     def identity(self) -> dict[str, Any]:
-        """Names and sizes of the files, and how they are read."""
+        """Names and sizes of the files, and the reading options."""
         names = [f"{p.relative_to(self.folder).as_posix()}|{p.stat().st_size}" for p in self.files]
         how = [self.size, self.mode, self.channels, self.mean, self.std]
         return {"files": digest(np.array(names)), "n": self.n, "read": str(how)}
@@ -98,10 +98,10 @@ class _Group:
 
 
 class Parquet(Source):
-    """Parquet files: a row group is read at a time.
+    """Parquet files, read one row group at a time.
 
     Args:
-      shape: of one sample's x, where its column holds flat lists.
+      shape: the shape of one sample's x, if its column holds flat lists.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Parquet(Source):
         return values
 
     def identity(self) -> dict[str, Any]:
-        """The sizes of the files and what their footers say of every row group."""
+        """The sizes of the files and their footers' metadata of every row group."""
         import pyarrow.parquet as pq
 
         footers = [str(pq.read_metadata(p).to_dict()) for p in self.paths]
@@ -174,7 +174,7 @@ class Parquet(Source):
 
 
 def _decoded(value: Any) -> np.ndarray:
-    """An image as Hugging Face keeps it: its file's bytes."""
+    """An image as stored by Hugging Face: its file's bytes."""
     from PIL import Image
 
     content = value["bytes"] if isinstance(value, dict) else value
@@ -184,7 +184,7 @@ def _decoded(value: Any) -> np.ndarray:
 
 
 def options_of(path: Path) -> list[str]:
-    """The options that `open_path` takes for a path."""
+    """Check the options that `open_path` takes for a path."""
     columns = [f.name for f in dataclasses.fields(Columns)]
     own: list[str] = []
     if path.suffix == ".parquet":

@@ -1,4 +1,4 @@
-"""Mosaics of four images, in which it is known where the evidence for a class is."""
+"""Mosaics of four images, in which the location of the evidence for a class is known."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def mosaic(
     """Mosaics of two images of a class and two of others, in random places.
 
     As in Arias-Duart et al. 2022, "Focus! Rating XAI methods and finding biases": an explanation
-    of the mosaic's class should lie on the two tiles that show it. For these, every image of a
-    class is used equally often (but for one time); the other two are different images, drawn
-    from all other classes. Mosaics are twice as high and wide as the images.
+    of the mosaic's class should lie on the two tiles that show it. For these, the images of a
+    class are used equally often (up to a difference of one); the other two are different images
+    drawn from all other classes. Mosaics are twice as high and wide as the images.
 
     Args:
       x: images [N, C, H, W], [N, H, W, C] or [N, H, W].
       y: their classes [N], integers.
-      n_per_class: mosaics of each class.
-      channel_axis: of x, 1 or -1; None for images without channels.
-      seed: of the choice of images and of their places.
+      n_per_class: number of mosaics per class.
+      channel_axis: the channel axis of x, 1 or -1; None for images without channels.
+      seed: random seed of the choice of images and of their positions.
 
     Raises:
-      ValueError: for what are no images, fewer than two classes, or a class with one image only.
+      ValueError: x is not a batch of images, fewer than two classes, or a class with one image.
 
     >>> import numpy as np
     >>> x, y = np.arange(16.0).reshape(4, 1, 2, 2), np.array([0, 0, 1, 1])
@@ -86,12 +86,12 @@ def mosaic(
 
 
 def _pairs(rng: np.random.Generator, images: np.ndarray) -> Iterator[list[int]]:
-    """Pairs of different images without end, each as often as the others."""
+    """An endless stream of pairs of different images, each image equally often."""
     queue: list[int] = []
     while True:
         if len(queue) < 2:
             fresh = rng.permutation(images)
-            # The image that was left over must not be paired with itself.
+            # The remaining image must not be paired with itself.
             queue += sorted(fresh.tolist(), key=lambda i: i in queue)
         yield [queue.pop(0), queue.pop(0)]
 

@@ -1,4 +1,4 @@
-"""Load ahead in a thread, a bounded number of blocks."""
+"""Prefetching of a bounded number of blocks in a thread."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 POLL = 0.2
-"""Seconds after which a waiting thread looks whether it is still wanted."""
+"""Seconds after which a waiting thread checks whether it should stop."""
 
 
 def prefetch(items: Iterator[T], ahead: int = 2) -> Iterator[T]:
-    """The items, of which up to `ahead` are made in advance by a thread.
+    """The items, of which a thread computes up to `ahead` in advance.
 
-    What `items` raises is raised here, in its place. The thread ends with this iterator.
+    Errors raised by `items` are raised here, in order. The thread ends with this iterator.
 
     >>> list(prefetch(iter(range(5))))
     [0, 1, 2, 3, 4]

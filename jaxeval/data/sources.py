@@ -1,4 +1,4 @@
-"""Data sets of any kind, read block by block, so that memory does not grow with them."""
+"""Data sets of any kind, read block by block, so that memory does not grow with their size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Arrays(Source):
         self.n = _limited(sizes[used["x"]], limit)
 
     def load(self, start: int, stop: int) -> Batch:
-        # A copy: JAX may go on reading an aligned buffer that its owner changes.
+        # A copy: JAX may share an aligned buffer, which its owner may change.
         return self.columns.batch({k: np.array(v[start:stop]) for k, v in self.arrays.items()})
 
     def identity(self) -> dict[str, Any]:
@@ -62,9 +62,9 @@ class Items(Source):
 
 
 class Stream(Source):
-    """What can only be gone through from its beginning: an iterator, a torch DataLoader.
+    """Data without random access: an iterator, a torch DataLoader.
 
-    Blocks that are not wanted are read all the same. `check` is told of every block.
+    Unwanted blocks are read, too, and passed to `check`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Stream(Source):
         return {"stream": type(self.items).__name__, "limit": self.limit}
 
     def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, Batch]]:
-        """All blocks, wanted or not: whoever resumes can see that they are the same as before."""
+        """All blocks, wanted or not, so that a resumed sweep can check that they are the same."""
         waiting: dict[str, np.ndarray] = {}
         number = 0
         for columns in itertools.chain(self._pieces(size), [None]):
@@ -118,7 +118,7 @@ class Stream(Source):
 
 
 class Again:
-    """What a function gives, called anew for every pass."""
+    """The result of a function, called again for every pass."""
 
     def __init__(self, make: Any):
         self.make = make
@@ -130,17 +130,17 @@ class Again:
 def open_source(
     given: Any, *, limit: int | None = None, batched: bool | None = None, **columns: Any
 ) -> Source:
-    """The data set that something is.
+    """Open a data set.
 
     Args:
       given: an array x [N, ...]; a tuple of arrays (x, y); a dict of arrays; the path of a file
-        or folder (see `open_path`); what has a length and an index, whose items are
-        samples x, (x, y) or {"x": ..., "y": ...}; what can be iterated, of samples, or of
-        batches; or a function without arguments that returns one of these.
-      limit: only the first samples, this many.
-      batched: whether an iterator gives batches; None: a torch DataLoader by its `batch_size`,
-        everything else gives samples.
-      columns: the fields of `Columns`; for image folders those of `ImageFolder`, too.
+        or folder (see `open_path`); an object with a length and an index, whose items are
+        samples x, (x, y) or {"x": ..., "y": ...}; an iterable of samples or of batches; or a
+        function without arguments that returns one of these.
+      limit: use only this many samples, from the first.
+      batched: whether an iterable yields batches; None: for a torch DataLoader, if it has a
+        `batch_size`; everything else yields samples.
+      columns: the fields of `Columns`; for image folders, also those of `ImageFolder`.
 
     >>> import numpy as np
     >>> source = open_source((np.zeros((5, 4)), np.arange(5)))
@@ -180,11 +180,11 @@ def open_source(
 
 
 def open_path(path: Path, *, limit: int | None = None, **options: Any) -> Source:
-    """The data set in a file or a folder.
+    """Open a data set in a file or a folder.
 
-    * ``.npz``: arrays x, y, mask, padding, index; other names are extras if `extras` names them.
-    * ``.npy``: x alone, mapped into memory; a file beside it, ``name.y.npy``, is y if it is there,
-      and likewise ``name.mask.npy``, ``name.padding.npy`` and ``name.index.npy``.
+    * ``.npz``: arrays x, y, mask, padding, index; others are extras if listed in `extras`.
+    * ``.npy``: x alone, memory-mapped; next to it, optional files ``name.y.npy``,
+      ``name.mask.npy``, ``name.padding.npy`` and ``name.index.npy``.
     * ``.parquet``, or a folder of such files: columns of numbers, lists or images.
     * a folder of images: see `ImageFolder`.
     """

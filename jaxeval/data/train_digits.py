@@ -1,9 +1,8 @@
 """Train the digits network: ``python -m jaxeval.data.train_digits``, about half a minute.
 
-Training images are shifted by up to a pixel, made noisy, and a random share of their pixels is
-set to the background. The last of these matters for what the network is here for: metrics
-remove pixels, and an answer about an image unlike all that the network was trained on says
-little about the explanation.
+Training images are shifted by up to a pixel, noise is added, and a random share of their pixels is
+set to the background. The last step matters for evaluation: metrics remove pixels, and a
+network's output on images far from its training data says little about the explanation.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ ERASED = 0.4
 
 
 def augment(key: jax.Array, x: jax.Array) -> jax.Array:
-    """One training image [8, 8, 1], changed."""
+    """One augmented training image [8, 8, 1]."""
     shift, where, noise, size, share, erased = jax.random.split(key, 6)
     moved = jax.random.bernoulli(shift)
     corner = jnp.where(moved, jax.random.randint(where, (2,), 0, 3), 1)
@@ -71,7 +70,7 @@ def train(data: Digits, epochs: int = 250, batch: int = 64, seed: int = 0) -> An
 
 
 def assess(params: Any, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """(share of x read correctly, mean probability of the predicted class)."""
+    """(accuracy on x, mean probability of the predicted class)."""
     logits = jnp.asarray(DigitsCNN().apply({"params": params}, x))
     correct = np.asarray(logits.argmax(-1)) == y
     return float(correct.mean()), float(jax.nn.softmax(logits).max(-1).mean())

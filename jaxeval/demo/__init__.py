@@ -1,4 +1,4 @@
-"""The demonstration: ten explainers of a network that reads digits, under fourteen metrics.
+"""The demonstration: ten explainers of a digit classifier under fourteen metrics.
 
 ``jaxeval demo`` runs it; ``run(Path("demo"))`` does the same from Python.
 """
@@ -27,7 +27,7 @@ SHOWN = 6
 
 
 def explainers() -> dict[str, explain.Explainer]:
-    """Eight that ask the model, and two controls that do not."""
+    """Eight explainers, and two controls that do not use the model."""
     return {
         "Saliency": explain.Saliency(),
         "InputXGradient": explain.InputXGradient(),
@@ -45,9 +45,9 @@ def explainers() -> dict[str, explain.Explainer]:
 def chosen_metrics() -> dict[str, Metric]:
     """Metrics of five families, with settings for images of 64 pixels in [0, 1].
 
-    A pixel is removed by turning it into background, which is what the explainers with a
-    baseline compare with, too. Turned white, strokes would stay as they are, and a metric would
-    rank maps of the strokes behind noise. None is of localisation: the digit fills its image.
+    Removed pixels become background, which is also the explainers' baseline. If they became white,
+    strokes would not change, and metrics would rank maps of the strokes behind noise. There is no
+    localisation metric, as the digit fills its image.
     """
     m: Any = metrics.METRICS
     gone = {"baseline": BACKGROUND}
@@ -58,8 +58,8 @@ def chosen_metrics() -> dict[str, Metric]:
         m["FaithfulnessCorrelation"](n_runs=100, subset_size=16, **gone),
         m["FaithfulnessEstimate"](**gone),
         m["SensitivityN"](n_runs=50, **gone),
-        # Not normalised it compares units as well: a faint map of anything beats a good one that
-        # is ten times too large.
+        # Without normalisation the scale of a map counts, too: a faint map of anything would beat
+        # a good one that is ten times too large.
         m["Infidelity"](n_samples=50, std=0.2, normalised=True),
         m["MaxSensitivity"](radius=RADIUS, n_samples=10),
         m["AvgSensitivity"](radius=RADIUS, n_samples=10),
@@ -80,24 +80,24 @@ def run(
     console: Console | None = None,
     progress: bool = True,
 ) -> Results:
-    """Evaluate, print what came out, and write `FILES` into the folder `out`.
+    """Evaluate, print the results, and write `FILES` into the folder `out`.
 
     Args:
-      out: made where it is missing; files of these names in it are replaced.
-      samples: how many of the held-out digits, from the first.
-      batch_size: most model evaluations in flight; None: one for each sample.
-      seed: of all randomness.
-      console: where to print; standard output by default.
-      progress: show a progress bar on standard error.
+      out: created if missing; files with these names are replaced.
+      samples: number of held-out digits, from the first.
+      batch_size: maximum number of model evaluations at once; None: one per sample.
+      seed: seed of all randomness.
+      console: where to print; default: standard output.
+      progress: whether to show a progress bar on standard error.
 
     Raises:
-      ValueError: more samples than there are, or fewer than 2.
-      ImportError: what the demo needs is not installed; says how to get it.
+      ValueError: more samples than available, or fewer than 2.
+      ImportError: a dependency is missing; the message says how to install it.
     """
     console = console or Console()
     clock = Clock()
     with clock("data and model"):
-        new_figure(1, 1)  # fails now where matplotlib is missing, not after all the work
+        new_figure(1, 1)  # fails early if matplotlib is missing
         data, model = digits(), digits_cnn()
         if not 2 <= samples <= len(data.x_test):
             raise ValueError(f"samples must lie in 2..{len(data.x_test)}, got {samples}")
@@ -148,7 +148,7 @@ def run(
     return results
 
 
-# -- what is computed beside the scores ------------------------------------------------------------
+# -- computed in addition to the scores ------------------------------------------------------------
 
 
 def _one_of_each(y: np.ndarray) -> np.ndarray:
@@ -163,7 +163,7 @@ def _title(predicted: Any, label: Any) -> str:
 def _shown_maps(
     results: Results, model: Model, x: Any, methods: Any, rows: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """The maps of some rows as they were scored, by the programs that are compiled already."""
+    """The maps of some rows as they were scored, using the compiled programs."""
     width = results.settings["chunk_width"]
     i = np.resize(rows, width)
     return {

@@ -22,14 +22,14 @@ from ..version import __version__
 
 
 class Clock:
-    """How long the parts of the job took, and how much of each was compiling."""
+    """Times of the parts of the job, and how much of each was compilation."""
 
     _compiling = 0.0
     _listening = False
 
     def __init__(self) -> None:
         self.seconds: dict[str, tuple[float, float]] = {}
-        if not Clock._listening:  # JAX keeps listeners for good: one a process
+        if not Clock._listening:  # JAX never removes listeners: one per process
             jax.monitoring.register_event_duration_secs_listener(Clock._heard)
             Clock._listening = True
 
@@ -67,12 +67,12 @@ def announce(
         "held-out digits; its predicted class is explained",
     )
     grid.add_row(
-        "explainers", f"{len(methods)}; Sobel and Random are controls that never ask the model"
+        "explainers", f"{len(methods)}; Sobel and Random are controls that do not use the model"
     )
     grid.add_row("metrics", f"{len(asked)}, of {len(families)} families: {', '.join(families)}")
     grid.add_row(
         "removal",
-        "removed pixels turn into background (0), the baseline of explainers that have one, too",
+        "removed pixels become background (0), which is also the explainers' baseline",
     )
     grid.add_row("device", f"{device}, JAX {jax.__version__}")
     console.print(grid, highlight=False)
@@ -80,7 +80,7 @@ def announce(
 
 
 def _grid() -> Table:
-    """Rows of a name and what there is to say of it."""
+    """A grid with rows of (name, text)."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True, min_width=10)
     grid.add_column(overflow="fold")
@@ -90,7 +90,7 @@ def _grid() -> Table:
 def print_table(results: Results, console: Console) -> None:
     """Mean scores and ranks, metrics x explainers, the best explainer first.
 
-    What does not fit side by side goes into tables below each other.
+    Columns that do not fit side by side are moved to tables below.
     """
     title = f"Mean score (rank) over {len(results.index)} samples, the best in bold"
     rows = _rows(results)
@@ -150,7 +150,7 @@ def _rows(results: Results) -> list[list[Text]]:
 
 
 def _broken(name: str) -> str:
-    """IntegratedGradients over two lines, so that fourteen numbers fit below each other."""
+    """A long name over two lines, so that columns stay narrow."""
     cut = next((i for i in range(len(name) - 1, 5, -1) if name[i].isupper()), len(name))
     return f"{name[:cut]}\n{name[cut:]}" if len(name) > 10 and cut < len(name) else name
 
@@ -170,7 +170,7 @@ def _rank(v: float) -> str:
 
 
 def beaten_by_random(results: Results) -> dict[str, list[str]]:
-    """Of each faithfulness metric that does not rank Random last, what it ranks behind it."""
+    """{faithfulness metric that does not rank Random last: the explainers ranked behind it}."""
     ranking = results.ranking()
     found = {}
     for metric in results.metrics:
@@ -183,7 +183,7 @@ def beaten_by_random(results: Results) -> dict[str, list[str]]:
 
 
 def remarks(results: Results, console: Console) -> None:
-    """What the table says of the controls, and what it does not say."""
+    """Notes on the ranks of the controls."""
     n = sum(f == "faithfulness" for f in results.families.values())
     behind = beaten_by_random(results)
     if not behind:
@@ -227,7 +227,7 @@ def costs(results: Results, clock: Clock, console: Console) -> None:
     ]
     grid = _grid()
     grid.add_row("asked", ", ".join(times))
-    grid.add_row("", "(instead of: each metric of each explainer in a run of its own)")
+    grid.add_row("", "(instead of: one run per metric and explainer)")
     grid.add_row("time", f"{total:.1f} s: {', '.join(parts)}")
     console.print(grid, highlight=False)
 
@@ -237,7 +237,7 @@ def where(out: Path, files: Sequence[str], console: Console) -> None:
     for i, name in enumerate(files):
         grid.add_row("" if i else "written", str(out / name))
     console.print(grid, highlight=False)
-    # One line however long, to be copied.
+    # One line of any length, for copying.
     call = f"print(repr(jaxeval.Results.load({str(out / files[0])!r})))"
     line = Text.assemble(("load", "dim"), " " * 8, f'python -c "import jaxeval; {call}"')
     console.print(line, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The engine: it knows metrics and perturbations, never a named one."""
+"""The engine: works with any metric and perturbation, and depends on no particular one."""
 
 from .errors import EvaluationError as EvaluationError
 from .explainers import Host as Host

@@ -1,4 +1,4 @@
-"""Whether a model's answers can be what it says they are, and the same in any company."""
+"""Checks of a model's outputs: of the declared kind, and independent of the other rows."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ROUNDING = 1e-2
 
 
 def check_shape(out: Any, n: int, kind: str) -> None:
-    """Outputs are [N, K] floats; one of a binary model.
+    """Check that outputs are floats [N, K], with K = 1 for a binary model.
 
     Raises:
-      ValueError: with what was given and what is wanted.
+      ValueError: they are not; the message says what was given and what is needed.
     """
     shape = getattr(out, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != n or not shape[1] or not _floating(out):
@@ -47,10 +47,11 @@ def _floating(out: Any) -> bool:
 
 
 def check_kind(outputs: np.ndarray, kind: str) -> None:
-    """Outputs [N, K] of clean samples look like what they are said to be.
+    """Check that outputs [N, K] on clean samples are plausible for their declared kind.
 
     Raises:
-      ValueError: logits that are probabilities, or probabilities that are none; with what to do.
+      ValueError: "logits" that are probabilities, or "probabilities" that are not; the message
+        says what to do.
     """
     outputs = np.asarray(outputs, np.float64)
     inside = bool(((outputs >= 0) & (outputs <= 1)).all())
@@ -79,13 +80,13 @@ def check_kind(outputs: np.ndarray, kind: str) -> None:
 
 
 def check_answers(job: Job, logits: Any, real: np.ndarray) -> None:
-    """The first answers of the model are what it says, and cover the classes y.
+    """Check that the model's first outputs are of the declared kind and include the classes y.
 
     Args:
-      logits: as the engine holds them, [rows, K]; `real` marks the rows that are samples.
+      logits: the engine's logits [rows, K]; `real` marks the rows that are samples.
 
     Raises:
-      ValueError: with what to do.
+      ValueError: they are not; the message says what to do.
     """
     kind, k = job.model.outputs, logits.shape[-1]
     outputs = np.asarray(ops.as_outputs(logits, kind))[real]
@@ -109,7 +110,7 @@ def check_answers(job: Job, logits: Any, real: np.ndarray) -> None:
 def company(x: np.ndarray, rows: int, copies: int = 1) -> np.ndarray:
     """A batch of `rows` that begins with `copies` of the first row of x.
 
-    The rest are rows of x moved up and down, so that they have its largest and smallest entries.
+    The rest are rows of x shifted up and down to its largest and smallest entries.
     """
     first, rest = x[0], x[1:rows] if len(x) > 1 and rows > 1 else x[:1]
     others = np.resize(rest, (rows, *first.shape)).astype(x.dtype)
@@ -121,12 +122,12 @@ def company(x: np.ndarray, rows: int, copies: int = 1) -> np.ndarray:
 
 
 def check_alone(clean: Any, other: Any, dtype: Any, copies: int = 1) -> None:
-    """The first row of `clean` is answered alike in `other`, where it has `copies` in front.
+    """Check that the first row of `clean` has the same output in `other`, with `copies` in front.
 
     Raises:
       ValueError: the rows of a batch influence each other.
     """
-    # Sliced on the host: on the device each slice would be a program to compile.
+    # Sliced on the host: on the device, each slice would compile a program.
     clean = np.asarray(clean)[:1].astype(np.float64)
     other = np.asarray(other)[:copies].astype(np.float64)
     coarsest = max(jnp.finfo(dtype).eps, np.finfo(np.float32).eps)
@@ -135,9 +136,9 @@ def check_alone(clean: Any, other: Any, dtype: Any, copies: int = 1) -> None:
     off = np.where((other == clean) | (np.isnan(other) & np.isnan(clean)), 0, off)
     if not off.max(initial=0) <= 3 * np.sqrt(coarsest) * scale:
         raise ValueError(
-            "the model's rows influence each other: its answer on the first sample changes by up "
+            "the model's rows influence each other: its output on the first sample changes by up "
             f"to {off.max():.3g} (the largest is {scale:.3g}) with the other rows of the batch, or "
-            "with the place in it, so scores would depend on the batch. Switch batch normalisation "
-            "and dropout to inference (from_flax: the flag that your module takes, such as "
+            "with its position, so scores would depend on the batch. Switch batch normalisation "
+            "and dropout to inference mode (from_flax: pass the flag of your module, such as "
             "train=False), and draw no random numbers in the model"
         )

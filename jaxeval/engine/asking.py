@@ -1,6 +1,6 @@
 """Asking a question about a block, in chunks of (sample, step) slots.
 
-A chunk goes through three steps: probe (make the queries), evaluate (the only programs with the
+Each chunk has three steps: probe (create the queries), evaluate (the only programs with the
 model), measure.
 """
 
@@ -28,14 +28,14 @@ from .sample_view import measure_one
 
 @dataclasses.dataclass
 class Draws:
-    """Given draws of one question: for all samples, or each sample's own."""
+    """User-given draws of one question: shared by all samples, or per sample."""
 
     shared: Any = None
     own: Any = None
 
 
 def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
-    """Ask a question about every sample and measure the answers for all who asked it.
+    """Ask a question about every sample and measure the answers for all its subscribers.
 
     Args:
       advance: called with the number of evaluations after each chunk.
@@ -65,7 +65,7 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
 
 
 def _extras(state: BlockState, pert: Perturbation, s: Sample) -> dict[str, Any]:
-    """The sample's extras, with those that the host computes for this question."""
+    """The sample's extras, including those computed on the host for this question."""
     extras, block = dict(s.extras), state.block
     for name, make in pert.host_extras().items():
         if name not in extras:
@@ -91,7 +91,7 @@ def _draws(state: BlockState, pert: Perturbation) -> tuple[Perturbation, Draws]:
 def _plans(
     state: BlockState, q: Question, pert: Perturbation, s: Sample, draws: Draws
 ) -> tuple[Any, np.ndarray]:
-    """(the samples' plans, their numbers of steps [rows]); padding rows have no steps."""
+    """(plans of the samples, their numbers of steps [rows]); padding rows have no steps."""
     real = state.block.real
     planned = type(pert).plan is not Perturbation.plan
     counted = type(pert).count is not Perturbation.count
@@ -114,7 +114,7 @@ def _measured(
     answer: Any,
     answered: Any,
 ) -> Any:
-    """What the metrics measure of one answer; never run, traced once for its shapes."""
+    """The metrics' measurements of one answer; traced once for shapes, never run."""
     return tuple(
         measure_one(
             metric,
@@ -164,7 +164,7 @@ class _Asking:
             self.advance(int(slots.sum()) * self.q.cost)
 
     def _chunk(self, model: Model, counts: Any, place: Any, real: np.ndarray) -> Any:
-        """Ask the chunk at `place`; returns the place of the next one."""
+        """Ask the chunk at `place`; return the place of the next one."""
         state, q, evaluator = self.state, self.q, self.state.evaluator
         query, keys, i, step, ok, place = kernels.probe(
             state.mesh, self.width, self.pert, self.draws.shared,
@@ -198,7 +198,7 @@ class _Asking:
         self.buffers[e] = kernels.measure(state.mesh, scored.which, *args)
 
     def _buffers(self, scored: Scored, *given: Any) -> tuple[Any, ...]:
-        """NaN for every measurement to come, in the shapes that the metrics measure."""
+        """Buffers for all measurements, filled with NaN."""
         one = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), given)
         rows = (len(self.state.block.real), self.q.n_steps)
         shapes = _measured.eval_shape(scored.which, scored.metrics, *one)

@@ -1,4 +1,4 @@
-"""Baselines by samples of other data, and those that mean nothing on tables."""
+"""Baselines from background samples, and warnings for baselines unsuitable for tables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..metric import Metric, asks_of
 from ..ops import BACKGROUND_BASELINES, BASELINES, Background
 
 FIELDS = ("baseline", "background")
-"""Fields of metrics, perturbations and explainers that take samples of other data."""
+"""Fields of metrics, perturbations and explainers that take background samples."""
 
 MIXED = tuple(b for b in BASELINES if b not in ("zero", *BACKGROUND_BASELINES))
-"""Baselines made of the row's own entries, or drawn from one range for all columns."""
+"""Baselines computed from the row's own entries, or drawn from one range for all columns."""
 
 
 def read_background(background: Any, x: np.ndarray) -> np.ndarray | None:
-    """The samples [B, ...] that baselines are drawn from, like those of x [N, ...]."""
+    """The background samples [B, ...], checked to match x [N, ...]."""
     if background is None:
         return None
     try:
@@ -44,15 +44,15 @@ def read_background(background: Any, x: np.ndarray) -> np.ndarray | None:
 def with_background(
     metrics: Mapping[str, Metric], explainers: Mapping[str, Any], rows: np.ndarray | None
 ) -> tuple[dict[str, Metric], dict[str, Any]]:
-    """Metrics and explainers with "background" and "background mean" replaced by what they mean.
+    """Metrics and explainers with "background" and "background mean" replaced by arrays.
 
     Raises:
-      ValueError: one of them has such a name, and there is no background.
+      ValueError: one of them uses such a name, but no background is given.
     """
     stands_for: dict[tuple[str, str], Any] = {}
     if rows is not None:
         mean = jnp.asarray(rows.mean(0, dtype=np.float64).astype(rows.dtype))
-        samples = jnp.asarray(rows)  # once on the device, whoever uses it
+        samples = jnp.asarray(rows)  # one shared copy on the device
         stands_for = {
             ("baseline", "background"): Background(samples),
             ("baseline", "background mean"): mean,
@@ -62,7 +62,7 @@ def with_background(
     used = False
 
     def setting(key: Any, value: Any, name: str) -> Any:
-        """A setting that is handed on to another library, which draws nothing of our keys."""
+        """A setting passed on to another library, which does not use our keys."""
         nonlocal used
         if key != "baselines" or not isinstance(value, str) or value not in BACKGROUND_BASELINES:
             return replaced(value, name)
@@ -105,7 +105,7 @@ def with_background(
     explainers = {e: replaced(v, f"explainer {e!r}") for e, v in explainers.items()}
     if rows is not None and not used:
         check.warn(
-            "background= is given, but no metric and no explainer uses it: say so with "
+            "background= is given, but no metric and no explainer uses it: give them "
             'baseline="background" or baseline="background mean"'
         )
     return metrics, explainers
@@ -125,7 +125,7 @@ def fields_of(value: Any) -> Iterator[tuple[str, Any]]:
 def warn_of_units(
     metrics: Mapping[str, Metric], explainers: Mapping[str, Any], shape: tuple[int, ...]
 ) -> None:
-    """Warns of baselines that mix the units of the columns of a table [N, F], once for all."""
+    """Warn once of all baselines that mix the units of the columns of a table [N, F]."""
     if len(shape) != 2 or shape[1] < 2:
         return
     found = []
@@ -138,7 +138,7 @@ def warn_of_units(
     if found:
         check.warn(
             f"x is a table [N, {shape[1]}], and these baselines mix the units of its columns, as "
-            "they are made of a row's own entries or of one range for all columns: "
+            "they are computed from a row's own entries or from one range for all columns: "
             f"{', '.join(found)}. Give background=, such as training data, with "
             f'baseline="background" or "background mean"; or an array [{shape[1]}], or "zero" for '
             f"standardised columns. A series, of one unit, is [N, 1, {shape[1]}]."
@@ -150,7 +150,7 @@ def _mixes(baseline: Any) -> bool:
 
 
 def _baselines(value: Any) -> Iterator[Any]:
-    """The baselines of an explainer, and of those that it wraps."""
+    """The baselines of an explainer and of the explainers that it wraps."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field, given in fields_of(value):
             if field == "baseline":

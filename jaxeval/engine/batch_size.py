@@ -1,7 +1,7 @@
-"""How many evaluations to have in flight: the default of `batch_size`.
+"""The default of `batch_size`, the number of model evaluations at once.
 
-It follows from the traced model, the size of the job and the machine, never from a clock: every
-process chooses alike, so that runs with one key agree bit for bit, and nothing is compiled for it.
+It depends on the traced model, the size of the job and the machine, never on timings: every
+process chooses the same, so runs with the same key agree bit for bit, and nothing is compiled.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from ..model import TRACED_ROWS, Model, jaxpr_of
 from ..trace import jaxprs
 
 HOST_SIZE = 128
-"""A host callable is called once a batch; larger ones gain little and cost memory."""
+"""A host callable is called once per batch; larger batches gain little and cost memory."""
 FEWEST, MOST = 32, 2048
-"""Below, the cost of a call shows; above, nothing is gained."""
+"""Smaller batches are dominated by the cost of a call; larger ones gain nothing."""
 CORE_BYTES = 2**21
-"""Bytes of a batch's largest value for each core of a CPU, so that it stays in the caches.
+"""Bytes of a batch's largest value per CPU core, so that it stays in the caches.
 
 Measured on two cores: forward passes and gradients of a CNN for 8x8 images, a LeNet, a ResNet, a
 CNN for 224x224 images, an MLP and attention were within 1.1 to 1.3 of the best size of 8 to 4096.
 """
 ACCELERATOR_BYTES = 2**28
-"""The same on an accelerator, all of whose cores should have work; not measured."""
+"""The same on an accelerator, where all cores should be used; not measured."""
 
 
 def automatic(model: Model, x: Any, most: int, device: Any) -> int:
-    """Rows of a batch with which the forward pass is fast, within memory.
+    """The number of rows of a batch for a fast forward pass that fits in memory.
 
     Args:
-      x: the shape and type of one sample.
-      most: no more evaluations than this are ever in flight.
-      device: one of those that the batch is spread over.
+      x: shape and dtype of one sample.
+      most: maximum number of evaluations at once.
+      device: one of the devices of the batch.
     """
     if model.host:
         return min(HOST_SIZE, most)
@@ -55,11 +55,11 @@ def automatic(model: Model, x: Any, most: int, device: Any) -> int:
 
 
 def row_bytes(closed: Any) -> tuple[float, float]:
-    """Bytes a row of (the largest value, all values that a gradient may keep).
+    """Bytes per row of (the largest value, all values that a gradient may keep).
 
     Args:
-      closed: the model's forward pass on `TRACED_ROWS` rows, traced: the parameters' leaves and x
-        are its inputs. What is computed from parameters alone has no rows.
+      closed: the jaxpr of the model's forward pass on `TRACED_ROWS` rows, with the leaves of the
+        parameters and x as inputs. Values computed from parameters alone are not counted.
     """
     sizes = [1]
 
@@ -75,9 +75,9 @@ def row_bytes(closed: Any) -> tuple[float, float]:
 
 
 def _sizes(eqn: Any, times: int) -> Iterator[int]:
-    """Bytes of what an equation computes, and of what the programs in it do, as often as they run.
+    """Bytes of the outputs of an equation and of its inner programs, times their iterations.
 
-    Of loops without a known number of steps, those of one step.
+    For loops with an unknown number of iterations, one is counted.
     """
     inside = jaxprs.nested(eqn)
     for program in inside:
@@ -89,7 +89,7 @@ def _sizes(eqn: Any, times: int) -> Iterator[int]:
 
 
 def memory(device: Any) -> float:
-    """Bytes that a run may fill with evaluations on one device."""
+    """Bytes that evaluations may use on one device."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return 0.5 * stats["bytes_limit"]

@@ -1,4 +1,4 @@
-"""One block of a run: its clean answers, the questions about it, and its outcomes."""
+"""One block of a run: its clean answers, its questions, and its outcomes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ from .samples import Block, Clean
 from .shapes import fit_mask
 
 IN_FLIGHT = 2
-"""Chunks that may be under way on the device before the host waits for the oldest."""
+"""Chunks that may be queued on the device before the host waits for the oldest."""
 
 
 @dataclasses.dataclass
 class Scored:
-    """Metrics of one attributor, the differently prepared maps that they score, and which one
-    scores which.
-    """
+    """Metrics of one attributor, the distinct prepared maps that they score, and the assignment."""
 
     metrics: tuple[Metric, ...]
     kinds: tuple[tuple[str | None, bool], ...]
@@ -43,12 +41,12 @@ class Scored:
 
 
 class BlockState:
-    """What is known of a block while its questions are asked.
+    """The state of a block while its questions are asked.
 
     Attributes:
       samples: {attributor: its samples, with its maps}.
-      reference: the model's answers on the samples as they are.
-      done: {cell: {slot: (measurements, valid steps, what was unsound)}}.
+      reference: the model's answers on the clean samples.
+      done: {cell: {slot: (measurements, valid steps, unsound values)}}.
       steps: {cell: the number of steps of each of its questions}.
     """
 
@@ -59,7 +57,7 @@ class BlockState:
         self.reference, self.labels = clean.reference, np.asarray(clean.samples.y)[block.real]
         self.samples = {e: self._own(e, clean) for e in plan.attributors}
         self.extras: dict[Any, Any] = {}
-        """{(name, function): what the host computed}, of questions that need it."""
+        """{(name, function): extra computed on the host}, for questions that need it."""
         self.done: dict[Cell, dict[int, tuple[Any, Any, Any]]] = {}
         self.steps: dict[Cell, list[int]] = {}
         self._maps: dict[Any, Any] = {}
@@ -79,7 +77,7 @@ class BlockState:
         return self._maps[key]
 
     def prepare(self, prepared: tuple[str | None, bool], s: Sample, i: Any = None) -> Any:
-        """The maps of samples, or `s.a` of the samples at rows i, as a metric scores them."""
+        """The maps of the samples (at rows i if given), as a metric scores them."""
         if s.a is None or (prepared == (None, False) and s.valid is None):
             return s.a
         i = None if s.valid is None else i
@@ -101,7 +99,7 @@ class BlockState:
             jax.block_until_ready(self._pending.popleft())
 
     def outcomes(self) -> dict[Cell, tuple[Outcome, np.ndarray]]:
-        """Per cell whose questions have all been asked, the outcome [n] and what was unsound.
+        """For each cell with all questions asked, the outcome [n] and its unsound samples.
 
         The latter, bool [n, 2]: whether a map that it needed is not finite, and an output NaN.
         """
@@ -130,7 +128,7 @@ class BlockState:
 
 
 def answer_clean(plan: EvalPlan, evaluator: Evaluator, block: Block) -> Clean:
-    """Ask the model and every explainer about the samples as they are."""
+    """Evaluate the model and every explainer on the clean samples."""
     if block.start == 0 and plan.first is not None:
         clean = plan.first
     elif plan.clean_output:
@@ -152,7 +150,7 @@ def answer_clean(plan: EvalPlan, evaluator: Evaluator, block: Block) -> Clean:
 
 
 def _check_host(plan: EvalPlan, clean: Clean) -> None:
-    """User-defined metrics fit what a host model answers, which is known only now."""
+    """Check user-defined metrics against a host model's outputs, which are known only now."""
     specs = {
         e: dataclasses.replace(plan.spec, features=a.features) for e, a in plan.attributors.items()
     }
@@ -161,10 +159,10 @@ def _check_host(plan: EvalPlan, clean: Clean) -> None:
 
 
 def _check_alone(plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clean) -> None:
-    """The rows of a batch do not influence each other; checked once a model, and not counted.
+    """Check that the rows of a batch do not influence each other; once per model, not counted.
 
-    By the program of the model or, where only explainers need it, of an explainer. Host callables
-    are trusted: their evaluations are counted to the row.
+    Uses the program of the model or, if only explainers need it, that of an explainer. Host
+    callables are not checked: every row of their evaluations counts.
     """
     x = plan.job.data.x
     known, what = remembered(evaluator.given.apply), ("alone", x.shape[1:], x.dtype)
@@ -179,7 +177,7 @@ def _check_alone(plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clea
 
 
 def _meet_outputs(plan: EvalPlan, evaluator: Evaluator, clean: Clean) -> None:
-    """The outputs of the first sample among other rows than its own."""
+    """The outputs of the first sample in a batch with other rows."""
     x, model, width = plan.job.data.x, evaluator.model, plan.forward_rows()
     if width == 1:
         _meet_alone(x, model)
@@ -195,7 +193,7 @@ def _meet_outputs(plan: EvalPlan, evaluator: Evaluator, clean: Clean) -> None:
 def _meet_maps(
     plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clean, attributor: Compiled
 ) -> None:
-    """The map of the first sample among other rows than its own."""
+    """The map of the first sample in a batch with other rows."""
     x, model, width = plan.job.data.x, evaluator.model, plan.explain_rows(attributor.name)
     if width == 1:
         _meet_alone(x, model)
@@ -203,7 +201,7 @@ def _meet_maps(
     s, rows = clean.samples, width * evaluator.mesh.devices.size
     _, y, keys = block.resized((s.x, s.y, s.key), width)  # the first row keeps its key
     y = np.full(rows, np.asarray(s.y)[0])
-    if model.n_classes(plan.spec.x) > 1:  # gradients of a sum show what mixes by its classes
+    if model.n_classes(plan.spec.x) > 1:  # different classes reveal rows that mix in gradients
         y[1:] = y[0] == 0
     others, y = evaluator.put((company(x, rows), y))
     again = attributor.maps(evaluator, model, others, y, keys)
@@ -211,7 +209,7 @@ def _meet_maps(
 
 
 def _meet_alone(x: np.ndarray, model: Any) -> None:
-    """The same where batches have one row."""
+    """The same for batches of one row."""
     ask = functools.partial(called, model.apply, model.params)
     alike, apart = (ask(company(x, 3, k)) for k in (3, 1))
     check_alone(alike, apart, x.dtype)

@@ -1,4 +1,4 @@
-"""What the blocks of a run found, put together."""
+"""Collecting the outcomes of the blocks of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sample_view import undefined
 
 @dataclasses.dataclass
 class Record:
-    """What a run found: outcomes with NumPy arrays [n], n the samples done."""
+    """The result of a run: outcomes with NumPy arrays [n], n the samples finished."""
 
     outcomes: dict[tuple[str, str], Outcome]
     asked: dict[str, Any]
@@ -28,7 +28,7 @@ class Record:
 
 
 class Collected:
-    """The outcomes of the blocks that are done."""
+    """The outcomes of the finished blocks."""
 
     def __init__(self, plan: EvalPlan):
         self.plan = plan
@@ -38,7 +38,7 @@ class Collected:
         self.labels: list[np.ndarray] = []
 
     def add(self, state: BlockState) -> None:
-        """Take over what a block found; if it was cut short, what was finished."""
+        """Add the outcomes of a block, or the finished ones if it was interrupted."""
         for cell, (outcome, unsound) in state.outcomes().items():
             self.parts[cell].append(outcome)
             self.unsound[cell].append(unsound)
@@ -47,7 +47,7 @@ class Collected:
         self.labels.append(state.labels)
 
     def warn(self) -> None:
-        """Say which samples are undefined because of what explainers or the model gave."""
+        """Warn of samples that are undefined because of unsound maps or outputs."""
         n = self.plan.job.n
         maps: dict[str, np.ndarray] = {}
         outputs = np.zeros(n, bool)
@@ -65,11 +65,11 @@ class Collected:
             )
 
     def record(self, evaluator: Evaluator) -> Record:
-        """What has been scored so far."""
+        """The results so far."""
         plan, n, outcomes = self.plan, self.plan.job.n, {}
         for cell, parts in self.parts.items():
             metric = plan.cells[cell]
-            # Before all samples are there, a metric over the data set has no score.
+            # A metric over the whole data set has no score before all samples are finished.
             whole = sum(len(part.score) for part in parts) == n
             if parts and (whole or type(metric).aggregate is Metric.aggregate):
                 outcome = jax.tree.map(lambda *v: np.concatenate(v), *parts)
@@ -84,7 +84,7 @@ class Collected:
 
 
 def aggregate(metric: Metric, outcome: Outcome, bad: np.ndarray) -> Outcome:
-    """The outcome over a whole data set, without the samples that are `bad` [N]."""
+    """The outcome over a whole data set, without `bad` samples [N]."""
     if type(metric).aggregate is Metric.aggregate or not bad.any():
         return metric.aggregate(outcome)
     good = np.flatnonzero(~bad)

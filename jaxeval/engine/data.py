@@ -29,16 +29,16 @@ def read_x(x: Any) -> np.ndarray:
     if isinstance(x, Mapping) or (isinstance(x, tuple) and any(np.ndim(v) > 1 for v in x)):
         raise TypeError(
             f"x must be one array [N, ...], got a {type(x).__name__} of {len(x)}: stack samples; "
-            "what else the model takes belongs into the model, a function of x alone"
+            "bind further inputs in the model, which must be a function of x alone"
         )
     x = _array("x", x)
     if x.ndim < 2 or 0 in x.shape:
         raise ValueError(f"x must be a batch [N, ...] with N >= 1, got shape {list(x.shape)}")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
-            f"x must be floating-point, got {x.dtype}: convert numbers that mean amounts (pixels, "
-            "columns of a table), x.astype('float32'); of categories, such as token ids, explain "
-            "the embeddings that the model looks up, x = embedding(ids) [N, T, E]"
+            f"x must be floating-point, got {x.dtype}: convert quantities (pixels, columns of a "
+            "table) by x.astype('float32'); for categories, such as token ids, explain the "
+            "embeddings that the model looks up, x = embedding(ids) [N, T, E]"
         )
     x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
     _finite("x", x)
@@ -90,7 +90,7 @@ def _read_padding(padding: Any, n: int) -> np.ndarray:
     full = padding.reshape(n, -1).all(1)
     if full.any():
         raise ValueError(
-            f"padding is all that {int(full.sum())} samples have, the first of them sample "
+            f"padding covers {int(full.sum())} samples completely, the first of them sample "
             f"{int(full.argmax())}: it must be True at padding and False at features"
         )
     return padding
@@ -117,14 +117,14 @@ def read_rows(name: str, v: Any, n: int) -> np.ndarray:
 def _array(name: str, v: Any) -> np.ndarray:
     if isinstance(v, Tracer):
         raise TypeError(
-            f"{name} is a tracer: this function drives whole data sets from the host; inside jit, "
+            f"{name} is a tracer: this function processes data sets from the host; inside jit, "
             "vmap or grad use jaxeval.as_function"
         )
     try:
         v = np.asarray(v)
     except Exception as e:
         raise TypeError(f"{name} must be an array, got {type(v).__name__} ({e})") from e
-    if v.dtype.kind not in "biufV":  # V: bfloat16 and its kin
+    if v.dtype.kind not in "biufV":  # V: bfloat16 and similar dtypes
         raise TypeError(f"{name} must be a numeric array, got dtype {v.dtype}")
     return v
 

@@ -18,8 +18,8 @@ NOT_TRACEABLE = (
 class EvaluationError(RuntimeError, ValueError):
     """An explainer or a model failed during a run.
 
-    The message names it and the batch; `partial` holds the results scored until then, and
-    ``__cause__`` the original error.
+    The message names it and the batch; `partial` holds the results so far, and ``__cause__`` the
+    original error.
     """
 
     partial: Any = None

@@ -1,4 +1,4 @@
-"""Evaluations of the model: in compiled programs or in Python, and counted."""
+"""Evaluations of the model, compiled or in Python, with counts."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class CompiledForward:
-    """The forward pass as a compiled program, for host explainers, which may keep it."""
+    """The forward pass as a compiled program, for host explainers, which may store it."""
 
     fn: Callable[..., Any]
     given: Callable[..., Any]
-    """What `fn` calls, which must live as long as this does."""
+    """The model that `fn` calls, kept alive as long as this object."""
 
     def __call__(self, params: Any, x: Any) -> Any:
         return called(self.fn, params, x)
@@ -39,12 +39,12 @@ class Evaluator:
     """Evaluates a model on batches, and counts the evaluations in samples x steps.
 
     Attributes:
-      given: the model as the caller gave it; `suited`: in the form that its platform runs best.
-      asked: how many outputs, attributions and hidden layers there were.
+      given: the model as given by the caller; `suited`: optimised for its platform.
+      asked: the numbers of outputs, attributions and hidden layers evaluated.
     """
 
     def __init__(self, model: Model, x: Any, mesh: Any, precision: str):
-        """x: the shape and type of one sample."""
+        """x: shape and dtype of one sample."""
         self.mesh, self.precision = mesh, precision
         self.over_rows = NamedSharding(mesh, P("data"))
         self.everywhere = NamedSharding(mesh, P())
@@ -70,13 +70,13 @@ class Evaluator:
         return jax.device_put(tree, self.over_rows)
 
     def fill(self, values: np.ndarray, real: np.ndarray) -> Any:
-        """The values of the real rows in their places among all rows; zeros elsewhere."""
+        """The values of the real rows at their positions among all rows; zeros elsewhere."""
         full = np.zeros((len(real), *values.shape[1:]), values.dtype)
         full[real] = values
         return self.put(full)
 
     def count(self, what: str, real: np.ndarray) -> int:
-        """Note that the rows marked in `real` were evaluated; returns their number."""
+        """Count the evaluations of the rows marked in `real`; return their number."""
         self.asked[what] += (n := int(real.sum()))
         return n
 
@@ -84,7 +84,7 @@ class Evaluator:
         """The logits of a batch, with the hidden layers if wanted.
 
         Args:
-          real: which rows are no padding, [rows].
+          real: which rows are not padding, [rows].
           where: the name of the batch, for errors.
         """
         n = self.count("output", real)
@@ -93,7 +93,7 @@ class Evaluator:
         if not model.host:
             return kernels.forward(self.mesh, (hidden, self.precision), model, x)
         if hidden:
-            raise ValueError("a host model has no hidden layers to look at")
+            raise ValueError("a host model has no hidden layers")
 
         def call() -> Any:
             out = model(np.asarray(x)[real])
@@ -106,7 +106,7 @@ class Evaluator:
         return Answer(logits=out, outputs=model.outputs)
 
     def on_host(self, name: str, call: Callable[[], Any]) -> Any:
-        """What a call gives; its failure names what failed."""
+        """The result of a call; errors are raised with its name."""
         try:
             return call()
         except Exception as e:

@@ -1,4 +1,4 @@
-"""Where the maps of an explainer come from: stored, compiled, or from a call on the host."""
+"""Sources of an explainer's maps: stored, compiled, or computed on the host."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 class Host:
     """An explainer that is called in Python, outside compiled programs.
 
-    ``fn(model, x, y, keys) -> a`` gets NumPy arrays with one batch's real rows (keys stay a JAX
-    array) and may do anything. Functions that JAX cannot trace are treated so without being
-    wrapped; wrap one that could be traced but must not be (a random stream of its own, a
-    cache, a call to another framework). With ``arrays="jax"`` x and y stay `jax.Array`s.
+    ``fn(model, x, y, keys) -> a`` gets NumPy arrays with the real rows of a batch (keys are a JAX
+    array) and may run any Python code. Functions that JAX cannot trace are handled like this
+    automatically; wrap functions that can be traced but must not be (its own random state, a
+    cache, a call to another framework). With ``arrays="jax"``, x and y are `jax.Array`s.
     """
 
     fn: Callable[..., Any]
@@ -48,7 +48,7 @@ class Host:
 
 @pytree
 class Traced:
-    """A plain traceable function as an explainer pytree."""
+    """A traceable function as an explainer pytree."""
 
     fn: Any = static()
 
@@ -70,14 +70,14 @@ class Batch(NamedTuple):
 
 
 class Attributor(ABC):
-    """Gives the maps of one explainer.
+    """Computes the maps of one explainer.
 
     Attributes:
-      name: under which the explainer is known in this run.
-      explainer: what makes maps of changed inputs or models; None where nothing does.
+      name: the explainer's name in this run.
+      explainer: explains changed inputs or models; None if they cannot be explained.
       features: the shape of one map; None until a host explainer has been called once.
-      on_host: whether maps of changed inputs come from calls in Python.
-      asked: whether maps of the samples as they are cost an evaluation.
+      on_host: whether maps of changed inputs are computed in Python.
+      asked: whether maps of the clean samples cost an evaluation.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Attributor(ABC):
 
     @abstractmethod
     def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
-        """The maps [rows, features] of a batch."""
+        """The maps [rows, features] for a batch."""
 
     @abstractmethod
     def using(self, name: str, explainer: Any) -> Attributor:
@@ -97,7 +97,7 @@ class Attributor(ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compiled(Attributor):
-    """An explainer that JAX can trace, called in a compiled program."""
+    """An explainer that JAX can trace, in a compiled program."""
 
     name: str
     explainer: Any
@@ -108,7 +108,7 @@ class Compiled(Attributor):
         return self.maps(evaluator, model, batch.x, batch.y, batch.keys)
 
     def maps(self, evaluator: Evaluator, model: Model, x: Any, y: Any, keys: Any) -> Any:
-        """The maps, not counted."""
+        """The maps, without counting evaluations."""
         precision = evaluator.precision
         if getattr(self.explainer, "compiles_itself", False):
             with kernels.precise(precision):
@@ -149,7 +149,7 @@ class OnHost(Attributor):
                 f"{list(wanted) if wanted else f'one map for each of the {n} samples'}"
             )
         if a.dtype.kind not in "iufbV":  # V: bfloat16 and the like
-            raise EvaluationError(f"{what} gave values that are no numbers, but {a.dtype}")
+            raise EvaluationError(f"{what} gave values that are not numbers, but {a.dtype}")
         return evaluator.fill(a.astype(np.float32), batch.real)
 
     def using(self, name: str, explainer: Any) -> OnHost:
@@ -158,7 +158,7 @@ class OnHost(Attributor):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stored(Attributor):
-    """Given maps [N, features] of the samples as they are; `then` explains changed ones, if any."""
+    """Given maps [N, features] of the clean samples; `then`, if any, explains changed samples."""
 
     name: str
     maps: np.ndarray
@@ -192,7 +192,7 @@ def read_explainers(
     data: Data,
     stored: Mapping[str, Any] | None = None,
 ) -> dict[str, Attributor]:
-    """{name: attributor}; `stored` gives maps of the samples for explainers that make others."""
+    """{name: attributor}; `stored` holds given maps of the clean samples for some explainers."""
     x, found = data.x, {}
     for name, given in explainers.items():
         then, maps = None, given
@@ -216,7 +216,7 @@ def read_explainers(
 
 @jit()
 def _explained(explainer: Any, *given: Any) -> Any:
-    # One function for all explainers: JAX keeps what it has traced of it.
+    # One function for all explainers, so that JAX can reuse its traces.
     return explainer(*given)
 
 
@@ -226,7 +226,7 @@ def _keys(rows: int) -> Any:
 
 
 def as_attributor(name: str, given: Any, model: Model, x: Any) -> Compiled | OnHost:
-    """How a callable explainer is called; it is traced once for the shape of its maps."""
+    """The attributor of a callable explainer, which is traced once for the shape of its maps."""
     if hasattr(given, "attribute") and not callable(given):
         raise TypeError(
             f"explainer {name!r} is an object with .attribute ({type(given).__name__}): give "
@@ -259,20 +259,20 @@ def as_attributor(name: str, given: Any, model: Model, x: Any) -> Compiled | OnH
     except Exception as e:
         raise EvaluationError(
             f"explainer {name!r} failed while JAX traced it: {named(e)}\nA function that "
-            "needs the values of its inputs, or calls torch or another framework, runs on the "
-            "host: give jaxeval.Host(fn), which hands it NumPy arrays"
+            "needs the values of its inputs, or calls torch or another framework, must run on the "
+            "host: give jaxeval.Host(fn), which passes it NumPy arrays"
         ) from e
     if plain and varies(hashable(given), model, spec, labels, _keys(rows)):
         warn(
-            f"explainer {name!r} draws numbers outside of JAX (np.random, say) or keeps a state, "
-            "which a compiled program would freeze: it is called on the host, once a batch, and "
-            "its maps may depend on the batch. Draw from keys, one JAX key a sample, instead"
+            f"explainer {name!r} draws numbers outside of JAX (for example by np.random) or keeps "
+            "state, which a compiled program would freeze: it is called on the host, once per "
+            "batch, and its maps may depend on the batch. Use keys, one JAX key per sample, instead"
         )
         return OnHost(name, Host(unwrapped(given)))
     if not hasattr(out, "shape") or out.shape[:1] != (rows,):
         got = f"{list(out.shape)}" if hasattr(out, "shape") else type(out).__name__
         raise EvaluationError(
-            f"explainer {name!r} must give an array with one map a sample: for inputs "
+            f"explainer {name!r} must give an array with one map per sample: for inputs "
             f"{[rows, *x.shape]} it gave {got}"
         )
     return Compiled(name, explainer, tuple(out.shape[1:]))

@@ -1,4 +1,4 @@
-"""What the host computes of an image, kept for whoever asks again."""
+"""A cache of host-side computations per image (e.g. superpixels)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..digests import array_digest
 from ..lifetime import weakly
 
 REMEMBERED = 2**28
-"""Bytes of results that one process keeps; the oldest go first."""
+"""Maximum bytes of cached results per process; the oldest are dropped first."""
 
 _known: collections.OrderedDict[Any, np.ndarray] = collections.OrderedDict()
 _size = 0
@@ -24,7 +24,7 @@ def once_per_image(
 ) -> np.ndarray:
     """``make(x, channel_axis)``, computed once per image and (hashable) function."""
     global _size
-    # A function may close over a model, which is not to be kept for its results.
+    # A function may close over a model, which the cache must not keep alive.
     maker = weakly(make) if inspect.isroutine(make) else make
     key = (maker, array_digest(x), x.shape, str(x.dtype), channel_axis)
     if key in _known:

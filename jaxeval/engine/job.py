@@ -1,4 +1,4 @@
-"""What is to be evaluated, checked: the way in for `score`, `evaluate`, `attribute` and sweeps."""
+"""`Job`: the checked arguments of `score`, `evaluate`, `attribute` and sweeps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Job:
 
     @property
     def one(self) -> jax.ShapeDtypeStruct:
-        """The shape and type of one sample."""
+        """Shape and dtype of one sample."""
         return jax.ShapeDtypeStruct(self.data.x.shape[1:], self.data.x.dtype)
 
 
@@ -57,14 +57,14 @@ def read_job(
     index: Any = None,
     extras: Any = None,
 ) -> Job:
-    """Everything that the caller gave, checked.
+    """Check all arguments.
 
     Args:
-      metrics: {} where only attributions are wanted.
-      stored: {explainer: its maps of the samples as they are}.
+      metrics: {} if only attributions are needed.
+      stored: {explainer: its given maps of the clean samples}.
 
     Raises:
-      ValueError, TypeError: for what does not fit, before anything is compiled.
+      ValueError, TypeError: invalid or incompatible arguments, before anything is compiled.
     """
     check.one_array(model, "model")
     data = read_data(x, y, mask, index, extras, padding)
@@ -134,7 +134,7 @@ def read_metrics(metrics: Any, masked: bool) -> dict[str, Metric]:
 
 
 def named(what: str, given: Any) -> dict[str, Any]:
-    """A mapping as it is; a list under its items' class names."""
+    """A mapping unchanged; a list as {class name: item}."""
     if isinstance(given, Mapping):
         given = dict(given)
     elif isinstance(given, (list, tuple)):
@@ -155,11 +155,11 @@ def named(what: str, given: Any) -> dict[str, Any]:
 
 
 def _check_name(what: str, name: Any) -> None:
-    """A name is text that a file can hold."""
+    """Check that a name is text that a file can hold."""
     if not isinstance(name, str):
         raise TypeError(
             f"{what} must be named by text, which results are saved under, got the name {name!r} "
-            f"({type(name).__name__}): give {str(name)!r}, say"
+            f"({type(name).__name__}): give for example {str(name)!r}"
         )
     if not name.strip():
         raise ValueError(f"{what} has the empty name {name!r}: give it one")
@@ -170,7 +170,7 @@ def _check_name(what: str, name: Any) -> None:
 
 
 def refuse_padding(name: str, metric: Metric) -> None:
-    """A metric and its questions can leave out padding."""
+    """Raise an error if a metric or one of its questions does not support padding."""
     for what in (metric, *asks_of(metric)):
         if not what.takes_padding:
             raise ValueError(
@@ -182,7 +182,7 @@ def refuse_padding(name: str, metric: Metric) -> None:
 def check_pairs(
     metrics: Mapping[str, Metric], attributors: Mapping[str, Attributor], model: Model, data: Data
 ) -> None:
-    """Each metric can be had of each explainer, the model and the data set."""
+    """Check each metric against each explainer, the model and the data set."""
     for m, metric in metrics.items():
         if data.padding is not None:
             refuse_padding(m, metric)

@@ -1,4 +1,4 @@
-"""The compiled programs of a run. None of them holds the model but `forward` and `explain`.
+"""The compiled programs of a run. Only `forward` and `explain` contain the model.
 
 Each is a function over a block of samples or a chunk of (sample, step) slots. `spread` runs it
 on a mesh: arrays with a leading sample or slot axis are sharded, the rest replicated, and every
@@ -104,7 +104,7 @@ def forward(fixed: Any, model: Model, x: Any) -> Answer:
 
 @spread(0)
 def as_logits(kind: str, outputs: Any) -> Any:
-    """The logits of what a host model answered."""
+    """The logits from a host model's outputs."""
     return ops.as_logits(outputs, kind)
 
 
@@ -115,7 +115,7 @@ def explain(fixed: Any, explainer: Any, model: Model, x: Any, y: Any, keys: Any)
 
 @spread(0)
 def resize(size: int, tree: Any) -> Any:
-    """The tree with its leading axis cut, or padded with its last row, to `size` a device."""
+    """The tree with its leading axis cut, or padded with its last row, to `size` per device."""
 
     def leaf(v: Any) -> Any:
         n = len(v)
@@ -131,8 +131,8 @@ def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     `s` has nothing but the maps and, where there is padding, `valid`, of whose rows the maps are
     those at `i` (None: all).
 
-    A program of its own, for clean samples and for queries, so that equal maps are prepared to
-    equal bits: fused with what is computed of a map, its rounding would differ.
+    A separate program, used for clean samples and for queries, so that equal maps are prepared to
+    equal bits: fused into other computations, its rounding would differ.
     """
     if i is not None:
         s = dataclasses.replace(s, valid=take(s.valid, i))
@@ -141,9 +141,9 @@ def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
 
 @spread(2)
 def plan(fixed: None, pert: Perturbation, shared: Any, s: Sample, ref: Answer, own: Any) -> Any:
-    """(plan, number of steps) of each sample; None where the number is the same for all.
+    """(plan, number of steps) of each sample; None if the number is the same for all.
 
-    Draws: `shared` by all, or each sample's `own`.
+    Draws: `shared` by all samples, or `own` per sample.
     """
 
     def one(s: Sample, ref: Answer, own: Any) -> Any:
@@ -161,8 +161,8 @@ def plan(fixed: None, pert: Perturbation, shared: Any, s: Sample, ref: Answer, o
 def slots(counts: Any, start: Any, width: int) -> tuple[Any, Any, Any]:
     """The slots from `start` on -> (sample, step, is real) [width].
 
-    The slots of a block are its (sample, step) pairs in that order, `counts` of them a sample.
-    Made on the device: indices made on the host doubled the overhead of a chunk.
+    The slots of a block are its (sample, step) pairs in that order, `counts` per sample. Computed
+    on the device: indices computed on the host doubled the overhead of a chunk.
     """
     ends = jnp.cumsum(counts)
     slot = start + jnp.arange(width)
@@ -182,11 +182,11 @@ def probe(
     own: Any,
     place: Any,
 ) -> Any:
-    """The queries of one chunk, with the keys, rows, steps and reality of its slots.
+    """The queries of one chunk, with the keys, rows, steps and validity of its slots.
 
-    `place` [1, 2] has the number of its first slot, and what is added to every step (parameter
-    steps are asked one at a time). The place of the next chunk comes back: a number sent from the
-    host costs more than the rest of a chunk's dispatch.
+    `place` [1, 2] holds the index of its first slot and an offset added to every step (parameter
+    steps are asked one at a time). Returns the place of the next chunk, too: sending a number from
+    the host costs more than the rest of a chunk's dispatch.
     """
     start, first = place[0]
     i, step, real = slots(counts, start, width)
@@ -219,8 +219,8 @@ def measure(
 ) -> tuple[Any, ...]:
     """Each metric's measurements of one chunk, written into its buffer [n, S, ...].
 
-    `maps` are the differently prepared attributions and `answered` those of the queries, prepared
-    alike; `fixed` says which one each metric scores. Beside each buffer is what was `unsound`
+    `maps` are the distinct prepared attributions and `answered` those of the queries, prepared the
+    same way; `fixed` says which one each metric scores. With each buffer comes what was `unsound`
     [n, 2] in the answers that the metric asks for.
     """
     s, ref = take(s, i), take(ref, i)
@@ -230,7 +230,7 @@ def measure(
         rows = dataclasses.replace(s, a=prepared[which])
         reply = dataclasses.replace(answer, attribution=answered[which])
         got = jax.vmap(functools.partial(measure_one, metric))(rows, ref, query, reply)
-        at = jnp.where(real, i, len(buffer))  # what is out of range is dropped
+        at = jnp.where(real, i, len(buffer))  # indices out of range are dropped
         bad = jax.vmap(functools.partial(unsound, metric.asks))(reply)
         out.append(
             (
@@ -253,7 +253,7 @@ def reduce(
 ) -> tuple[Any, ...]:
     """The outcomes [n] of several metrics for one explainer, in one program.
 
-    Each with what was `unsound` [n, 2] in the clean map and answer.
+    Each comes with what was `unsound` [n, 2] in the clean map and answer.
     """
     found = []
     for metric, which, got, ok in zip(metrics, fixed, measured, valid, strict=True):
@@ -285,7 +285,7 @@ def keys_of(key: Any, index: np.ndarray) -> Any:
 
 @jax.jit
 def explainer_keys(keys: Any) -> Any:
-    """The keys [n] that an explainer gets, of the samples' keys [n]."""
+    """The explainer's keys [n], derived from the samples' keys [n]."""
     return jax.vmap(explainer_key)(keys)
 
 

@@ -1,4 +1,4 @@
-"""The model that is evaluated: traced once to see whether JAX can compile it."""
+"""Reading the model argument: traced once to find out whether JAX can compile it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Bare(Wrapper):
 def read_model(
     model: Any, x: np.ndarray, y: np.ndarray | None, outputs: str | None = None
 ) -> Model:
-    """The model; y is within its classes, where tracing shows how many there are.
+    """The model; checks that y is within its classes if tracing shows their number.
 
     Args:
-      outputs: what a function given as the model answers with.
+      outputs: the kind of outputs of a function given as the model.
     """
     spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
     model = as_model(model, spec, outputs)
@@ -49,11 +49,11 @@ def read_model(
 
 
 def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
-    """The model, marked as a host callable where JAX cannot trace it; a warning says so.
+    """The model; if JAX cannot trace it, marked as a host callable, with a warning.
 
     Args:
-      x: the shape and type of one sample.
-      outputs: what a function answers with; a `Model` says it itself.
+      x: shape and dtype of one sample.
+      outputs: the kind of outputs of a function; None for a `Model`, which has its own.
     """
     if isinstance(model, Model) and outputs not in (None, model.outputs):
         raise ValueError(
@@ -80,8 +80,8 @@ def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
     except Exception as e:
         raise EvaluationError(
             f"the model failed while JAX traced it on inputs {[TRACED_ROWS, *x.shape]}: {named(e)}"
-            f"\nWhere it takes JAX arrays, check that it takes inputs of this shape; where it is "
-            "NumPy or another framework's, give jaxeval.Model(apply, params, host=True)"
+            f"\nIf it takes JAX arrays, check that it accepts inputs of this shape; if it uses "
+            "NumPy or another framework, give jaxeval.Model(apply, params, host=True)"
         ) from e
     else:
         check_shape(out, TRACED_ROWS, model.outputs)
@@ -89,8 +89,8 @@ def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
             return model
         why = "it draws numbers outside of JAX, or changes from call to call"
     warn(
-        f"JAX cannot compile this model: {why}. It is called on the host, once a batch, which is "
-        "slower; jaxeval.Model(apply, params, host=True) says that this is meant"
+        f"JAX cannot compile this model: {why}. It is called on the host, once per batch, which is "
+        "slower; jaxeval.Model(apply, params, host=True) does so without this warning"
     )
     return dataclasses.replace(model, host=UNTRACEABLE)
 
@@ -105,7 +105,7 @@ def _changes(model: Model, x: Any) -> bool:
 
 
 def varies(fn: Any, *given: Any) -> bool:
-    """Whether two traces of a function differ; one found to be steady is not traced again."""
+    """Whether two traces of a function differ; cached if they do not."""
     known = remembered(fn)
     if "steady" not in known and not changes(fn, *given):
         known["steady"] = True

@@ -1,4 +1,4 @@
-"""Settings that `score`, `evaluate`, `attribute` and sweeps have in common."""
+"""Options shared by `score`, `evaluate`, `attribute` and sweeps."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ PRECISIONS = ("highest", "fast")
 class Options:
     """How a data set is evaluated; each field as the argument of `jaxeval.evaluate`.
 
-    `rows`, of sweeps: shapes of compiled programs are chosen as for a data set with so many
-    samples, of which the given ones are a part, so that a short last shard needs no programs of
-    its own.
+    `rows`, for sweeps: shapes of compiled programs are chosen for a data set with this many
+    samples, so that a shorter last shard does not need programs of its own.
 
     Raises:
-      ValueError, TypeError: for a setting that cannot be.
+      ValueError, TypeError: an invalid option.
     """
 
     key: Any = 0
@@ -95,11 +94,11 @@ def read_precision(precision: Any) -> str:
 
 
 def read_output(output: Any, kind: str) -> Any:
-    """The score of a class that metrics use by default.
+    """The default class score of metrics.
 
     Args:
-      output: as given; None: a probability, or the value for a model of values.
-      kind: what the model's outputs are (`Model.outputs`).
+      output: as given; None: the probability, or the value for ``Model(outputs="values")``.
+      kind: the kind of the model's outputs (`Model.outputs`).
     """
     if output is None:
         return "value" if kind == "values" else "probability"

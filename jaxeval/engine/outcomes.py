@@ -1,4 +1,4 @@
-"""Whether a user-defined metric gives what the engine can use, before the model is evaluated."""
+"""Checks of the outcomes of user-defined metrics, before the model is evaluated."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def check_outcomes(
     specs: Mapping[str, Sample],
     logits: Any,
 ) -> None:
-    """User-defined metrics give outcomes; those of jaxeval are known to.
+    """Check that user-defined metrics return valid outcomes.
 
     Args:
-      specs: per attributor a sample of shapes and types.
-      logits: shape and type of the answer about one sample.
+      specs: per attributor, a sample of shapes and dtypes.
+      logits: shape and dtype of the answer for one sample.
 
     Raises:
       TypeError: with the metric's name.
@@ -68,11 +68,11 @@ def one_row(v: Any) -> Any:
 def check_outcome(
     metric: Metric, perts: list[Perturbation], sample: Sample, reference: Answer
 ) -> None:
-    """One sample goes through the metric as shapes.
+    """Evaluate the metric abstractly on one sample.
 
     Args:
       perts: its questions, bound.
-      sample, reference: of shapes and types.
+      sample, reference: shapes and dtypes.
 
     Raises:
       TypeError: the metric gives no outcome, or its score is no scalar.
@@ -109,6 +109,6 @@ def check_outcome(
         )
     if jnp.shape(outcome.score) != ():
         raise TypeError(
-            f"{name}.reduce must give one number a sample as the score, but it has the shape "
-            f"{list(jnp.shape(outcome.score))}: the rest belongs into the outcome's curve"
+            f"{name}.reduce must give one number per sample as the score, but it has the shape "
+            f"{list(jnp.shape(outcome.score))}: put further values into the outcome's curve"
         )

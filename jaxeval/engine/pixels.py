@@ -1,4 +1,4 @@
-"""Maps of all explainers brought to one feature a pixel, wherever they come in."""
+"""`reduce_channels`: reduction of all explainers' maps to one feature per pixel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REDUCTIONS = ("sum", "mean", "max")
 
 @pytree
 class Pixels:
-    """An explainer whose maps lose their channel axis `axis` (of a batch)."""
+    """An explainer whose maps are reduced along the channel axis `axis` (of a batch)."""
 
     explainer: Any
     how: str = static("sum")
@@ -46,7 +46,7 @@ def as_given(explainer: Any) -> Any:
 def to_pixels(
     attributors: Mapping[str, Attributor], how: str, axis: int | None, shape: tuple[int, ...]
 ) -> dict[str, Attributor]:
-    """The attributors with maps of one feature a pixel.
+    """The attributors, with maps reduced to one feature per pixel.
 
     Args:
       axis: the channel axis of one input, whose shape is `shape`.

@@ -1,4 +1,4 @@
-"""The plan of a run: what is asked, of whom, in which shapes; made before the first block."""
+"""The plan of a run: its questions, explainers and shapes; made before the first block."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .samples import Block, Clean
 from .shapes import check_features, check_padded, fit_mask, fit_padding
 
 UNASKED = 1024
-"""Samples of a block where nothing is evaluated."""
+"""Samples per block if nothing is evaluated."""
 MOST = 65_536
-"""Evaluations in flight beyond which no device gets faster."""
+"""Larger batches make no device faster."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,19 +34,19 @@ class EvalPlan:
     """A run as a value.
 
     Attributes:
-      attributors: the explainers whose maps are scored, derived ones included.
-      cells: {cell: its metric}, with settings as they were given.
-      metrics: the metrics with arrays for their numbers, as compiled programs take them.
+      attributors: the explainers whose maps are scored, including derived ones.
+      cells: {cell: its metric}, with settings as given.
+      metrics: the metrics with their numbers as arrays, for compiled programs.
       questions: the distinct questions.
-      spec: a sample of shapes and types, without attributions.
-      valid: which entries of the inputs are no padding, bool that broadcasts to x [N, ...].
-      batch_size: the most evaluations in flight on a device.
-      local: samples of a block on each device.
-      output_width, map_width: slots on each device of a chunk that is answered with outputs, and
-        of one that is answered with attributions.
-      clean_output: whether the model is evaluated on the samples as they are; hidden: with its
-        hidden layers.
-      first: what host explainers and the model have answered about the first block, to show the
+      spec: a sample of shapes and dtypes, without attributions.
+      valid: which entries of the inputs are not padding, bool that broadcasts to x [N, ...].
+      batch_size: maximum number of evaluations at once on a device.
+      local: samples per block on each device.
+      output_width, map_width: slots on each device of a chunk answered with outputs, and of one
+        answered with attributions.
+      clean_output: whether the model is evaluated on the clean samples; hidden: with its hidden
+        layers.
+      first: answers of host explainers and the model about the first block, which determine the
         shapes of maps.
     """
 
@@ -79,16 +79,16 @@ class EvalPlan:
         return self.map_width if asked else self.local
 
     def evaluations(self) -> int:
-        """Evaluations of the model and of explainers, as far as they are known beforehand."""
+        """Evaluations of the model and of explainers, as far as known in advance."""
         clean = self.clean_evaluations()
         return self.job.n * (clean + sum(q.cost * q.n_steps for q in self.questions))
 
     def clean_evaluations(self) -> int:
-        """Evaluations of each sample as it is."""
+        """Evaluations per clean sample."""
         return self.clean_output + sum(a.asked for a in self.attributors.values())
 
     def points(self) -> dict[str, list[str]]:
-        """{metric: the names of its curve's points}, of the metrics that name them."""
+        """{metric: the names of its curve's points}, for the metrics that name them."""
         asked: dict[str, dict[int, Perturbation]] = {m: {} for m in self.metrics}
         for q in self.questions:
             for s in (s for subscriptions in q.by.values() for s in subscriptions):
@@ -104,11 +104,11 @@ class EvalPlan:
 def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
     """The plan of a job.
 
-    A host explainer shows the shape of its maps only by an answer: it is asked about the first
+    The shape of a host explainer's maps is known only from its answers: it is called on the first
     block here, and its answers are part of the plan.
 
     Raises:
-      ValueError, TypeError: metrics, explainers and samples that do not fit each other.
+      ValueError, TypeError: incompatible metrics, explainers and samples.
     """
     metrics, data = job.metrics.values(), job.data
     attributors, cells = derived(job.attributors, job.metrics)
@@ -158,10 +158,10 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
 
 
 def check_job(job: Job) -> None:
-    """What `make_plan` checks without an evaluation.
+    """The checks of `make_plan` that need no evaluation.
 
     Raises:
-      ValueError, TypeError: likewise.
+      ValueError, TypeError: as for `make_plan`.
     """
     attributors, cells = derived(job.attributors, job.metrics)
     valid, spec = specify(job)
@@ -174,8 +174,8 @@ def derived(
 ) -> tuple[dict[str, Attributor], dict[Cell, Metric]]:
     """All attributors, and the cells of the results.
 
-    A metric may score an explainer derived from the given one (its maps smoothed, say): that is an
-    attributor of its own, which metrics with equal wishes share.
+    A metric may score an explainer derived from the given one (such as its smoothed maps): that is
+    a separate attributor, shared by metrics that derive the same.
     """
     found, made, cells = dict(attributors), {}, {}
     for e, attributor in attributors.items():
@@ -193,7 +193,7 @@ def derived(
 
 
 def specify(job: Job) -> tuple[np.ndarray | None, Sample]:
-    """(which entries of the inputs are no padding, a sample of shapes and types)."""
+    """(which entries of the inputs are not padding, a sample of shapes and dtypes)."""
     spec = Sample(
         x=job.one,
         y=jax.ShapeDtypeStruct((), jnp.int32),
@@ -215,7 +215,7 @@ def ask_what(
     spec: Sample,
     valid: np.ndarray | None,
 ) -> tuple[Question, ...]:
-    """The questions, once the shapes of all maps are known; everything that they need fits."""
+    """The questions, once the shapes of all maps are known; checks that everything fits."""
     specs = {e: dataclasses.replace(spec, features=a.features) for e, a in attributors.items()}
     for e, one in specs.items():
         # Metrics need maps in the shape of the input; alone, `attribute` also gives a layer's.
@@ -237,7 +237,7 @@ def answer_first(
     hidden: bool,
     valid: np.ndarray | None,
 ) -> Clean:
-    """The answers of host explainers about the first block, whose shapes are not known yet."""
+    """The answers, for the first block, of host explainers whose map shapes are not known yet."""
     clean = Clean(block.samples(valid))
     if clean_output:
         clean = block.answered(clean.samples, hidden, block.local)
@@ -252,7 +252,7 @@ def with_features(attributor: Attributor, features: tuple[int, ...]) -> Attribut
 
 
 def widths(questions: tuple[Question, ...], local: int, batch_size: int) -> tuple[int, int]:
-    """(slots of a chunk that is answered with outputs, of one answered with attributions)."""
+    """(slots of a chunk answered with outputs, slots of one answered with attributions)."""
     explained = [q for q in questions if q.explained]
     if any(q.asks_model for q in explained):  # one forward program for all
         width = chunk_width(questions, local, batch_size)

@@ -1,4 +1,4 @@
-"""From metrics x explainers to the distinct questions."""
+"""The distinct questions of metrics x explainers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .shapes import features_of
 
 
 class Cell(NamedTuple):
-    """A metric of an explainer: one entry of the results.
+    """A metric and an explainer: one entry of the results.
 
-    `attributor` is the explainer that is scored, and `explainer` the one that it is reported
-    under: a metric may score an explainer derived from it (SmoothMPRT).
+    `attributor` is the explainer that is scored, `explainer` the one under which the score is
+    reported: a metric may score an explainer derived from it (SmoothMPRT).
     """
 
     attributor: str
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """A cell that takes a question's answers; `slot` says which of its metric's questions it is."""
+    """A cell that uses a question's answers; `slot`: the index among its metric's questions."""
 
     cell: Cell
     slot: int
@@ -38,12 +38,12 @@ class Subscription(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Question:
-    """A distinct question, and what its subscribers need of the answers together.
+    """A distinct question, and what all its subscribers need from the answers.
 
     Attributes:
       pert: the perturbation, bound to the model and the shape of a sample.
       prepared: how the map that it reads is prepared, (normalise, absolute); None: it reads none.
-      reader: an attributor whose map (or shape of map) it reads; any, where it reads none.
+      reader: an attributor whose map (or shape of map) it reads; any attributor if it reads none.
       by: {attributor: subscriptions}.
       asks: the union of the metrics' `asks`.
       explained: the attributors that explain this question's queries.
@@ -64,14 +64,14 @@ class Question:
 
     @property
     def cost(self) -> int:
-        """Evaluations a step: a forward pass if outputs are asked, and one each explainer."""
+        """Evaluations per step: a forward pass if outputs are asked for, and one per explainer."""
         return self.asks_model + len(self.explained)
 
 
 def _fitted(
     metric: Metric, model: Model, spec: Sample, n: int, valid: np.ndarray | None
 ) -> list[Perturbation]:
-    """The metric's questions, bound; it, they and their draws fit the model and the samples."""
+    """The metric's questions, bound; checks them and their draws against model and samples."""
     metric.fit(model, spec)
     for pert in asks_of(metric):
         if isinstance(pert, RandomPerturbation):
@@ -83,8 +83,8 @@ def _fitted(
         if (few := counts < least).any():
             i = int(few.argmax())
             raise ValueError(
-                f"it needs {least} features of every sample, but sample {i} has {counts[i]} beside "
-                "its padding"
+                f"it needs {least} features of every sample, but sample {i} has {counts[i]} "
+                "without its padding"
             )
     return perts
 
@@ -98,14 +98,14 @@ def collect(
 ) -> tuple[Question, ...]:
     """The distinct questions of all cells.
 
-    Two questions are one where their perturbations are equal in value and see the same things:
-    the same shape of attribution if they read that, the same explainer's map, prepared alike,
-    if they read the map itself.
+    Two questions are the same if their perturbations are equal in value and read the same inputs:
+    attributions of the same shape if they read the shape, the same explainer's map, prepared the
+    same way, if they read the map itself.
 
     Args:
-      specs: per attributor a sample of shapes and types.
+      specs: per attributor, a sample of shapes and dtypes.
       n: the number of samples, which given draws may have as a leading axis.
-      valid: which entries of the inputs are no padding, bool that broadcasts to x [N, ...].
+      valid: which entries of the inputs are not padding, bool that broadcasts to x [N, ...].
     """
     first: dict[Any, Question] = {}
     subscribed: dict[Any, list[Subscription]] = {}
@@ -132,7 +132,7 @@ def collect(
 def _subscribed(
     question: Question, subscriptions: list[Subscription], cells: Mapping[Cell, Metric]
 ) -> Question:
-    """The question with those who take its answers."""
+    """The question with its subscribers."""
     by: dict[str, tuple[Subscription, ...]] = {}
     for s in subscriptions:
         by[s.cell.attributor] = (*by.get(s.cell.attributor, ()), s)
@@ -148,10 +148,10 @@ def _subscribed(
 def chunk_width(
     questions: Sequence[Question], local: int, batch_size: int, fixed: float = 1 / 16
 ) -> int:
-    """Slots of a chunk, at most `batch_size`: what wastes the fewest on padding.
+    """Slots per chunk, at most `batch_size`, chosen to minimise padding.
 
-    Clean samples and parameter steps come `local` at a time, other questions as many as there
-    are; each is padded to whole chunks. A chunk's fixed cost counts as a sixteenth of a full one.
+    Clean samples and parameter steps come `local` at a time, other questions all at once; each is
+    padded to whole chunks. A chunk's fixed cost counts as a sixteenth of a full one.
     """
     loads = []
     for q in questions:
@@ -175,11 +175,11 @@ def naive_cost(
     n: int,
     explained: Mapping[str, bool],
 ) -> dict[str, int]:
-    """What it would cost to evaluate each metric of each explainer on its own.
+    """The evaluations needed by one separate run per metric and explainer.
 
     Args:
-      steps: per cell the total number of steps over all samples, of each of its questions.
-      explained: per explainer whether it makes maps (stored ones cost nothing).
+      steps: per cell, the total number of steps over all samples of each of its questions.
+      explained: per explainer, whether it computes maps (stored ones cost nothing).
     """
     cost = {"output": 0, "attribution": 0, "hidden": 0}
     for cell, metric in cells.items():

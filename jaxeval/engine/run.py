@@ -17,7 +17,7 @@ from .samples import Block
 
 
 def run(plan: EvalPlan, evaluator: Evaluator, progress: NoProgress) -> Record:
-    """Ask everything. An exception on the way carries the `Record` until then as `partial`."""
+    """Ask everything. Exceptions carry the `Record` so far as `partial`."""
     found, state = Collected(plan), None
     progress.start(plan.evaluations())
     try:
@@ -31,7 +31,7 @@ def run(plan: EvalPlan, evaluator: Evaluator, progress: NoProgress) -> Record:
         found.warn()
     except (Exception, KeyboardInterrupt) as e:
         if state is not None:
-            # What stopped the run (memory, say) may stop this, too; it must not hide it.
+            # The cause (for example out of memory) may make this fail, too, but must not be hidden.
             with contextlib.suppress(Exception):
                 found.add(state)
         e.partial = found.record(evaluator)  # type: ignore[attr-defined]
@@ -40,7 +40,7 @@ def run(plan: EvalPlan, evaluator: Evaluator, progress: NoProgress) -> Record:
 
 
 def attributions(plan: EvalPlan, evaluator: Evaluator, explainer: str) -> np.ndarray:
-    """One explainer's maps [N, ...] of the samples as they are."""
+    """One explainer's maps [N, ...] of the clean samples."""
     maps = []
     for block in blocks(plan, evaluator):
         maps.append(np.asarray(answer_clean(plan, evaluator, block).maps[explainer])[block.real])

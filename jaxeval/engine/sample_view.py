@@ -1,4 +1,4 @@
-"""What one sample looks like to a perturbation and to a metric; shared by both drivers."""
+"""One sample as seen by a perturbation and by a metric; shared by `evaluate` and `as_function`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..types import Answer, Outcome, Query, Sample
 
 
 class Withheld:
-    """Stands for what is not declared to be read; any use says so."""
+    """A placeholder for undeclared inputs; any use raises an error."""
 
     def __init__(self, what: str, how: str):
         self.__dict__.update(what=what, how=how)
@@ -41,7 +41,7 @@ def _unread(what: str, name: str) -> Withheld:
 
 
 def view(sample: Sample, pert: Perturbation) -> Sample:
-    """The sample with everything withheld that the perturbation does not read."""
+    """The sample without everything that the perturbation does not declare in `reads`."""
     reads = pert.reads
     seen: dict[str, Any] = {}
     if "a" not in reads:
@@ -58,10 +58,10 @@ def view(sample: Sample, pert: Perturbation) -> Sample:
 
 
 def ask(pert: Perturbation, seen: Sample, plan: Any, step: Any) -> Query:
-    """The query of one step, of what the perturbation sees of the sample.
+    """The query of one step, from the perturbation's view of the sample.
 
-    Here padding is left as it is: no perturbation can touch it, but for those that change the
-    model and its input together.
+    Restores the clean x at padding, except for perturbations that change the model and its input
+    together.
     """
     query = pert.apply(seen, plan, step)
     if seen.valid is None or pert.changes_params:
@@ -75,7 +75,7 @@ def view_reference(reference: Answer, pert: Perturbation) -> Any:
 
 
 def asked(answer: Answer, metric: Metric) -> Answer:
-    """The answer with everything withheld that the metric does not ask for."""
+    """The answer without everything that the metric does not declare in `asks`."""
     name = type(metric).__name__
 
     def only(field: str, what: str) -> Any:
@@ -94,7 +94,7 @@ def asked(answer: Answer, metric: Metric) -> Answer:
 def unsound(asks: frozenset[str], answer: Answer) -> Any:
     """[2] of 0 and 1: whether a map that was asked for is not finite, and whether an output is NaN.
 
-    Such a sample is undefined under the metric that asked.
+    The score of such a sample is undefined under the metric that asked.
     """
     bad = [jnp.zeros((), bool)] * 2
     if "attribution" in asks and answer.attribution is not None:
@@ -122,7 +122,7 @@ def undefined(outcome: Outcome, bad: Any) -> Outcome:
 def measure_one(
     metric: Metric, sample: Sample, reference: Answer, query: Query, answer: Answer
 ) -> Any:
-    """What the metric measures of one answer, of what it asks for."""
+    """The metric's measurements of one answer, restricted to what it asks for."""
     return metric.measure(sample, asked(reference, metric), query, asked(answer, metric))
 
 
@@ -133,7 +133,7 @@ def reduce_one(
     measured: tuple[Any, ...],
     valid: tuple[Any, ...],
 ) -> Outcome:
-    """The outcome of one sample; a metric with one question gets it bare, not as a tuple."""
+    """The outcome of one sample; with one question, measurements are passed without a tuple."""
     reference = asked(reference, metric)
     if isinstance(metric.questions(), tuple):
         return metric.reduce(sample, reference, measured, valid)
@@ -142,13 +142,13 @@ def reduce_one(
 
 
 def finish_all(metric: Metric, outcomes: Outcome, bad: np.ndarray) -> Outcome:
-    """The outcomes [n] of a block, each completed on the host where the metric needs it.
+    """The outcomes [n] of a block, completed on the host by metrics with `finish`.
 
     Those of `bad` samples are undefined.
     """
     if type(metric).finish is not Metric.finish:
         rows = np.flatnonzero(~bad)
-        # Of samples that are undefined, whatever others give: it becomes NaN.
+        # Undefined samples get any value, which then becomes NaN.
         whose = np.where(bad, rows[0] if len(rows) else 0, np.arange(len(bad)))
         if not len(rows):
             return undefined(dataclasses.replace(outcomes, record=None), bad)
@@ -165,7 +165,7 @@ def needs_output(metric: Metric) -> bool:
 
 
 def sample_key(key: Any, index: Any) -> Any:
-    """The key of one sample, by its index in the data set, never by its place in a batch."""
+    """The key of one sample, from its index in the data set, never from its place in a batch."""
     return jax.random.fold_in(jax.random.fold_in(key, 0), index)
 
 
@@ -175,5 +175,5 @@ def params_key(key: Any) -> Any:
 
 
 def explainer_key(key: Any) -> Any:
-    """An explainer's key of one sample: the same for every step, as a map is a function of x."""
+    """An explainer's key for one sample: the same for every step, so its map depends on x only."""
     return draw.fold_in(key, 1)

@@ -1,4 +1,4 @@
-"""The samples that one block holds, and the clean answers about them."""
+"""The samples of one block, and the clean answers about them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .job import Job
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clean:
-    """What is known of a block's samples as they are.
+    """A block's clean samples with the answers about them.
 
     Attributes:
       samples: the samples [rows], without attributions; y are the explained classes.
-      reference: the model's answers, where they are needed.
+      reference: the model's answers, if needed.
       maps: {attributor: maps [rows, features]}.
     """
 
@@ -35,7 +35,7 @@ class Block:
     """The samples from `start` on, `local` on each device; a short last block is padded.
 
     Attributes:
-      real: which rows are samples and no padding [rows].
+      real: which rows are samples, not padding [rows].
       where: its name in errors.
     """
 
@@ -68,7 +68,7 @@ class Block:
         )
 
     def real_of(self, width: int) -> np.ndarray:
-        """Which of `width` rows a device are real, where the block's own come first."""
+        """Which of `width` rows per device are real; the block's own come first."""
         real = np.zeros((self.devices, width), bool)
         real[:, : self.local] = self.real.reshape(self.devices, -1)
         return real.reshape(-1)

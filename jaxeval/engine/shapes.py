@@ -1,4 +1,4 @@
-"""Whether attributions and masks fit the inputs."""
+"""Checks that attributions, masks and padding match the inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..types import Sample
 
 
 def check_features(name: str, features: tuple[int, ...], spec: Sample) -> None:
-    """A map has the input's shape, or a pixel map's: without the channel axis, or 1 there."""
+    """Check that a map has the input's shape, or lacks its channel axis, or has size 1 there."""
     shape, axis = tuple(spec.x.shape), spec.channel_axis
     wanted = [shape]
     if axis is not None:
@@ -26,7 +26,7 @@ def check_features(name: str, features: tuple[int, ...], spec: Sample) -> None:
 
 
 def fit_padding(padding: Any, spec: Sample) -> Any:
-    """The padding [N, ...] with the axes of the inputs, of size 1 along the channels if it may be.
+    """The padding [N, ...] with the axes of the inputs, if possible of size 1 along the channels.
 
     Padding without the channel axis holds for all channels.
     """
@@ -50,13 +50,13 @@ def fit_padding(padding: Any, spec: Sample) -> Any:
 
 
 def check_padded(name: str, spec: Sample) -> None:
-    """Padding marks whole features."""
+    """Check that padding marks whole features."""
     axis, features = spec.channel_axis, tuple(spec.features)
     if spec.valid is None or axis is None or spec.valid.shape[axis] == 1:
         return
     if features != tuple(spec.x.shape):
         raise ValueError(
-            "padding marks some channels of a place and not others, but the attributions of "
+            "padding marks some channels of a position but not others, but the attributions of "
             f"explainer {name!r} have one feature for all channels, shape [N, "
             f"{', '.join(map(str, features))}]"
         )

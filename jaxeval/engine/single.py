@@ -1,4 +1,4 @@
-"""One metric of ONE sample as a pure function, for anyone's jit, vmap and grad."""
+"""One metric on ONE sample as a pure function, for jit, vmap and grad."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def as_function(
 ) -> Callable[..., Outcome]:
     """The metric as a function ``f(x, y, a, key, index=0, mask=None, extras=None, padding=None)``.
 
-    It scores ONE sample, x [...], y [], a [features], to an `Outcome`, and may be jitted, vmapped
-    over samples and differentiated in what the metric depends on smoothly. `a` may be None where
-    there is an `explainer`; where the metric scores another explainer made of it (`SmoothMPRT`),
-    `a` is not used. `padding` is the sample's, bool, as in `jaxeval.evaluate`; whether it leaves
-    as many features as the settings ask for is not checked. Given the same key, index and a, it
-    gives what `score` gives for the sample with that index.
+    It returns the `Outcome` of ONE sample, x [...], y [], a [features], and may be jitted, vmapped
+    over samples and differentiated with respect to inputs on which the metric depends smoothly.
+    `a` may be None if there is an `explainer`; it is not used if the metric scores a modified
+    explainer (`SmoothMPRT`). `padding` is the sample's, bool, as for `jaxeval.evaluate`; whether
+    it leaves enough features for the settings is not checked. With the same key, index and a, it
+    returns what `score` returns for the sample with that index.
 
     Args:
-      batch_size: steps that are evaluated together.
+      batch_size: number of steps evaluated together.
       output: as in `jaxeval.evaluate`; `background`, `precision`: likewise.
 
     Raises:

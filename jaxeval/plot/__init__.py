@@ -1,6 +1,6 @@
 """Figures of attributions and results: each function returns a `matplotlib.figure.Figure`.
 
-Nothing here touches pyplot: no window opens, no figure stays behind, and no display is needed.
+pyplot is not used: no window opens, no figure stays in memory, and no display is needed.
 Save one with ``figure.savefig("name.pdf")``. Needs ``pip install "jaxeval[plot]"``.
 """
 

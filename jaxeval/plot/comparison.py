@@ -1,4 +1,4 @@
-"""Explainers against each other: curves, radar, table of ranks."""
+"""Comparisons of explainers: curves, radar, table of ranks."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def curves(
 ) -> Figure:
     """The mean curve of each explainer under one metric, with a 95 % band.
 
-    The band is the bootstrap interval of the mean over samples, as in `Results.summary`: that of a
-    share stays between 0 and 1. The legend is ordered by mean score, the best first.
+    The band is the bootstrap interval of the mean over samples, as in `Results.summary`; for a
+    share it stays between 0 and 1. The legend is ordered by mean score, the best first.
 
     Args:
       results: of an evaluation.
-      metric: the name of a metric that has curves.
-      x: where the S points of a curve lie. By default the fraction of features changed, where
-        ``results.settings["metrics"][metric]`` tells it, else the number of the step from 1.
-      xlabel: what `x` is.
-      ylabel: what the curve is.
+      metric: the name of a metric with curves.
+      x: the S points of a curve on the x axis. Default: the fraction of features changed, if it
+        follows from ``results.settings["metrics"][metric]``, else the step number from 1.
+      xlabel: label of the x axis.
+      ylabel: label of the y axis.
 
     Raises:
-      ValueError: a metric that is not there or has no curve, or an `x` that is not [S].
+      ValueError: an unknown metric or one without curves, or an `x` whose shape is not [S].
 
     >>> from jaxeval.types import Outcome
     >>> scores = {("A", "m"): Outcome(score=np.ones(3), curve=np.ones((3, 5)))}
@@ -93,7 +93,7 @@ def curves(
             at,
             mean,
             label=explainer,
-            # Staggered, so that markers of lines that run together do not hide each other.
+            # Staggered, so that markers of overlapping lines do not hide each other.
             markevery=(place * apart // max(1, len(results.explainers)), apart),
             **style,
         )
@@ -119,7 +119,7 @@ def curves(
 
 
 def _steps(results: Results, metric: str, steps: int) -> tuple[np.ndarray, str]:
-    """Where the points of a curve lie, as far as the fields of the metric say."""
+    """The x positions of a curve's points and their label, from the metric's settings."""
     metrics = results.settings.get("metrics")
     fields = metrics.get(metric) if isinstance(metrics, dict) else None
     fields = fields if isinstance(fields, dict) else {}
@@ -136,7 +136,7 @@ def _steps(results: Results, metric: str, steps: int) -> tuple[np.ndarray, str]:
 
 
 def _named(results: Results, explainer: str) -> str:
-    """The explainer, with the shape of its maps where others have maps of other features."""
+    """The explainer's name, with the shape of its maps if explainers have different features."""
     if len(results.feature_groups()) == 1:
         return explainer
     return f"{explainer} ({results._shape_text(explainer)})"
@@ -162,20 +162,20 @@ def radar(
     overlay: bool | None = None,
     mixed_features: bool = False,
 ) -> Figure:
-    """Explainers on one axis a metric; outward is better on every axis.
+    """Radar chart with one axis per metric; outward is better on every axis.
 
     Args:
       results: of an evaluation.
-      metrics: the axes, at least three, in this order; all of them by default.
-      scale: "rank" places an explainer by its rank among all (1 outermost, ties share), "mean"
-        by its mean score between the worst (innermost) and the best mean of the metric.
-      overlay: all explainers on one radar (True) or one radar each, by mean rank over the
-        metrics shown (False). By default one for up to four explainers, as more hide each other.
-      mixed_features: compare explainers whose maps have different features, too. Without it each
-        is placed among those with the same features only, with a warning, and one without any
-        such has no place.
+      metrics: the axes, at least three, in this order; default: all.
+      scale: "rank" places an explainer by its rank (1 outermost, ties share), "mean" by its mean
+        score between the worst (innermost) and the best mean of the metric.
+      overlay: True: all explainers on one radar; False: one radar each, ordered by mean rank over
+        the metrics shown. Default: one radar for up to four explainers.
+      mixed_features: whether to compare explainers whose maps have different features. If not,
+        each is placed only among those with the same features, with a warning, and an explainer
+        without any such is not drawn.
 
-    An undefined or infinite mean leaves a gap. Where all explainers are equal they lie halfway.
+    An undefined or infinite mean leaves a gap. If all explainers are equal, they lie halfway.
 
     Raises:
       ValueError: an unknown metric or scale, or fewer than three metrics.
@@ -258,11 +258,11 @@ def radar(
 
 
 def _spokes(axes: Any, names: Sequence[str], size: str) -> Any:
-    """Polar axes with a named spoke a metric, the first upwards, then clockwise."""
+    """Polar axes with one named spoke per metric, the first upwards, then clockwise."""
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
     axes.set_ylim(0, 1)
-    axes.set_rorigin(-0.18)  # the worst lie on a ring: in a point no one could tell them apart
+    axes.set_rorigin(-0.18)  # the worst lie on a ring, not in one point, so that they stay apart
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
     axes.set_xticks(angles, [""] * len(names))
     axes.set_yticks([0, 0.5, 1], [""] * 3)
@@ -290,7 +290,7 @@ def _polygon(axes: Any, outward: np.ndarray, place: int, name: str) -> Any:
 
 
 def _outward(values: np.ndarray, directions: Sequence[str], scale: str) -> np.ndarray:
-    """Mean scores [E, M] as places from 0 (worst) to 1 (best); NaN where undefined."""
+    """Mean scores [E, M] as radii from 0 (worst) to 1 (best); NaN where undefined."""
     if scale == "rank":
         last = max(len(values), 2)
         return (last - explainer_ranks(values, directions, ROUNDING)) / (last - 1)
@@ -302,17 +302,17 @@ def _outward(values: np.ndarray, directions: Sequence[str], scale: str) -> np.nd
 
 
 def ranks(results: Results, mixed_features: bool = False) -> Figure:
-    """A table of ranks, explainers x metrics, 1 for the best, with the mean rank beside it.
+    """A table of ranks, explainers x metrics, 1 for the best, and the mean rank.
 
-    Rows are sorted by mean rank, the best first; ties share their average rank; a dash stands
-    where a mean is undefined. The arrow of a metric says what is better.
+    Rows are sorted by mean rank, the best first; ties share their average rank; a dash marks an
+    undefined mean. The arrow of a metric shows which direction is better.
 
     Args:
       results: of an evaluation.
-      mixed_features: as of `Results.ranking`.
+      mixed_features: as for `Results.ranking`.
 
     Raises:
-      ValueError: there are no scores yet.
+      ValueError: no scores yet.
 
     >>> from jaxeval.types import Outcome
     >>> scores = {("A", "m"): Outcome(score=np.ones(3)), ("B", "m"): Outcome(score=np.zeros(3))}
@@ -344,7 +344,7 @@ def ranks(results: Results, mixed_features: bool = False) -> Figure:
             values,
             cmap="Blues_r",
             vmin=1,
-            vmax=1.35 * last,  # the palest stays darker than the page
+            vmax=1.35 * last,  # keeps the lightest colour darker than the page
             aspect="auto",
             extent=(left, right, n_rows - 0.5, -0.5),
         )

@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 
 LETTERS = 15
-"""In a line of a title."""
+"""Characters per line of a title."""
 
 
 def extremes(
     results: Results, explainer: str, metric: str, n: int = 3, index: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the n best and the n worst samples, the best (and the worst) first.
+    """Rows of the n best samples (best first) and of the n worst (worst first).
 
-    Ties are in the order of the samples; undefined scores are neither. No sample is in both: with
-    fewer than 2n defined scores each has half of them.
+    Ties are in the order of the samples; undefined scores are left out. No sample is in both: with
+    fewer than 2n defined scores, each has half of them.
 
     Args:
       results: of an evaluation.
-      explainer: its name there.
-      metric: whose scores count.
-      n: how many.
-      index: ids of the samples to choose from; the rows are places in it. All by default.
+      explainer: its name in `results`.
+      metric: the metric that defines best and worst.
+      n: number of best and of worst samples.
+      index: ids of the samples to choose from, which the rows refer to. Default: all.
 
     Raises:
-      KeyError: an explainer or metric that is not there.
+      KeyError: an unknown explainer or metric.
 
     >>> from jaxeval.types import Outcome
     >>> scores = {("A", "m"): Outcome(score=np.float32([3, np.nan, 1, 2]))}
@@ -73,17 +73,17 @@ def best_and_worst(
 
     Args:
       results: of an evaluation.
-      explainer: its name there.
-      metric: whose scores count.
-      x: inputs, as in `attributions`.
-      attributions: the explainer's maps of these inputs.
-      index: ids of the samples in x; those of the results by default.
-      channel_axis: as of `attributions`.
-      n: the number of best and of worst samples.
-      titles: of the samples in x, their classes for example.
+      explainer: its name in `results`.
+      metric: the metric that defines best and worst.
+      x: inputs, as for `attributions`.
+      attributions: the explainer's maps for these inputs.
+      index: ids of the samples in x; default: those of the results.
+      channel_axis: as for `attributions`.
+      n: number of best and of worst samples.
+      titles: one per sample in x, for example its class.
 
     Raises:
-      ValueError: shapes that do not fit, or fewer than two defined scores.
+      ValueError: shapes that do not match, or fewer than two defined scores.
 
     >>> from jaxeval.types import Outcome
     >>> scores = {("A", "m"): Outcome(score=np.arange(4.0))}
@@ -97,7 +97,7 @@ def best_and_worst(
     ids = results.index if index is None else np.asarray(index)
     if len(x) != len(ids) or len(maps) != len(ids):
         raise ValueError(
-            f"x and attributions must have the {len(ids)} samples of index, got {len(x)} and "
+            f"x and attributions must have the {len(ids)} samples in index, got {len(x)} and "
             f"{len(maps)}"
         )
     best, worst = extremes(results, explainer, metric, n, ids)

@@ -1,4 +1,4 @@
-"""The figure that the plots draw on. The one module here that imports matplotlib by itself."""
+"""The figure class of all plots. Only this module imports matplotlib at import time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 
 class PlainFigure(Figure):
-    """A figure without pyplot that notebooks show all the same."""
+    """A figure without pyplot that notebooks can display."""
 
     def _repr_png_(self) -> bytes:
-        # Notebooks know how to show figures only once pyplot has been imported.
+        # Notebooks display plain figures only after pyplot has been imported.
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", bbox_inches="tight")
         return buffer.getvalue()

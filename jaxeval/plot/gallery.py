@@ -1,4 +1,4 @@
-"""Many maps of a few inputs, in bands below each other."""
+"""Galleries: the maps of many explainers for a few inputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE = 0.92
-"""Inches of one map."""
+"""Side length of a map in inches."""
 LETTERS = 16
-"""In a line of a title."""
+"""Characters per line of a title."""
 
 
 def gallery(
@@ -27,22 +27,22 @@ def gallery(
     channel_axis: int | Literal["auto"] | None = "auto",
     columns: int = 12,
 ) -> Figure:
-    """A picture of many maps: bands of rows, one a sample, with the inputs at their left.
+    """A gallery of many maps: bands with one row per sample and the inputs on the left.
 
-    Unlike `attributions`, maps may have sizes of their own, such as those of a layer. Each has
-    colours of its own: white is 0, red is positive, blue is negative.
+    Unlike in `attributions`, maps may have any size, such as that of a layer. Each has its own
+    colour scale: white is 0, red is positive, blue is negative.
 
     Args:
-      x: images [N, C, H, W], or [N, H, W, C], or grey ones [N, H, W].
-      attributions: explainer -> maps [N, ...], images of any size and number of channels, which
-        are summed, with the channel axis of x or without.
-      titles: of the rows, one a sample.
-      channel_axis: the axis of x that holds channels, or None; "auto": the first or the last axis
-        of a sample, whichever has at most 4 entries.
-      columns: maps side by side.
+      x: images [N, C, H, W], [N, H, W, C], or grey ones [N, H, W].
+      attributions: explainer -> maps [N, ...], images of any size, with the channel axis of x
+        (any number of channels, which are summed) or without.
+      titles: titles of the rows, one per sample.
+      channel_axis: the channel axis of x, or None; "auto": the first or the last axis of a
+        sample, whichever has at most 4 entries.
+      columns: number of maps side by side.
 
     Raises:
-      ValueError: maps that are no images, or none at all.
+      ValueError: maps that are not images, or no maps.
 
     >>> figure = gallery(np.zeros((2, 8, 8)), {"A": np.ones((2, 8, 8))})
     >>> [axes.get_title() for axes in figure.axes[:2]]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 COLOURS = "RdBu_r"  # white is zero, red is positive
 FEW = 4
-"""Entries of an axis up to which it is taken for the channels."""
-REACH = 99.5  # percentile of a map's magnitude at which its colours end: one pixel must not win
+"""The largest size of an axis that "auto" takes for the channels."""
+REACH = 99.5  # percentile of a map's magnitude where its colour scale ends; robust to outliers
 
 
 def attributions(
@@ -27,28 +27,28 @@ def attributions(
     channel_axis: int | Literal["auto"] | None = "auto",
     n: int = 6,
 ) -> Figure:
-    """A grid of maps: one row a sample, the input in the first column, then one an explainer.
+    """A grid of maps: one row per sample; the input, then one column per explainer.
 
-    Colours of each map reach to its own 99.5th percentile of magnitude, as maps of different
-    explainers have different units. An explainer with negative values has a diverging scale,
-    symmetric around 0; the others have a sequential one that starts at 0.
+    The colour scale of each map ends at the 99.5th percentile of its magnitude, as maps of
+    different explainers have different units. An explainer with negative values has a diverging
+    scale, symmetric around 0; the others have a sequential one that starts at 0.
 
     Args:
       x: inputs [N, C, H, W], [N, H, W, C], grey images [N, H, W], series [N, T] or with
         channels [N, C, T] or [N, T, C]. Values outside [0, 1] are rescaled for
         display, each image by its own range (integers by 255).
-      attributions: explainer -> array [N, ...] of the shape of x, or without its channel axis,
-        or with size 1 there. Channels are summed.
-      titles: of the rows, one a sample (its class, for example).
-      channel_axis: the axis of x that holds channels, or None. "auto" looks at the maps, which
-        may lack it, and then for the one axis, the first or the last of a sample, that has at most
-        4 entries; three axes of which none has are grey images. What it cannot tell it refuses.
-        With a number, too, three axes are grey images where that axis has more than 4 entries,
-        unless the attributions lack it.
-      n: the number of samples shown, from the first.
+      attributions: explainer -> array [N, ...] in the shape of x, or without its channel axis, or
+        with size 1 there. Channels are summed.
+      titles: titles of the rows, one per sample (for example its class).
+      channel_axis: the channel axis of x, or None. "auto" infers it from the maps, which may lack
+        it, else takes the first or the last axis of a sample, whichever has at most 4 entries; x
+        with three axes and no such axis holds grey images. Ambiguous shapes raise an error. Also
+        if the axis is given, x with three axes holds grey images if that axis has more than 4
+        entries and the attributions have it, too.
+      n: the number of samples to show, from the first.
 
     Raises:
-      ValueError: shapes that do not fit, or no attributions, by name.
+      ValueError: shapes that do not match, or no attributions.
 
     >>> maps = {"A": np.ones((2, 8, 8)), "B": np.ones((2, 3, 8, 8))}
     >>> figure = attributions(np.zeros((2, 3, 8, 8)), maps)
@@ -113,7 +113,7 @@ def attributions(
 
 
 def channels(x: np.ndarray, maps: Mapping[str, Any], channel_axis: Any) -> int | None:
-    """The channel axis of x, or None where it has none; "auto" finds it, or refuses."""
+    """The channel axis of x, or None; "auto" infers it or raises ValueError."""
     if x.ndim not in (2, 3, 4) or (x.ndim == 4 and channel_axis is None):
         raise ValueError(
             f"x must be images [N, C, H, W] or [N, H, W], or series [N, T] or [N, C, T], got the "
@@ -126,7 +126,7 @@ def channels(x: np.ndarray, maps: Mapping[str, Any], channel_axis: Any) -> int |
     axis = channel_axis % x.ndim if -x.ndim <= channel_axis < x.ndim else 0
     if axis == 0:
         raise ValueError(
-            f"channel_axis={channel_axis} names no axis of x {x.shape} (axis 0 is the samples)"
+            f"channel_axis={channel_axis} is no axis of x {x.shape} (axis 0 is the samples)"
         )
     if x.ndim == 3 and x.shape[axis] > FEW and any(a.ndim != 2 for a in maps.values()):
         return None
@@ -134,7 +134,7 @@ def channels(x: np.ndarray, maps: Mapping[str, Any], channel_axis: Any) -> int |
 
 
 def _found(x: np.ndarray, maps: Mapping[str, Any]) -> int | None:
-    """The channel axis that the maps' shapes tell, or else the one with few entries."""
+    """The channel axis inferred from the maps' shapes, else the axis with few entries."""
     last = x.ndim - 1
     options = [1, last] if x.ndim == 4 else [None, 1, last]
     told = [o for o in options if all(_fits(a.shape, x.shape, o) for a in maps.values())]
@@ -147,13 +147,12 @@ def _found(x: np.ndarray, maps: Mapping[str, Any]) -> int | None:
         return None
     ways = ", ".join(f"channel_axis={-1 if o == last else o}" for o in told or options)
     raise ValueError(
-        f"which axis of x {x.shape} holds the channels cannot be told from its shape: give one of "
-        f"{ways}"
+        f"the channel axis of x cannot be inferred from its shape {x.shape}: give one of {ways}"
     )
 
 
 def _fits(a: tuple[int, ...], x: tuple[int, ...], axis: int | None) -> bool:
-    """Whether maps of this shape are ones of x, with its channels on `axis`."""
+    """Whether maps of this shape fit x with its channels on `axis`."""
     if axis is None:
         return a == x or any(
             len(a) == len(x) + 1 and a[i] == 1 and a[:i] + a[i + 1 :] == x for i in range(1, len(a))
@@ -169,7 +168,7 @@ def pixel_maps(
     wanted = x.shape if axis is None else x.shape[:axis] + x.shape[axis + 1 :]
     pixels = a
     if a.ndim == len(wanted) + 1 and channel_axis is not None:
-        if axis is None and channel_axis == "auto":  # a grey image, and maps with one channel
+        if axis is None and channel_axis == "auto":  # grey images, and maps with one channel
             axis = next((i for i in range(1, a.ndim) if a.shape[i] == 1), 1)
         pixels = a.sum(axis=int(channel_axis if axis is None else axis))
     if pixels.shape != wanted:
@@ -198,9 +197,9 @@ def draw_input(axes: Axes, sample: np.ndarray) -> None:
 
 
 def draw_map(axes: Axes, a: np.ndarray, sample: np.ndarray, signed: bool) -> Any:
-    """Draw a map [H, W], or a band [T] behind its series; returns what a colour bar needs."""
+    """Draw a map [H, W], or a band [T] behind its series; return the image for a colour bar."""
     magnitude = np.abs(a[np.isfinite(a)])
-    # A map of few entries has none at its percentile, but it has a largest.
+    # The percentile of a sparse map may be 0: use its maximum.
     reach = (np.percentile(magnitude, REACH) or magnitude.max()) if magnitude.size else 1.0
     scaled = a / (reach or 1.0)
     style: Any = {"cmap": _colours(signed), "vmin": -1 if signed else 0, "vmax": 1}

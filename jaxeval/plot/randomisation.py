@@ -1,4 +1,4 @@
-"""How explanations change as a model's layers are randomised."""
+"""Similarity curves of parameter randomisation tests."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ def randomisation(results: Results, metric: str, ylabel: str | None = None) -> F
     """The similarity of each explainer's maps to the clean ones, layer by layer.
 
     The line is the mean over samples (and seeds), the band one standard deviation to either side,
-    over samples and, with several seeds, over seeds: that of all their values. It is cut where no
-    similarity can be, beyond -1 and 1 (not that of a function of one's own). Layers are in the
-    order of randomisation, from left to right. The legend is ordered by mean score, the best
-    first.
+    over all values of all samples and seeds. For built-in similarities the band is clipped to
+    [-1, 1]. Layers are in the order of randomisation, from left to right. The legend is ordered by
+    mean score, the best first.
 
     Args:
       results: of an evaluation with `MPRT` or `SmoothMPRT`.
-      metric: its name there.
-      ylabel: what the curve is; by default the kind of similarity.
+      metric: its name in `results`.
+      ylabel: label of the y axis; default: the kind of similarity.
 
     Raises:
-      ValueError: a metric that is not there, or without a curve over named layers.
+      ValueError: an unknown metric, or one without a curve over named layers.
 
     >>> from jaxeval.types import Outcome
     >>> scores = {("A", "m"): Outcome(score=np.ones(3), curve=np.ones((3, 2)))}
@@ -66,7 +65,7 @@ def randomisation(results: Results, metric: str, ylabel: str | None = None) -> F
     )
     axes = figure.add_subplot()
     handles, n_samples = {}, 0
-    # Lines lie a little apart, or those that run together would hide each other.
+    # Lines are shifted slightly, so that overlapping ones do not hide each other.
     apart = np.linspace(-0.12, 0.12, len(results.explainers)) if len(found) > 1 else [0.0]
     for place, explainer in enumerate(results.explainers):
         if explainer not in found:
@@ -128,6 +127,6 @@ def _spread(outcome: Any) -> tuple[np.ndarray, np.ndarray]:
     curve = np.asarray(outcome.curve, float)
     mean = mean_and_std(curve)[0]
     square = (curve - mean) ** 2
-    if outcome.curve_std is not None:  # the deviations within the samples come on top
+    if outcome.curve_std is not None:  # add the variance within each sample
         square = square + np.asarray(outcome.curve_std, float) ** 2
     return mean, np.sqrt(mean_and_std(square)[0])

@@ -1,4 +1,4 @@
-"""Which explainers differ, which metrics agree, and how stable rankings are."""
+"""Plots of statistics: which explainers differ, which metrics agree, how stable rankings are."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def critical_difference(
     width: float = 6.4,
     mixed_features: bool = False,
 ) -> Figure:
-    """The critical-difference diagram: explainers on an axis of mean ranks, 1 is best.
+    """Critical-difference diagram: explainers on an axis of mean ranks, 1 is best.
 
-    A bar joins explainers whose mean ranks do not differ (Nemenyi's test); the bar above the axis
-    is as long as the critical difference.
+    A bar joins explainers whose mean ranks do not differ significantly (Nemenyi's test); the
+    length of the bar above the axis is the critical difference.
 
     Args:
-      results: of an evaluation, or what `Results.friedman` gave.
-      metric: over whose samples the explainers are ranked; None: over metrics.
-      alpha: familywise error.
-      width: of the figure in inches, at least; long names make it wider.
-      mixed_features: as of `Results.friedman`.
+      results: of an evaluation, or the result of `Results.friedman`.
+      metric: the metric whose samples rank the explainers; None: the metrics rank them.
+      alpha: familywise error rate.
+      width: minimum width of the figure in inches; long names make it wider.
+      mixed_features: as for `Results.friedman`.
 
     Raises:
       ValueError: an unknown metric, fewer than two explainers, or no block that ranks them all.
@@ -128,7 +128,7 @@ def critical_difference(
     out = found.left_out_text()
     lines = [
         f"mean rank over {over}; 1 is best",
-        f"bars join what does not differ (Nemenyi, α = {found.alpha:g})",
+        f"bars join explainers that do not differ (Nemenyi, α = {found.alpha:g})",
         *([f"left out: {out}"] if out else []),
     ]
     letters = int(11 * figure.get_figwidth())
@@ -139,7 +139,7 @@ def critical_difference(
 
 
 def _levels(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float, int]]:
-    """Each span with the first level on which it overlaps no other; spans start in order."""
+    """Assign each span the first level without overlap; spans are sorted by their start."""
     ends: list[float] = []
     placed = []
     for low, high in spans:
@@ -155,14 +155,14 @@ def correlation(
     over: str = "explainers",
     width: float | None = None,
 ) -> Figure:
-    """A heat map of the rank correlations between metrics: red agree, blue contradict.
+    """A heat map of the rank correlations between metrics: red is positive, blue negative.
 
     Args:
-      results: of an evaluation, or the data frame of `Results.correlations`.
-      metrics: which, in this order; all by default.
-      over: as of `Results.correlations`.
-      width: about how wide, in inches; by default what the numbers need. Names are broken into
-        lines then, and a cell is at least as high as its name.
+      results: of an evaluation, or the data frame from `Results.correlations`.
+      metrics: names, in this order; default: all.
+      over: as for `Results.correlations`.
+      width: approximate width in inches; default: fitted to the numbers. If given, names are
+        wrapped, and a cell is at least as high as its name.
 
     Raises:
       ValueError: unknown metrics, or no scores yet.
@@ -182,7 +182,7 @@ def correlation(
         table = results if metrics is None else results.loc[list(metrics), list(metrics)]
         names = [str(m) for m in table.index]
     n = len(names)
-    # Columns have numbers: names above them would take more room than the map itself.
+    # Columns are numbered: names above them would take more space than the map itself.
     rows = [
         f"{wrap(name, 99 if width is None else 20)}  {i}" for i, name in enumerate(names, start=1)
     ]
@@ -227,18 +227,18 @@ def rank_stability(
 ) -> Figure:
     """Stacked bars: how often each explainer holds each rank over the settings of a metric.
 
-    Where settings do not matter each bar has one colour, that of the square before it (the
-    expectation); what else is there (the reality) is how much a ranking depends on them.
+    If settings do not matter, each bar has a single colour, that of the square before it
+    ("expected"); other colours ("reality") show how much the ranking depends on the settings.
     Explainers are in the order of their mean rank.
 
     Args:
-      results: of an evaluation, or the data frame of `Results.rank_stability`.
-      group: which metric; needed where several have settings.
-      level: as of `Results.rank_stability`.
-      width: of the figure in inches.
+      results: of an evaluation, or the data frame from `Results.rank_stability`.
+      group: the metric; required if several have settings.
+      level: as for `Results.rank_stability`.
+      width: width of the figure in inches.
 
     Raises:
-      ValueError: no metric with several settings, or a group that is not there or not said.
+      ValueError: no metric with several settings, or an unknown or missing group.
 
     >>> from jaxeval.types import Outcome
     >>> scores = {(e, m): Outcome(score=np.full(3, i)) for i, e in enumerate("AB") for m in "xy"}

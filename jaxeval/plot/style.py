@@ -1,4 +1,4 @@
-"""What all figures share: one look an explainer, and text that neither clips nor turns to maths."""
+"""Style shared by all figures: one line style per explainer, text that is neither cut nor maths."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-# Okabe and Ito's colours without the yellow that paper swallows, and with a wine red: any two
-# stay apart under simulated protanopia, deuteranopia and tritanopia.
+# Okabe and Ito's colours, with wine red in place of yellow, which is faint in print: any two are
+# distinguishable under simulated protanopia, deuteranopia and tritanopia.
 PALETTE = (
     "#0072B2",
     "#D55E00",
@@ -24,14 +24,14 @@ PALETTE = (
     "#882255",
 )
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "p", ">")  # seven, so that colours and markers pair up late
+MARKERS = ("o", "s", "^", "D", "v", "p", ">")  # seven, so that 56 pairs with colours are distinct
 FAINT = "#d9d9d9"
 
 
 def colours(explainers: Sequence[str]) -> dict[str, str]:
-    """The colour of each explainer, by its place in `explainers`, as in every figure.
+    """The colour of each explainer, by its position in `explainers`, as in every figure.
 
-    Past the eighth they come again, with other dashes and markers.
+    After the eighth, colours repeat with other dashes and markers.
 
     >>> colours(["Saliency", "IntegratedGradients"])
     {'Saliency': '#0072B2', 'IntegratedGradients': '#D55E00'}
@@ -40,7 +40,7 @@ def colours(explainers: Sequence[str]) -> dict[str, str]:
 
 
 def line_style(position: int) -> dict[str, Any]:
-    """How to draw the line of the explainer in this place."""
+    """The line style of the explainer at this position."""
     return {
         "color": PALETTE[position % len(PALETTE)],
         "linestyle": DASHES[position // len(PALETTE) % len(DASHES)],
@@ -56,7 +56,7 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
     """An empty figure, sizes in inches.
 
     Raises:
-      ImportError: matplotlib is not installed; says how to get it.
+      ImportError: matplotlib is not installed; the message says how to install it.
     """
     try:
         from .figure import PlainFigure
@@ -68,7 +68,7 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
 
 
 def wrap(text: str, width: int) -> str:
-    """The text in lines of at most `width`, broken where it has a place to break if it can be.
+    """The text wrapped to lines of at most `width`, between words if possible.
 
     >>> print(wrap("FaithfulnessCorrelation of all", 14))
     Faithfulness
@@ -77,7 +77,7 @@ def wrap(text: str, width: int) -> str:
     """
     lines = [""]
     pieces = re.split(r"(?<=[\s_\-(,=/])|(?<=[a-z0-9])(?=[A-Z])", text)
-    # What has no place to break is broken anywhere.
+    # Pieces longer than a line are broken anywhere.
     for piece in (
         p[i : i + width] for p in pieces for i in range(0, max(len(p.rstrip()), 1), width)
     ):
@@ -92,9 +92,9 @@ def legend(
 ) -> Legend:
     """A legend to the right of all axes, whatever the labels start with or contain.
 
-    `length` is that of the handles, in letters; 0 for a list without handles.
+    `length`: length of the handles in units of the font size; 0 for a list without handles.
     """
-    # A label that starts with an underscore would be left out, so the texts are set afterwards.
+    # matplotlib leaves out labels that start with an underscore, so texts are set afterwards.
     box = figure.legend(
         handles,
         [f"{i}" for i in range(len(labels))],
@@ -113,7 +113,7 @@ def legend(
 
 
 def fitted(figure: Figure) -> Figure:
-    """The figure, made larger until nothing that is drawn is cut off."""
+    """The figure, enlarged until nothing is cut off."""
     for _ in range(8):
         figure.draw_without_rendering()
         page, drawn = figure.get_size_inches(), figure.get_tightbbox()
@@ -128,12 +128,12 @@ def fitted(figure: Figure) -> Figure:
 
 
 def breadth(texts: Iterable[str]) -> float:
-    """About how wide the widest of the texts is, in inches at the default small size."""
+    """The approximate width of the widest text, in inches at the default small font size."""
     return 0.075 * max((len(line) for text in texts for line in text.split("\n")), default=0)
 
 
 def clean(axes: Axes) -> None:
-    """Take away what carries no information."""
+    """Remove spines without information, and draw a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)

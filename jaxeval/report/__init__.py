@@ -1,4 +1,4 @@
-"""One self-contained HTML page of an evaluation. Needs ``pip install "jaxeval[report]"``."""
+"""Self-contained HTML reports of evaluations. Needs ``pip install "jaxeval[report]"``."""
 
 from .page import html as html
 from .page import write as write

@@ -1,4 +1,4 @@
-"""``jaxeval report``: results in a file or a folder, as one HTML page."""
+"""The command ``jaxeval report``: results from a file or a folder as an HTML page."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from .sections import telling
 
 def add(commands: Any) -> None:
     """Add the command to the parser's commands."""
-    what = "Write one self-contained HTML page of results."
+    what = "Write a self-contained HTML report of results."
     parser = commands.add_parser("report", help=what, description=what, allow_abbrev=False)
     option = parser.add_argument
     option(
         "results", type=Path,
-        help="a file of Results.save, the folder of a sweep, or the sweep's description (.toml, "
-        ".yaml), which has what a gallery of best and worst samples takes",
+        help="a file written by Results.save, the folder of a sweep, or the sweep's configuration "
+        "file (.toml, .yaml), which adds a gallery of best and worst samples",
     )  # fmt: skip
     option(
         "-o", "--out", type=Path, default=Path("report.html"),
-        help="the page (default: %(default)s)",
+        help="the file to write (default: %(default)s)",
     )  # fmt: skip
-    option("--title", default="Evaluation of explanations", help="of the page")
-    option("--model", help="of a sweep with several")
+    option("--title", default="Evaluation of explanations", help="the page's title")
+    option("--model", help="the model to report, of a sweep with several")
     option(
         "--maps", type=Path, metavar="FILE.npz",
-        help="for the gallery where there is no description: inputs x [n, ...], maps by the "
+        help="for the gallery without a configuration file: inputs x [n, ...], maps under the "
         "explainers' names, and, if they are not all samples in order, their ids as index",
     )  # fmt: skip
     option(
         "--mixed-features", action="store_true",
         help="compare explainers whose maps have different features, too",
     )  # fmt: skip
-    option("--metric", help="by which samples are best and worst (default: one of faithfulness)")
+    option("--metric", help="defines best and worst samples (default: the first of faithfulness)")
     option(
         "--channel-axis", type=lambda text: text if text == "auto" else int(text), default="auto",
-        help="of x (default: found by its shape)",
+        help="the channel axis of x (default: inferred from its shape)",
     )  # fmt: skip
 
 
 def run(given: argparse.Namespace) -> str:
-    """Write the page, and return what there is to say.
+    """Write the page, and return a summary of it.
 
     Raises:
-      ValueError, OSError: what cannot be read, or does not fit.
+      ValueError, OSError: files that cannot be read, or inputs and maps that do not match.
     """
     described = given.results.suffix in (".toml", ".yaml", ".yml")
     sweep = Sweep.from_file(given.results) if described else None
@@ -78,13 +78,13 @@ def run(given: argparse.Namespace) -> str:
 
 
 def read(path: Path, model: str | None = None) -> Results:
-    """The results in a file of `Results.save`, or in the parts of a folder of them.
+    """The results in a file written by `Results.save`, or in the folder of a sweep.
 
-    Scores of several seeds are averaged, sample by sample.
+    Scores of several seeds are averaged per sample.
 
     Raises:
-      FileNotFoundError: there is no such file, or no part in the folder.
-      ValueError: it is no Parquet, or has several models and none was named.
+      FileNotFoundError: no such file, or no scores in the folder.
+      ValueError: not a Parquet file, or several models and none was given.
     """
     if not path.is_dir():
         return Results.load(path)

@@ -1,4 +1,4 @@
-"""The maps of the best and worst samples of a sweep, which keeps scores alone: explained anew."""
+"""Maps of the best and worst samples of a sweep: computed again, as sweeps store only scores."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..sweep import Plan, Sweep
 def maps_of_extremes(
     sweep: Sweep, results: Results, metric: str, model: str | None = None, n: int = 3
 ) -> dict[str, Any]:
-    """What `Results.report` needs for its gallery: x, attributions, index, channel_axis.
+    """The arguments of `Results.report` for its gallery: x, attributions, index, channel_axis.
 
-    Random explainers draw as under the sweep's first seed.
+    Random explainers use the sweep's first seed.
 
     Args:
-      sweep: whose scores the results are.
-      results: of one model.
-      metric: by whose scores samples are the best or worst.
-      model: its name, where the sweep has several.
-      n: best and worst samples an explainer.
+      sweep: the sweep that computed the results.
+      results: the results of one model.
+      metric: the metric that defines best and worst samples.
+      model: its name, if the sweep has several.
+      n: number of best and of worst samples per explainer.
     """
     plan = Plan(sweep)
     found = plan.models[model or next(iter(plan.models))]
@@ -53,7 +53,7 @@ def maps_of_extremes(
 
 
 def _samples(plan: Plan, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """(places in the data, ids, x, y) of samples by their ids, block by block; y -1: predicted."""
+    """(positions, ids, x, y) of the wanted samples, block by block; y -1: the predicted class."""
     size, left = plan.size, len(wanted)
     numbered = plan.first.index is None  # then ids are places
     blocks = set((wanted // size).tolist()) if numbered else None

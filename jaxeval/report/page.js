@@ -1,5 +1,5 @@
 "use strict";
-// Headings of sortable tables become buttons; without this script the tables are as written.
+// Turns headings of sortable tables into buttons; without this script, tables cannot be sorted.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
@@ -18,7 +18,7 @@ function sort(table, headings, heading, column) {
   const rows = [...body.rows].map((row) => [row.cells[column].dataset.key, row]);
   const numbers = rows.every(([key]) => key === "" || !Number.isNaN(Number(key)));
   rows.sort(([a], [b]) => {
-    if (a === "" || b === "") return (a === "") - (b === ""); // what is undefined stays last
+    if (a === "" || b === "") return (a === "") - (b === ""); // undefined values stay last
     const order = numbers ? a - b : a.localeCompare(b, "en", { numeric: true });
     return down ? -order : order;
   });

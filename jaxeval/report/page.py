@@ -1,4 +1,4 @@
-"""Results as one HTML page that needs nothing else."""
+"""Results as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ HERE = Path(__file__).parent
 
 
 def write(results: Results, path: str | os.PathLike[str], **given: Any) -> Path:
-    """Write the page to `path`, wholly or not at all, and return it.
+    """Write the page to `path` atomically, and return the path.
 
     Args:
       results: of an evaluation.
-      path: of the page; missing folders are made, a file that is there is replaced.
-      given: as of `html`.
+      path: the file; missing folders are created, an existing file is replaced.
+      given: arguments of `html`.
 
     Raises:
-      ImportError: jinja2 or matplotlib is not installed; says how to get it.
-      ValueError: no scores yet, or inputs and maps that do not fit.
+      ImportError: jinja2 or matplotlib is not installed; the message says how to install it.
+      ValueError: no scores yet, or inputs and maps that do not match.
     """
     path = Path(path)
     text = html(results, **given)
@@ -49,31 +49,30 @@ def html(
     n: int = 3,
     mixed_features: bool = False,
 ) -> str:
-    """The page as text: the same arguments give the same bytes.
+    """The page as text; the same arguments give the same bytes.
 
-    It holds its styles, its script (which sorts tables) and its pictures, and asks for nothing
-    from anywhere.
+    Styles, the script (which sorts tables) and pictures are embedded; nothing is loaded.
 
     Args:
       results: of an evaluation.
-      title: of the page.
-      x: inputs [n, ...] for the gallery of best and worst samples; none is drawn without.
-      attributions: explainer -> maps [n, ...] of these inputs.
-      index: ids of the samples in x; by default those of the results.
-      channel_axis: the axis of x that holds channels, None, or "auto", as of `plot.attributions`.
-      metric: by whose scores samples are the best or worst; by default the first of
-        faithfulness, else the first.
-      n: best and worst samples an explainer.
-      mixed_features: compare explainers whose maps have different features, too. Without it the
-        page says so, and compares those with the same features.
+      title: the page's title.
+      x: inputs [n, ...] for the gallery of best and worst samples; None: no gallery.
+      attributions: explainer -> maps [n, ...] for these inputs.
+      index: ids of the samples in x; default: those of the results.
+      channel_axis: the channel axis of x, None, or "auto", as for `plot.attributions`.
+      metric: the metric that defines best and worst samples; default: the first faithfulness
+        metric, else the first metric.
+      n: number of best and of worst samples per explainer.
+      mixed_features: whether to compare explainers whose maps have different features. If not, the
+        page says so and compares only those with the same features.
 
     Raises:
-      ImportError: jinja2 or matplotlib is not installed; says how to get it.
-      ValueError: no scores yet, or inputs and maps that do not fit.
+      ImportError: jinja2 or matplotlib is not installed; the message says how to install it.
+      ValueError: no scores yet, or inputs and maps that do not match.
     """
     try:
         import jinja2
-        import markupsafe  # which jinja2 brings
+        import markupsafe  # a dependency of jinja2
     except ImportError as e:
         raise ImportError(
             f'reports need jinja2, which cannot be imported ({e}): pip install "jaxeval[report]"'
@@ -107,5 +106,5 @@ def html(
 
 
 def _pieces(text: str) -> list[str]:
-    """The text cut where a line may break: IntegratedGradients after Integrated."""
+    """The text split where a line may break: IntegratedGradients after Integrated."""
     return re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[_(,=/])(?=\w)", text)

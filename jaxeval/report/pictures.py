@@ -1,4 +1,4 @@
-"""Figures as pictures inside a page: the same results give the same bytes."""
+"""Figures as SVG images embedded in a page; the same results give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page: `source` a data URI, `width` and `height` in CSS pixels."""
+    """An image of the page: `source` is a data URI, `width` and `height` are in CSS pixels."""
 
     source: str
     alt: str
@@ -24,7 +24,7 @@ class Picture:
 
 
 def picture(draw: Callable[[], Figure], alt: str, caption: str = "") -> Picture:
-    """The figure as an SVG. As an image of its own its ids cannot clash with another's."""
+    """The figure as an SVG image; as separate images, ids of different figures cannot clash."""
     import matplotlib
 
     buffer = io.BytesIO()
@@ -41,7 +41,7 @@ def picture(draw: Callable[[], Figure], alt: str, caption: str = "") -> Picture:
 
 
 def _size(svg: bytes) -> tuple[int, int]:
-    """Width and height in CSS pixels, of 96 an inch; the file's points are 72."""
+    """Width and height in CSS pixels (96 per inch), from the file's points (72 per inch)."""
     head = svg[: svg.index(b"viewBox")].decode().rsplit("<svg", 1)[1]
     sizes = {}
     for name in ("width", "height"):

@@ -1,4 +1,4 @@
-"""The sections of the page: what each shows of the results, as plain data for the template."""
+"""The sections of the page, as plain data for the template."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from . import tables
 from .pictures import Picture, picture
 
 PAIRS = 2000
-"""Paired tests that a page lists; `Results.wilcoxon` has them all."""
+"""Maximum number of paired tests on the page; `Results.wilcoxon` returns all."""
 
 SPOKES = 16
-"""Metrics up to which a radar can be read; beyond them, one a class."""
+"""Maximum number of metrics on a radar; if there are more, one per class is shown."""
 
 
 def sections(
     results: Results, metric: str | None, n: int, given: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """All of them, but those that have nothing to show.
+    """All sections that are not empty.
 
     Args:
-      metric, n: by whose scores samples are the best or worst, and how many of each are shown.
-      given: x, attributions, index and channel_axis of the gallery; x is None where there is none.
+      metric, n: the metric that defines best and worst samples, and how many of each to show.
+      given: x, attributions, index and channel_axis of the gallery; x is None without a gallery.
     """
     found = (
         scores(results),
@@ -50,7 +50,7 @@ def section(key: str, heading: str, text: str = "", **parts: Any) -> dict[str, A
 
 
 def lead(results: Results) -> str:
-    """What the page is about, in two sentences."""
+    """The introduction: what was evaluated, and how many scores are undefined."""
     n_undefined = sum(o.n_undefined for o in results.outcomes.values())
     n_scores = sum(len(o.score) for o in results.outcomes.values())
     counts = (
@@ -60,8 +60,8 @@ def lead(results: Results) -> str:
     )
     undefined = f"{n_undefined:,} of {n_scores:,} scores are undefined and left out."
     mixed = (
-        f" Maps have different features ({results._mixture()}), under which scores do not compare: "
-        "explainers are ranked and compared among those with the same features only."
+        f" Maps have different features ({results._mixture()}), so their scores cannot be "
+        "compared: explainers are ranked and compared only among those with the same features."
         if len(results.feature_groups()) > 1
         else ""
     )
@@ -74,7 +74,8 @@ def scores(results: Results) -> dict[str, Any]:
     return section(
         "scores",
         "Scores",
-        "An arrow says what is better: ↑ higher, ↓ lower. A heading sorts its table.",
+        "Arrows show which direction is better: ↑ higher, ↓ lower. Click a heading to sort a "
+        "table.",
         tables=[tables.ranks(results), tables.summary(results)],
     )
 
@@ -83,7 +84,7 @@ def radar(results: Results) -> dict[str, Any] | None:
     metrics = list(results.metrics)
     said = ""
     if len(metrics) > SPOKES:
-        metrics, said = _one_a_class(results)[:SPOKES], ", the first settings of each"
+        metrics, said = _one_a_class(results)[:SPOKES], ", the first setting of each"
     if len(metrics) < 3:
         return None
     order = list(results.ranking().index)
@@ -120,13 +121,13 @@ def curves(results: Results) -> dict[str, Any] | None:
     if not pictures:
         return None
     return section(
-        "curves", "Curves", "The mean over samples, with its band.",
+        "curves", "Curves", "Means over samples; the figures name their bands.",
         pictures=pictures[:2], more=_more("more curves", pictures[2:]),
     )  # fmt: skip
 
 
 def _more(heading: str, pictures: Sequence[Picture] = (), shown: Sequence[Any] = ()) -> list[Any]:
-    """A part that is folded away; none where there is nothing in it."""
+    """A collapsed part; none if it would be empty."""
     if not pictures and not shown:
         return []
     count = f" ({len(pictures)})" if pictures else ""
@@ -160,12 +161,12 @@ def differences(results: Results) -> dict[str, Any] | None:
     return section(
         "differences",
         "Which explainers differ",
-        "A critical-difference diagram joins explainers whose mean ranks Nemenyi's test cannot "
-        "tell apart. Paired tests compare two explainers sample by sample.",
+        "Critical-difference diagrams join explainers whose mean ranks do not differ significantly "
+        "(Nemenyi's test). Paired tests compare two explainers sample by sample.",
         pictures=pictures[:first],
         tables=[tables.wins(results, pairs)],
         more=[
-            *_more("critical differences, metric by metric", pictures[first:]),
+            *_more("critical differences per metric", pictures[first:]),
             *_more(
                 f"{shown:,} of {len(pairs):,} paired tests", shown=[tables.tests(pairs[:shown])]
             ),
@@ -178,7 +179,7 @@ def _equals(p: str) -> str:
 
 
 def _comparable(results: Results, metric: str | None) -> bool:
-    """Whether at least two explainers that can be compared have a score."""
+    """Whether at least two comparable explainers have a score."""
     means: Any = results.means().loc[list(results.feature_groups()[0])]
     own = means.notna().any(axis=1) if metric is None else means[metric].notna()
     return int(own.sum()) > 1
@@ -198,8 +199,8 @@ def metrics(results: Results) -> dict[str, Any] | None:
     return section(
         "metrics",
         "Whether metrics agree",
-        "Metrics of one family should rank explainers alike; where they do not, the choice of the "
-        "metric decides.",
+        "Metrics of one family should rank explainers alike; if not, the ranking depends on the "
+        "choice of metric.",
         pictures=[shown],
         tables=[tables.agreement(results)],
     )
@@ -229,7 +230,7 @@ def stability(results: Results) -> dict[str, Any] | None:
 
 
 def telling(results: Results) -> str:
-    """The metric by which samples are the best or worst, where none is named."""
+    """The default metric that defines best and worst samples."""
     faithful = [m for m in results.metrics if results.families[m] == "faithfulness"]
     return (faithful or list(results.metrics))[0]
 
@@ -259,11 +260,11 @@ def extremes(
             )
         )
     if unknown := [e for e in maps if e not in results.explainers]:
-        raise ValueError(f"attributions names {unknown[0]!r}, which the results do not have")
+        raise ValueError(f"attributions has {unknown[0]!r}, which is no explainer of the results")
     return section(
         "gallery",
         "Best and worst samples",
-        f"By {metric}: the sample and its score above, its input, its map. Red is positive, blue "
+        f"By {metric}: each sample with its score, its input and its map. Red is positive, blue "
         "negative.",
         pictures=pictures,
     )
@@ -278,7 +279,7 @@ def cost(results: Results) -> dict[str, Any] | None:
     if shown is None and not facts:
         return None
     return section(
-        "cost", "Cost", "Equal questions of different metrics and explainers are asked once.",
+        "cost", "Cost", "Questions shared by several metrics and explainers are asked once.",
         tables=[] if shown is None else [shown], facts=facts,
     )  # fmt: skip
 

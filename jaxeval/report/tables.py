@@ -1,4 +1,4 @@
-"""Tables of the page, as plain data for the template."""
+"""The tables of the page, as plain data for the template."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is read, what is sorted by (None: last), how it looks, and a second line."""
+    """A table cell: its text, sort key (None: last), CSS class, style, and a second line."""
 
     text: str
     key: float | str | None = None
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableOf:
-    """Rows of cells; the first cell of a row names it."""
+    """A table: rows of cells, of which the first is the row's heading."""
 
     caption: str
     columns: Sequence[str]
@@ -39,7 +39,7 @@ class TableOf:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number in a few characters, a dash where it is undefined.
+    """A number in a few characters; a dash if undefined.
 
     >>> number(0.123456), number(float("nan")), number(12345), number(-0.5)
     ('0.123', '–', '12,345', '−0.500')
@@ -55,7 +55,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value as papers print it.
+    """A p-value as printed in papers.
 
     >>> p_value(0.0000123), p_value(0.031)
     ('< 0.001', '0.031')
@@ -64,13 +64,13 @@ def p_value(p: float) -> str:
 
 
 def value(v: Any, text: str | None = None, kind: str = "number") -> Cell:
-    """A cell of a number, sorted by it."""
+    """A cell with a number, which is also its sort key."""
     key = None if v is None or np.isnan(v) else float(v)
     return Cell(text or number(v), key, kind)
 
 
 def each(frame: pd.DataFrame) -> list[Any]:
-    """The rows, with the columns as attributes."""
+    """The rows, with columns as attributes."""
     return list(frame.itertuples(index=False))
 
 
@@ -79,7 +79,7 @@ def name(text: Any) -> Cell:
 
 
 def summary(results: Results) -> TableOf:
-    """Mean, interval, deviation and numbers of samples, a row a cell of the results."""
+    """Mean, interval, standard deviation and numbers of samples, per explainer and metric."""
     rows = []
     for v in each(results.summary()):
         interval = f"{number(v.ci_low)} … {number(v.ci_high)}" if v.n > 1 else "–"
@@ -95,13 +95,11 @@ def summary(results: Results) -> TableOf:
             ]
         )
     columns = ["explainer", "metric", "mean", "95 % interval", "std", "samples", "undefined"]
-    return TableOf(
-        "Mean score over the defined samples, with its bootstrap interval", columns, rows
-    )
+    return TableOf("Mean scores over the defined samples, with bootstrap intervals", columns, rows)
 
 
 def ranks(results: Results) -> TableOf:
-    """The heat map of ranks, with mean scores below them."""
+    """The heat map of ranks, with mean scores."""
     means: Any = results.means()
     table: Any = results.ranking()
     last = max(len(table), 2)
@@ -127,12 +125,12 @@ def ranks(results: Results) -> TableOf:
         "mean rank",
     ]
     alike = " among maps with the same features" if "features" in table else ""
-    caption = f"Rank by mean score{alike}, 1 is best; the mean score below it"
+    caption = f"Ranks by mean score{alike}, 1 is best; below each, the mean score"
     return TableOf(caption, columns, rows, "heat")
 
 
 def _shade(rank: float, last: int) -> str:
-    """Dark blue for the first, pale for the last; the text stays readable on it."""
+    """Dark blue for the first rank, light for the last, with a readable text colour."""
     if np.isnan(rank):
         return ""
     at = (rank - 1) / (last - 1)
@@ -144,7 +142,7 @@ def _shade(rank: float, last: int) -> str:
 
 
 def wins(results: Results, pairs: pd.DataFrame) -> TableOf:
-    """How many others each explainer beats, and is beaten by, under each metric."""
+    """How many others each explainer beats and loses to, under each metric."""
     groups = results.feature_groups()
     others = len(groups[0]) - 1
     rows = []
@@ -161,8 +159,7 @@ def wins(results: Results, pairs: pd.DataFrame) -> TableOf:
     columns = ["explainer", *results.metrics, "balance"]
     return TableOf(
         f"Won : lost against {'up to ' if len(groups) > 1 else ''}{others} "
-        f"other{'s' if others != 1 else ''}, where the signed-rank test decides (p < 0.05 after "
-        "Holm)",
+        f"other{'s' if others != 1 else ''} by the signed-rank test (p < 0.05, Holm-adjusted)",
         columns,
         sorted(rows, key=lambda row: -float(row[-1].key or 0)),
     )
@@ -189,14 +186,14 @@ def tests(pairs: pd.DataFrame) -> TableOf:
         *("metric", "a", "b", "effect", "p", "p (Holm)", "better", "pairs", "equal", "undefined")
     ]
     return TableOf(
-        "Paired signed-rank tests; an effect of +1 says that a is better on every sample",
+        "Paired signed-rank tests; an effect of +1 means that a is better on every sample",
         columns,
         rows,
     )
 
 
 def agreement(results: Results) -> TableOf:
-    """Kendall's W of each family and of all metrics."""
+    """Kendall's W per family and over all metrics."""
     found: Any = results.agreement()
     rows = [
         [
@@ -209,11 +206,11 @@ def agreement(results: Results) -> TableOf:
         for family, row in found.iterrows()
     ]
     columns = ["metrics", "Kendall's W", "p", "number", "explainers"]
-    return TableOf("Agreement between metrics: 1 where all rank alike", columns, rows)
+    return TableOf("Agreement between metrics (Kendall's W); 1: all rank alike", columns, rows)
 
 
 def sensitivity(results: Results, groups: Mapping[str, Sequence[str]] | None = None) -> TableOf:
-    """What each parameter of a metric changes."""
+    """How much each parameter of a metric changes."""
     rows = [
         [
             name(v.metric),
@@ -231,11 +228,11 @@ def sensitivity(results: Results, groups: Mapping[str, Sequence[str]] | None = N
         *("metric", "parameter", "values", "score changes by", "share of variance"),
         *("Kendall's τ", "pairs that swap", "another first"),
     ]
-    return TableOf("What a change of one parameter alone does", columns, rows)
+    return TableOf("Effect of changing one parameter", columns, rows)
 
 
 def costs(results: Results) -> TableOf | None:
-    """What the model was asked."""
+    """The numbers of questions asked of the model."""
     asked = results.asked
     naive = asked.get("naive")
     naive = naive if isinstance(naive, Mapping) else {}
@@ -253,14 +250,16 @@ def costs(results: Results) -> TableOf | None:
                 ]
             )
     columns = ["question", "asked", "one metric and explainer at a time", "saved"]
-    return TableOf("What the model was asked, in samples × steps", columns, rows) if rows else None
+    return (
+        TableOf("Questions asked of the model, in samples × steps", columns, rows) if rows else None
+    )
 
 
 KINDS = {"output": "outputs", "attribution": "explanations", "hidden": "hidden layers"}
 
 
 def facts(results: Results) -> list[tuple[str, str]]:
-    """Time, rate and environment, as names and what there is to say of them."""
+    """Time and rate, as (name, text)."""
     settings, asked = results.settings, results.asked
     found: list[tuple[str, str]] = []
     seconds = settings.get("seconds")
@@ -271,12 +270,12 @@ def facts(results: Results) -> list[tuple[str, str]]:
         rate = [f"{n_scores / seconds:,.0f} scores"]
         if questions:
             rate.insert(0, f"{questions / seconds:,.0f} questions")
-        found.append(("rate", " and ".join(rate) + " a second"))
+        found.append(("rate", " and ".join(rate) + " per second"))
     return found
 
 
 def environment(results: Results) -> list[tuple[str, str]]:
-    """How it was computed, as names and text; metrics and explainers have their own list."""
+    """How it was computed, as (name, text); metrics and explainers are listed separately."""
     found = []
     for key, v in results.settings.items():
         if v is None or key in ("metrics", "explainers", "points", "seconds"):
@@ -290,7 +289,7 @@ def environment(results: Results) -> list[tuple[str, str]]:
 
 
 def described(results: Results, what: str) -> list[tuple[str, str, str]]:
-    """(name, class, settings) of metrics or explainers."""
+    """(name, class, settings) of each metric or explainer."""
     found = results.settings.get(what)
     rows = []
     for key, v in found.items() if isinstance(found, Mapping) else ():

@@ -1,4 +1,4 @@
-"""What comes out of an evaluation: per-sample scores, their statistics, and a file of them."""
+"""Results of an evaluation: per-sample scores, their statistics, and files."""
 
 from .agreement import kendalls_w as kendalls_w
 from .agreement import mean_spearman as mean_spearman

@@ -1,4 +1,4 @@
-"""Do metrics say the same: Kendall's W, and rank correlations between them."""
+"""Agreement between metrics: Kendall's W and rank correlations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from .stats import row_ranks
 
-_TIE = 1e-12  # of sums of ranks, which are halves
+_TIE = 1e-12  # relative; sums of ranks are multiples of 1/2
 
 
 class Concordance(NamedTuple):
@@ -31,24 +31,24 @@ def kendalls_w(
     .. math:: W = \frac{12 \sum_j (\sum_i r_{ij} - m\frac{n+1}{2})^2}
         {m^2(n^3 - n) - m \sum_i T_i}, \quad T_i = \sum_{\text{ties of } i} (t^3 - t)
 
-    1: all raters give the same ranking; 0: sums of ranks as equal as can be. The statistic is
-    :math:`\chi^2 = m(n-1)W`. p is that of shuffling each rater's ranks by itself, as chi-square
-    is too cautious for few raters or items (Legendre 2005): the share of `n_permutations`
-    shuffles, and of the ranking itself, that reach W.
+    W = 1: all raters give the same ranking; W = 0: all items have the same sum of ranks. The
+    statistic is :math:`\chi^2 = m(n-1)W`. p is from a permutation test that shuffles each rater's
+    ranks independently, as chi-square is too conservative for few raters or items (Legendre
+    2005): the share of `n_permutations` shuffles, the observed ranking included, that reach W.
 
     Reference: Kendall and Babington Smith 1939, "The problem of m rankings"; Kendall 1948 for
     ties; Legendre 2005.
 
     Args:
       scores: [m, n], each row one rater's scores, all in the same direction; NaN where undefined.
-        Items that some rater leaves undefined are left out.
-      n_permutations: shuffles; 0 leaves p to chi-square.
-      seed: of the shuffles.
-      tolerance: as of `row_ranks`.
+        Items with an undefined score from any rater are left out.
+      n_permutations: number of shuffles; 0: p from chi-square.
+      seed: random seed of the shuffles.
+      tolerance: as for `row_ranks`.
 
     Returns:
-      `Concordance`, with the numbers of raters and of items that were compared. W, statistic and
-      p are NaN with fewer than two of either, or where every rater ties throughout.
+      `Concordance`, with the numbers of raters and items compared. W, statistic and p are NaN
+      with fewer than two raters or items, or if every rater ties all items.
 
     >>> kendalls_w([[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 4, 3]]).w.__round__(4)
     0.9111
@@ -60,7 +60,7 @@ def kendalls_w(
     if m < 2 or n < 2:
         return Concordance(np.nan, np.nan, df, np.nan, m, n)
     ranks = row_ranks(scores, tolerance) - (n + 1) / 2
-    total = m * (ranks**2).sum()  # what the sums of ranks reach if all raters agree
+    total = m * (ranks**2).sum()  # the spread of the sums of ranks if all raters agree
     if not total:
         return Concordance(np.nan, np.nan, df, np.nan, m, n)
     spread = (ranks.sum(axis=0) ** 2).sum()
@@ -87,19 +87,19 @@ def mean_spearman(scores: ArrayLike, tolerance: float = 0.0) -> tuple[np.ndarray
     .. math:: \bar\rho_{uv} = \frac{1}{|B_{uv}|} \sum_{b \in B_{uv}}
         \mathrm{corr}(\mathrm{rank}\, s_{bu}, \mathrm{rank}\, s_{bv})
 
-    In each block the items count that both metrics define, with their ranks among themselves;
-    ties share their average rank. :math:`B_{uv}` are the blocks with at least two such items of
-    which neither metric gives all the same rank.
+    In each block, the items for which both metrics are defined are ranked among themselves; ties
+    share their average rank. :math:`B_{uv}` are the blocks with at least two such items in which
+    neither metric ties all of them.
 
     Reference: Spearman 1904; averaged over samples as in Tomsett et al. 2020, "Sanity checks for
     saliency metrics".
 
     Args:
       scores: [B, k, M]: blocks, items, metrics; NaN where undefined; all in one direction.
-      tolerance: as of `row_ranks`.
+      tolerance: as for `row_ranks`.
 
     Returns:
-      (rho [M, M], number of blocks [M, M]); rho is NaN where no block defines it.
+      (rho [M, M], number of blocks [M, M]); rho is NaN where :math:`B_{uv}` is empty.
 
     >>> rho, n = mean_spearman([[[1, 1], [2, 2], [3, 3]], [[1, 3], [2, 2], [3, 1]]])
     >>> rho.tolist(), n.tolist()
@@ -128,7 +128,7 @@ def mean_spearman(scores: ArrayLike, tolerance: float = 0.0) -> tuple[np.ndarray
 def _among(
     ranks: np.ndarray, values: np.ndarray, fewer: np.ndarray, both: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """Ranks [B, k] among the items of `both`, centred, 0 elsewhere."""
+    """Centred ranks [B, k] among the items in `both`; 0 elsewhere."""
     again = fewer.any(axis=-1)
     if again.any():
         ranks = ranks.copy()

@@ -1,4 +1,4 @@
-"""Files that are replaced wholly or not at all."""
+"""Atomic replacement of files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import IO, Any
 
 
 def replace_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a new file, then put it in the place of `path` in one step.
+    """Write a temporary file with `write`, then move it to `path` atomically.
 
-    Whoever reads `path`, whenever this process dies, finds what was there before or all that
-    was written now. Missing folders are made. What a killed process leaves is a hidden file
-    beside it, `.<name>.<random>.tmp`, which no reader of Parquet folders takes for data.
+    Readers of `path` see the old file or the complete new one, even if this process is killed.
+    Missing folders are created. A killed process may leave a hidden file beside `path`,
+    `.<name>.<random>.tmp`, which readers of Parquet folders ignore.
     """
-    path = path.resolve()  # so that a link stays a link, and its target is replaced
+    path = path.resolve()  # keeps a symbolic link and replaces its target
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def replace_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # the new name survives a loss of power, where folders sync
+    if hasattr(os, "O_DIRECTORY"):  # sync the folder, so that the new name survives a power loss
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

@@ -1,4 +1,4 @@
-"""The statistics of results: which explainers differ, and whether metrics agree."""
+"""Statistics of results: which explainers differ, and whether metrics agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROUNDING = 1e-6
-"""What float32 scores, of the largest magnitude among them, cannot be told apart by."""
+"""float32 scores that differ by less than this share of the largest magnitude tie."""
 
 LEVELS = ("sample", "mean")
 OVER = ("explainers", "samples", "means")
@@ -25,14 +25,14 @@ OVER = ("explainers", "samples", "means")
 class Comparisons(Features):
     """Statistics over explainers and metrics; a part of `Results`.
 
-    The sample is the unit of observation; an undefined score is left out and counted. Scores of a
-    sample, and mean scores, tie that differ by no more than float32 rounding (1e-6 of the largest
-    magnitude among them; see `row_ranks`). Explainers are compared whose maps have the same
-    features (`Results.feature_groups`): others are left out with a warning, unless
+    The sample is the unit of observation; undefined scores are left out and counted. Scores of a
+    sample, and mean scores, tie if they differ by no more than float32 rounding (1e-6 of the
+    largest magnitude among them; see `row_ranks`). Only explainers whose maps have the same
+    features (`Results.feature_groups`) are compared: others are left out with a warning, unless
     ``mixed_features=True``.
     """
 
-    if TYPE_CHECKING:  # what `Results` has
+    if TYPE_CHECKING:  # provided by `Results`
         directions: Mapping[str, str]
         families: Mapping[str, str]
         settings: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Comparisons(Features):
         def means(self) -> pd.DataFrame: ...
 
     def _cube(self, metrics: Sequence[str] | None = None) -> np.ndarray:
-        """Scores [N, E, M], NaN where undefined or not there."""
+        """Scores [N, E, M], NaN where undefined or missing."""
         metrics = list(self.metrics if metrics is None else metrics)
         cube = np.full((len(self.index), len(self.explainers), len(metrics)), np.nan)
         for i, explainer in enumerate(self.explainers):
@@ -56,7 +56,7 @@ class Comparisons(Features):
         return cube
 
     def _signs(self, metrics: Sequence[str]) -> np.ndarray:
-        """1 where higher is better, -1 where lower is."""
+        """1 if higher is better, -1 if lower is."""
         return np.array([1.0 if self.directions[m] == "higher" else -1.0 for m in metrics])
 
     def _chosen(self, metrics: str | Sequence[str] | None) -> list[str]:
@@ -75,16 +75,17 @@ class Comparisons(Features):
     ) -> pd.DataFrame:
         """Which of two explainers is better: paired signed-rank tests, per metric.
 
-        One row a metric and pair of explainers (a, b), with the columns of `paired.Paired` (n,
-        n_undefined, n_zero, advantage, effect, statistic, p; positive: a is better), and
-        p_holm, adjusted over the pairs of the metric (Holm 1979), and better, the name of the
-        better one where p_holm is below `alpha`, else "".
+        One row per metric and pair of explainers (a, b). Columns: those of `paired.Paired` (n,
+        n_undefined, n_zero, advantage, effect, statistic, p; positive: a is better); p_holm,
+        adjusted over the pairs of the metric (Holm 1979); and better, the name of the better
+        explainer if p_holm is below `alpha`, else "".
 
         Args:
-          metric: one or several; all by default.
-          alpha: familywise error of the pairs of a metric.
-          zeros: samples without a difference: "wilcox" leaves them out, "pratt" ranks them, too.
-          mixed_features: also pairs whose maps have different features.
+          metric: one or several names; default: all.
+          alpha: familywise error rate over the pairs of a metric.
+          zeros: how to treat samples without a difference: "wilcox" leaves them out, "pratt"
+            includes them in the ranking.
+          mixed_features: whether to include pairs whose maps have different features.
 
         Raises:
           ValueError: an unknown metric, an alpha outside (0, 1), an unknown treatment of zeros.
@@ -122,17 +123,17 @@ class Comparisons(Features):
     def friedman(
         self, metric: str | None = None, alpha: float = 0.05, mixed_features: bool = False
     ) -> Friedman:
-        """Do explainers differ at all, and which ones: Friedman's test and Nemenyi's difference.
+        """Whether explainers differ, and which ones: Friedman test and Nemenyi's difference.
 
-        Under a metric each sample ranks the explainers. Without one, each metric ranks them by
-        mean score, so that explainers are compared over metrics. Blocks that leave an explainer
-        unranked are left out, and an explainer without any score is not compared; the result
-        says which.
+        With a metric, each sample ranks the explainers. Without one, each metric ranks them by
+        mean score, so that explainers are compared over metrics. Blocks in which an explainer is
+        undefined are left out, and an explainer without any score is not compared; the result
+        lists both.
 
         Args:
-          metric: over whose samples; None: over the metrics.
-          alpha: of the critical difference.
-          mixed_features: also explainers whose maps have other features than most.
+          metric: the metric whose samples are the blocks; None: the metrics are the blocks.
+          alpha: significance level of the critical difference.
+          mixed_features: whether to include explainers whose maps have other features than most.
 
         Raises:
           ValueError: an unknown metric, fewer than two explainers that can be compared, alpha
@@ -163,20 +164,20 @@ class Comparisons(Features):
         seed: int = 0,
         mixed_features: bool = False,
     ) -> pd.DataFrame:
-        """Do metrics rank explainers alike: Kendall's W, of each family and of all metrics.
+        """Whether metrics rank explainers alike: Kendall's W, per family and over all metrics.
 
-        One row a family with at least two metrics, and "all". Columns: w, statistic (chi-square),
-        df, p (by permutation), n_metrics, n_explainers (explainers that every metric ranks; the
-        others are left out), and n_samples.
+        One row per family with at least two metrics, and "all". Columns: w, statistic
+        (chi-square), df, p (by permutation), n_metrics, n_explainers (explainers that every metric
+        ranks; the others are left out), and n_samples.
 
         Args:
-          metrics: which; all by default.
-          level: "mean": metrics rank by mean score. "sample": they rank for each sample by
-            itself, and w and n_explainers are means over the n_samples samples that define W;
-            statistic, df and p are NaN then.
-          n_permutations: for p; 0: from chi-square.
-          seed: of the permutations.
-          mixed_features: also explainers whose maps have other features than most.
+          metrics: names; default: all.
+          level: "mean": metrics rank by mean score. "sample": they rank on each sample
+            separately, and w and n_explainers are means over the n_samples samples for which W is
+            defined; statistic, df and p are NaN then.
+          n_permutations: number of permutations for p; 0: p from chi-square.
+          seed: random seed of the permutations.
+          mixed_features: whether to include explainers whose maps have other features than most.
 
         Raises:
           ValueError: an unknown metric or level.
@@ -234,21 +235,21 @@ class Comparisons(Features):
     ) -> Any:
         """Spearman's rank correlation between metrics, metrics x metrics.
 
-        Scores of "lower is better" metrics are turned, so that a positive correlation says that
-        two metrics agree. NaN where it is never defined (fewer than two explainers, or constant
+        Scores of "lower is better" metrics are negated, so a positive correlation means that two
+        metrics agree. NaN where it is never defined (fewer than two explainers, or constant
         scores).
 
         Args:
-          metrics: which; all by default.
+          metrics: names; default: all.
           over: "explainers": over the explainers' scores on one sample, averaged over samples.
-            "means": over the explainers' mean scores. "samples": over the samples' scores of one
-            explainer, averaged over explainers (do metrics find the same samples hard?).
-          counts: also return how many samples (1 for "means", explainers for "samples") define
-            each entry.
-          mixed_features: also explainers whose maps have other features than most.
+            "means": over the explainers' mean scores. "samples": over one explainer's scores on
+            the samples, averaged over explainers (do metrics find the same samples hard?).
+          counts: whether to return also the number of samples (1 for "means", explainers for
+            "samples") that each entry is averaged over.
+          mixed_features: whether to include explainers whose maps have other features than most.
 
         Returns:
-          A data frame, or two of them with `counts`.
+          A data frame; with `counts`, two.
 
         Raises:
           ValueError: an unknown metric or kind.
@@ -270,7 +271,7 @@ class Comparisons(Features):
         names = pd.Index(chosen, dtype="str", name="metric")
         rho, n = (
             pd.DataFrame(values, index=names, columns=names)
-            # Samples are no repetitions of each other: only equal scores of them tie.
+            # Samples are not repetitions of each other: only equal scores tie.
             for values in mean_spearman(scores, 0.0 if over == "samples" else ROUNDING)
         )
         return (rho, n) if counts else rho

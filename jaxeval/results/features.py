@@ -1,4 +1,4 @@
-"""Explainers whose maps have the same features, which alone can be compared."""
+"""Grouping explainers by the features of their maps: only equal features can be compared."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from ..check import warn
 
 REMEDY = (
-    'evaluate(..., reduce_channels="sum") brings all maps to one feature a pixel, and '
+    'evaluate(..., reduce_channels="sum") reduces all maps to one feature per pixel, and '
     "mixed_features=True compares them as they are"
 )
 
 
 class Features:
-    """What is known of the features of each explainer's maps; a part of `Results`."""
+    """The features of each explainer's maps; a part of `Results`."""
 
-    if TYPE_CHECKING:  # what `Results` has
+    if TYPE_CHECKING:  # provided by `Results`
         settings: Mapping[str, Any]
         outcomes: Mapping[tuple[str, str], Any]
 
@@ -27,17 +27,17 @@ class Features:
         def explainers(self) -> tuple[str, ...]: ...
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """explainer -> the shape of one map, of those for which ``settings["features"]`` has it."""
+        """explainer -> the shape of one map, for the explainers in ``settings["features"]``."""
         known = self.settings.get("features")
         known = known if isinstance(known, Mapping) else {}
         return {e: tuple(known[e]) for e in self.explainers if e in known}
 
     def feature_groups(self) -> list[tuple[str, ...]]:
-        """Explainers whose maps have equally many features, the largest group first.
+        """Explainers grouped by the number of features of their maps, the largest group first.
 
-        A metric means something else where a feature is a pixel than where it is every entry, so
-        ranks and tests compare explainers within a group only. One group where all maps are alike
-        or nothing is known of them.
+        A metric's scores on maps with one feature per pixel do not compare with those on maps with
+        one per entry, so ranks and tests compare explainers only within a group. A single group if
+        all maps have the same number of features, or if it is unknown.
 
         >>> from jaxeval.results import Results
         >>> from jaxeval.types import Outcome
@@ -71,13 +71,13 @@ class Features:
     def _warn_of_mixture(self, consequence: str) -> None:
         warn(
             f"the explainers' maps have different features: {self._mixture()}. Scores of maps "
-            f"with different features do not compare: {consequence}. {REMEDY}"
+            f"with different features cannot be compared: {consequence}. {REMEDY}"
         )
 
     def _alike(self, mixed_features: bool) -> Any:
-        """These results, of the explainers of the largest group of like features alone.
+        """These results, restricted to the largest group of explainers with the same features.
 
-        Warns where that leaves others out.
+        Warns if that leaves others out.
         """
         groups = self.feature_groups()
         if mixed_features or len(groups) == 1:

@@ -1,4 +1,4 @@
-"""Do explainers differ at all, and which ones: the Friedman test and Nemenyi's differences."""
+"""Whether explainers differ, and which ones: the Friedman test and Nemenyi's differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FriedmanTest(NamedTuple):
-    """chi-square with df degrees of freedom and its p; Iman and Davenport's F and its p."""
+    """Chi-square with df degrees of freedom and its p; Iman and Davenport's F and its p."""
 
     statistic: float
     df: int
@@ -26,7 +26,7 @@ class FriedmanTest(NamedTuple):
 
 
 def friedman_test(ranks: ArrayLike) -> FriedmanTest:
-    r"""The Friedman test of n blocks (samples) that each rank k treatments (explainers).
+    r"""The Friedman test on n blocks (samples) that each rank k treatments (explainers).
 
     .. math:: \chi^2_F = \frac{(k-1) \sum_j (\sum_i r_{ij} - n\frac{k+1}{2})^2}
         {\sum_{ij} (r_{ij} - \frac{k+1}{2})^2}, \quad
@@ -43,8 +43,8 @@ def friedman_test(ranks: ArrayLike) -> FriedmanTest:
       ranks: [n, k], each row the ranks 1..k with ties averaged.
 
     Returns:
-      `FriedmanTest`; all but df NaN where there is no block, or every block ties throughout. F is
-      infinite where all blocks agree.
+      `FriedmanTest`; all but df are NaN without blocks, or if every block ties all treatments. F
+      is infinite if all blocks agree.
 
     Raises:
       ValueError: fewer than two treatments.
@@ -74,15 +74,15 @@ def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
 
     .. math:: CD = \frac{q_\alpha(k, \infty)}{\sqrt 2} \sqrt{\frac{k(k+1)}{6n}}
 
-    q is the quantile of the studentized range of k treatments. Two of them differ, with a
-    familywise error of alpha, whose mean ranks over n blocks are at least CD apart.
+    q is the quantile of the studentized range for k treatments. Two treatments differ, at
+    familywise error rate alpha, if their mean ranks over n blocks are at least CD apart.
 
     Reference: Nemenyi 1963; Demšar 2006.
 
     Args:
-      k: treatments, at least 2.
-      n: blocks; with 0 the difference is infinite.
-      alpha: between 0 and 1.
+      k: number of treatments, at least 2.
+      n: number of blocks; with 0 the difference is infinite.
+      alpha: familywise error rate, between 0 and 1.
 
     Raises:
       ValueError: k below 2, alpha outside (0, 1).
@@ -99,7 +99,7 @@ def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
         raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
     if not n:
         return np.inf
-    if k == 2:  # closed, and the series of the range is slow
+    if k == 2:  # closed form; the studentized range is slow to evaluate
         q = float(-scipy.special.ndtri(alpha / 2))
     else:
         q = float(scipy.stats.studentized_range.isf(alpha, k, np.inf)) / np.sqrt(2)
@@ -109,7 +109,7 @@ def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
 def nemenyi_p(mean_ranks: ArrayLike, n: int) -> np.ndarray:
     """p-values [k, k] of Nemenyi's comparisons of mean ranks [k] over n blocks; 1 on the diagonal.
 
-    They are adjusted for all pairs already.
+    They are already adjusted for all pairs.
 
     >>> nemenyi_p([1.0, 2.0, 3.0], 10).round(3).tolist()
     [[1.0, 0.065, 0.0], [0.065, 1.0, 0.065], [0.0, 0.065, 1.0]]
@@ -140,16 +140,16 @@ class Friedman:
 
     Attributes:
       ranks: mean rank of each explainer, the best first.
-      metric: over whose samples; None: over metrics.
-      n: blocks (samples or metrics) that rank every explainer.
-      n_undefined: blocks left out, as some explainer is undefined there.
-      blocks_left_out: which: ids of samples, or names of metrics.
+      metric: the metric whose samples are the blocks; None: the metrics are the blocks.
+      n: number of blocks (samples or metrics) that rank every explainer.
+      n_undefined: number of blocks left out because some explainer is undefined there.
+      blocks_left_out: those blocks: ids of samples, or names of metrics.
       left_out: explainers without any defined score, which are not compared.
-      other_features: explainers that are not compared as their maps have other features.
+      other_features: explainers left out because their maps have other features.
       statistic, df, p: chi-square, corrected for ties.
       f, f_p: Iman and Davenport's F.
-      alpha: of `critical_difference` and `groups`.
-      critical_difference: of mean ranks (Nemenyi).
+      alpha: significance level of `critical_difference` and `groups`.
+      critical_difference: Nemenyi's critical difference of mean ranks.
     """
 
     ranks: pd.Series
@@ -180,15 +180,15 @@ class Friedman:
         return pd.DataFrame(nemenyi_p(self.ranks.to_numpy(), self.n), index=names, columns=names)
 
     def groups(self) -> list[tuple[str, ...]]:
-        """The largest runs of explainers within which no two differ, the best first.
+        """Maximal groups of explainers of which no two differ significantly, the best first.
 
-        Runs of one are left out. Two explainers that share no run differ.
+        Groups of one are left out. Two explainers that share no group differ.
         """
         ranks, names = self.ranks.to_numpy(), list(self.ranks.index)
         found: list[tuple[str, ...]] = []
         reached = 0
         for i in range(len(ranks)):
-            # Differences below rounding of the critical one are no differences, either.
+            # A difference equal to the critical one up to rounding counts as significant.
             end = int(np.sum(ranks - ranks[i] < self.critical_difference - 1e-12))
             if end - i > 1 and end > reached:
                 found.append(tuple(names[i:end]))
@@ -196,9 +196,9 @@ class Friedman:
         return found
 
     def left_out_text(self) -> str:
-        """What is not part of the test, in words; "" where nothing is left out.
+        """A description of what the test leaves out; "" if nothing.
 
-        Up to five samples or metrics are named.
+        Names at most five samples or metrics.
         """
         parts = []
         if self.n_undefined:
@@ -231,7 +231,7 @@ def compared(
     alpha: float,
     tolerance: float,
 ) -> Friedman:
-    """The test of scores [n, k] of explainers [k], higher ones the better, over blocks [n].
+    """The test on scores [n, k] of k explainers over n blocks; higher is better.
 
     Raises:
       ValueError: fewer than two explainers have a score; alpha outside (0, 1).
@@ -244,7 +244,7 @@ def compared(
     if len(names) < 2:
         under = "" if metric is None else f" under {metric!r}"
         missing = [f"{e!r} has no defined score{under}" for e in left_out]
-        missing += [f"{e!r} has maps of other features" for e in other_features]
+        missing += [f"{e!r} has maps with other features" for e in other_features]
         raise ValueError(
             f"the Friedman test compares at least 2 treatments, got {len(names)} of the "
             f"{len(explainers) + len(other_features)} explainers given"

@@ -1,4 +1,4 @@
-"""Results out of a long table, one row a score, as Parquet data sets hold them."""
+"""Results from a long table with one row per score, as in Parquet data sets."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def from_frame(
 
 
 def _named(frame: Any, described: dict[str, Any]) -> tuple[dict[str, str], Any]:
-    """Names (name -> metric) that tell the settings of a metric apart, and a column of them."""
+    """{name: metric}, with one name per setting of a metric, and `frame` with the column "name"."""
     if "settings" not in frame:
         return {m: m for m in pd.unique(frame["metric"])}, frame.assign(name=frame["metric"])
     names, of_cell = {}, {}
@@ -90,7 +90,7 @@ def _named(frame: Any, described: dict[str, Any]) -> tuple[dict[str, str], Any]:
 
 
 def _outcome(rows: Any, place: Any) -> Outcome:
-    """The scores of one cell by sample: means over seeds, NaN where a sample is not there."""
+    """The scores of one cell by sample: means over seeds, NaN for missing samples."""
     at = place[rows["sample"]].to_numpy()
     n = at.max() + 1
     values = rows["score"].to_numpy(float, na_value=np.nan)[:, None]

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from .stats import DIRECTIONS, row_ranks
 
 ZEROS = ("wilcox", "pratt")
-EXACT = 50  # differences up to which every assignment of signs is counted
+EXACT = 50  # up to this many non-zero differences, p is exact
 
 
 class Paired(NamedTuple):
-    """What `signed_rank` finds; signs are such that more is better for a."""
+    """The result of `signed_rank`; positive values favour a."""
 
     n: int
     n_undefined: int
@@ -32,14 +32,14 @@ def signed_rank(
     zeros: str = "wilcox",
     tolerance: float = 0.0,
 ) -> Paired:
-    r"""Wilcoxon's signed-rank test of paired scores, two-sided.
+    r"""Two-sided Wilcoxon signed-rank test of paired scores.
 
     .. math:: d_i = \pm(a_i - b_i), \quad R^{\pm} = \sum_{\pm d_i > 0} \mathrm{rank}\,|d_i|, \quad
         T = \min(R^+, R^-)
 
-    H0: the differences are symmetric around 0. Ties share their average rank. Up to 50 non-zero
-    differences p is exact, given the ties (every assignment of signs is counted); beyond, normal
-    with the variance :math:`\sum \mathrm{rank}^2 / 4`, which is that of tied ranks.
+    H0: the differences are symmetric around 0. Ties share their average rank. For up to 50
+    non-zero differences p is exact, given the ties (over all assignments of signs); for more, the
+    normal approximation with the tie-corrected variance :math:`\sum \mathrm{rank}^2 / 4`.
 
     Reference: Wilcoxon 1945, "Individual comparisons by ranking methods"; Pratt 1959 for zeros;
     Kerby 2014 for the effect.
@@ -48,20 +48,20 @@ def signed_rank(
       a: scores [n], NaN where undefined.
       b: scores [n] of the same samples.
       direction: "higher" or "lower" is better.
-      zeros: samples without a difference: "wilcox" leaves them out, "pratt" ranks them with the
-        others and then leaves them out.
-      tolerance: a difference is none that is no more than this share of the larger magnitude of
-        the two scores, as scores of a sample tie in `row_ranks`.
+      zeros: how to treat samples without a difference: "wilcox" leaves them out, "pratt" ranks
+        them with the others and then leaves them out.
+      tolerance: a difference counts as 0 if it is at most this share of the larger magnitude of
+        the two scores, like ties in `row_ranks`.
 
     Returns:
-      `Paired`: n pairs that are defined in both; n_undefined pairs left out; n_zero of n without
-      a difference; advantage, the mean of d in the unit of the scores (positive where a is
-      better); effect, the matched-pairs rank-biserial correlation (R+ - R-) / (R+ + R-) in
-      [-1, 1]; statistic T; p. Without a pair advantage, effect, statistic and p are NaN; where no
-      pair differs T is 0, p is 1 and the effect NaN.
+      `Paired`: n, the pairs in which both are defined; n_undefined, the pairs left out; n_zero,
+      how many of the n have no difference; advantage, the mean of d in the unit of the scores
+      (positive if a is better); effect, the matched-pairs rank-biserial correlation
+      (R+ - R-) / (R+ + R-) in [-1, 1]; statistic T; p. If n is 0, advantage, effect, statistic and
+      p are NaN; if no pair differs, T is 0, p is 1 and the effect NaN.
 
     Raises:
-      ValueError: shapes that differ, an unknown direction or treatment of zeros.
+      ValueError: different shapes, an unknown direction or treatment of zeros.
 
     >>> signed_rank([4, 5, 7, 1, 2], [1, 1, 2, 2, 2]).p
     0.25
@@ -103,11 +103,11 @@ def signed_rank(
 
 
 def _two_sided(ranks: np.ndarray, statistic: float) -> float:
-    """P(the smaller sum of ranks is at most `statistic`) where each sign is a fair coin."""
+    """P(the smaller sum of ranks is at most `statistic`) if all assignments of signs are equal."""
     if not len(ranks):
         return 1.0
     if len(ranks) <= EXACT:
-        doubled = np.rint(2 * ranks).astype(int)  # average ranks are halves
+        doubled = np.rint(2 * ranks).astype(int)  # average ranks are multiples of 1/2
         chance = np.zeros(doubled.sum() + 1)
         chance[0] = 1.0
         for r in doubled:
@@ -123,17 +123,17 @@ def _two_sided(ranks: np.ndarray, statistic: float) -> float:
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    r"""Holm's step-down adjustment of p-values: below alpha with familywise error at most alpha.
+    r"""Holm's step-down adjustment of p-values.
 
     .. math:: \tilde p_{(i)} = \min\bigl(1, \max_{j \le i} (m - j + 1)\, p_{(j)}\bigr)
 
-    Valid under any dependence between the tests. NaN stays NaN: a test that could not be made
-    does not count among the m.
+    Rejecting where the adjusted p is below alpha keeps the familywise error rate at or below
+    alpha, under any dependence between the tests. NaN stays NaN and does not count among the m.
 
     Reference: Holm 1979, "A simple sequentially rejective multiple test procedure".
 
     Args:
-      p: p-values, of any shape.
+      p: p-values of any shape.
 
     Returns:
       Adjusted p-values of the same shape.

@@ -1,4 +1,4 @@
-"""One Parquet file of results: its schema, how it is written and read."""
+"""Results as one Parquet file: its schema, writing and reading."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROW_GROUP = 122_880
 
 
 def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
-    """The columns: `scores` (float32 or float64) is the precision of scores and curves.
+    """The columns; `scores` (float32 or float64) is the dtype of scores and curves.
 
     >>> import numpy as np
     >>> schema(np.dtype("int32"), np.dtype("float32")).names[-4:]
@@ -51,7 +51,7 @@ def _integer(dtype: np.dtype) -> pa.DataType:
 
 
 def to_arrow(results: Results) -> pa.Table:
-    """The results as one table, a row a score; all that is no row is in its metadata."""
+    """The results as one table with one row per score; everything else is in its metadata."""
     cells = [(e, m, results.outcomes[e, m]) for e, m in results.outcomes]
     sizes = [len(outcome.score) for _, _, outcome in cells]
     known = [a.dtype for _, _, o in cells for a in (o.score, o.curve, o.curve_std) if a is not None]
@@ -77,7 +77,7 @@ def to_arrow(results: Results) -> pa.Table:
         ],
         "sample": results.index.dtype.str,
         "label": results.y.dtype.str,
-        # No row of a partial result tells what these samples are.
+        # Samples of a partial result that have no row yet.
         "unscored": {
             "sample": results.index[scored:].tolist(),
             "label": results.y[scored:].tolist(),
@@ -130,10 +130,10 @@ def _lists(curve: np.ndarray | None, part: slice, dtype: np.dtype) -> pa.Array:
 
 
 def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
-    """The arguments of `Results`, from a table that `to_arrow` made.
+    """The arguments of `Results`, from a table made by `to_arrow`.
 
     Raises:
-      ValueError: what `source` lacks to be one of ours.
+      ValueError: the table was not made by `to_arrow`; the message says what it lacks.
     """
     found = (table.schema.metadata or {}).get(KEY)
     if found is None:
@@ -144,17 +144,17 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
     meta = json.loads(found)
     if meta["version"] > VERSION:
         raise ValueError(
-            f"{source} has version {meta['version']} of the layout, and this jaxeval reads up to "
-            f"{VERSION}: a newer jaxeval reads it"
+            f"{source} has version {meta['version']} of the layout, but this jaxeval reads only up "
+            f"to {VERSION}: upgrade jaxeval to read it"
         )
     wanted = schema(np.dtype("int64"), np.dtype("float32")).names
     if not any(cell.get("curve_std") for cell in meta["cells"]):
-        wanted.remove("curve_std")  # files had no such column at first
+        wanted.remove("curve_std")  # older files lack this column
     if missing := [name for name in wanted if name not in table.schema.names]:
         raise ValueError(f"{source} lacks the columns {', '.join(missing)}")
     n_rows = sum(cell["n"] for cell in meta["cells"])
     if table.num_rows != n_rows:
-        raise ValueError(f"{source} has {table.num_rows} rows, and its metadata names {n_rows}")
+        raise ValueError(f"{source} has {table.num_rows} rows, but its metadata says {n_rows}")
 
     outcomes: dict[tuple[str, str], Outcome] = {}
     longest = table.slice(0, 0)
@@ -169,7 +169,7 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
         ):
             raise ValueError(
                 f"{source}: the rows of explainer {e!r}, metric {m!r} are not where its metadata "
-                "says; the order of its rows has been changed"
+                "says: its rows have been reordered"
             )
         curve, std = (_curves(rows, name, cell, n) for name in ("curve", "curve_std"))
         score = rows["score"].to_numpy().astype(cell["score"])
@@ -192,7 +192,7 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
 
 
 def _curves(rows: pa.Table, name: str, cell: dict[str, Any], n: int) -> np.ndarray | None:
-    """The curves [n, S] of one cell, bit for bit, or None."""
+    """The curves [n, S] of one cell, exactly as saved, or None."""
     if cell.get(name) is None:
         return None
     steps, dtype = cell[name]
@@ -201,7 +201,7 @@ def _curves(rows: pa.Table, name: str, cell: dict[str, Any], n: int) -> np.ndarr
 
 
 def write(results: Results, path: Path) -> None:
-    """Write the results to `path`, wholly or not at all."""
+    """Write the results to `path` atomically."""
     table = to_arrow(results)
     replace_whole(path, lambda file: write_table(table, file))
 

@@ -1,4 +1,4 @@
-"""What `Results` is made of, checked and in a form that a file can hold."""
+"""Checks of the parts of `Results`, and their conversion to values that JSON can hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..types import Outcome
 
 
 def ids(index: Any) -> np.ndarray:
-    """Ids of samples [N]: integers, or text."""
+    """Ids of samples [N], as integers or text."""
     index = np.asarray(index)
     if index.ndim != 1:
         raise ValueError(f"index must have the shape [N], got {index.shape}")
@@ -24,7 +24,7 @@ def ids(index: Any) -> np.ndarray:
 
 
 def checked(outcome: Outcome, n: int, name: str) -> Outcome:
-    """The outcome as float32 or float64 NumPy arrays that fit n samples."""
+    """The outcome as float32 or float64 NumPy arrays, checked to fit n samples."""
 
     def real(value: Any) -> np.ndarray:
         value = np.asarray(value)
@@ -48,7 +48,7 @@ def checked(outcome: Outcome, n: int, name: str) -> Outcome:
 
 
 def plain(value: Any) -> Any:
-    """The value in the words of JSON, so that what is in memory is what a file gives back."""
+    """The value converted to JSON types, so that saving and loading returns it unchanged."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -61,13 +61,13 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    if hasattr(value, "__qualname__"):  # the text of a function would hold its address
+    if hasattr(value, "__qualname__"):  # str(function) contains its memory address
         return f"{value.__module__}.{value.__qualname__}"  # pyright: ignore
     return str(value)
 
 
 def count(n: int, noun: str) -> str:
-    """How many there are, in words.
+    """A number with its noun in singular or plural.
 
     >>> count(1, "sample"), count(1200, "sample")
     ('1 sample', '1,200 samples')

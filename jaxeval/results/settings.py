@@ -1,4 +1,4 @@
-"""How much the settings of metrics matter: to scores, and to the ranks of explainers."""
+"""How much the settings of metrics change scores and the ranks of explainers."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ class SettingComparisons(Comparisons):
         """How often each explainer holds each rank over the settings of a metric.
 
         Rows (group, explainer). Columns 1, 2, …: the share of rankings in which the explainer
-        holds that rank, over those that rank it (ties share their ranks evenly, so rows add to
-        1); mean rank; std (ddof 1); n rankings; n_undefined without a rank for it. A metric whose
-        settings do not matter has shares of 0 and 1.
+        holds that rank, among those that rank it (ties share their ranks evenly, so rows sum to
+        1); mean rank; std (ddof 1); n, the number of rankings; n_undefined, the number without a
+        rank for it. If the settings of a metric do not matter, all shares are 0 or 1.
 
         Args:
-          groups: name -> metrics that are settings of one; by default the metrics of one class,
-            as `settings["metrics"]` tells, where there are at least two.
-          level: "mean": one ranking a setting, by mean score; "sample": one a setting and sample.
-          mixed_features: also explainers whose maps have other features than most.
+          groups: name -> metrics that are settings of the same metric; default: metrics of the
+            same class (`settings["metrics"]`), if there are at least two.
+          level: "mean": one ranking per setting, by mean score; "sample": one per setting and
+            sample.
+          mixed_features: whether to include explainers whose maps have other features than most.
 
         Raises:
-          ValueError: no metric is there with several settings, an unknown metric or level.
+          ValueError: no metric with several settings, an unknown metric or level.
         """
         import pandas as pd
 
@@ -74,8 +75,8 @@ class SettingComparisons(Comparisons):
         )
         if not found:
             raise ValueError(
-                "no metric is there with several settings: evaluate it under several names, or "
-                "say with groups={name: [metrics]} which belong together"
+                "no metric has several settings: evaluate it under several names, or give "
+                "groups={name: [metrics]} to say which metrics belong together"
             )
         return found
 
@@ -87,27 +88,29 @@ class SettingComparisons(Comparisons):
     ) -> pd.DataFrame:
         """How much scores and rankings change with each parameter of a metric.
 
-        per="parameter": one row a metric class and parameter that varies, over all pairs of
-        settings that differ in this parameter only. Columns: n_values, n_pairs; score_change, the
-        mean absolute difference of an explainer's mean score, in the unit of the metric;
-        score_share, the share of the variance of an explainer's scores over all settings that
-        lies between values of the parameter (eta squared, mean over explainers: 1 where nothing
-        else matters); kendall_tau between the rankings (1: none changes); reversals, the share of
-        pairs of explainers that swap; first_changes, how often another one comes first.
+        per="parameter": one row per metric class and varying parameter, over all pairs of settings
+        that differ in this parameter only. Columns: n_values, n_pairs; score_change, the mean
+        absolute difference of an explainer's mean score, in the unit of the metric; score_share,
+        the share of the variance of an explainer's scores over all settings that lies between
+        values of the parameter (eta squared, mean over explainers; 1 if nothing else matters);
+        kendall_tau between the rankings (1: no change); reversals, the share of pairs of
+        explainers that swap; first_changes, the share of pairs of settings with different best
+        explainers.
 
-        per="value": one row a metric class, parameter and value. Columns: n_settings; mean score
-        over explainers and settings; change, that less the mean over all values; kendall_tau and
-        rank_change (mean absolute difference) between mean ranks here and over all settings;
-        first, who is best here. On a full grid the other parameters are the same for each value.
+        per="value": one row per metric class, parameter and value. Columns: n_settings; mean, the
+        mean score over explainers and settings; change, mean minus the mean over all values;
+        kendall_tau and rank_change (mean absolute difference) between mean ranks with this value
+        and over all settings; first, the best explainers. On a full grid the other parameters take
+        the same values for each value.
 
-        Values are JSON text. Undefined scores are left out of means; NaN where nothing is left.
+        Values are JSON text. Undefined scores are left out of means; a mean of nothing is NaN.
 
         Args:
           per: "parameter" or "value".
-          groups, mixed_features: as of `rank_stability`.
+          groups, mixed_features: as for `rank_stability`.
 
         Raises:
-          ValueError: no metric is there with several settings, or `per` is neither.
+          ValueError: no metric with several settings, or an unknown `per`.
         """
         import pandas as pd
 

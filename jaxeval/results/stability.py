@@ -14,23 +14,24 @@ from numpy.typing import ArrayLike
 def rank_shares(ranks: ArrayLike) -> np.ndarray:
     """How often each explainer holds each rank, over several rankings.
 
-    An explainer that ties over places 2 and 3 (rank 2.5) holds each of them by half, so that
-    every rank of a complete ranking is given once.
+    An explainer tied for places 2 and 3 (rank 2.5) counts one half for each, so every rank of a
+    complete ranking is assigned once.
 
     Args:
-      ranks: [E, S], one column a ranking from 1 with ties averaged; NaN where an explainer has no
+      ranks: [E, S], each column a ranking from 1 with ties averaged; NaN where an explainer has no
         rank.
 
     Returns:
-      Shares [E, E] of explainer (row) and rank (column), over the rankings that rank the
-      explainer: rows add to 1; NaN for an explainer that none ranks.
+      Shares [E, E] by explainer (row) and rank (column), over the rankings that rank the
+      explainer: rows sum to 1; NaN for an explainer without any rank.
 
     >>> rank_shares([[1, 1.5], [2, 1.5], [3, 3]]).tolist()
     [[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.0, 1.0]]
     """
     ranks = np.asarray(ranks, np.float64)
     n_explainers = len(ranks)
-    # Tied explainers share the places first .. first + tied - 1: +1 / tied there, and back.
+    # Tied explainers share the places first .. first + tied - 1. `steps` holds the differences
+    # between successive shares: +1 / tied at the first place, -1 / tied after the last.
     steps = np.zeros((n_explainers, n_explainers + 1))
     for place, own in enumerate(ranks):
         there = ~np.isnan(own)
@@ -44,12 +45,13 @@ def rank_shares(ranks: ArrayLike) -> np.ndarray:
 
 
 def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
-    r"""Kendall's tau-b of two rankings, over the entries that both define.
+    r"""Kendall's tau-b between two rankings, over the entries defined in both.
 
     .. math:: \tau_b = \frac{n_c - n_d}{\sqrt{(n_0 - n_a)(n_0 - n_b)}}
 
-    n_c and n_d are the pairs in the same and in opposite order, n_0 all pairs, n_a and n_b those
-    tied in each. NaN with fewer than two entries or where one ranking ties throughout.
+    n_c and n_d are the numbers of pairs in the same and in opposite order, n_0 that of all pairs,
+    n_a and n_b those of the pairs tied in a and in b. NaN with fewer than two entries or if one
+    ranking ties all of them.
 
     >>> kendall_tau([1, 2, 3, 4], [1, 2, 4, 3]).__round__(4)
     0.6667
@@ -60,7 +62,7 @@ def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def reversals(a: ArrayLike, b: ArrayLike) -> float:
-    """The share of pairs that two rankings put in opposite order; NaN with fewer than two."""
+    """The share of pairs in opposite order in two rankings; NaN with fewer than two entries."""
     x, y = _order(a, b)
     return float((x * y < 0).mean()) if len(x) else np.nan
 
@@ -74,7 +76,7 @@ def _order(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fields_of(settings: Any) -> dict[str, str]:
-    """The settings of a metric, nested ones by "outer.inner", each value as JSON text.
+    """The settings of a metric, each value as JSON text; nested ones are named "outer.inner".
 
     >>> fields_of({"class": "Deletion", "n_steps": 4, "noise": {"std": 0.1}})
     {'n_steps': '4', 'noise.std': '0.1'}
@@ -91,7 +93,7 @@ def fields_of(settings: Any) -> dict[str, str]:
 
 
 def groups_of(metrics: Sequence[str], settings: Mapping[str, Any]) -> dict[str, list[str]]:
-    """class -> the metrics of it, for the classes that are there with several settings."""
+    """class -> its metrics, for the classes with several settings."""
     described = settings.get("metrics")
     described = described if isinstance(described, Mapping) else {}
     groups: dict[str, list[str]] = {}
@@ -103,7 +105,7 @@ def groups_of(metrics: Sequence[str], settings: Mapping[str, Any]) -> dict[str, 
 
 
 def varied(fields: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
-    """parameter -> its values, in the order in which they come, for those with more than one."""
+    """parameter -> its values in order of appearance, for parameters with more than one."""
     names = dict.fromkeys(p for own in fields.values() for p in own)
     values = {p: list(dict.fromkeys(own.get(p, "–") for own in fields.values())) for p in names}
     return {p: v for p, v in values.items() if len(v) > 1}
@@ -172,7 +174,7 @@ def _share(row: np.ndarray, settings: Sequence[Mapping[str, str]], parameter: st
 
 
 def _mean(values: Any, axis: int | None = None) -> Any:
-    """The mean of what is defined, NaN (without a warning) of nothing."""
+    """The mean of the finite values; NaN, without a warning, if there are none."""
     values = np.asarray(values, np.float64)
     defined = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,6 +1,6 @@
 """Statistics over samples and over explainers: NumPy arrays in, NumPy arrays out.
 
-NaN means "undefined" throughout: it is left out, and what nothing is left for is NaN.
+NaN means "undefined" throughout: it is left out, and a statistic of no values is NaN.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 ARROWS = {"higher": "↑", "lower": "↓"}
-"""How tables and figures say which direction is better."""
+"""The arrows by which tables and figures show which direction is better."""
 DIRECTIONS = tuple(ARROWS)
-_CHUNK = 2**22  # entries of a block of resamples: 32 MiB in float64
+_CHUNK = 2**22  # entries per block of resamples: 32 MiB in float64
 
 
 def mean_and_std(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -23,8 +23,8 @@ def mean_and_std(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]
       values: [n, ...] with NaN where undefined.
 
     Returns:
-      (mean, std, n), each of shape [...], mean and std in float64 and the unit of `values`.
-      The mean of nothing and the deviation of fewer than two values are NaN.
+      (mean, std, n), each of shape [...]; mean and std in float64 and in the unit of `values`.
+      The mean of no values and the deviation of fewer than two are NaN.
 
     >>> mean, std, n = mean_and_std([[1.0, np.nan], [3.0, np.nan]])
     >>> mean.tolist(), std.round(3).tolist(), n.tolist()
@@ -45,20 +45,20 @@ def mean_and_std(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def bootstrap_mean_ci(
     values: ArrayLike, confidence: float = 0.95, n_bootstrap: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile bootstrap interval of the mean along axis 0, over the defined values.
+    """Percentile bootstrap interval for the mean along axis 0, over the defined values.
 
-    Columns that are defined on the same rows are resampled together (the same rows are drawn
-    for each of them), so that their intervals are paired.
+    Columns defined on the same rows are resampled together (the same rows are drawn for each), so
+    their intervals are paired.
 
     Args:
       values: [n, ...] with NaN where undefined.
       confidence: coverage of the interval, between 0 and 1.
       n_bootstrap: number of resamples.
-      seed: of the generator; equal arguments give equal intervals.
+      seed: random seed; equal arguments give equal intervals.
 
     Returns:
-      (low, high), each of shape [...] in float64. NaN where fewer than two values are defined
-      (one value says nothing about its spread) or where one of them is infinite.
+      (low, high), each of shape [...] in float64. NaN where fewer than two values are defined or
+      one of them is infinite.
 
     Raises:
       ValueError: `confidence` outside (0, 1) or `n_bootstrap` below 1.
@@ -89,14 +89,15 @@ def bootstrap_mean_ci(
             mean = x.mean(axis=0)
             blocks = [w @ (x - mean) / len(x) for w in _resamples(len(x), n_bootstrap, seed)]
             found = mean + np.quantile(np.concatenate(blocks), edges, axis=0)
-            # A mean lies within its values, also once rounded: that of a share within [0, 1].
+            # A mean lies within the range of its values; rounding must not move it outside.
             interval[:, js] = np.clip(found, x.min(axis=0), x.max(axis=0))
     low, high = interval.reshape((2, *values.shape[1:]))
     return low, high
 
 
 def _resamples(n: int, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks [b, n] of how often each of n rows occurs in a resample; b adds to n_bootstrap."""
+    """Blocks [b, n]: how often each of n rows occurs in each of b resamples; the b sum to
+    n_bootstrap."""
     rng = np.random.default_rng(seed)
     block = max(1, _CHUNK // n)
     for start in range(0, n_bootstrap, block):
@@ -109,18 +110,18 @@ def _resamples(n: int, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:
 def explainer_ranks(
     scores: ArrayLike, direction: str | Sequence[str] = "higher", tolerance: float = 0.0
 ) -> np.ndarray:
-    """Ranks of explainers (axis 0), 1 for the best; ties share the average of their ranks.
+    """Ranks of explainers (axis 0), 1 for the best; ties share their average rank.
 
     Args:
-      scores: [E] or [E, M], one row an explainer; NaN where undefined.
-      direction: "higher" or "lower" is better; one for all, or one a column [M].
-      tolerance: as of `row_ranks`, for each column.
+      scores: [E] or [E, M], one row per explainer; NaN where undefined.
+      direction: which is better, "higher" or "lower"; one for all columns, or one per column [M].
+      tolerance: as for `row_ranks`, for each column.
 
     Returns:
-      Ranks of the shape of `scores`, in float64; NaN stays NaN and takes no rank.
+      Ranks in the shape of `scores`, in float64; NaN stays NaN and takes no rank.
 
     Raises:
-      ValueError: a direction that is neither, or a number of them that does not fit.
+      ValueError: an unknown direction, or a number of directions other than M.
 
     >>> explainer_ranks([0.3, 0.1, 0.3, np.nan]).tolist()
     [1.5, 3.0, 1.5, nan]
@@ -143,20 +144,20 @@ def explainer_ranks(
 
 
 def row_ranks(values: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
-    """Ranks along the last axis, 1 for the smallest; ties share the average of their ranks.
+    """Ranks along the last axis, 1 for the smallest; ties share their average rank.
 
-    The one rule for ties, here and wherever scores are ranked: two values tie that differ by no
-    more than `tolerance` times the largest magnitude of their row, and ties are handed on, so that
-    what ties with one of a group ties with all of it. (Pair by pair, A could tie with B, and B
-    with C, but not A with C, which no ranks can say.) The order of the values does not matter, nor
-    which end is the best.
+    The same rule for ties holds wherever scores are ranked: two values tie if they differ by no
+    more than `tolerance` times the largest magnitude of their row, and ties are transitive: a
+    value that ties with one of a group ties with all of it. (Otherwise A could tie with B, and B
+    with C, but not A with C, which ranks cannot express.) Neither the order of the values nor
+    their sign changes the ties.
 
     Args:
       values: [..., k], NaN where undefined.
       tolerance: a share of the largest finite magnitude of the row; 0: only equal values tie.
 
     Returns:
-      Ranks of the shape of `values`, in float64; NaN stays NaN and takes no rank.
+      Ranks in the shape of `values`, in float64; NaN stays NaN and takes no rank.
 
     >>> row_ranks([[0.3, 0.1, 0.3, np.nan], [4, 3, 2, 1]]).tolist()
     [[2.5, 1.0, 2.5, nan], [4.0, 3.0, 2.0, 1.0]]
@@ -172,7 +173,7 @@ def row_ranks(values: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
     left, right = rising[..., :-1], rising[..., 1:]
     with np.errstate(invalid="ignore"):  # inf - inf
         apart = (left != right) & ~(right - left <= tolerance * size)
-    # Each run of equals gets the middle of its first and last place.
+    # Each run of ties gets the mean of its first and last place.
     place = np.broadcast_to(np.arange(values.shape[-1], dtype=np.float64), values.shape)
     edge = np.ones((*values.shape[:-1], 1), bool)
     first = np.maximum.accumulate(np.where(np.concatenate([edge, apart], -1), place, 0), -1)

@@ -1,15 +1,15 @@
-"""A folder of scores, written shard by shard by any number of processes, each shard whole.
+"""A folder of scores, written shard by shard by any number of processes, each shard atomically.
 
 The layout::
 
-    manifest.json     what is computed, and the fingerprint of it; the first writer's
-    parts/*.parquet   one file a shard, each a file of `Results.save` with a few columns more
+    manifest.json     what is computed, with its fingerprint; from the first writer
+    parts/*.parquet   one file per shard, each as written by `Results.save`, with extra columns
     tmp/              files that are being written
-    log/*.jsonl       what the processes have to say
+    log/*.jsonl       logs of the processes
 
-A shard is written to ``tmp``, synced, and given its name in ``parts`` by a hard link. A link is
-made at once or not at all, and fails where the name is taken; so no reader ever sees half a file,
-and of two processes that computed the same shard one is first and the other throws its own away.
+A shard is written to ``tmp``, synced, and given its name in ``parts`` by a hard link. Creating a
+link is atomic and fails if the name exists, so readers never see an incomplete file, and if two
+processes compute the same shard, the second discards its copy.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 SHARD = b"jaxeval.shard"
 STALE = 3600.0
-"""Seconds after which a file in ``tmp`` belongs to no living writer: writing takes a few."""
+"""Age in seconds after which a file in ``tmp`` counts as left by a killed process."""
 
 
 class Store:
     """The scores of one sweep in a folder.
 
     ``pandas.read_parquet(folder / "parts")``, ``polars.read_parquet(folder / "parts/*.parquet")``
-    and ``duckdb.sql("from 'folder/parts/*.parquet'")`` read it as it is, while it is written, too:
-    one row a score, undefined ones null with the status "undefined".
+    and ``duckdb.sql("from 'folder/parts/*.parquet'")`` read it directly, even while it is being
+    written: one row per score; undefined scores are null with the status "undefined".
 
     Args:
-      folder: where it is, or is to be.
+      folder: its path; `create` makes it if it does not exist.
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
@@ -57,7 +57,7 @@ class Store:
     # -- writing -------------------------------------------------------------------------------
 
     def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the folder, and return its manifest: this one, or what an earlier process wrote."""
+        """Create the folder, and return its manifest: this one, or that of an earlier process."""
         for folder in (self.parts, self.tmp, self.folder / "log"):
             folder.mkdir(parents=True, exist_ok=True)
         self._clean()
@@ -66,21 +66,22 @@ class Store:
         return self.manifest()
 
     def _clean(self) -> None:
-        """Delete what killed processes have left half written."""
+        """Delete incomplete files left by killed processes."""
         for file in self.tmp.iterdir():
             try:
                 if time.time() - file.stat().st_mtime > STALE:
                     file.unlink(missing_ok=True)
             except OSError:
-                pass  # another process was faster
+                pass  # another process has deleted it
 
     def commit(self, key: str, results: Results, shard: Mapping[str, Any]) -> bool:
-        """Write one shard; False where it was there already, and what is there stays.
+        """Write one shard; if it exists already, keep the existing one and return False.
 
         Args:
           key: its name.
-          shard: what else is known of it, plain values: "model" and "seed" become columns, and
-            "hashes", {(explainer, metric): text}, the column "settings_hash".
+          results: its scores.
+          shard: further facts, plain values: "model" and "seed" become columns, and "hashes",
+            {(explainer, metric): text}, becomes the column "settings_hash".
         """
         from .parquet import write_table
 
@@ -110,13 +111,13 @@ class Store:
         return table.replace_schema_metadata(metadata)
 
     def note(self, name: str, value: Any) -> Any:
-        """Keep a small fact that is found out on the way; return what is kept, the first one."""
+        """Store a small fact found during the sweep, unless there is one; return the stored one."""
         file = self.folder / f"{name}.json"
         self._commit(file, lambda out: out.write(json.dumps(value).encode()))
         return self.noted(name)
 
     def noted(self, name: str) -> Any:
-        """A fact that `note` has kept, or None."""
+        """A fact stored by `note`, or None."""
         try:
             return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -149,7 +150,7 @@ class Store:
     # -- reading -------------------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any]:
-        """What is computed here.
+        """The manifest: what this sweep computes.
 
         Raises:
           FileNotFoundError: no sweep has begun in this folder.
@@ -160,36 +161,36 @@ class Store:
             raise FileNotFoundError(f"{self.folder} holds no sweep: no manifest.json") from e
 
     def done(self) -> set[str]:
-        """The keys of the shards that are there."""
+        """The keys of the finished shards."""
         return {p.stem for p in self.parts.glob("*.parquet")}
 
     def path(self, key: str) -> Path:
         return self.parts / f"{key}.parquet"
 
     def shard(self, key: str) -> dict[str, Any]:
-        """What is known of a shard, from its schema alone."""
+        """The facts stored with a shard, read from its schema alone."""
         import pyarrow.parquet as pq
 
         return json.loads((pq.read_schema(self.path(key)).metadata or {}).get(SHARD, b"{}"))
 
     def results(self, model: str | None = None, seed: int | None = None) -> Results:
-        """The scores of one model under one seed, of the samples that are there so far.
+        """The scores of one model under one seed, for the samples finished so far.
 
         Raises:
-          ValueError: there are several models or seeds, and none was named; or no scores yet.
+          ValueError: several models or seeds, and none was given; or no scores yet.
         """
         (found,) = self._by_seed(model, seed, several=False)
         return found
 
     def mean(self, model: str | None = None) -> Results:
-        """The scores of one model averaged over its seeds, sample by sample, where defined.
+        """The scores of one model averaged over its seeds, per sample, where defined.
 
-        `curve_std` becomes the deviation of all repetitions of all seeds: the root of the mean
-        variance within a seed plus the variance of the seeds' curves. `asked` and the seconds are
-        those of all seeds together.
+        `curve_std` becomes the standard deviation over all repetitions of all seeds: the root of
+        the mean variance within a seed plus the variance of the seeds' curves. `asked` and the
+        seconds are sums over the seeds.
 
         Raises:
-          ValueError: as `results`.
+          ValueError: as for `results`.
         """
         found = self._by_seed(model, None, several=True)
         return found[0] if len(found) == 1 else averaged(found)
@@ -199,7 +200,7 @@ class Store:
         for name, value in {"model": model, "seed": seed}.items():
             there: list[Any] = sorted({shard.get(name) for shard in found.values()})
             if value is None and len(there) > 1 and not (several and name == "seed"):
-                raise ValueError(f"there are several: give {name}=, one of {there}")
+                raise ValueError(f"the sweep has several {name}s: give {name}=, one of {there}")
             if value is not None:
                 found = {k: shard for k, shard in found.items() if shard.get(name) == value}
                 if not found:
@@ -231,7 +232,7 @@ def joined(parts: list[Results]) -> Results:
 
 
 def averaged(runs: list[Results]) -> Results:
-    """The results of several seeds as one, which may not have all samples yet."""
+    """The results of several seeds as one; seeds may lack samples that are not finished yet."""
     index, first = np.unique(np.concatenate([run.index for run in runs]), return_index=True)
     at = [np.searchsorted(index, run.index) for run in runs]
 
@@ -257,7 +258,7 @@ def averaged(runs: list[Results]) -> Results:
 
 
 def _mean(v: np.ndarray) -> np.ndarray:
-    """The mean over the first axis of what is no NaN, in float64 on the way."""
+    """The mean over the first axis, without NaN; accumulated in float64."""
     defined = ~np.isnan(v)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(defined, v, 0).sum(0, dtype=np.float64) / defined.sum(0)
@@ -279,7 +280,7 @@ def _together(parts: list[Results], outcomes: Any, index: np.ndarray, y: np.ndar
 
 
 def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The sums of what was asked, by kind."""
+    """The numbers of questions asked, summed by kind."""
     total: dict[str, Any] = {}
     for part in parts:
         for kind, count in part.items():

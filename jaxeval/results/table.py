@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIPED_WIDTH = 100
-"""Columns of what is printed to a file or a pipe, which have no width of their own."""
+"""Width in columns when printing to a file or a pipe."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Results(SettingComparisons):
-    """Per-sample scores of explainers under metrics, and the summaries of them.
+    """Per-sample scores of explainers under metrics, and their summaries.
 
-    A result may be partial: a cell then holds the first n of the N samples, or is not there.
+    A result may be partial: a cell then holds the first n of the N samples, or is missing.
 
     Args:
       outcomes: (explainer, metric) -> `Outcome` with score [n] and curve [n, S] or None.
-      directions: metric -> "higher" or "lower", what is better; its order is that of `metrics`.
+      directions: metric -> "higher" or "lower", which is better; defines the order of `metrics`.
       families: metric -> family.
-      index: ids of the samples [N], integers or what `str` tells apart.
+      index: ids of the samples [N], integers or objects with distinct `str`.
       y: the classes explained [N], integers.
-      asked: how much the model was asked, in samples x steps: "output", "attribution",
-        "hidden", and "naive" for what one run a metric and explainer would have asked.
-      settings: how it was computed. What JSON has no word for is kept as text.
+      asked: the number of questions asked of the model, in samples x steps: "output",
+        "attribution", "hidden", and "naive" for one separate run per metric and explainer.
+      settings: how it was computed. Values that JSON cannot hold are kept as text.
 
     Raises:
-      ValueError, TypeError: parts that do not fit together, by name.
+      ValueError, TypeError: parts that do not fit together; the message names them.
 
     >>> outcomes = {("A", "m"): Outcome(score=np.float32([1, 3])),
     ...             ("B", "m"): Outcome(score=np.float32([0, np.nan]))}
@@ -108,12 +108,12 @@ class Results(SettingComparisons):
 
     @property
     def curves(self) -> dict[tuple[str, str], np.ndarray]:
-        """(explainer, metric) -> curves [n, S], for the metrics that have one."""
+        """(explainer, metric) -> curves [n, S], for the metrics that have curves."""
         return {c: o.curve for c, o in self.outcomes.items() if o.curve is not None}
 
     @property
     def points(self) -> dict[str, tuple[str, ...]]:
-        """metric -> names of its curve's points (layers, say), for the metrics that name them."""
+        """metric -> names of the points of its curve (e.g. layers), for metrics that name them."""
         found = self.settings.get("points")
         return {m: tuple(names) for m, names in found.items()} if isinstance(found, dict) else {}
 
@@ -121,7 +121,7 @@ class Results(SettingComparisons):
         """The outcome of one (explainer, metric).
 
         Raises:
-          KeyError: a name that is not there, with those that are.
+          KeyError: an unknown name; the message lists the known ones.
         """
         if cell in self.outcomes:
             return self.outcomes[cell]
@@ -136,7 +136,7 @@ class Results(SettingComparisons):
         raise KeyError(f"no scores of explainer {cell[0]!r} under metric {cell[1]!r} yet")
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a score: explainer, metric, sample (its id), score (float64, NaN undefined)."""
+        """One row per score: explainer, metric, sample (its id), score (float64, NaN undefined)."""
         import pandas as pd
 
         outcomes = self.outcomes
@@ -155,7 +155,7 @@ class Results(SettingComparisons):
         )
 
     def _matrix(self) -> np.ndarray:
-        """Scores [N, cells] in float64, NaN where undefined or not there."""
+        """Scores [N, cells] in float64, NaN where undefined or missing."""
         matrix = np.full((len(self.index), len(self.outcomes)), np.nan)
         for column, outcome in enumerate(self.outcomes.values()):
             matrix[: len(outcome.score), column] = outcome.score
@@ -164,17 +164,16 @@ class Results(SettingComparisons):
     def summary(
         self, confidence: float = 0.95, n_bootstrap: int = 1000, seed: int = 0
     ) -> pd.DataFrame:
-        """One row an (explainer, metric), over its defined samples.
+        """Summary statistics: one row per (explainer, metric), over its defined samples.
 
         Columns: explainer, metric, mean, std (ddof 1), ci_low and ci_high (percentile bootstrap
-        of the mean; cells that are defined on the same samples share the resampled rows, so
-        explainers compare in pairs), n (defined), n_undefined, direction. Units are those of
-        the metric.
+        of the mean; cells defined on the same samples share the resampled rows, so intervals are
+        paired between explainers), n (defined), n_undefined, direction. In the unit of the metric.
 
         Args:
           confidence: coverage of the interval, between 0 and 1.
           n_bootstrap: number of resamples.
-          seed: of the resampling; the same seed gives the same intervals.
+          seed: random seed of the resampling; the same seed gives the same intervals.
         """
         import pandas as pd
 
@@ -197,7 +196,7 @@ class Results(SettingComparisons):
         )
 
     def means(self) -> pd.DataFrame:
-        """Mean score over the defined samples, explainers x metrics; NaN where there is none."""
+        """Mean scores over the defined samples, explainers x metrics; NaN if none is defined."""
         import pandas as pd
 
         table = pd.DataFrame(
@@ -214,17 +213,17 @@ class Results(SettingComparisons):
     def ranking(self, mixed_features: bool = False) -> pd.DataFrame:
         """Ranks of the explainers, 1 for the best: explainers x metrics, and "mean rank".
 
-        Explainers are ranked by mean score, "lower is better" metrics the other way round. Means
-        that differ by no more than float32 rounding tie and share their average rank (`row_ranks`).
-        An undefined mean has the rank NaN, and the mean rank is over the metrics that do rank the
-        explainer. Rows are sorted by it, the best first.
+        Explainers are ranked by mean score, according to the direction of each metric. Means that
+        differ by no more than float32 rounding tie and share their average rank (`row_ranks`). An
+        undefined mean has the rank NaN, and the mean rank is over the metrics that rank the
+        explainer. Rows are sorted by mean rank, the best first.
 
-        Where maps have different features (`feature_groups`) it warns, and explainers are ranked
-        among those with the same features only, NaN where there is no other; the column "features"
-        then says which, and rows are sorted by it first.
+        If maps have different features (`feature_groups`), it warns and ranks each explainer only
+        among those with the same features (NaN if there is no other); the column "features" then
+        shows the shape of the maps, and rows are sorted by group first.
 
         Args:
-          mixed_features: rank all explainers against each other all the same.
+          mixed_features: whether to rank all explainers against each other nevertheless.
         """
         groups = [self.explainers] if mixed_features else self.feature_groups()
         if len(groups) > 1:
@@ -240,7 +239,7 @@ class Results(SettingComparisons):
         return ranks.drop(columns="group")
 
     def _ranked(self, groups: Sequence[Sequence[str]]) -> pd.DataFrame:
-        """Ranks by mean score within each group, explainers x metrics; alone in it: NaN."""
+        """Ranks by mean score within each group, explainers x metrics; NaN in a group of one."""
         means = self.means()
         ranks, directions = means.copy(), [self.directions[m] for m in self.metrics]
         ranks[:] = np.nan
@@ -253,10 +252,9 @@ class Results(SettingComparisons):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one Parquet file, and return its path.
 
-        One row a score; undefined scores are null with the status "undefined"; all that is no
-        row is JSON under the key ``jaxeval`` of the schema metadata. Missing folders are made.
-        A file that is there is replaced in one step once the new one is complete, so that an
-        interruption leaves the old file or the new one.
+        One row per score; undefined scores are null with the status "undefined"; everything else
+        is JSON under the key ``jaxeval`` of the schema metadata. Missing folders are created. An
+        existing file is replaced atomically: an interruption leaves the old file or the new one.
 
         Raises:
           IsADirectoryError: `path` is a folder.
@@ -269,11 +267,11 @@ class Results(SettingComparisons):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Results:
-        """The results in a file that `save` wrote, bit for bit.
+        """Load the results that `save` wrote, exactly as saved.
 
         Raises:
           FileNotFoundError: there is no such file.
-          ValueError: it is no Parquet file, or not one of ours; says what it lacks.
+          ValueError: not a Parquet file, or not written by `save`; the message says what it lacks.
         """
         from . import parquet
 
@@ -281,21 +279,21 @@ class Results(SettingComparisons):
 
     @classmethod
     def from_dataframe(cls, frame: pd.DataFrame, **given: Any) -> Results:
-        """Results out of a long table: one row an explainer, metric, sample and score.
+        """Results from a long table: one row per explainer, metric and sample, with its score.
 
-        Further columns count where they are there: settings (JSON text), which tells the settings
-        of one metric apart ("Deletion(n_steps=8)"); seed, over whose values scores and curves are
-        averaged, as repetitions of a sample are no further samples; label; curve; direction and
-        family. A sample that one cell lacks and another has is undefined there.
+        Optional columns: settings (JSON text), which distinguishes settings of one metric
+        ("Deletion(n_steps=8)"); seed: scores and curves are averaged over seeds, as repetitions of
+        a sample are not further samples; label; curve; direction and family. A sample missing from
+        one cell but not from others is undefined there.
 
         Args:
-          frame: of `to_dataframe`, or of a Parquet data set.
-          directions: metric -> "higher" or "lower", where no column tells it.
-          families: metric -> family; "metrics" where nothing tells it.
-          settings, asked: as of `Results`.
+          frame: from `to_dataframe`, or from a Parquet data set.
+          directions: metric -> "higher" or "lower", if there is no column "direction".
+          families: metric -> family, if there is no column "family"; default: "metrics".
+          settings, asked: as for `Results`.
 
         Raises:
-          ValueError: columns or directions that are missing, or several models.
+          ValueError: missing columns or directions, or several models.
 
         >>> import pandas as pd
         >>> rows = {"explainer": ["A", "B"], "metric": ["m"] * 2, "sample": [7, 7], "score": [1, 2]}
@@ -307,7 +305,7 @@ class Results(SettingComparisons):
         return cls(**from_frame(frame, **given))
 
     def report(self, path: str | os.PathLike[str], **given: Any) -> Path:
-        """Write one self-contained HTML page of everything, and return its path.
+        """Write a self-contained HTML report, and return its path.
 
         Arguments are those of `jaxeval.report.write`. Needs ``pip install "jaxeval[report]"``.
         """
@@ -317,7 +315,7 @@ class Results(SettingComparisons):
 
     @property
     def headline(self) -> str:
-        """How much there is, in one line."""
+        """One line: the numbers of explainers, metrics, samples and undefined scores."""
         n_scores = sum(len(o.score) for o in self.outcomes.values())
         undefined = sum(o.n_undefined for o in self.outcomes.values())
         complete = len(self.index) * len(self.explainers) * len(self.metrics)
@@ -354,7 +352,7 @@ class Results(SettingComparisons):
         return f"best among maps with the same features: {self._mixture()}"
 
     def _mean_table(self, name: Any, best: Any, other: Any) -> pd.DataFrame:
-        """Mean scores as text, metrics x explainers: names of metrics are long."""
+        """Mean scores as text; metrics are rows, as their names are long."""
         import pandas as pd
 
         means = self.means()

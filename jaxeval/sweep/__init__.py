@@ -1,4 +1,4 @@
-"""Sweeps: one description, any number of processes, and nothing lost when they are killed."""
+"""Sweeps: one configuration, any number of processes, resumable after being killed."""
 
 from .describe import Sweep as Sweep
 from .grid import Grid as Grid

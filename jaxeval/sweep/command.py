@@ -30,42 +30,51 @@ OPTIONS = (
 
 
 def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
-    """Add the commands to a parser's."""
-    what = "Run a sweep, or go on with it: finished shards are not computed again."
+    """Add the commands to the parser's."""
+    what = "Run or resume a sweep; finished shards are not computed again."
     run = commands.add_parser("run", help=what, description=what, allow_abbrev=False)
     add = run.add_argument
     add("file", type=Path, metavar="sweep.toml", help="the sweep: .toml, .yaml or .yml")
-    add("--dry-run", action="store_true", help="say what it would ask and cost; write nothing")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="estimate cost, memory and time; write nothing",
+    )
     add(
         "--on",
         choices=["here", "ray"],
         default="here",
-        help="this process, or a Ray cluster (default: %(default)s)",
+        help="run in this process or on a Ray cluster (default: %(default)s)",
     )
     add(
         "--rank",
         type=integer(0, 2**20),
         metavar="R",
-        help="of this process, whose share of the shards it does (default: SLURM's or MPI's)",
+        help="this process's rank, which selects its shards (default: from SLURM or MPI)",
     )
     add("--world", type=integer(1, 2**20), metavar="W", help="the number of processes")
     add(
         "--devices",
         type=integer(1, 2**16),
         metavar="N",
-        help="of this process to spread samples over (default: all)",
+        help="number of this process's devices to use (default: all)",
     )
     add(
         "--batch-size",
         type=integer(1, 2**20),
         metavar="N",
-        help="most model evaluations in flight on a device (default: the sweep's)",
+        help="maximum number of model evaluations at once on a device (default: the sweep's)",
     )
-    add("--gpus", type=float, metavar="N", help="of each task on Ray (default: 1, if there are)")
+    add(
+        "--gpus",
+        type=float,
+        metavar="N",
+        help="GPUs per Ray task (default: 1 if there are any)",
+    )
     add(
         "--any-code",
         action="store_true",
-        help="go on although the code of jaxeval, or the version of a package that the sweep uses, "
+        help="resume even if the code of jaxeval, or the version of a package that the sweep uses, "
         "has changed since it began",
     )
     add("--quiet", action="store_true", help="no progress")
@@ -74,17 +83,17 @@ def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
         type=integer(0, 1000),
         default=0,
         metavar="N",
-        help="start again, at most N times, if the process dies (out of memory, say), with half "
-        "the batch size if it died before it finished a shard (default: %(default)s)",
+        help="restart up to N times if the process dies (for example out of memory), with half the "
+        "batch size if it died before finishing a shard (default: %(default)s)",
     )
 
-    what = "Say how far a sweep is."
+    what = "Show the progress of a sweep."
     status = commands.add_parser("status", help=what, description=what, allow_abbrev=False)
     status.add_argument("path", type=Path, help="the sweep's file, or the folder of its scores")
 
 
 def run(given: argparse.Namespace, console: Console) -> int:
-    """Run a sweep; 0 where this process's part is done, 1 where shards failed, 2 if refused."""
+    """Run a sweep. Exit codes: 0 this process's part is done, 1 shards failed, 2 wrong input."""
     try:
         if given.restarts and not given.dry_run:
             return supervise(given)
@@ -121,13 +130,13 @@ def run(given: argparse.Namespace, console: Console) -> int:
     except (SweepError, FileNotFoundError) as e:
         return _refuse(e)
     except ValueError as e:
-        if type(e) is not ValueError:  # an evaluation that failed is no wrong argument
+        if type(e) is not ValueError:  # a failed evaluation, not a wrong argument
             raise
         return _refuse(e)
 
 
 def status(given: argparse.Namespace, console: Console) -> int:
-    """Print how far a sweep is."""
+    """Print the progress of a sweep."""
     try:
         folder = given.path if given.path.is_dir() else Sweep.from_file(given.path).output
         store = Store(folder)
@@ -149,9 +158,9 @@ def _refuse(e: Exception) -> int:
 def _report(done: Done, console: Console) -> int:
     parts = [f"{done.computed} shards computed"]
     if done.found:
-        parts.append(f"{done.found} were there")
+        parts.append(f"{done.found} already finished")
     if done.doubled:
-        parts.append(f"{done.doubled} another process had written first")
+        parts.append(f"{done.doubled} written first by another process")
     if done.failed:
         parts.append(f"{len(done.failed)} failed")
     end = "the sweep is complete" if done.complete else "the sweep is not complete yet"
@@ -192,15 +201,15 @@ def _estimate_table(e: Estimate) -> Table:
             f"{s['models']} models x {s['seeds']} seeds x {s['explainers']} explainers x "
             f"{s['metrics']} metrics",
         ),
-        ("samples", "unknown until the data ends" if e.samples is None else f"{e.samples:,}"),
+        ("samples", "unknown (a stream)" if e.samples is None else f"{e.samples:,}"),
         ("shards", "unknown" if e.shards is None else f"{e.shards:,}"),
-        ("distinct questions", f"{e.questions:,} a sample, model and seed"),
-        ("evaluations", f"{asked or 'none'} a sample, model and seed"),
+        ("distinct questions", f"{e.questions:,} per sample, model and seed"),
+        ("evaluations", f"{asked or 'none'} per sample, model and seed"),
         ("one at a time", f"{alone:,}, {alone / max(once, 1):.1f} times as many"),
         ("batch size", f"{e.batch_size:,} on each of {e.devices} devices"),
     ]
     if e.memory is not None:
-        text = f"about {_bytes(e.memory)} of each device"
+        text = f"about {_bytes(e.memory)} per device"
         if e.measured is not None:
             text += f"; {_bytes(e.measured)} measured"
         rows.append(("device memory", text))

@@ -1,4 +1,4 @@
-"""What a sweep is: a description in a file, or the same as a Python object."""
+"""`Sweep`: the configuration of a sweep, from a file or in Python."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ class Sweep:
     Args:
       data: what `jaxeval.data.open_source` takes: arrays (x, y), a dict of arrays, a path, a
         data set, an iterable; or the source that it returns.
-      model: a `Model` or a function, "digits", ``"package.module:function"`` whose call gives a
-        model, a `Grid` of such a function; or {name: one of these}, for several.
+      model: a `Model` or a function, "digits", ``"package.module:function"`` for a function that
+        returns a model, a `Grid` of such a function; or {name: one of these} for several models.
       explainers: {name: explainer}; an explainer as for `evaluate`, its class, or a `Grid`.
       metrics: {name: metric}, likewise.
-      output: the folder of the scores.
-      seeds: of all randomness; each is a run of its own.
+      output: the folder for the scores.
+      seeds: random seeds; each is a separate run.
       batch_size: as for `evaluate`. It may change when a sweep is resumed.
-      shard_size: samples that are computed, and written, together.
-      class_score: what a "score of the class" is, `evaluate`'s `output`. A metric's own `output`
-        wins.
+      shard_size: number of samples computed and written together.
+      class_score: the score of class y, `evaluate`'s `output`. A metric's own `output` takes
+        precedence.
       precision, background, reduce_channels: as for `evaluate`.
 
-    A folder goes on only with the sweep that began it: all that scores depend on is compared, the
-    closures, defaults and globals of functions and the state of objects included. What holds state
-    that cannot be read is given as ``je.Described(fn, fingerprint="v1")``.
+    A folder can only be resumed with the sweep that began it: everything that scores depend on is
+    compared, including closures, defaults and globals of functions and the state of objects. Wrap
+    functions with unreadable state as ``je.Described(fn, fingerprint="v1")``.
 
     Raises:
-      SweepError: what cannot be, before anything runs.
+      SweepError: an invalid configuration, before anything runs.
 
     >>> import jaxeval as je, numpy as np
     >>> sweep = Sweep(
@@ -89,7 +89,7 @@ class Sweep:
     background: Any = None
     reduce_channels: str | None = None
     find: Find | None = dataclasses.field(default=None, repr=False)
-    """What finds the line of a setting; of a sweep from a file."""
+    """Finds the line of a setting, for a sweep from a file."""
     file: Path | None = None
 
     def __post_init__(self) -> None:
@@ -97,24 +97,24 @@ class Sweep:
         if isinstance(seeds, int) and not isinstance(seeds, bool):
             seeds = (seeds,)
         if not isinstance(seeds, (tuple, list, range)) or not seeds or not all(map(_seed, seeds)):
-            raise SweepError(f"seeds must be whole numbers from 0 on, got {seeds!r}", ("seeds",))
+            raise SweepError(f"seeds must be integers >= 0, got {seeds!r}", ("seeds",))
         if len(set(seeds)) < len(seeds):
-            raise SweepError(f"seeds has a number twice: {list(seeds)}", ("seeds",))
+            raise SweepError(f"seeds has duplicates: {list(seeds)}", ("seeds",))
         object.__setattr__(self, "seeds", tuple(map(int, seeds)))
         object.__setattr__(self, "output", Path(self.output))
         for name in ("batch_size", "shard_size"):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not whole and not (name == "batch_size" and value is None):
-                raise SweepError(f"{name} must be a whole number from 1 on, got {value!r}", (name,))
+                raise SweepError(f"{name} must be an integer >= 1, got {value!r}", (name,))
         if self.class_score is not None and not callable(self.class_score):
             _one_of("class_score", self.class_score, OUTPUTS)
         _one_of("precision", self.precision, PRECISIONS)
-        _ = self.explainer_settings, self.metric_settings  # wrong ones are refused now
+        _ = self.explainer_settings, self.metric_settings  # raises errors now
 
     @functools.cached_property
     def explainer_settings(self) -> dict[str, Setting]:
-        """{name: explainer}, every combination of its settings by itself."""
+        """{name: explainer}, one for every combination of settings."""
 
         def fits(made: Any) -> str | None:
             good = callable(made) or (hasattr(made, "shape") and hasattr(made, "dtype"))
@@ -124,7 +124,7 @@ class Sweep:
 
     @functools.cached_property
     def metric_settings(self) -> dict[str, Setting]:
-        """{name: metric}, every combination of its settings by itself."""
+        """{name: metric}, one for every combination of settings."""
 
         def fits(made: Any) -> str | None:
             return None if isinstance(made, Metric) else "a jaxeval metric"
@@ -156,7 +156,7 @@ class Sweep:
                     ("models", name) if isinstance(self.model, Mapping) else ("model",),
                 )
         if not found:
-            raise SweepError("there is no model", ("models",))
+            raise SweepError("models is empty: give at least one", ("models",))
         return found
 
     @functools.cached_property
@@ -173,23 +173,23 @@ class Sweep:
             raise SweepError(f"data: {e}", ("data",)) from e
 
     def located(self, e: SweepError) -> SweepError:
-        """The error with the line of the file, for a sweep from a file."""
+        """The error with its line in the file, for a sweep from a file."""
         if self.file is None or self.find is None:
             return e
         return e.at(self.file, self.find(e.path))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Sweep:
-        """The sweep that a TOML or YAML file describes; paths in it are relative to its folder.
+        """Read a sweep from a TOML or YAML file; paths in it are relative to its folder.
 
         Raises:
-          SweepError: with the file's line.
+          SweepError: an invalid configuration; the message gives the line.
           FileNotFoundError: there is no such file.
         """
         path = Path(path)
         settings, find = read_settings(path)
         folder = str(path.resolve().parent)
-        for place in (folder, os.getcwd()):  # where models and data of the user's own are
+        for place in (folder, os.getcwd()):  # the user's modules with models and data
             if place not in sys.path:
                 sys.path.append(place)
         try:
@@ -209,7 +209,7 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             raise SweepError(f"the key {key!r} is missing")
     _import(settings.get("import", []))
     if ("model" in settings) == ("models" in settings):
-        raise SweepError("one of the keys 'model' and 'models' is wanted, for one or several")
+        raise SweepError("give either 'model' (one) or 'models' (several)")
     rest = {
         k: v
         for k, v in settings.items()
@@ -232,10 +232,10 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _import(given: Any) -> None:
-    """Imports modules, whose classes with `@jaxeval.register` then have names."""
+    """Import modules, which registers their classes with `@jaxeval.register`."""
     modules = [given] if isinstance(given, str) else given
     if not isinstance(modules, list) or not all(isinstance(m, str) for m in modules):
-        raise SweepError(f"import must be names of modules, got {given!r}", ("import",))
+        raise SweepError(f"import must be a list of module names, got {given!r}", ("import",))
     for module in modules:
         imported(module, ("import",))
 
@@ -267,7 +267,7 @@ def _read_grids(given: Any, known: Mapping[str, Any], what: str, folder: Path) -
 
 
 def _read_values(settings: Mapping[str, Any], folder: Path, path: Keys) -> dict[str, Any]:
-    """The settings of a table; the outermost list of each stays a list, which is a grid."""
+    """The settings in a table; the outermost list of each stays a list, i.e. a grid."""
 
     def read(key: str, value: Any) -> Any:
         if isinstance(value, list):
@@ -285,8 +285,8 @@ def _read_models(settings: Mapping[str, Any], folder: Path) -> Any:
             return given
         if not isinstance(given, dict) or "factory" not in given:
             raise SweepError(
-                'a model is named, model = "package.module:function", or a table with the key '
-                "factory and the function's arguments",
+                'a model must be a name, model = "package.module:function", or a table with the '
+                "key factory and the function's arguments",
                 path,
             )
         make = named(given["factory"], MODELS, (*path, "factory"), "model")
@@ -306,7 +306,8 @@ def _read_data(given: Any, folder: Path) -> Any:
         given = given.get("source")
     if not isinstance(given, str):
         raise SweepError(
-            'data is named, data = "digits", or a table with the key source', ("data",)
+            'data must be a name or path, data = "digits", or a table with the key source',
+            ("data",),
         )
     for key, value in options.items():
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What a sweep would cost, told before it runs."""
+"""Estimates of a sweep's cost before it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .place import Place, local_mesh
 from .plan import Plan
 
 MARGIN = 1.5
-"""By how much a device's memory outgrows what its programs name: fragments, and what XLA keeps."""
+"""Factor from the programs' memory to the device's, for fragmentation and XLA's own buffers."""
 
 
 @dataclasses.dataclass
@@ -28,17 +28,17 @@ class Estimate:
     """The cost of a sweep.
 
     Attributes:
-      settings: how many models, seeds, explainers and metrics there are.
-      questions: distinct questions of the metrics, per model.
-      evaluations: model outputs and attributions of one sample under one model and seed.
-      naive: what one run for each metric and explainer would ask of one sample.
-      memory: bytes of one device, about; None where no program tells.
-      measured: the most bytes that the device had in use, where it counts.
-      batch_size: evaluations in flight on a device; `batch_samples` samples are one batch.
-      first, batch: seconds of the first batch, compilation included, and of one after it.
-      samples: of the data set; None where only its end tells.
-      total: seconds of this process's part of the sweep; None likewise.
-      shards, devices, world: of the whole sweep, of this process, processes.
+      settings: the numbers of models, seeds, explainers and metrics.
+      questions: number of distinct questions of the metrics, per model.
+      evaluations: model outputs and attributions per sample, model and seed.
+      naive: the same for one separate run per metric and explainer.
+      memory: approximate bytes per device; None if unknown.
+      measured: peak bytes in use on the device; None if the device does not report it.
+      batch_size: model evaluations at once on a device; `batch_samples` samples are one batch.
+      first, batch: seconds for the first batch, with compilation, and for a later one.
+      samples: number of samples in the data set; None for a stream.
+      total: seconds for this process's part of the sweep; None for a stream.
+      shards, devices, world: numbers of shards of the sweep, devices of this process, processes.
     """
 
     settings: dict[str, int]
@@ -61,7 +61,7 @@ class Estimate:
 def estimate(
     plan: Plan, *, place: Place | None = None, batch_size: int | None = None, mesh: Any = None
 ) -> Estimate:
-    """Count the questions, and time one batch of the first model; nothing is written."""
+    """Count the questions and time one batch of the first model; writes nothing."""
     place, mesh = place or Place(), local_mesh() if mesh is None else mesh
     sweep = plan.sweep
     name = next(iter(plan.models))
@@ -111,7 +111,7 @@ def estimate(
 
 
 def memory_of(plan: EvalPlan, evaluator: Evaluator) -> Iterator[float]:
-    """Bytes that each program with the model in it takes on a device, with a margin."""
+    """Bytes that each program containing the model needs on a device, with a margin."""
     if evaluator.given.host:
         return
     model, x, mesh = evaluator.model, plan.job.data.x, evaluator.mesh

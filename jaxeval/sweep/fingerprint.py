@@ -1,4 +1,4 @@
-"""Fingerprints of what a sweep is made of, and what differs between two."""
+"""Fingerprints of sweeps, and differences between two."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .lines import Keys, SweepError
 
 
 def short(value: Any) -> str:
-    """32 hexadecimal digits that equal plain data share."""
+    """A digest of plain data, 32 hexadecimal digits."""
     running = hasher()
     running.update(text(value).encode())
     return running.hexdigest()
 
 
 class Contents:
-    """Reads the parts of a sweep (`jaxeval.content`), and keeps the names of the packages met."""
+    """Reads the parts of a sweep (`jaxeval.content`), and collects the packages they use."""
 
     def __init__(self) -> None:
         self.libraries = {"jax"}
@@ -31,7 +31,7 @@ class Contents:
         """The content of a model, an explainer, a metric, or a function.
 
         Raises:
-          SweepError: it has state that cannot be read; `keys` lead to it in the description.
+          SweepError: it has state that cannot be read; `keys` is its path in the configuration.
         """
         if not callable(value) and hasattr(value, "shape") and hasattr(value, "dtype"):
             return {"stored attributions": [*value.shape[1:]], "digest": rows_digest(value)}
@@ -44,7 +44,7 @@ class Contents:
         return found
 
     def code(self) -> dict[str, Any]:
-        """The versions of jaxeval, whose sources tell edits of a checkout, and of the packages."""
+        """The versions of jaxeval (with a digest of its sources) and of the packages used."""
         others = sorted(self.libraries - {"jaxeval"})
         return {**code(), "libraries": {name: version(name) for name in others}}
 
@@ -55,7 +55,7 @@ def code() -> dict[str, str]:
 
 
 def changes(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """What differs between two descriptions, a line each.
+    """The differences between two configurations, one line each.
 
     >>> list(changes({"seeds": [0], "a": {"b": 1}}, {"seeds": [0, 1], "a": {"b": 1.0}}))
     ['seeds: [0] -> [0, 1]', 'a.b: 1 -> 1.0']
@@ -64,15 +64,15 @@ def changes(old: Any, new: Any, path: str = "") -> Iterator[str]:
         for key in dict.fromkeys((*old, *new)):
             here = f"{path}.{key}" if path else str(key)
             if key not in new:
-                yield f"{here}: {_short(old[key])} is gone"
+                yield f"{here}: {_short(old[key])} removed"
             elif key not in old:
-                yield f"{here}: {_short(new[key])} is new"
+                yield f"{here}: {_short(new[key])} added"
             else:
                 yield from changes(old[key], new[key], here)
     elif _nested(old) and _nested(new) and len(old) == len(new):
         for i, (before, now) in enumerate(zip(old, new, strict=True)):
             yield from changes(before, now, f"{path}.{i}")
-    elif text(old) != text(new):  # 1, 1.0 and True are equal in Python, and not the same setting
+    elif text(old) != text(new):  # 1, 1.0 and True are equal in Python, but different settings
         yield f"{path}: {_short(old)} -> {_short(new)}"
 
 

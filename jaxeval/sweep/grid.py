@@ -1,4 +1,4 @@
-"""From settings with lists in them to the objects that they stand for, one for each combination."""
+"""Grids: settings with lists of values, expanded to one object per combination."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 class Grid:
-    """A class, or any function that makes objects, with a list of values for some settings.
+    """A class or factory function with lists of values for some of its settings.
 
-    It stands for one object for each combination of the lists' values. The rule: **a list is a
-    grid**, always, and everything else is a value. A setting that itself takes several numbers
-    gets them as a tuple: ``percentages=(10, 50, 90)`` is one value, and
-    ``percentages=[(10, 50), (10, 90)]`` a grid of two. In a file, where there are no tuples, a
-    list inside the grid's list is the value: ``percentages = [[10, 50, 90]]``.
+    It represents one object per combination of the lists' values. **A list is always a grid**, and
+    everything else is a single value. For a setting that takes several numbers, use a tuple:
+    ``percentages=(10, 50, 90)`` is one value, ``percentages=[(10, 50), (10, 90)]`` a grid of two.
+    Files have no tuples; there, a list inside the grid's list is one value:
+    ``percentages = [[10, 50, 90]]``.
 
     >>> import jaxeval as je
     >>> grid = je.Grid(je.PixelFlipping, baseline=["black", "mean"], n_steps=16)
@@ -48,10 +48,10 @@ class Grid:
         return f"Grid({getattr(self.make, '__name__', self.make)}{settings})"
 
     def expand(self, name: str, path: Keys = ()) -> dict[str, Setting]:
-        """{its own name: object with these settings}, of all combinations.
+        """{name: object} for all combinations.
 
         Raises:
-          SweepError: an unknown setting, or a value that the class refuses.
+          SweepError: an unknown setting, or a value that the class rejects.
         """
         self._check_names(name, path)
         lists = {k: v for k, v in self.settings.items() if isinstance(v, list)}
@@ -65,7 +65,7 @@ class Grid:
             inside = ", ".join(f"{k}={shown(v)}" for k, v in varied.items())
             own = f"{name}({inside})" if varied else name
             if own in found:
-                raise SweepError(f"{own} is there twice", (*path, *list(lists)[:1]))
+                raise SweepError(f"{own} occurs twice", (*path, *list(lists)[:1]))
             try:
                 made = self.make(**fixed, **varied)
             except (TypeError, ValueError) as e:
@@ -99,7 +99,7 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One object of a grid: its name, that of the grid, and the values it has of the lists."""
+    """One object of a grid: its name, the grid's name, and its values from the lists."""
 
     name: str
     group: str
@@ -112,7 +112,7 @@ def _only(known: list[str]) -> str:
 
 
 def _hint(e: Exception, varied: Mapping[str, Any]) -> str:
-    """The rule of lists, where an error wants a list and the grid gave it single values."""
+    """A hint on lists, if an error asks for a list and the grid passed its single values."""
     for key in varied:
         if f"{key} must be a list" in str(e):
             return f". A list is a grid: one list of numbers is written {key} = [[...]]"
@@ -120,7 +120,7 @@ def _hint(e: Exception, varied: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in a name.
+    """A value as shown in a name.
 
     >>> shown((10, 50)), shown(0.5), shown(None), shown("black")
     ('10 50', '0.5', 'none', 'black')
@@ -151,7 +151,7 @@ def same(a: Any, b: Any) -> bool:
     return a is b or (isinstance(a, (str, int, float, tuple)) and type(a) is type(b) and a == b)
 
 
-# -- what a file says ----------------------------------------------------------------------------
+# -- values in a file ----------------------------------------------------------------------------
 
 
 def imported(module: str, path: Keys = (), what: str = "") -> ModuleType:
@@ -163,7 +163,7 @@ def imported(module: str, path: Keys = (), what: str = "") -> ModuleType:
 
 
 def load(spec: str, path: Keys = ()) -> Any:
-    """The object that ``package.module:name`` names."""
+    """The object named by ``package.module:name``."""
     module, _, name = spec.partition(":")
     found: Any = imported(module, path, f"{spec!r}: ")
     for part in name.split("."):
@@ -175,10 +175,10 @@ def load(spec: str, path: Keys = ()) -> Any:
 
 
 def value_of(given: Any, folder: Path, path: Keys) -> Any:
-    """What a value in a file stands for.
+    """The Python value of a value in a file.
 
-    "none" is None; ``{class = "Noise", scale = 0.1}`` an object; ``{import = "package:name"}``
-    what is imported; ``{file = "maps.npy"}`` an array (of an .npz with ``key``); a list a tuple.
+    "none" is None; ``{class = "Noise", scale = 0.1}`` an object; ``{import = "package:name"}`` an
+    imported object; ``{file = "maps.npy"}`` an array (of an .npz with ``key``); a list a tuple.
     """
     if isinstance(given, str):
         return None if given == "none" else given
@@ -189,14 +189,14 @@ def value_of(given: Any, folder: Path, path: Keys) -> Any:
     kinds = [k for k in ("class", "import", "file") if k in given]
     if len(kinds) != 1:
         raise SweepError(
-            "a table as a value has one of the keys class, import and file, "
+            "a table as a value must have one of the keys class, import and file, "
             f"got {', '.join(given) or 'none'}",
             path,
         )
     rest = {k: v for k, v in given.items() if k != kinds[0]}
     spec = given[kinds[0]]
     if not isinstance(spec, str):
-        raise SweepError(f"{kinds[0]} must be a text, got {spec!r}", (*path, kinds[0]))
+        raise SweepError(f"{kinds[0]} must be a string, got {spec!r}", (*path, kinds[0]))
     if kinds[0] == "class":
         make = named(spec, everything(), (*path, "class"), "class")
         read = {k: value_of(v, folder, (*path, k)) for k, v in rest.items()}
@@ -236,7 +236,7 @@ def _array(file: Path, given: Mapping[str, Any], path: Keys) -> Any:
 
 
 def named(spec: Any, known: Mapping[str, Any], path: Keys, what: str) -> Any:
-    """The class of that name, or what ``package.module:name`` names."""
+    """The class of that name, or the object named by ``package.module:name``."""
     if not isinstance(spec, str):
         raise SweepError(f"the {what} must be a name, got {spec!r}", path)
     if SPEC.fullmatch(spec):

@@ -1,4 +1,4 @@
-"""Files of settings, and the line on which a key of them stands."""
+"""Configuration files, and the lines of their keys."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Find = Callable[[Keys], int | None]
 
 
 class SweepError(ValueError):
-    """A sweep that cannot be run as described; says what to mend, and where.
+    """An invalid sweep; the message says what to fix, and where.
 
     Attributes:
-      path: the keys that lead to the setting, such as ``("metrics", "flip", "baseline")``.
+      path: the keys of the setting, such as ``("metrics", "flip", "baseline")``.
     """
 
     def __init__(self, message: str, path: Keys = ()):
@@ -24,26 +24,26 @@ class SweepError(ValueError):
         self.path = path
 
     def at(self, file: Path, line: int | None) -> SweepError:
-        """The same, with the place in the file."""
+        """The same error with its position in the file."""
         place = f"{file}:{line}" if line else str(file)
         return SweepError(f"{place}: {self}", self.path)
 
 
 def read_settings(file: Path) -> tuple[dict[str, Any], Find]:
-    """The settings in a TOML or YAML file, and what finds the line of a path of keys.
+    """The settings in a TOML or YAML file, and a function that finds the line of a path of keys.
 
     Raises:
-      SweepError: it is neither, is broken, or its top level is no table.
+      SweepError: another file type, a syntax error, or a top level that is not a table.
     """
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:
-        raise SweepError(f"{file}: is not text in UTF-8") from e
+        raise SweepError(f"{file}: is not UTF-8 text") from e
     if file.suffix == ".toml":
         return _read_toml(file, text)
     if file.suffix in (".yaml", ".yml"):
         return _read_yaml(file, text)
-    raise SweepError(f"{file}: a sweep is described in a .toml, .yaml or .yml file")
+    raise SweepError(f"{file}: a sweep must be a .toml, .yaml or .yml file")
 
 
 def _read_toml(file: Path, text: str) -> tuple[dict[str, Any], Find]:
@@ -52,15 +52,15 @@ def _read_toml(file: Path, text: str) -> tuple[dict[str, Any], Find]:
     except tomllib.TOMLDecodeError as e:
         line = re.search(r"at line (\d+)", str(e))
         number = int(line[1]) if line else len(text.splitlines())
-        raise SweepError(f"is no TOML: {e}").at(file, number) from e
+        raise SweepError(f"invalid TOML: {e}").at(file, number) from e
     return settings, lambda path: _line_in_toml(text, path)
 
 
 def _line_in_toml(text: str, path: Keys) -> int | None:
-    """The line of the longest part of the path that the text has.
+    """The line of the longest prefix of the path in the text.
 
-    tomllib tells no lines. But where the first lines alone are TOML, too, a statement ends, and
-    what they have that fewer lines had not is what that statement says.
+    tomllib does not report lines. But if the first n lines alone are valid TOML, a statement ends
+    at line n, and the keys that fewer lines did not have belong to that statement.
     """
     lines = text.splitlines(keepends=True)
     found: dict[Keys, tuple[int, int]] = {}
@@ -76,7 +76,7 @@ def _line_in_toml(text: str, path: Keys) -> int | None:
     for n in range(len(path), 0, -1):
         if path[:n] in found:
             first, stop = found[path[:n]]
-            # Tables begin with a header, which blank lines and comments may precede.
+            # Blank lines and comments may precede the header of a table.
             names = [k for k in reversed(path[:n]) if isinstance(k, str)]
             for name in names:
                 for i in range(first, stop):
@@ -108,7 +108,7 @@ def _read_yaml(file: Path, text: str) -> tuple[dict[str, Any], Find]:
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         why = getattr(e, "problem", None) or e
-        raise SweepError(f"is no YAML: {why}").at(file, mark and mark.line + 1) from e
+        raise SweepError(f"invalid YAML: {why}").at(file, mark and mark.line + 1) from e
     if not isinstance(settings, dict):
         raise SweepError("its top level must be a table of keys").at(file, 1)
     found: dict[Keys, int] = {}

@@ -1,4 +1,4 @@
-"""What a sweep says while it runs: lines of JSON in its folder, and progress on the terminal."""
+"""Logs of a running sweep: JSON lines in its folder, and progress on the terminal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 EVERY = 30.0
-"""Seconds between lines of progress where there is no terminal."""
+"""Seconds between lines of progress without a terminal."""
 
 
 class Log:
-    """Appends one JSON object a line: time, event, rank, host, pid, and what belongs to it."""
+    """Appends one JSON object per line: time, event, rank, host, pid, and the event's values."""
 
     def __init__(self, folder: Path, rank: int = 0, name: str | None = None):
         self.path = folder / f"{name or f'rank-{rank:04d}'}.jsonl"
@@ -25,12 +25,12 @@ class Log:
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e3):03d}Z"
         line = json.dumps({"time": stamp, "event": event, **self.fixed, **values}, default=str)
-        with open(self.path, "a", encoding="utf-8") as file:  # appended whole, by any process
+        with open(self.path, "a", encoding="utf-8") as file:  # several processes may append
             file.write(line + "\n")
 
 
 class Progress:
-    """Shards done, samples a second, time left; a bar on a terminal, else a line now and then."""
+    """Shards done, samples per second, time left; a bar on a terminal, else lines of text."""
 
     def __init__(self, shown: bool = True):
         from rich.console import Console
@@ -43,13 +43,13 @@ class Progress:
         self.began = self.spoke = time.monotonic()
 
     def start(self, total: int | None, skipped: int) -> None:
-        """`total` shards are this process's to do, beside those that are there already."""
+        """Start with `total` shards for this process to do, besides `skipped` finished ones."""
         self.total, self.began = total, time.monotonic()
         self.spoke = self.began
         if not self.shown:
             return
         if skipped:
-            self.say(f"{skipped} of this process's shards are there already")
+            self.say(f"{skipped} of this process's shards are already finished")
         if self.console.is_terminal or self.console.is_jupyter:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -91,7 +91,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words.
+    """Seconds in a readable unit.
 
     >>> duration(0.25), duration(42), duration(150), duration(7300)
     ('0.2 s', '42 s', '2.5 min', '2.0 h')

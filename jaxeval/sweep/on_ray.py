@@ -1,4 +1,4 @@
-"""A sweep on a Ray cluster: a task a shard, over the same commit as everywhere else."""
+"""Sweeps on a Ray cluster: one task per shard, written like everywhere else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .plan import Plan, Shard
 from .runner import Done, Runner
 
 RETRIES = 3
-"""How often Ray gives a shard to another worker, after one that died with it."""
+"""How often Ray retries a shard whose worker died."""
 
 _runners: dict[str, Runner] = {}
 
@@ -24,7 +24,7 @@ _runners: dict[str, Runner] = {}
 def shard_task(
     sweep: Sweep, fingerprint: str, shard: Shard, options: dict[str, Any]
 ) -> dict[str, int]:
-    """Do one shard in this worker, which keeps the model and its programs for the next one."""
+    """Compute one shard in this worker, which keeps the model and its programs for later shards."""
     known = f"{fingerprint} {sweep.output}"
     if known not in _runners:
         use_compilation_cache()
@@ -52,22 +52,22 @@ def run_on_ray(
     num_gpus: float | None = None,
     address: str | None = None,
 ) -> Done:
-    """Do a sweep on a Ray cluster, or go on with it.
+    """Run or resume a sweep on a Ray cluster.
 
-    Ray gives the shards to its workers, gives those of a worker or node that died to another one,
-    and takes up nodes that come. A shard whose own code fails is not tried again: it is left out,
-    as everywhere. Where this process dies, start it again.
+    Ray distributes the shards to its workers, reassigns those of a worker or node that died, and
+    uses nodes that join later. A shard whose computation raises an error is not retried: it is left
+    out, as in `run`. If this process dies, start it again.
 
     Args:
-      num_cpus, num_gpus: of each task; None: a GPU where the cluster has some.
-      address: of the cluster; None: the one that RAY_ADDRESS names, or a local one.
+      num_cpus, num_gpus: resources per task; None: one GPU if the cluster has any.
+      address: of the cluster; None: from RAY_ADDRESS, or a local one.
 
     Raises:
       ImportError: Ray is not installed.
-      SweepError: the data can only be gone through from its beginning.
+      SweepError: the data is a stream.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A task without a GPU must not look for one: Ray says so itself from some version on.
+    # Tasks without a GPU must not see one; the default in newer versions of Ray.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray  # pyright: ignore[reportMissingImports]
@@ -79,8 +79,8 @@ def run_on_ray(
     if plan.n is None:
         raise sweep.located(
             SweepError(
-                "on Ray every task reads its own samples, so the data must have a length and an "
-                "index, and a stream has none",
+                "on Ray every task reads its own samples, so the data must support len() and "
+                "indexing, which a stream does not",
                 ("data",),
             )
         )
@@ -98,13 +98,13 @@ def run_on_ray(
             num_gpus = 1 if ray.cluster_resources().get("GPU") else 0
         env = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         if not num_gpus:
-            env["JAX_PLATFORMS"] = "cpu"  # else JAX would take every GPU of the node
+            env["JAX_PLATFORMS"] = "cpu"  # else JAX would use every GPU of the node
         task = ray.remote(shard_task).options(
             num_cpus=num_cpus, num_gpus=num_gpus, max_retries=RETRIES, runtime_env={"env_vars": env}
         )
-        # What tells functions apart here may not be had where they arrive pickled.
+        # Fingerprints of functions may differ after pickling, so hashes are computed here.
         options = {"batch_size": batch_size, "hashes": plan.hashes()}
-        given = ray.put(dataclasses.replace(sweep))  # without what is loaded here
+        given = ray.put(dataclasses.replace(sweep))  # without cached models and data
         log("start on ray", shards=len(shards), there=done.found)
         bar.start(len(missing), done.found)
         waiting = {task.remote(given, fingerprint, shard, options): shard for shard in missing}

@@ -1,4 +1,4 @@
-"""Which part of a sweep this process does, and on which devices."""
+"""Which part of a sweep this process computes, and on which devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 
 class Place(NamedTuple):
-    """This process does the shards with ``lane % world == rank``; `how` says who told it."""
+    """This process computes the shards with ``lane % world == rank``; `how`: the source of both."""
 
     rank: int = 0
     world: int = 1
@@ -33,14 +33,13 @@ MPI = (
 def find_place(
     rank: int | None = None, world: int | None = None, env: Mapping[str, str] | None = None
 ) -> Place:
-    """The place that is given, or that the environment tells: SLURM's or MPI's.
+    """The rank and world as given, or from the environment (SLURM or MPI).
 
-    In a SLURM job array every task of every array element is a place of its own. SLURM_NTASKS is
-    set in a batch script, too, where only one process runs: without a step (``srun``) it does not
-    count.
+    In a SLURM job array every task of every array element has its own rank. SLURM_NTASKS is also
+    set in batch scripts, which run one process: without a step (``srun``) it is ignored.
 
     Raises:
-      ValueError: half of a place, or one that cannot be.
+      ValueError: only one of rank and world is given, or they are invalid.
 
     >>> find_place(env={"SLURM_PROCID": "1", "SLURM_NTASKS": "4"})
     Place(rank=1, world=4, how='SLURM')
@@ -73,7 +72,7 @@ def _number(env: Mapping[str, str], name: str) -> int:
     try:
         return int(env[name])
     except ValueError:
-        raise ValueError(f"{name}={env[name]!r} is no number") from None
+        raise ValueError(f"{name}={env[name]!r} is not a number") from None
 
 
 def _checked(rank: int, world: int, how: str) -> Place:
@@ -83,10 +82,10 @@ def _checked(rank: int, world: int, how: str) -> Place:
 
 
 def local_mesh(devices: int | None = None) -> Any:
-    """All devices of this process, or the first so many, to spread samples over.
+    """A mesh of this process's devices (the first `devices`), over which samples are sharded.
 
     Raises:
-      ValueError: there are fewer.
+      ValueError: there are fewer devices.
     """
     there = jax.local_devices()
     if devices is not None and not 1 <= devices <= len(there):

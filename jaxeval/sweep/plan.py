@@ -1,4 +1,4 @@
-"""A sweep with its model and data at hand: checked, fingerprinted, cut into shards."""
+"""`Plan`: a sweep with its models and data loaded, checked, fingerprinted and cut into shards."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .describe import Sweep
 from .lines import Keys, SweepError
 
 VERSION = 2
-"""Of the manifest: 1 knew functions by name and source alone."""
+"""Version of the manifest; version 1 identified functions by name and source only."""
 
 
 class ChangedError(SweepError):
-    """The folder holds the scores of another sweep; `changes` says in what it differs."""
+    """The folder holds the scores of another sweep; `changes` lists the differences."""
 
     def __init__(self, message: str, changes: list[str]):
         super().__init__(message, ("output",))
@@ -39,8 +39,8 @@ class ChangedError(SweepError):
 class Shard:
     """A block of samples under one model and seed, with every explainer and metric.
 
-    All of them go together, because that is what lets them share questions. Of the shards of each
-    model and seed every process gets an equal share: those with ``lane % world == rank``.
+    All explainers and metrics are in one shard, so that they can share questions. Every process
+    gets an equal share of the shards of each model and seed: those with ``lane % world == rank``.
     """
 
     lane: int
@@ -54,11 +54,11 @@ class Shard:
 
 
 class Plan:
-    """What there is to do.
+    """The work of a sweep.
 
     Raises:
-      SweepError: a metric, an explainer and a model that do not go together, before anything is
-        compiled; with the file's line.
+      SweepError: an incompatible metric, explainer and model, before anything is compiled; with
+        the file's line.
     """
 
     def __init__(self, sweep: Sweep):
@@ -74,23 +74,23 @@ class Plan:
             raise sweep.located(e) from e
         self.store = Store(sweep.output)
 
-    # -- what fits ------------------------------------------------------------------------------
+    # -- checks ---------------------------------------------------------------------------------
 
     def _check_whole(self) -> None:
-        """Metrics of a whole data set need it in one shard."""
+        """Metrics over a whole data set need it in one shard."""
         if self.n is not None and self.n <= self.size:
             return
         for name, setting in self.sweep.metric_settings.items():
             if type(setting.made).aggregate is not Metric.aggregate:
                 wanted = "known number of samples" if self.n is None else f"shard_size of {self.n}"
                 raise SweepError(
-                    f"metric {name!r} is computed over the whole data set at once, which takes a "
+                    f"metric {name!r} is computed over the whole data set at once, which needs a "
                     f"{wanted} or more",
                     ("metrics", setting.group),
                 )
 
     def _first_block(self) -> Batch:
-        """The first samples; of a stream, which is then gone through from its beginning again."""
+        """The first samples; a stream is afterwards read again from its beginning."""
         try:
             if self.n is not None:
                 return self.source.load(0, min(self.n, self.size))
@@ -102,8 +102,8 @@ class Plan:
             raise SweepError("the data set is empty", ("data",))
         if iter(self.source.items) is self.source.items:  # type: ignore[attr-defined]
             raise SweepError(
-                "the data is an iterator, which can be gone through only once, and a sweep that "
-                "is resumed goes through it again: give a function that returns it",
+                "the data is an iterator, which can be read only once, but a resumed sweep reads "
+                "it again: give a function that returns it",
                 ("data",),
             )
         return found[1]
@@ -120,7 +120,7 @@ class Plan:
             raise SweepError(f"model {name!r}: {e}", self._blame(str(e), name)) from e
 
     def options(self, seed: int = 0, **given: Any) -> Options:
-        """The options of the sweep; `given`: those of this process."""
+        """The options of the sweep; `given`: options of this process."""
         sweep = self.sweep
         return Options(
             key=sweep.seeds[seed],
@@ -142,7 +142,7 @@ class Plan:
         )
 
     def _blame(self, message: str, model: str) -> Keys:
-        """The setting that an error names."""
+        """The path of the setting that an error names."""
         for what, settings in (
             ("metrics", self.sweep.metric_settings),
             ("explainers", self.sweep.explainer_settings),
@@ -157,14 +157,14 @@ class Plan:
         return ("models", model) if len(self.models) > 1 else ("model",)
 
     def explainers(self, start: int, stop: int) -> dict[str, Any]:
-        """{name: explainer} for these samples: of stored attributions their rows."""
+        """{name: explainer} for these samples; stored attributions are cut to their rows."""
         found = {}
         for name, setting in self.sweep.explainer_settings.items():
             made = setting.made
             if hasattr(made, "shape"):
                 if self.n is None or len(made) < self.n:
                     raise SweepError(
-                        f"explainer {name!r} has attributions of {len(made)} samples, and the "
+                        f"explainer {name!r} has attributions for {len(made)} samples, but the "
                         f"data set has {self.n or 'an unknown number'}",
                         ("explainers", setting.group),
                     )
@@ -172,14 +172,14 @@ class Plan:
             found[name] = made
         return found
 
-    # -- what it is -----------------------------------------------------------------------------
+    # -- identity -------------------------------------------------------------------------------
 
     @functools.cached_property
     def contents(self) -> fingerprint.Contents:
         return fingerprint.Contents()
 
     def config(self) -> dict[str, Any]:
-        """All that the scores depend on, as plain data.
+        """Everything that the scores depend on, as plain data.
 
         Raises:
           SweepError: something has state that cannot be read.
@@ -252,13 +252,13 @@ class Plan:
         }
 
     def begin(self, any_code: bool = False) -> dict[str, Any]:
-        """Make the store, or take up the one that is there, and return its manifest.
+        """Create the store, or open the existing one, and return its manifest.
 
         Args:
-          any_code: go on although jaxeval's own code, or the version of a package, has changed.
+          any_code: resume even if jaxeval's own code, or the version of a package, has changed.
 
         Raises:
-          ChangedError: what is there was computed otherwise.
+          ChangedError: the existing scores are those of another sweep.
         """
         wanted = self.manifest()
         try:
@@ -269,10 +269,10 @@ class Plan:
             raise SweepError(f"{self.store.folder} was written by a newer jaxeval", ("output",))
         if there.get("version", 0) < VERSION:
             raise SweepError(
-                f"{self.store.folder} was begun by an older jaxeval, which did not note all that "
-                "scores depend on (weights in closures, settings of torch explainers): whether "
-                "this is the same sweep cannot be told. Its scores can still be read; give "
-                "another output to compute these, or delete it",
+                f"{self.store.folder} was begun by an older jaxeval, which did not record all that "
+                "scores depend on (weights in closures, settings of torch explainers), so it is "
+                "unknown whether this is the same sweep. Its scores can still be read; give "
+                "another output for this sweep, or delete the folder",
                 ("output",),
             )
         old, new = dict(there["config"]), dict(wanted["config"])
@@ -283,7 +283,7 @@ class Plan:
             lines = "".join(f"\n  {line}" for line in changed[:20])
             more = f"\n  and {len(changed) - 20} more" if len(changed) > 20 else ""
             code = all(line.startswith("code.") for line in changed)
-            advice = " (--any-code goes on all the same)" if code else ""
+            advice = " (--any-code resumes it nevertheless)" if code else ""
             raise ChangedError(
                 f"{self.store.folder} holds the scores of another sweep; give another output, or "
                 f"delete it. What changed{advice}:{lines}{more}",
@@ -304,13 +304,13 @@ class Plan:
 
     @property
     def blocks(self) -> int | None:
-        """The number of blocks, once it is known."""
+        """The number of blocks, or None if not known yet."""
         n = self.samples
         return None if n is None else -(-n // self.size)
 
     @property
     def samples(self) -> int | None:
-        """The number of samples; of a stream, once it has been gone through."""
+        """The number of samples; None for a stream that has not been read to its end."""
         return self.n if self.n is not None else self.store.noted("samples")
 
     def of_block(self, block: int) -> Iterator[Shard]:
@@ -320,7 +320,7 @@ class Plan:
                 yield Shard(block + m * seeds + s, block, m, s)
 
     def shards(self) -> list[Shard] | None:
-        """All shards, once their number is known."""
+        """All shards, or None if their number is not known yet."""
         if self.blocks is None:
             return None
         return [shard for block in range(self.blocks) for shard in self.of_block(block)]

@@ -1,4 +1,4 @@
-"""The run of a sweep: this process's shards one after the other, each committed when done."""
+"""Running a sweep: this process's shards one after the other, each written when finished."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .plan import Plan, Shard
 
 @dataclasses.dataclass
 class Done:
-    """What a process did: shards computed, found, lost to another process, and failed."""
+    """What a process did: shards computed, found finished, written first by others, and failed."""
 
     store: Store
     computed: int = 0
@@ -31,18 +31,21 @@ class Done:
     doubled: int = 0
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
     complete: bool = False
-    """Every shard of the sweep is there, this process's and all others'."""
+    """Whether every shard of the sweep is finished, including those of other processes."""
 
 
 class Runner:
-    """Does shards of a plan.
+    """Computes shards of a plan.
 
     Args:
-      batch_size: most evaluations in flight on a device; None: as the sweep says.
-      mesh: the devices to spread samples over; None: all of this process.
-      any_code: go on with a folder that another version of jaxeval has begun.
-      log: the name of this process's log; None: of its rank.
-      hashes: `Plan.hashes` of the process that has begun the sweep for this one.
+      plan: the sweep to run.
+      place: this process's rank and world; None: one process.
+      batch_size: maximum number of evaluations at once on a device; None: the sweep's.
+      mesh: the devices over which samples are sharded; None: all of this process.
+      progress: whether to show progress.
+      any_code: resume a folder that another version of jaxeval has begun.
+      log: the name of this process's log; None: from its rank.
+      hashes: `Plan.hashes` from the process that began the sweep for this one.
     """
 
     def __init__(
@@ -65,14 +68,14 @@ class Runner:
         self.log = Log(self.store.folder / "log", self.place.rank, log)
         self.progress = Progress(progress)
         self.batch_size = batch_size or plan.sweep.batch_size
-        """A cap, which running out of memory lowers."""
+        """The current maximum; halved when a device runs out of memory."""
         self.hashes = plan.hashes() if hashes is None else hashes
 
     def __call__(self) -> Done:
-        """Do this process's shards that are not there yet.
+        """Compute this process's missing shards.
 
-        A shard that fails is left out, and the others go on; where none has succeeded, the first
-        failure is raised.
+        A shard that fails is left out, and the others continue; if none has succeeded, the first
+        error is raised.
         """
         done = Done(self.store)
         there = self.store.done()
@@ -87,7 +90,7 @@ class Runner:
         try:
             for batch, start, shards in self._work(there):
                 for shard in shards:
-                    if self.store.path(shard.key).exists():  # another process was here meanwhile
+                    if self.store.path(shard.key).exists():  # another process was faster
                         done.found += 1
                         continue
                     self.do(shard, batch, start, done)
@@ -110,7 +113,7 @@ class Runner:
         return None if shards is None else [s for s in shards if self.place.owns(s.lane)]
 
     def _work(self, there: set[str]) -> Iterator[tuple[Batch, int, list[Shard]]]:
-        """(samples, the number of the first one, shards to do), loaded ahead."""
+        """(samples, position of the first one, shards to do), loaded in advance."""
         plan = self.plan
 
         def missing(block: int) -> list[Shard]:
@@ -127,13 +130,13 @@ class Runner:
                 yield batch, start, shards
         if plan.n is None and self.store.note("samples", seen) != seen:
             raise SweepError(
-                f"the data ended after {seen} samples, and before it had "
-                f"{self.store.noted('samples')}",
+                f"the data ended after {seen} samples, but had {self.store.noted('samples')} "
+                "in an earlier run",
                 ("data",),
             )
 
     def _same(self, block: int, batch: Batch, there: set[str]) -> None:
-        """A stream gives the samples that it gave before, which nothing else tells."""
+        """Check that a stream yields the same samples as in earlier runs."""
         if self.plan.n is not None:
             return
         for shard in self.plan.of_block(block):
@@ -141,8 +144,8 @@ class Runner:
                 known = self.store.shard(shard.key)["data"]
                 if known != batch.digest():
                     raise SweepError(
-                        f"the data gives other samples than before in block {block}: a sweep "
-                        "needs them in the same order every time (no shuffling)",
+                        f"block {block} of the data has other samples than in an earlier run: a "
+                        "sweep needs them in the same order every time (no shuffling)",
                         ("data",),
                     )
                 return
@@ -150,10 +153,10 @@ class Runner:
     def do(
         self, shard: Shard, batch: Batch, start: int, done: Done, keep_going: bool = True
     ) -> None:
-        """Compute one shard, of the samples from `start` on, and commit it.
+        """Compute one shard, for the samples from `start` on, and write it.
 
         Args:
-          keep_going: whether to note a failure in `done` instead of raising it, once any shard
+          keep_going: whether to record an error in `done` instead of raising it, once any shard
             has succeeded.
         """
         began = time.monotonic()
@@ -164,7 +167,7 @@ class Runner:
             self.log("failed", shard=shard.key, error=text)
             if not keep_going or not (done.computed or done.found):
                 raise
-            self.progress.say(f"{shard.key} failed, the others go on: {text}")
+            self.progress.say(f"{shard.key} failed, the others continue: {text}")
             done.failed[shard.key] = text
             return
         seconds = time.monotonic() - began
@@ -180,7 +183,7 @@ class Runner:
         )  # fmt: skip
 
     def evaluate(self, shard: Shard, batch: Batch, start: int) -> Results:
-        """The scores of one shard; out of device memory it goes on with half the batch."""
+        """The scores of one shard; halves the batch size when out of device memory."""
         plan, n = self.plan, len(batch)
         name = list(plan.models)[shard.model]
         if batch.index is None:
@@ -190,7 +193,7 @@ class Runner:
                 shard.seed,
                 batch_size=self.batch_size,
                 mesh=self.mesh,
-                # A short last block in its own shape would be compiled anew, model and all.
+                # Padding a short last block avoids compiling everything again for its shape.
                 rows=plan.size if shard.block else None,
             )
             try:
@@ -206,14 +209,14 @@ class Runner:
                 self.batch_size = used // 2
                 self.log("out of memory", batch_size=used, now=self.batch_size, error=str(e)[:500])
                 self.progress.say(
-                    f"out of device memory with a batch size of {used}: going on with "
+                    f"out of device memory with a batch size of {used}: continuing with "
                     f"{self.batch_size}"
                 )
 
     def commit(
         self, shard: Shard, batch: Batch, start: int, results: Results, seconds: float
     ) -> bool:
-        """Write a shard; False where another process was first."""
+        """Write a shard; False if another process was first."""
         return self.store.commit(
             shard.key,
             results,
@@ -232,7 +235,7 @@ class Runner:
 
 
 def out_of_memory(e: BaseException | None) -> bool:
-    """Whether an error, or one that it came of, says that device memory ran out.
+    """Whether an error, or one of its causes, says that device memory ran out.
 
     >>> out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: out of memory"))
     True
@@ -245,7 +248,7 @@ def out_of_memory(e: BaseException | None) -> bool:
 
 
 def run(sweep: Sweep, **options: Any) -> Done:
-    """Do a sweep, or go on with it; `options` are those of `Runner`.
+    """Run or resume a sweep; `options` are those of `Runner`.
 
     >>> import jaxeval as je, numpy as np, tempfile
     >>> folder = tempfile.mkdtemp()

@@ -1,6 +1,6 @@
-"""A parent that starts the run again when it dies of a signal, with less in flight if need be.
+"""A parent process that restarts a run killed by a signal, with a smaller batch size if needed.
 
-Not every lack of memory is an exception: XLA may abort the process, and Linux may kill it.
+Out of memory is not always an exception: XLA may abort the process, and Linux may kill it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .place import find_place
 
 PARENT = "JAXEVAL_PARENT"
 ASKED = (signal.SIGINT, signal.SIGTERM)
-"""What ends a process because somebody wants it to."""
+"""Signals that end a run on purpose, after which it is not restarted."""
 
 
 def supervise(given: argparse.Namespace) -> int:
-    """Run the command as a child, again and again while it dies, and return its exit code.
+    """Run the command as a child process, restart it when it dies, and return its exit code.
 
-    A child that died before it finished a shard gets half the batch size.
+    If the child died before finishing a shard, the batch size is halved.
     """
     sweep = Sweep.from_file(given.file)
     place = find_place(given.rank, given.world)
@@ -42,14 +42,14 @@ def supervise(given: argparse.Namespace) -> int:
             return code
         name = signal.Signals(-code).name
         if -code in ASKED or attempt == given.restarts:
-            print(f"jaxeval: the run was ended by {name}", file=sys.stderr)
+            print(f"jaxeval: the run was killed by {name}", file=sys.stderr)
             return 128 - code
         after = store.done() if store.parts.exists() else set()
         less = ""
         if after == before:
             cap = max(1, (cap or _last_batch_size(log) or sweep.shard_size) // 2)
             less = f" with a batch size of {cap}"
-        print(f"jaxeval: the run was ended by {name}: starting again{less}", file=sys.stderr)
+        print(f"jaxeval: the run was killed by {name}: restarting{less}", file=sys.stderr)
     raise AssertionError("the last attempt returns")
 
 
@@ -63,7 +63,7 @@ def _child(command: list[str]) -> int:
         while True:
             try:
                 return process.wait()
-            except KeyboardInterrupt:  # the child has been told, too
+            except KeyboardInterrupt:  # the child receives it, too
                 continue
     finally:
         if main:
@@ -71,7 +71,7 @@ def _child(command: list[str]) -> int:
 
 
 def _last_batch_size(log: Path) -> int | None:
-    """The batch size that the log of the run tells last."""
+    """The last batch size in the log of the run."""
     if not log.exists():
         return None
     for line in reversed(log.read_text(encoding="utf-8").splitlines()):
@@ -82,7 +82,7 @@ def _last_batch_size(log: Path) -> int | None:
 
 
 def end_with_parent() -> None:
-    """In a child: end when the parent has been killed, which cannot tell."""
+    """In a child: exit when the parent has been killed."""
     if PARENT not in os.environ:
         return
     parent = int(os.environ.pop(PARENT))

@@ -176,7 +176,9 @@ def test_settings_with_one_row_a_sample_are_refused(tabular, name, setting, valu
     more = {"sliding_window_shapes": (1,)} if name == "Occlusion" else {}
     e = captum_explainer(name, net, **{setting: value}, **more)
     for n in (2, 3):
-        with pytest.raises(ValueError, match=rf"{setting}=.*one row a sample.*\[3, 5\].*function"):
+        with pytest.raises(
+            ValueError, match=rf"{setting}=.*one row per sample.*\[3, 5\].*function"
+        ):
             e(None, x[:n], y[:n], keys(n))
 
 
@@ -242,7 +244,11 @@ def test_modules_of_any_precision_are_explained(name):
             TypeError,
             "depend on the batch size",
         ),
-        (lambda n: captum_explainer("Saliency", n, target=[0, 1]), ValueError, "one row a sample"),
+        (
+            lambda n: captum_explainer("Saliency", n, target=[0, 1]),
+            ValueError,
+            "one row per sample",
+        ),
         (lambda n: captum_explainer("Saliency", n, target=np.arange(2)), ValueError, "function of"),
         (lambda n: captum_explainer("Saliency", n, outputs="logit"), ValueError, "'logits'"),
         (lambda n: captum_explainer(Mine(), n, outputs="binary"), TypeError, "its own module"),
@@ -259,5 +265,5 @@ def test_mistakes_are_named(case, call, error, says):
 def test_a_layer_without_space_cannot_be_laid_over(case):
     _, net, x, y = case
     e = captum_explainer("LayerActivation", net, layer="fc_1")
-    with pytest.raises(ValueError, match="do not lie on the input"):
+    with pytest.raises(ValueError, match="cannot be interpolated to the input"):
         e(None, x, y, keys())

@@ -153,7 +153,7 @@ def test_answers_of_many_forms(wrap, output):
     [
         (lambda z: {"a": z[0], "b": "text"}, None, r"'a': float32\[3\], 'b': str"),
         (lambda z: {"a": z}, "logits", "no such part, only 'a'"),
-        (lambda z: {"a": z[0]}, "a", r"wanted logits \[N, K\], got float32\[3\]"),
+        (lambda z: {"a": z[0]}, "a", r"expected logits \[N, K\], got float32\[3\]"),
     ],
 )
 def test_answers_without_logits_are_refused(wrap, output, says):

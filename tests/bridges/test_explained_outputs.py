@@ -51,13 +51,13 @@ def test_one_logit_is_that_of_class_1(one_logit, flat):
 
         close(zennit_explainer(Composite(), net, outputs="binary")(None, x, y, None), right)
     e = captum_explainer("Saliency", torch.nn.Linear(5, 3), outputs="binary")
-    with pytest.raises(ValueError, match="one logit a sample"):
+    with pytest.raises(ValueError, match="one logit per sample"):
         e(None, x, y, None)
 
 
 def test_one_output_is_no_probabilities(one_logit):
     net, x, y = one_logit
-    with pytest.raises(ValueError, match=r"one output \[N, 1\]: say what it is.*binary"):
+    with pytest.raises(ValueError, match=r"one output \[N, 1\]: give .*binary"):
         captum_explainer("Saliency", net, outputs="probabilities")(None, x, 0 * y, None)
 
 
@@ -114,7 +114,7 @@ def test_lime_of_one_output(one_logit):
     given = lime_explainer(tabular(), shares, outputs="probabilities", num_samples=200)
     logits = lime_explainer(tabular(), shares[0], num_samples=200)
     close(given(None, x, y, keys(3)), logits(None, x, y, keys(3)), 1e-4)
-    with pytest.raises(ValueError, match=r"answers with probabilities.*outputs=.probabilities"):
+    with pytest.raises(ValueError, match=r"returns probabilities.*outputs=.probabilities"):
         lime_explainer(tabular(), shares)(None, x, y, keys(3))
     with pytest.raises(ValueError, match=r"do not lie in \[0, 1\] and sum to 1"):
         lime_explainer(tabular(), shares[0], outputs="probabilities")(None, x, y, keys(3))

@@ -103,7 +103,7 @@ def test_a_graph_that_is_wrong_does_not_pass_in_half_precision(monkeypatch):
         return own(picked, *given)
 
     monkeypatch.setattr(convert, "to_onnx", wrong)
-    with pytest.raises(ConversionError, match="not the module"):
+    with pytest.raises(ConversionError, match="differs from the module"):
         from_torch(net, X, cache=False)
 
 

@@ -203,7 +203,9 @@ def test_an_operator_inside_a_branch(operators):
 
 def test_an_operator_that_is_taken(operators):
     conv = OPERATORS["Conv"]
-    with pytest.raises(ValueError, match=r"Conv is taken, by jaxeval_torch.*: .*mine cannot"):
+    with pytest.raises(
+        ValueError, match=r"Conv is already registered to jaxeval_torch.*: .*mine, too"
+    ):
 
         @operator("com.example::Mine", "Conv")
         def mine(node, *inputs):
@@ -212,7 +214,7 @@ def test_an_operator_that_is_taken(operators):
     assert OPERATORS["Conv"] is conv
     assert "com.example::Mine" not in OPERATORS
     operator("com.example::Mine")(lambda node, x: x)
-    with pytest.raises(ValueError, match=r"com\.example::Mine is taken"):
+    with pytest.raises(ValueError, match=r"com\.example::Mine is already registered"):
         operator("com.example::Mine")(lambda node, x: -x)
     for given in ((), (conv,)):
         with pytest.raises(TypeError, match=r"@operator\(\"Name\"\)"):

@@ -162,7 +162,7 @@ DATA: dict[str, Refused] = {
     "an explainer of one number": (
         lambda: score(je.Sparseness(), lambda m, x, y, k: x.sum()),
         ValueError,
-        "one map a sample",
+        "one map per sample",
     ),
     "a model of words": (lambda: evaluate(model="resnet"), TypeError, "model must be.*got str"),
     "a model that gives no logits": (

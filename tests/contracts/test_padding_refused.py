@@ -73,7 +73,7 @@ BAD = {
     "channels": (
         je.Sparseness(),
         np.broadcast_to(np.arange(E) == 1, (N, T, E)),
-        "some channels of a place and not others",
+        "some channels of a position but not others",
     ),
     "subset": (
         je.FaithfulnessCorrelation(subset_size=6),

@@ -137,8 +137,8 @@ def test_a_sweep_knows_it_once_it_imports_the_module(module, tmp_path):
     ("given", "message"),
     [
         ('["nowhere_at_all"]', r":1: cannot import nowhere_at_all: No module named"),
-        ("3", r":1: import must be names of modules, got 3"),
-        ("[3]", r":1: import must be names of modules, got \[3\]"),
+        ("3", r":1: import must be a list of module names, got 3"),
+        ("[3]", r":1: import must be a list of module names, got \[3\]"),
     ],
 )
 def test_a_module_that_a_sweep_cannot_import(given, message, tmp_path):

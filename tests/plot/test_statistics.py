@@ -170,7 +170,7 @@ def test_best_and_worst_shows_them_by_direction(shape):
     titles = [axes.get_title() for axes in figure.axes[:5]]
     assert titles == ["best\n14: 0.00", "\n11: 1.00", "", "worst\n10: 4.00", "\n13: 3.00"]
     assert inside(figure)
-    with pytest.raises(ValueError, match="6 samples of index, got 5"):
+    with pytest.raises(ValueError, match="6 samples in index, got 5"):
         plot.best_and_worst(r, "A", "m", x[:5], x[:5])
     with pytest.raises(ValueError, match="fewer than two"):
         plot.best_and_worst(r, "A", "m", x[:1], x[:1], index=[10])

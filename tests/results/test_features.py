@@ -97,7 +97,7 @@ def test_friedman_compares_the_largest_group(no_warnings):
     assert found.other_features == ("pixels", "other pixels")
     assert "'pixels', 'other pixels' with other features" in repr(found)
     assert len(results().friedman("x", mixed_features=True).ranks) == 5
-    refused = pytest.raises(ValueError, match="'B' has maps of other feat")
+    refused = pytest.raises(ValueError, match="'B' has maps with other feat")
     with pytest.warns(UserWarning, match="left out"), refused:
         results({"A": [3, 8, 8], "B": [8, 8]}).friedman("x")
 

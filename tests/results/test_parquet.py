@@ -172,8 +172,8 @@ def test_files_that_are_not_ours_are_refused_by_what_they_lack(tmp_path):
     table = parquet.to_arrow(make(np.float32([1, 2, 3])))
     for broken, words in (
         (table.drop_columns(["curve", "label"]), "lacks the columns label, curve"),
-        (table.slice(1), "has 6 rows, and its metadata names 7"),
-        (table.take([6, 5, 4, 3, 2, 1, 0]), "order of its rows"),
+        (table.slice(1), "has 6 rows, but its metadata says 7"),
+        (table.take([6, 5, 4, 3, 2, 1, 0]), "rows have been reordered"),
     ):
         pq.write_table(broken, path)
         with pytest.raises(ValueError, match=words):

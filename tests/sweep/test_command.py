@@ -63,8 +63,8 @@ def test_run_status_and_again(capsys, file):
     assert not (file.parent / "scores").exists()
     assert "1 models x 2 seeds x 2 explainers x 3 metrics" in out
     # Two deletions for each of two explainers; random subsets are asked once for both.
-    assert "distinct questions 5 a sample" in out
-    assert "evaluations 18 outputs and 2 attributions a sample" in out
+    assert "distinct questions 5 per sample" in out
+    assert "evaluations 18 outputs and 2 attributions per sample" in out
     assert "samples 21" in out
     assert "shards 6" in out
     assert "device memory about" in out
@@ -81,7 +81,7 @@ def test_run_status_and_again(capsys, file):
 
     code, out, _ = run(capsys, "run", file, "--quiet")
     assert code == 0
-    assert out.startswith("3 shards computed, 3 were there; the sweep is complete: ")
+    assert out.startswith("3 shards computed, 3 already finished; the sweep is complete: ")
     code, out, _ = run(capsys, "status", file.parent / "scores")
     assert "shards 6 of 6 (100%)" in out
     assert f"scores {21 * 2 * 2 * 3}" in out

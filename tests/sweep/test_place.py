@@ -36,7 +36,7 @@ def test_the_environment_tells(env, rank, world):
     [
         ((1, None), {}, "rank and world go together"),
         ((3, 3), {}, "got rank 3 of world 3"),
-        ((None, None), {"PMI_RANK": "x", "PMI_SIZE": "2"}, "PMI_RANK='x' is no number"),
+        ((None, None), {"PMI_RANK": "x", "PMI_SIZE": "2"}, "PMI_RANK='x' is not a number"),
     ],
 )
 def test_half_a_place_is_refused(args, env, message):

@@ -167,12 +167,12 @@ def test_a_run_that_dies_is_started_again_with_less(sweep, cache):
     text = SWEEP.replace("things:slow", "things:fatal").replace("seeds = [0, 1]", "")
     sweep.write_text(text.replace("shard_size = 2\n", "shard_size = 20\n"))
     out = " ".join(finish(start(sweep, cache, "--restarts", "3")).split())
-    assert "was ended by SIGABRT: starting again with a batch size of 4" in out
-    assert "was ended by SIGABRT: starting again with a batch size of 2" in out
+    assert "was killed by SIGABRT: restarting with a batch size of 4" in out
+    assert "was killed by SIGABRT: restarting with a batch size of 2" in out
     assert "a batch size of 1" not in out
     assert "the sweep is complete" in out
     sweep.write_text(sweep.read_text().replace('"scores"', '"others"'))
-    assert "was ended by SIGABRT" in finish(start(sweep, cache, "--restarts", "1"), 134)
+    assert "was killed by SIGABRT" in finish(start(sweep, cache, "--restarts", "1"), 134)
 
 
 @pytest.mark.slow

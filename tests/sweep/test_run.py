@@ -91,7 +91,7 @@ CHANGES = {
     "shards": ({"shard_size": 6}, "shard_size: 5 -> 6"),
     "a setting": (
         {"metrics": {**things.metrics(), "flip": je.PixelFlipping(n_steps=2)}},
-        r"metrics.flip\(n_steps=3\): .* is gone",
+        r"metrics.flip\(n_steps=3\): .* removed",
     ),
     "a metric's field": (
         {"metrics": {**things.metrics(), "sparse": je.Sparseness(normalise=None)}},
@@ -99,7 +99,7 @@ CHANGES = {
     ),
     "an explainer": (
         {"explainers": {**things.explainers(), "one more": things.mine}},
-        "explainers.one more: .* is new",
+        "explainers.one more: .* added",
     ),
     "the model's weights": ({"model": things.linear(1.5)}, "models.model.params"),
     "the data": (
@@ -169,11 +169,11 @@ def test_streams(tmp_path):
     again = done(things.sweep(tmp_path, data=Stream(forth)))
     assert (again.computed, again.complete) == (1, True)
     store.path("b0000003-m0-s0").unlink()
-    with pytest.raises(SweepError, match="other samples than before in block 0"):
+    with pytest.raises(SweepError, match="block 0 of the data has other samples"):
         done(things.sweep(tmp_path, data=Stream(forth[::-1])))
     anew = done(things.sweep(tmp_path / "anew", data=lambda: (s for s in Stream(forth))))
     assert anew.complete
-    with pytest.raises(SweepError, match="can be gone through only once"):
+    with pytest.raises(SweepError, match="can be read only once"):
         done(things.sweep(tmp_path / "once", data=iter(Stream(forth))))
 
 
@@ -218,7 +218,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path, capsys):
     assert runner.batch_size == 2
     assert max(widths[2:]) == 2
     said = capsys.readouterr().err
-    assert "out of device memory with a batch size of 4: going on with 2" in " ".join(said.split())
+    said = " ".join(said.split())
+    assert "out of device memory with a batch size of 4: continuing with 2" in said
     log = (tmp_path / "log" / "rank-0000.jsonl").read_text()
     assert log.count('"event": "out of memory"') == 1
     got = je.Store(tmp_path).results().scores["h", "s"]

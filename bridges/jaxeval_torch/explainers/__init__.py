@@ -1,4 +1,4 @@
-"""Attribution methods that answer in torch or NumPy, as explainers for `jaxeval.evaluate`."""
+"""Attribution methods that run in torch or NumPy, as explainers for `jaxeval.evaluate`."""
 
 from .base import torch_explainer as torch_explainer
 from .of_captum import captum_explainer as captum_explainer

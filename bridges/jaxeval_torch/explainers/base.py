@@ -22,8 +22,8 @@ from ..tensors import device_of, in_evaluation, in_its_type, to_jax, to_torch
 class TorchExplainer:
     """``fn(module, inputs, targets) -> attributions`` as an explainer: tensors in, a tensor out.
 
-    The random numbers that it draws from torch are seeded with the sample's key, and torch's own
-    stream goes on afterwards as if nothing had been drawn.
+    torch's random numbers are seeded with the sample's key; torch's global random state is restored
+    afterwards.
     """
 
     fn: Callable[[Any, Any, Any], Any]
@@ -31,9 +31,9 @@ class TorchExplainer:
     device: Any
     per_sample: bool = False
     alone: Any = None
-    """The `Logits` that `fn` asks, if any."""
+    """The `Logits` module that `fn` calls, if any."""
     outputs: str | None = None
-    """What its answers are; None: as the model says that is explained."""
+    """The kind of its outputs; None: that of the explained model."""
 
     def __fingerprint__(self) -> dict[str, Any]:
         return {
@@ -48,7 +48,7 @@ class TorchExplainer:
         if classes.size and classes.min() < 0:
             raise ValueError(f"y must hold classes from 0 on, got {classes.min()}")
         if self.alone is not None:
-            # What is said of the module itself wins: the model may be more than the module.
+            # `outputs` takes precedence: the model may do more than the module.
             self.alone.outputs = self.outputs or getattr(model, "outputs", "logits")
             self.alone.most = int(classes.max(initial=-1))
         parts = [slice(i, i + 1) for i in range(len(x))] if self.per_sample else [slice(None)]
@@ -76,9 +76,9 @@ class TorchExplainer:
 
 @contextlib.contextmanager
 def nothing_left(module: Any) -> Iterator[None]:
-    """What is added to the parts of a module is gone afterwards: captum's LRP leaves activations.
+    """Remove attributes that a method adds to submodules, such as activations in captum's LRP.
 
-    They would keep memory, and tell a used module from a new one in a sweep's fingerprint.
+    They would hold memory, and change the module's fingerprint in a sweep.
     """
     before = [(part, set(vars(part))) for part in module.modules()]
     try:
@@ -90,10 +90,10 @@ def nothing_left(module: Any) -> Iterator[None]:
 
 
 def unused(method: Any, package: str) -> Any:
-    """A copy of a method's object to explain with, so that the object stays as it was made.
+    """A copy of a method's object to explain with, so that the object itself does not change.
 
-    Objects of `package` inside, their lists and dicts are copied, too. What these libraries keep
-    in an object while it works would tell a used one from a new one in a sweep's fingerprint.
+    Nested objects of `package`, lists and dicts are copied, too. These libraries store state in
+    the objects they use, which would change their fingerprint in a sweep.
     """
     new = copy.copy(method)
     for name, value in getattr(new, "__dict__", {}).items():
@@ -105,7 +105,7 @@ def unused(method: Any, package: str) -> Any:
 
 
 def check_outputs(owner: str, outputs: str | None) -> None:
-    """`outputs` is a kind of answers, or None."""
+    """Check that `outputs` is a known kind of outputs, or None."""
     if outputs is not None and outputs not in OUTPUTS:
         raise ValueError(
             f"{owner}(outputs={outputs!r}) must be one of {', '.join(map(repr, OUTPUTS))} or None"
@@ -122,15 +122,15 @@ def seed_of(keys: Any) -> int:
 def torch_explainer(
     fn: Callable[[Any, Any, Any], Any], module: Any, *, device: Any = None, per_sample: bool = False
 ) -> je.Host:
-    """Any function of torch tensors as an explainer for `jaxeval.evaluate`.
+    """Wrap a function of torch tensors as an explainer for `jaxeval.evaluate`.
 
     Args:
       fn: ``(module, inputs [N, ...], targets [N]) -> attributions``, a tensor or array in the
         shape of the inputs, or with a channel axis of size 1 or none (pixel maps).
-      module: the module that is explained; it is in evaluation mode while `fn` runs, and gets
-        back its mode and its ``requires_grad``.
-      per_sample: call it for one sample at a time, each with its own seed, so that a random
-        method's maps do not depend on the batch.
+      module: the module to explain; it is in evaluation mode while `fn` runs, after which its mode
+        and its ``requires_grad`` are restored.
+      per_sample: whether to call `fn` for one sample at a time, each with its own seed, so that a
+        random method's maps do not depend on the batch.
     """
     return host(fn, module, device, per_sample)
 
@@ -143,7 +143,7 @@ def host(
     alone: Any = None,
     outputs: str | None = None,
 ) -> je.Host:
-    """The same, of a method that asks the logits `alone`."""
+    """The same, for a method that calls the `Logits` module `alone`."""
     import torch
 
     if not callable(fn):

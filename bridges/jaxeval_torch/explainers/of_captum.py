@@ -17,7 +17,7 @@ from ..logits import Logits
 from ..tensors import to_torch
 from .base import check_outputs, host, unused
 
-# Methods of captum whose maps of one sample depend on what was drawn for the others.
+# Methods of captum in which the map of a sample depends on the random draws for the others.
 RANDOM = (
     "DeepLiftShap",
     "GradientShap",
@@ -43,39 +43,39 @@ def captum_explainer(
     device: Any = None,
     **settings: Any,
 ) -> je.Host:
-    """An attribution method of captum as an explainer for `jaxeval.evaluate`.
+    """Wrap an attribution method of captum as an explainer for `jaxeval.evaluate`.
 
-    It is called once a batch, on the module's device.
+    It is called once per batch, on the module's device.
 
     Args:
       method: the name of a class in `captum.attr`, or any object with captum's ``attribute``.
-      module: the module that is explained; an object may bring its own.
-      layer: for methods of a layer, its name (``"layer4.1.conv2"``) or the module itself. The
-        result is summed over the layer's channels and interpolated to the input's size, as
-        pixel maps.
-      target: "label" explains the run's y; None, a class or captum's tuples go on as they are; a
-        function makes them from y.
-      output: which part of the module's answer the logits are, as in `from_torch`.
-      outputs: what they are: "logits", "probabilities" or "values", of which the one at y is
-        explained, or "binary", one logit z [N, 1]: that of class 1 is z, that of class 0 is -z.
-        None: as the model that is explained says (`jaxeval.Model`), "logits" where it does not. An
-        object with ``attribute`` explains what its own module answers.
+      module: the module to explain; an object with ``attribute`` may hold its own.
+      layer: for layer methods, the layer's name (``"layer4.1.conv2"``) or the module itself. The
+        result is summed over the layer's channels and interpolated to the input's size, which
+        gives pixel maps.
+      target: "label" explains the run's y; None, a class or captum's tuples are passed on
+        unchanged; a function computes the target from y.
+      output: which part of the module's output holds the logits, as for `from_torch`.
+      outputs: the kind of outputs: "logits", "probabilities" or "values", of which output y is
+        explained, or "binary", one logit z [N, 1]: z for class 1, -z for class 0. None: the
+        explained model's `outputs` (`jaxeval.Model`), else "logits". An object with ``attribute``
+        explains the outputs of its own module.
       interpolate: the mode of `torch.nn.functional.interpolate`; None: "bilinear" for images,
         "linear" for series.
-      per_sample: see `torch_explainer`; None: for the methods of captum that draw at random.
-      settings: for the constructor and for ``attribute``: ``n_steps``, ``baselines`` (a number,
-        an array or tensor, or a function of the inputs), ``internal_batch_size`` (by default the
-        rows of the batch, so that the module never sees more at once than the engine gives), ...
+      per_sample: see `torch_explainer`; None: True for captum's random methods.
+      settings: arguments of the constructor and of ``attribute``: ``n_steps``, ``baselines`` (a
+        number, an array or tensor, or a function of the inputs), ``internal_batch_size`` (default:
+        the batch's number of rows, so the module never gets larger batches than the engine's), ...
 
-    ``baselines``, ``feature_mask`` and ``stdevs`` as arrays are one for all samples, in the shape
-    of a sample or with a leading axis of 1 (of GradientShap and DeepLiftShap, ``baselines`` are a
-    distribution [B, ...], and a number is one of a single row). One row a sample cannot be given as
-    an array, as batches are cut, padded and perturbed: give a function of the inputs.
+    ``baselines``, ``feature_mask`` and ``stdevs`` as arrays are shared by all samples: with the
+    shape of a sample, or with a leading axis of 1 (for GradientShap and DeepLiftShap, ``baselines``
+    are a distribution [B, ...], and a number is a distribution of one row). Arrays with one row per
+    sample raise an error, as batches are cut, padded and perturbed: give a function of the inputs.
 
     Raises:
-      ValueError: for a setting with one row a sample.
-      TypeError: for what captum does not know, and for its FeaturePermutation, whose maps depend
-        on the other samples of the batch.
+      ValueError: a setting with one row per sample.
+      TypeError: methods or settings unknown to captum, and captum's FeaturePermutation, whose maps
+        depend on the other samples of the batch.
 
     >>> import torch
     >>> net = torch.nn.Linear(4, 3)
@@ -102,7 +102,7 @@ def captum_explainer(
         kind = getattr(captum.attr, method)
         if "attribution_method" in inspect.signature(kind).parameters:
             raise TypeError(
-                f"captum's {method} works on another method: give the object, "
+                f"captum's {method} wraps another method: give the object, "
                 f"{method}(Saliency(module))"
             )
         made, given = _split(kind, settings)
@@ -112,7 +112,7 @@ def captum_explainer(
                 raise TypeError(f"captum's {method} explains a layer: give layer=, its name")
             made["layer"] = _layer(module, layer)
         elif layer is not None:
-            raise TypeError(f"captum's {method} explains no layer: leave out layer=")
+            raise TypeError(f"captum's {method} is not a layer method: leave out layer=")
         instance = kind(explained, **made)
     else:
         if not hasattr(method, "attribute"):
@@ -123,17 +123,17 @@ def captum_explainer(
         instance, given = method, settings
         if outputs is not None:
             raise TypeError(
-                "captum_explainer(object, outputs=...): an object explains what its own module "
-                "answers; give the method's name, or leave out outputs="
+                "captum_explainer(object, outputs=...): an object explains the outputs of its own "
+                "module; give the method's name, or leave out outputs="
             )
         module = module if module is not None else _module_of(instance)
         if not isinstance(module, torch.nn.Module):
-            raise TypeError("captum_explainer(object, module): give the module that it explains")
+            raise TypeError("captum_explainer(object, module): give the module to explain")
     if type(instance).__name__ == "FeaturePermutation":
         raise TypeError(
             "captum's FeaturePermutation takes values from the other samples of the batch, so its "
             "maps depend on the batch size; jaxeval.explain.FeaturePermutation(background=...) "
-            "takes them from samples of your own"
+            "takes them from background samples that you give"
         )
     for name in ("target", "additional_forward_args"):
         value = target if name == "target" else given.get(name)
@@ -170,8 +170,8 @@ def _on_host(v: Any) -> Any:
 def one_row_a_sample(name: str, instead: str, given: Any = None) -> ValueError:
     got = "" if given is None else f", got the shape {list(given)}"
     return ValueError(
-        f"captum_explainer({name}=...) may not have one row a sample{got}: batches are cut, padded "
-        f"and perturbed, and rows would go to other samples. Give {instead}"
+        f"captum_explainer({name}=...) may not have one row per sample{got}: batches are cut, "
+        f"padded and perturbed, so rows would not match samples. Give {instead}"
     )
 
 
@@ -181,7 +181,7 @@ class Captum:
     settings: Mapping[str, Any]
     target: Any
     in_parts: bool
-    """Does it take an `internal_batch_size`?"""
+    """Whether it takes an `internal_batch_size`."""
     of_layer: bool
     interpolate: str | None
 
@@ -208,7 +208,7 @@ class Captum:
 
         if name not in ("baselines", "feature_mask", "stdevs"):
             return v
-        own = callable(v)  # a row for each of these very inputs
+        own = callable(v)  # one row per sample of these inputs
         if own:
             v = v(inputs)
         if isinstance(v, (np.ndarray, jax.Array)):
@@ -228,27 +228,27 @@ class Captum:
                     f"a function of the inputs, or one for all samples {[1, *inputs.shape[1:]]}",
                     v.shape,
                 )
-            # One baseline for all is spread over the batch.
+            # A shared baseline is broadcast over the batch.
             if len(v) == 1 and name == "baselines":
                 v = v.expand_as(inputs)
         return v
 
 
 def _is_distribution(instance: Any) -> bool:
-    """Whether captum takes baselines for samples of a distribution, not for one a sample."""
+    """Whether captum interprets baselines as a distribution, not as one per sample."""
     while hasattr(instance, "attribution_method"):
         instance = instance.attribution_method
     return type(instance).__name__.endswith(("GradientShap", "DeepLiftShap"))
 
 
 def upsampled(a: Any, inputs: Any, mode: str | None) -> Any:
-    """A layer's maps [N, C, ...] as pixel maps [N, 1, ...] of the input's size."""
+    """Pixel maps [N, 1, ...] in the input's size from a layer's maps [N, C, ...]."""
     import torch
 
     if a.ndim != inputs.ndim or a.ndim < 3:
         raise ValueError(
-            f"the layer's attributions {list(a.shape)} do not lie on the input {list(inputs.shape)}"
-            ": only a layer with the input's spatial axes can be laid over it"
+            f"the layer's attributions {list(a.shape)} cannot be interpolated to the input "
+            f"{list(inputs.shape)}: the layer must have the input's spatial axes"
         )
     mode = mode or {3: "linear", 4: "bilinear", 5: "trilinear"}[a.ndim]
     smooth = mode in ("linear", "bilinear", "bicubic", "trilinear")
@@ -275,13 +275,13 @@ def _layer(module: Any, layer: Any) -> Any:
     names = [name for name, _ in module.named_modules() if name]
     if layer not in names:
         raise ValueError(
-            f"layer={layer!r}: the module has no such part{check.did_you_mean(layer, names)}"
+            f"layer={layer!r}: the module has no such submodule{check.did_you_mean(layer, names)}"
         )
     return module.get_submodule(layer)
 
 
 def _module_of(instance: Any) -> Any:
-    """The module inside an object of captum's, which may hold another object."""
+    """The module of a captum object, which may wrap another captum object."""
     import torch
 
     for name in ("model", "forward_func", "attribution_method"):

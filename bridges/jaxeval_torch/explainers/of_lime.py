@@ -1,4 +1,4 @@
-"""Explainers of the package lime."""
+"""Explainers from the package lime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..logits import Logits
 from .base import check_outputs, host, unused
 
 SUMS_TO_1 = 0.02
-"""How far a sum of probabilities may be from 1: some roundings of bfloat16."""
+"""Tolerance for sums of probabilities: a few roundings in bfloat16."""
 
 
 def lime_explainer(
@@ -25,20 +25,20 @@ def lime_explainer(
     device: Any = None,
     **settings: Any,
 ) -> je.Host:
-    """LIME, of the package lime, as an explainer for `jaxeval.evaluate`; one sample at a time.
+    """Wrap a LIME explainer of the package lime for `jaxeval.evaluate`; one sample at a time.
 
     Args:
       explainer: a ``LimeImageExplainer`` (its maps are pixel maps: the weight of each pixel's
         segment) or a ``LimeTabularExplainer``.
-      output: which part of the module's answer the outputs [N, K] are, as in `from_torch`.
-      outputs: what they are, and so what LIME is given: of "logits" the softmax, "probabilities"
-        as they are, of "binary", one logit z, ``[1 - sigmoid(z), sigmoid(z)]``, and "values" as
-        they are, with y the output's index (a LimeTabularExplainer with ``mode="regression"``, or
-        one of images). None: as the model that is explained says (`jaxeval.Model`), "logits" where
-        it does not.
-      settings: for ``explain_instance``, such as ``num_samples``.
+      output: which part of the module's output holds the outputs [N, K], as for `from_torch`.
+      outputs: their kind, which determines what LIME gets: for "logits" the softmax; for
+        "probabilities" the outputs unchanged; for "binary", one logit z,
+        ``[1 - sigmoid(z), sigmoid(z)]``; for "values" the outputs unchanged, with y the output's
+        index (needs a LimeTabularExplainer with ``mode="regression"``, or a LimeImageExplainer).
+        None: the explained model's `outputs` (`jaxeval.Model`), else "logits".
+      settings: arguments of ``explain_instance``, such as ``num_samples``.
 
-    Images are handed over as H W C, with three channels: what LIME segments.
+    LIME gets images as H W C with three channels, as its segmentation requires.
     """
     import torch
 
@@ -54,7 +54,7 @@ def lime_explainer(
                 'mode="classification" all others'
             )
         random = np.random.RandomState(int(torch.randint(2**31 - 1, ())))
-        lime = unused(explainer, "lime")  # the caller's keeps its own random stream
+        lime = unused(explainer, "lime")  # leaves the random state of the caller's object unchanged
         for owner in (lime, lime.base):
             owner.random_state = random
         label = int(targets[0])
@@ -72,7 +72,7 @@ def lime_explainer(
             options = {"num_features": inputs.shape[1], **settings}
             found = lime.explain_instance(given, probabilities, labels=(label,), **options)
             weights = np.zeros(inputs.shape[1])
-            # Of a regression, lime keeps the weights under 1.
+            # For a regression, lime stores the weights under the key 1.
             for feature, weight in found.local_exp[1 if regression else label]:
                 weights[feature] = weight
             return weights[None]
@@ -94,26 +94,26 @@ def lime_explainer(
 
 
 def as_probabilities(z: Any, outputs: str) -> Any:
-    """What LIME is given of a module's outputs z [N, K]; of "binary" z is [-z, z] already."""
+    """What LIME gets for a module's outputs z [N, K]; for "binary", z is already [-z, z]."""
     import torch
 
     if outputs == "logits":
         if z.shape[1] == 1:
             raise ValueError(
                 "the module has one output [N, 1], and the softmax of one logit is 1 whatever the "
-                'input: say what it is, outputs="binary" (one logit, that of class 1), '
+                'input: give outputs="binary" (one logit, that of class 1), '
                 '"probabilities" or "values"'
             )
         if _are_shares(z):
             raise ValueError(
-                "the module answers with probabilities (its outputs lie in [0, 1] and sum to 1), "
-                'and LIME would be given the softmax of them: say so with outputs="probabilities"'
+                "the module returns probabilities (its outputs lie in [0, 1] and sum to 1), and "
+                'LIME would get their softmax: give outputs="probabilities"'
             )
         return torch.softmax(z, -1)
     if outputs == "probabilities" and not _are_shares(z):
         raise ValueError(
             'outputs="probabilities", but the module\'s outputs do not lie in [0, 1] and sum to 1: '
-            'of logits say outputs="logits", of scores each on its own outputs="values"'
+            'for logits give outputs="logits", for independent scores outputs="values"'
         )
     return torch.sigmoid(z) if outputs == "binary" else z
 

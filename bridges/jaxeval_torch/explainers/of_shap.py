@@ -1,4 +1,4 @@
-"""Explainers of the package shap."""
+"""Explainers from the package shap."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def shap_explainer(
     device: Any = None,
     **settings: Any,
 ) -> je.Host:
-    """A SHAP explainer of the package shap as an explainer for `jaxeval.evaluate`.
+    """Wrap a SHAP explainer of the package shap for `jaxeval.evaluate`.
 
     Args:
       method: "DeepExplainer", "GradientExplainer" (in torch), "KernelExplainer",
-        "SamplingExplainer" or another of its classes that are made of a function and background
-        data (asked with rows [N, F] in NumPy), or an object with ``shap_values``.
-      background: samples in the form of the inputs.
-      output, outputs: as in `captum_explainer`.
-      per_sample: see `torch_explainer`; None: for all but "DeepExplainer".
-      settings: for ``shap_values``, such as ``nsamples``.
+        "SamplingExplainer" or another shap class that takes a function and background data
+        (called with rows [N, F] in NumPy), or an object with ``shap_values``.
+      background: background samples in the form of the inputs.
+      output, outputs: as for `captum_explainer`.
+      per_sample: see `torch_explainer`; None: True except for "DeepExplainer".
+      settings: arguments of ``shap_values``, such as ``nsamples``.
     """
     import shap  # pyright: ignore[reportMissingImports]
     import torch
@@ -49,7 +49,7 @@ def shap_explainer(
         if method not in known:
             raise ValueError(f"shap has no {method!r}{check.did_you_mean(method, known)}")
         if background is None:
-            raise TypeError(f"shap's {method} compares with background data: give background=")
+            raise TypeError(f"shap's {method} needs background data: give background=")
     name = method if isinstance(method, str) else type(method).__name__
     torch_based = name in in_torch or "Deep" in name or "Gradient" in name
     check_outputs("shap_explainer", outputs)
@@ -84,7 +84,7 @@ def shap_explainer(
             options.setdefault("rseed", int(torch.randint(2**31 - 1, ())))
         with numpy_seed():
             found = explainer().shap_values(given, **options)
-        # A list with one array a class (old), or the classes along the last axis.
+        # Older versions: a list with one array per class; newer: classes along the last axis.
         found = np.stack(found, -1) if isinstance(found, list) else np.asarray(found)
         at = targets.cpu().numpy().reshape(-1, *[1] * (found.ndim - 1))
         return np.take_along_axis(found, at, -1)[..., 0].reshape(inputs.shape)
@@ -96,10 +96,10 @@ def shap_explainer(
 
 @contextlib.contextmanager
 def numpy_seed() -> Iterator[None]:
-    """NumPy's global stream, seeded by torch's, which is the sample's; afterwards as before."""
+    """Seed NumPy's global random state from torch's (seeded per sample); restore it afterwards."""
     import torch
 
-    # The global one, as shap's explainers draw from no other and take none of the caller's.
+    # The global state, as shap's explainers draw from it and take no generator.
     state = np.random.get_state()
     np.random.seed(int(torch.randint(2**31 - 1, ())))
     try:

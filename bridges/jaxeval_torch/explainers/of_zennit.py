@@ -1,4 +1,4 @@
-"""Composites and attributors of zennit as explainers."""
+"""Explainers from composites and attributors of zennit."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def zennit_explainer(
     outputs: str | None = None,
     device: Any = None,
 ) -> je.Host:
-    """Rules of zennit as an explainer for `jaxeval.evaluate`.
+    """Wrap rules of zennit as an explainer for `jaxeval.evaluate`.
 
     Args:
-      composite: a zennit composite (``EpsilonPlusFlat()``; with its gradient attributor), or a
-        function ``module -> attributor``, such as
+      composite: a zennit composite (``EpsilonPlusFlat()``), used with zennit's Gradient
+        attributor, or a function ``module -> attributor``, such as
         ``lambda m: SmoothGrad(m, noise_level=0.1, n_iter=20)``.
-      module, output, outputs, device: as in `captum_explainer`.
+      module, output, outputs, device: as for `captum_explainer`.
 
-    What flows back starts as the one-hot vector of the explained class.
+    Relevance at the output is the one-hot vector of the explained class.
     """
     check_outputs("zennit_explainer", outputs)
     alone = Logits(module, None, output)

@@ -1,4 +1,4 @@
-"""Operators that look at one entry at a time: arithmetic, comparisons, activations."""
+"""Elementwise operators: arithmetic, comparisons, activations."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def mod(node: Node, x: Any, y: Any) -> Any:
 @operator("Pow")
 def power(node: Node, x: Any, y: Any) -> Any:
     if is_known(y) and np.size(y) == 1 and not is_known(x) and float(np.ravel(y)[0]) in (2.0, 3.0):
-        # An integer power has a gradient at 0, and is a product.
+        # An integer power is computed by products, and has a gradient at 0.
         return jax.lax.integer_pow(x, int(np.ravel(y)[0])).reshape(
             np.broadcast_shapes(x.shape, y.shape)
         )
@@ -209,7 +209,7 @@ def leaky_relu(node: Node, x: Any) -> Any:
 
 @operator("PRelu")
 def prelu(node: Node, x: Any, slope: Any) -> Any:
-    # torch keeps one slope a channel: [C], or with the trailing axes already there.
+    # torch has one slope per channel: [C], or already with trailing axes of size 1.
     if slope.ndim == 1 and slope.size > 1 and x.ndim > 1 and slope.size != x.shape[-1]:
         slope = by_channel(slope, x.ndim)
     return jnp.where(x >= 0, x, slope * x)

@@ -23,23 +23,23 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 class OnnxGraph:
     """An ONNX graph: ``run({name: array}) -> {name: array}``, for `jax.jit`, `vmap` and `grad`.
 
-    Graphs compare by their text, so models of one architecture share compiled programs, and by
-    the operators that users registered, as they were when the graph was made (`own`). What the
-    caller does not give to `run` comes from `constants`.
+    Graphs are compared by their text, so models with the same architecture share compiled programs,
+    and by the user-defined operators registered when the graph was built (`own`). Values not passed
+    to `run` come from `constants`.
     """
 
     def __init__(self, proto: Any, parameters: Iterable[str] = ()):
         """Args:
         proto: an `onnx.ModelProto`, its functions inlined.
-        parameters: the initialisers that `run` is given, as they change; others are constants.
+        parameters: the initialisers that are passed to `run`; the others are constants.
         """
         self._read(proto.graph, _opset(proto), set(parameters))
         missing = sorted(self.operators() - set(OPERATORS) - set(CONTROL))
         if missing:
             raise ConversionError(
-                f"the model uses operators that are not known here: {', '.join(missing)}. "
+                f"the model uses unsupported operators: {', '.join(missing)}. "
                 "jaxeval_torch.wrap_torch runs such a model in torch, and "
-                "@jaxeval_torch.operator(...) above a function of yours makes one known"
+                "@jaxeval_torch.operator(...) registers a function of yours for an operator"
             )
         running = hasher()
         running.update(proto.SerializeToString(deterministic=True))
@@ -67,7 +67,7 @@ class OnnxGraph:
 
     @classmethod
     def _inner(cls, graph: Any, opset: int) -> OnnxGraph:
-        """The graph of a branch or of a loop's body: it also reads the names outside of it."""
+        """The graph of a branch or a loop body, which may also read values of the outer graph."""
         self = cls.__new__(cls)
         self._read(graph, opset, set())
         return self
@@ -79,7 +79,7 @@ class OnnxGraph:
         return hash(self.digest)
 
     def with_constants(self, values: Mapping[str, np.ndarray]) -> OnnxGraph:
-        """The graph with more constants, whose values are part of what it is."""
+        """The graph with further constants, whose values take part in comparisons of graphs."""
         if not values:
             return self
         new = copy.copy(self)
@@ -88,16 +88,16 @@ class OnnxGraph:
         return new
 
     def operators(self) -> set[str]:
-        """The operators that are used, here and in inner graphs."""
+        """The operators used in this graph and in inner graphs."""
         found = {node.op for node in self.nodes}
         return found.union(*(g.operators() for n in self.nodes for g in _graphs(n)))
 
     def reads(self) -> set[str]:
-        """The names that the graph takes from outside."""
+        """The names that the graph reads from the outer graph."""
         return {*(k for n in self.nodes for k in _reads(n)), *self.outputs} - self._made
 
     def _foldable(self) -> dict[int, int]:
-        """{batch normalisation: the convolution whose output it alone reads}, by position."""
+        """{batch normalisation: the convolution whose only reader it is}, by position."""
         users: dict[str, int] = {}
         for node in self.nodes:
             for name in _reads(node):
@@ -120,8 +120,8 @@ class OnnxGraph:
         """The outputs, and other values that are `wanted`, by name.
 
         Args:
-          given: inputs and parameters. Those that are NumPy arrays are known before any data is.
-          fold: a batch normalisation after a convolution becomes part of it.
+          given: inputs and parameters. NumPy arrays are compile-time constants.
+          fold: whether to fold batch normalisations into the convolutions before them.
         """
         keep = {*self.outputs, *wanted}
         pairs = {b: c for b, c in self._pairs.items() if self.nodes[c].outputs[0] not in keep}
@@ -142,9 +142,9 @@ class OnnxGraph:
                     f = self.own.get(node.op) or OPERATORS[node.op]
                     results = _compute(f, node, [env[k] for k in node.inputs])
             results = results if isinstance(results, tuple) else (results,)
-            # An operator may know more outputs than the graph asks for, at the end.
+            # The function of an operator may return further optional outputs at the end.
             env.update((k, v) for k, v in zip(node.outputs, results, strict=False) if k)
-            # Free what nobody reads any more: outside `jit` a large network would fill the memory.
+            # Free values after their last use: outside `jit` a large network would fill the memory.
             for k in (*(self.nodes[pairs[i]].inputs if i in pairs else ()), *_reads(node)):
                 if k and self._last[k] == i and k not in keep:
                     env.pop(k, None)
@@ -153,13 +153,13 @@ class OnnxGraph:
     def _last_readers(self) -> dict[str, int]:
         """{name: the last node that reads it}."""
         last = {k: i for i, n in enumerate(self.nodes) for k in _reads(n)}
-        for norm, conv in self._pairs.items():  # which may be computed as one
+        for norm, conv in self._pairs.items():  # may be folded
             last.update((k, max(last[k], norm)) for k in self.nodes[conv].inputs)
         return last
 
 
 class _blame:
-    """Adds to what goes wrong in it which operation it was."""
+    """Adds the operation to errors raised inside."""
 
     def __init__(self, node: Node):
         self.node = node
@@ -180,7 +180,7 @@ class _blame:
 def _compute(f: Callable[..., Any], node: Node, inputs: list[Any]) -> Any:
     if not inputs or not is_known(*inputs):
         return f(node, *inputs)
-    # What is known before any data is stays so, whatever it is computed with.
+    # NumPy values stay NumPy values.
     with jax.ensure_compile_time_eval():
         return jax.tree.map(np.asarray, f(node, *inputs))
 
@@ -200,7 +200,7 @@ def _branch(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _loop(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A loop whose number of rounds is known is written out, round by round."""
+    """Unroll a loop with a known number of iterations."""
     body: OnnxGraph = node.attributes["body"]
     names = (*node.inputs, "", "")
     times, going = env[names[0]], env[names[1]]
@@ -210,7 +210,7 @@ def _loop(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:
     i = 0
     while rounds is None or i < rounds:
         if not is_known(going):
-            raise ConversionError("the loop's end depends on the data")
+            raise ConversionError("the loop's number of iterations depends on the data")
         if going is not None and not np.asarray(going).all():
             break
         going = np.asarray(True) if going is None else going
@@ -222,7 +222,7 @@ def _loop(node: Node, env: Mapping[str, Any]) -> tuple[Any, ...]:
             rows.append(v)
         i += 1
     if stacked and not i:
-        raise ConversionError("a loop of no rounds, whose outputs have no shape")
+        raise ConversionError("a loop without iterations, whose outputs have no shape")
     return (*carried, *(np.stack(v) if is_known(*v) else jnp.stack(v) for v in stacked))
 
 

@@ -91,8 +91,8 @@ def conv_transpose(node: Node, x: Any, w: Any, b: Any = None) -> Any:
     else:
         pads = node.get("pads") or [0] * 2 * n
         cuts = list(zip(pads[:n], pads[n:], strict=True))
-    # The gradient of a convolution: the input spread out by the strides, the kernel turned round
-    # and its [C, M / groups] axes exchanged group by group.
+    # The gradient of a convolution: the input dilated by the strides, the kernel flipped and its
+    # [C, M / groups] axes exchanged within each group.
     w = jnp.asarray(w)
     w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).swapaxes(1, 2)
     w = jnp.flip(w.reshape(-1, *w.shape[2:]), tuple(range(2, n + 2)))
@@ -113,7 +113,7 @@ def conv_transpose(node: Node, x: Any, w: Any, b: Any = None) -> Any:
 
 
 def _windows(node: Node, x: Any) -> tuple[Any, Any, list[Any], list[Any], list[int]]:
-    """(kernel, strides, dilations, pads, what to add at the end for ceil_mode) of a pooling."""
+    """(kernel, strides, dilations, pads, extra padding at the end for ceil_mode) of a pooling."""
     kernel = node.get("kernel_shape")
     size = x.shape[2:]
     strides, dilations, pads = _geometry(node, size, kernel)
@@ -146,7 +146,7 @@ def _window_reduce(
 @operator("MaxPool")
 def max_pool(node: Node, x: Any) -> Any:
     if node.wants(1):
-        raise ConversionError("the indices of a max pooling (return_indices=True) are not given")
+        raise ConversionError("the indices of a max pooling (return_indices=True) are unsupported")
     kernel, strides, dilations, pads, more = _windows(node, x)
     pads = [(low, high + e) for (low, high), e in zip(pads, more, strict=True)]
     floating = jnp.issubdtype(x.dtype, jnp.floating)
@@ -248,7 +248,7 @@ def resize(node: Node, x: Any, *given: Any) -> Any:
 
 
 def _coordinates(node: Node, simple: bool, old: int, new: int, ratio: float, roi: Any) -> Any:
-    """Where in the old axis each entry of the new one lies."""
+    """The position in the old axis of each entry of the new one."""
     i = np.arange(new, dtype=np.float64)
     mode = "asymmetric" if simple else node.get("coordinate_transformation_mode", "half_pixel")
     match mode:
@@ -271,7 +271,7 @@ def _coordinates(node: Node, simple: bool, old: int, new: int, ratio: float, roi
             if new == 1:
                 return np.full_like(i, 0.5 * (start + end) * (old - 1))
             return start * (old - 1) + i * (end - start) * (old - 1) / (new - 1)
-    raise ConversionError(f"coordinate_transformation_mode {mode!r} is not known")
+    raise ConversionError(f"coordinate_transformation_mode {mode!r} is not supported")
 
 
 def _weights(node: Node, simple: bool, at: Any, old: int, ratio: float) -> Any:
@@ -319,7 +319,7 @@ def grid_sample(node: Node, x: Any, grid: Any) -> Any:
     mode, padding = node.get("mode", "linear"), node.get("padding_mode", "zeros")
     if x.ndim != 4 or mode not in ("linear", "bilinear", "nearest") or padding == "reflection":
         raise ConversionError(
-            "GridSample is known for images, mode 'bilinear' or 'nearest', padding 'zeros' or "
+            "GridSample is supported for images, mode 'bilinear' or 'nearest', padding 'zeros' or "
             "'border'"
         )
     size = np.array(x.shape[:1:-1])

@@ -1,4 +1,4 @@
-"""Normalisations, and what does nothing in inference."""
+"""Normalisations, and operators that do nothing in inference mode."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def group_norm(node: Node, x: Any, scale: Any, shift: Any) -> Any:
     groups = node.get("num_groups")
     grouped = x.reshape(x.shape[0], groups, -1)
     out = _standardised(grouped, (2,), node.get("epsilon", 1e-5))[0]
-    if scale.size == groups != x.shape[1]:  # one a group, before opset 21
+    if scale.size == groups != x.shape[1]:  # one per group, before opset 21
         scale, shift = (jnp.repeat(v, x.shape[1] // groups) for v in (scale, shift))
     return out.reshape(x.shape) * by_channel(scale, x.ndim) + by_channel(shift, x.ndim)
 
@@ -95,5 +95,5 @@ def local_response_norm(node: Node, x: Any) -> Any:
 @operator("Dropout")
 def dropout(node: Node, x: Any, ratio: Any = None, training: Any = None) -> Any:
     if training is not None and known(training, "training mode").any():
-        raise ConversionError("it drops at random: export the model in inference mode")
+        raise ConversionError("dropout in training mode: export the model in inference mode")
     return x, np.ones(x.shape, bool)

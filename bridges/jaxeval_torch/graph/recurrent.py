@@ -83,7 +83,7 @@ def recurrent(
 ) -> Any:
     """x [T, N, E], w [D, G·H, E], r [D, G·H, H] -> outputs [T, D, N, H], last states [D, N, H].
 
-    With `lengths` [N] a row stops at its own end: its state stays, its later outputs are 0.
+    With `lengths` [N], each row stops at its own length: later states are unchanged, outputs 0.
     """
     make, n_states = CELLS[node.op]
     size, first = node.get("hidden_size"), node.get("layout", 0)

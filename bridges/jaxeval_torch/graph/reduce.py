@@ -1,4 +1,4 @@
-"""Operators over whole axes: sums, extremes, sorting, softmax."""
+"""Operators over axes: sums, extrema, sorting, softmax."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _log_sum_exp(m: Any, x: Any, **over: Any) -> Any:
 
 
 def _of_nothing(x: Any, end: int) -> dict[str, Any]:
-    """The extreme of no entries is the other end of the type's range."""
+    """The maximum (minimum) of no entries is the smallest (largest) value of the dtype."""
     if x.size:
         return {}
     if x.dtype == bool:
@@ -87,7 +87,7 @@ def cum_sum(node: Node, x: Any, axis: Any) -> Any:
 def top_k(node: Node, x: Any, k: Any = None) -> Any:
     axis = node.get("axis", -1)
     n = integers(k, "number of entries")[0] if k is not None else node.get("k")
-    # A stable sort: of equal entries the first comes first.
+    # A stable sort keeps equal entries in order.
     largest = node.get("largest", 1)
     order = jnp.argsort(x, axis=axis, stable=True, descending=bool(largest))
     order = jax.lax.slice_in_dim(order, 0, n, axis=axis % x.ndim)
@@ -95,7 +95,7 @@ def top_k(node: Node, x: Any, k: Any = None) -> Any:
 
 
 def _last_axes(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Before opset 13 the axes from `axis` on were one."""
+    """Before opset 13, the axes from `axis` on are flattened."""
 
     def g(node: Node, x: Any) -> Any:
         if node.opset >= 13:

@@ -1,4 +1,4 @@
-"""Operators on sequences of tensors, which are Python lists here: their length is always known."""
+"""Operators on sequences of tensors, represented as Python lists of known length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that make, move, pick and put entries."""
+"""Operators that create, reshape, gather and scatter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def constant(node: Node) -> Any:
         if node.get(name) is not None:
             return np.asarray(node.get(name), np.float32)
     if node.get("value") is None:
-        raise ConversionError("only constants that are tensors or numbers are known here")
+        raise ConversionError("only tensors and numbers are supported as constants")
     return onnx.numpy_helper.to_array(node.get("value"))
 
 
@@ -165,7 +165,7 @@ def pad(node: Node, x: Any, pads: Any = None, value: Any = None, axes: Any = Non
     for axis, low, high in zip(along, amounts[:n], amounts[n:], strict=True):
         widths[axis] = (low, high)
     mode = node.get("mode", "constant")
-    # A negative amount takes entries away.
+    # A negative amount removes entries.
     cut = tuple(
         slice(max(-low, 0), n - max(-high, 0))
         for (low, high), n in zip(widths, x.shape, strict=True)

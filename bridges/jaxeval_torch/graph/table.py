@@ -1,10 +1,9 @@
-"""The table of ONNX operators, and what their functions are written with.
+"""The table of ONNX operators, and helpers for their functions.
 
 An operator is one function ``f(node, *inputs) -> output`` (or a tuple of them). An input is a
-NumPy array where its value is known before any data is (shapes, indices, constants), a JAX array
-otherwise, a list of either for a sequence, None where it is left out. What is computed from NumPy
-arrays alone must stay one: shapes are made of it, and under `jax.jit` a shape cannot come out of
-traced data.
+NumPy array if its value is known at conversion (shapes, indices, constants), else a JAX array; a
+list of either for a sequence; None if it is omitted. Results computed only from NumPy arrays must
+be NumPy arrays: they may determine shapes, which under `jax.jit` cannot depend on traced data.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 class ConversionError(ValueError):
-    """A model that cannot be converted, or was not converted faithfully."""
+    """A model that cannot be converted, or whose converted outputs differ."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,26 +46,26 @@ class Node:
         return value.decode() if isinstance(value, bytes) else value
 
     def wants(self, i: int) -> bool:
-        """Is output i used by anyone?"""
+        """Whether output i is used."""
         return i < len(self.outputs) and self.outputs[i] != ""
 
 
 def operator(*names: str) -> Callable[[F], F]:
-    """Makes a function ``f(node, *inputs) -> output`` compute the ONNX operators of these names.
+    """Register a function ``f(node, *inputs) -> output`` for the ONNX operators of these names.
 
-    A name is an operator's type, with its domain before it where that is not ONNX's own:
-    "Conv", "com.example::Swish". `from_onnx` and `from_torch` know it from then on.
+    A name is an operator's type, preceded by its domain if that is not ONNX's own: "Conv",
+    "com.example::Swish". `from_onnx` and `from_torch` use the function from then on.
 
     Args of the function:
       node: the operation, with its attributes: ``node.get("alpha", 1.0)``.
-      inputs: JAX arrays; NumPy arrays where the values are known before any data is, such as
-        shapes and constants; None where one is left out. What decides a shape must be NumPy.
+      inputs: JAX arrays; NumPy arrays for values known at conversion, such as shapes and
+        constants; None for omitted inputs. Values that determine shapes must be NumPy arrays.
 
-    It returns an array, or a tuple of them for several outputs. A function that is defined again,
-    as when a cell of a notebook is run twice, takes the place of its former self.
+    It returns an array, or a tuple of them for several outputs. Defining a function again, for
+    example by running a notebook cell twice, replaces it.
 
     Raises:
-      ValueError: another function computes one of them.
+      ValueError: one of the operators is registered to another function.
 
     >>> @operator("com.example::Swish")
     ... def swish(node, x):
@@ -81,8 +80,8 @@ def operator(*names: str) -> Callable[[F], F]:
             again = taken is not None and _where(taken) == _where(f) and f.__name__ != "<lambda>"
             if taken is not None and not again:
                 raise ValueError(
-                    f"the ONNX operator {name} is taken, by {_where(taken)}: {_where(f)} cannot "
-                    "compute it, too"
+                    f"the ONNX operator {name} is already registered to {_where(taken)}: it cannot "
+                    f"be registered to {_where(f)}, too"
                 )
         OPERATORS.update(dict.fromkeys(names, f))
         return f
@@ -91,7 +90,7 @@ def operator(*names: str) -> Callable[[F], F]:
 
 
 def is_ours(f: Callable[..., Any]) -> bool:
-    """Is it a function of this package, not one that a user registered?"""
+    """Whether it is a function of this package, not a user-defined one."""
     return f.__module__.startswith(__name__.rpartition(".")[0])
 
 
@@ -101,7 +100,7 @@ def _where(f: Callable[..., Any]) -> str:
 
 
 def is_known(*values: Any) -> bool:
-    """Are all of these values known before any data is?"""
+    """Whether all values are known at conversion."""
     return all(
         is_known(*v)
         if isinstance(v, list)
@@ -111,15 +110,15 @@ def is_known(*values: Any) -> bool:
 
 
 def module(*values: Any) -> ModuleType:
-    """NumPy where all values are known, else jax.numpy."""
+    """NumPy if all values are known, else jax.numpy."""
     return np if is_known(*values) else jnp
 
 
 def known(value: Any, what: str) -> np.ndarray:
-    """A value that decides a shape, or another thing that must be known before any data is."""
+    """A value that determines a shape or must be known at conversion for other reasons."""
     if not is_known(value):
         raise ConversionError(
-            f"its {what} depends on the data, so its shape would, too; JAX compiles for fixed "
+            f"its {what} depends on the data, so its shape would, too, but JAX compiles for fixed "
             "shapes. jaxeval_torch.wrap_torch runs such a model in torch"
         )
     return np.asarray(value)
@@ -130,7 +129,7 @@ def integers(value: Any, what: str) -> list[int]:
 
 
 def axes_of(node: Node, given: Any) -> tuple[int, ...] | None:
-    """Axes: an input since opset 13 or 18, an attribute before."""
+    """Axes: since opset 13 or 18 an input, before that an attribute."""
     if given is not None:
         return tuple(integers(given, "axes"))
     axes = node.get("axes")
@@ -138,19 +137,19 @@ def axes_of(node: Node, given: Any) -> tuple[int, ...] | None:
 
 
 def by_channel(v: Any, ndim: int) -> Any:
-    """v [C], ready to broadcast against [N, C, ...] with `ndim` axes."""
+    """v [C], reshaped to broadcast against [N, C, ...] with `ndim` axes."""
     return v.reshape((1, -1) + (1,) * (ndim - 2))
 
 
 def dtype_of(node: Node, name: str) -> np.dtype[Any]:
-    """The NumPy type of an attribute that holds an ONNX type."""
+    """The NumPy dtype for an attribute that holds an ONNX type."""
     import onnx
 
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node.get(name)))
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """x as `dtype`, or as the type that JAX has in its place where x is traced."""
+    """x as `dtype`; if x is traced, as the corresponding JAX dtype."""
     if is_known(x):
         with np.errstate(all="ignore"):
             return np.asarray(x).astype(dtype)
