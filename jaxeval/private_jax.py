@@ -1,7 +1,7 @@
-"""What of JAX and jaxlib is used that is not public, and in which versions it is there.
+"""Everything that jaxeval uses of JAX's private API and of specific jaxlib versions.
 
-No other file imports from `jax._src`, compares versions of JAX or sets a flag of XLA's compiler.
-When the lowest version that pyproject.toml allows goes up, what can go is found here.
+No other file imports from `jax._src`, compares versions of JAX or sets compiler flags of XLA. Look
+here for what can be deleted when the minimum version in pyproject.toml is raised.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 import jax
 
 YNNPACK_ON_ONE_CORE = (0, 10, 1) <= jax.__version_info__ < (0, 11)
-"""Whether jaxlib hands channels-last convolutions to YNNPACK, which runs most of them on one core.
+"""Whether XLA's CPU backend runs most channels-last convolutions on one core.
 
-jaxlib 0.10.1 began to, and 0.11 runs them on all cores. Without these versions `jaxeval.cpu.cores`
-and the class `jaxeval.cpu.programs.CpuJit` have no use.
+jaxlib 0.10.1 and later 0.10 versions hand them to YNNPACK, which does so; 0.11 uses all cores.
+`jaxeval.cpu.cores` and `jaxeval.cpu.programs.CpuJit` work around it in the affected versions.
 """
 WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
-"""Compiler options that leave nothing to YNNPACK, for those versions: of sums, at which it is good,
-it takes what they are of, too.
+"""Compiler options for those versions that disable YNNPACK.
+
+It is disabled for all operations, because a fusion of a sum also includes the sum's operands.
 """
 
 
 def readable(entry: bytes) -> bool | None:
-    """Whether the bytes of an entry of the persistent compilation cache can be unpacked.
+    """Whether an entry of the persistent compilation cache can be decompressed.
 
-    None where this version of JAX has no such function: jax 0.10 and 0.11 have it.
+    None if this version of JAX lacks the function; jax 0.10 and 0.11 have it.
     """
     try:
         from jax._src.compilation_cache import decompress_executable

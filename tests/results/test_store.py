@@ -6,10 +6,10 @@ import os
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import jaxeval as je
-from jaxeval.results import store as store_module
 from jaxeval.types import Outcome
 
 CELLS = [(e, m) for e in ("A", "B") for m in ("m", "curve")]
@@ -73,14 +73,14 @@ def test_the_first_one_stays(store):
 
 def test_of_two_writers_of_a_shard_the_first_one_stays(store, monkeypatch):
     """Also where the second has begun to write when the first one is done."""
-    write = store_module.pq.write_table
+    write = pq.write_table
 
     def meanwhile(*args, **kwargs):
         monkeypatch.undo()
         assert store.commit("b2", results(6, 9), shard(6, 9))
         write(*args, **kwargs)
 
-    monkeypatch.setattr(store_module.pq, "write_table", meanwhile)
+    monkeypatch.setattr(pq, "write_table", meanwhile)
     assert not store.commit("b2", results(6, 8), shard(6, 8))
     assert store.shard("b2")["stop"] == 9
     assert len(store.results().index) == 9
