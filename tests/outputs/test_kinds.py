@@ -15,6 +15,7 @@ import pytest
 import jaxeval as je
 from jaxeval.model import KINDS
 from tests.cases import ROWS
+from tests.close import EPS, MARGIN
 from tests.outputs.models import FLIP, V, W, X, Y, evaluate, logits, model, probabilities
 from tests.world import KEY, entries, world
 
@@ -168,7 +169,9 @@ def test_explainers_explain_the_plain_number(kind):
     for name in names.get(kind, ["value", "log_probability"]):
         rows = [jax.grad(lambda v, i=i, name=name: score(v, name)[i])(X[i]) for i in range(7)]
         got = je.explain.Gradient(output=name)(m, jnp.asarray(X), y)
-        np.testing.assert_allclose(got, jnp.stack(rows), rtol=1e-5, atol=1e-6)
+        want = np.stack(rows)
+        # A slope of tanh, 1 - t^2, is off by roundings of 1, however small it is itself.
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=8 * MARGIN * EPS * np.abs(want).max())
 
 
 SUMS = ["DeepLift", "IntegratedGradients", "KernelShap", "ShapleyValueSampling", "LRP"]
