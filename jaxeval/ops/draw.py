@@ -30,7 +30,9 @@ FAR = (
 )  # fmt: skip
 
 
-def threefry(key: ArrayLike, first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
+def threefry(
+    key: ArrayLike, first: ArrayLike, second: ArrayLike
+) -> tuple[Array | np.ndarray, Array | np.ndarray]:
     """Threefry-2x32 with 20 rounds: two random words for each two-word counter.
 
     Equal to `jax.extend.random.threefry_2x32`. Source: Salmon et al. 2011.
