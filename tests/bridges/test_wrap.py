@@ -16,6 +16,7 @@ from jaxeval_torch import wrap_torch  # noqa: E402
 import jaxeval as je  # noqa: E402
 from tests import networks  # noqa: E402
 from tests.bridges.nets import Answers, Branches, build  # noqa: E402
+from tests.close import MARGIN, reaction  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,13 @@ def quick(e):
 def test_explainers_give_what_they_give_for_the_jax_model(case, explainer):
     model, net, x, y = case
     keys = jax.random.split(jax.random.key(0), 5)
-    ours, theirs = (np.asarray(explainer(m, x, y, keys)) for m in (wrap_torch(net), model))
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+    def maps(m):
+        return np.asarray(explainer(m, x, y, keys))
+
+    # Differences of logits are as far off as the logits, however small they are themselves.
+    atol = np.maximum(1e-5 * np.abs(maps(model)).max(), MARGIN * reaction(maps, model).max())
+    np.testing.assert_allclose(maps(wrap_torch(net)), maps(model), rtol=0, atol=atol)
 
 
 def test_metrics_give_what_they_give_for_the_jax_model(case):
