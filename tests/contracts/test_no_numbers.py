@@ -13,7 +13,7 @@ import pytest
 import jaxeval as je
 from tests.cases import ROWS, metric_of
 from tests.close import assert_close
-from tests.contracts.runs import PLAIN, metrics, tolerance
+from tests.contracts.runs import PLAIN, metrics, together, tolerance
 from tests.world import KEY, N, entries, world
 
 BAD = 3
@@ -56,6 +56,7 @@ def assert_undefined(got: Any, want: Any, rows: Any, bad: Any = (BAD,)) -> None:
 
 
 @pytest.mark.rows
+@together
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_stored_map_that_is_no_number(value):
     a = np.array(world().maps["smooth"])
@@ -67,6 +68,7 @@ def test_a_stored_map_that_is_no_number(value):
 
 
 @pytest.mark.rows
+@together
 def test_a_traced_map_that_is_no_number():
     """Of the clean sample, or of what a metric makes of it."""
     want = evaluate(entries, ROWS)
@@ -75,6 +77,7 @@ def test_a_traced_map_that_is_no_number():
     assert_undefined(got, want, ROWS)
 
 
+@together
 def test_a_host_map_that_is_no_number():
     rows = ["PixelFlipping", "MaxSensitivity", "Sparseness", "RIS", "MSTC"]
     inner = spoilt(np.inf)
@@ -104,6 +107,7 @@ def test_only_the_maps_of_changed_inputs_are_no_numbers():
 
 
 @pytest.mark.rows
+@together
 def test_all_maps_are_no_numbers():
     nothing = lambda model, x, y, keys: x * jnp.nan  # noqa: E731
     with pytest.warns(UserWarning, match=f"for {N} of {N} samples"):

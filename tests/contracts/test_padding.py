@@ -138,12 +138,12 @@ def cases() -> list[Any]:
 
 @pytest.mark.rows
 @together
+@pytest.mark.parametrize("length", [5, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "kind"), cases())
-def test_a_padded_sample_is_the_sample_without_padding(name, kind):
+def test_a_padded_sample_is_the_sample_without_padding(name, kind, length):
     """The shortest, and one in the middle: with the draws of the same ids."""
-    for length in (5, 8):
-        got, want = padded(kind, name), alone(kind, length, name)
-        assert_alike(rows_of(got, length == LENGTHS), want, f"{name}, {length} tokens")
+    got, want = padded(kind, name), alone(kind, length, name)
+    assert_alike(rows_of(got, length == LENGTHS), want, f"{name}, {length} tokens")
 
 
 SOME = ("PixelFlipping", "Insertion", "Infidelity/square", "MuFidelity", "MaxSensitivity")

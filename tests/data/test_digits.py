@@ -14,6 +14,7 @@ import jaxeval as je
 from jaxeval.data import DigitsCNN, digits, digits_cnn
 from jaxeval.data.digit_images import N_HELD_OUT
 from jaxeval.data.digit_network import WEIGHTS, load
+from tests.close import EPS, MARGIN
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,13 @@ def test_split_is_stratified(data):
     for label in range(10):
         held_out, rest = (data.y_test == label).sum(), (data.y_train == label).sum()
         assert abs(held_out / (held_out + rest) - 1 / 3) < 0.01
+
+
+def test_no_prediction_of_the_network_hangs_on_rounding(data, model):
+    """So its accuracy is the same on every processor."""
+    logits = np.sort(model(data.x_test), axis=1)
+    lead = logits[:, -1] - logits[:, -2]
+    assert lead.min() > 100 * MARGIN * EPS * np.abs(logits).max()
 
 
 def test_network_reads_98_percent_without_being_too_sure(data, model):
