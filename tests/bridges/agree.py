@@ -14,6 +14,7 @@ from jaxeval_torch import from_torch
 from jaxeval_torch.logits import pick
 
 import jaxeval as je
+from tests.close import MARGIN, reaction
 
 
 def relative(a: Any, b: Any) -> float:
@@ -34,15 +35,20 @@ def answers(net: Any, x: Any) -> np.ndarray:
         return _logits(net, x).numpy()
 
 
-def logits_off(model: je.Model, net: Any, x: Any, sizes: Iterable[int]) -> float:
-    """The worst of some batch sizes, compiled, and of `vmap` over single samples."""
+def logits_off(model: je.Model, net: Any, x: Any, sizes: Iterable[int]) -> tuple[float, float]:
+    """(the worst of some batch sizes, compiled, and of `vmap` over single samples, what is allowed)
+
+    Allowed is 1e-5, as much as a hundred roundings, or what the logits' reaction to one explains.
+    """
     right, x = answers(net, x), _numpy(x)
     apply = jax.jit(model.apply)
     one = lambda v: model.apply(model.params, jax.tree.map(lambda w: w[None], v))[0]  # noqa: E731
     with jax.default_matmul_precision("highest"):  # as on conversion, so one program less
         parts = [(n, _map(lambda v, n=n: v[:n], x)) for n in sizes]
         off = [relative(apply(model.params, part), right[:n]) for n, part in parts]
-        return max(*off, relative(jax.jit(jax.vmap(one))(x), right))
+        off.append(relative(jax.jit(jax.vmap(one))(x), right))
+        moves = reaction(lambda m: apply(m.params, parts[0][1]), model).max()
+    return max(off), max(1e-5, MARGIN * float(moves / np.abs(right).max()))
 
 
 def gradients_off(

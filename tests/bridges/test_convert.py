@@ -42,10 +42,10 @@ def nets(quick):
 def test_logits_are_torchs_for_any_batch_under_jit_and_vmap(name, record, tmp_path):
     net, x = build(name, 5)
     model, seconds = converted(net, x[:2], cache=tmp_path)
-    off = logits_off(model, net, x, (1, 3, 5))
+    off, allowed = logits_off(model, net, x, (1, 3, 5))
     size = " x ".join(map(str, x.shape[1:]))
     record("small", TITLES[name], input=size, converts=True, logits=off, seconds=seconds)
-    assert off < 1e-5
+    assert off < allowed
 
 
 @pytest.mark.parametrize("name", nets(("mlp",)))

@@ -54,10 +54,10 @@ def test_transformers_by_ids(kind, attention, record):
     net = transformer(kind, attention)
     x = {"input_ids": torch.randint(0, 100, (4, 11)), "attention_mask": torch.from_numpy(MASK)}
     model, seconds = converted(net, x, cache=False)
-    off = logits_off(model, net, x, (1, 3, 4))
+    off, allowed = logits_off(model, net, x, (1, 3, 4))
     name = f"{kind}, {attention} attention, ids"
     record("transformers", name, input="11 ids", converts=True, logits=off, seconds=seconds)
-    assert off < 1e-5
+    assert off < allowed
     assert set(model.params["params"]) == set(dict(net.named_parameters()))
 
 
@@ -67,7 +67,7 @@ def test_transformers_by_embeddings(kind, attention, record):
     net = transformer(kind, attention)
     x = {"inputs_embeds": torch.randn(4, 11, 32), "attention_mask": torch.from_numpy(MASK)}
     model, seconds = converted(net, x, cache=False)
-    off = logits_off(model, net, x, (1, 3, 4))
+    off, allowed = logits_off(model, net, x, (1, 3, 4))
     gradients = gradients_off(net, x, "inputs_embeds", cache=False)
     record(
         "transformers",
@@ -78,7 +78,7 @@ def test_transformers_by_embeddings(kind, attention, record):
         gradients=gradients,
         seconds=seconds,
     )
-    assert off < 1e-5
+    assert off < allowed
     assert gradients < 1e-6
     left = set(dict(net.named_parameters())) - set(model.params["params"])
     assert left
@@ -154,7 +154,7 @@ def test_torchvision(name, record):
     net, side = family(name), FAMILIES[name]
     x = torch.randn(3, 3, side, side)
     model, seconds = converted(net, x[:1], cache=False)
-    off = logits_off(model, net, x, (1, 2, 3))
+    off, allowed = logits_off(model, net, x, (1, 2, 3))
     unused = {k for k in dict(net.named_parameters()) if k.startswith("AuxLogits")}
     assert set(model.params["params"]) == set(dict(net.named_parameters())) - unused
     half = x[:1] if name in FIXED else x[:1, :, : side // 2, : side // 2]
@@ -168,7 +168,7 @@ def test_torchvision(name, record):
         gradients=gradients,
         seconds=seconds,
     )
-    assert off < 1e-5
+    assert off < allowed
     assert gradients < 1e-6
 
 
