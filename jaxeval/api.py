@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .describe import describe
-from .engine.collect import Record
+from .engine.collect import Record, nothing_scored
 from .engine.evaluator import evaluator_of
 from .engine.job import Job, read_job
 from .engine.options import Options
@@ -232,7 +232,10 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
         plan = make_plan(job, evaluator)
         return results(run(plan, evaluator, bar))
     except (Exception, KeyboardInterrupt) as e:
-        if isinstance(partial := getattr(e, "partial", None), Record):
+        partial = getattr(e, "partial", None)
+        if plan is None and any(evaluator.asked.values()):  # a host explainer's first answer
+            partial = nothing_scored(evaluator)
+        if isinstance(partial, Record):
             e.partial = results(partial)  # type: ignore[attr-defined]
         raise
     finally:

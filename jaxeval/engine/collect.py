@@ -27,6 +27,12 @@ class Record:
     y: np.ndarray
 
 
+def nothing_scored(evaluator: Evaluator) -> Record:
+    """The record of a run that stopped before its first block, with what was evaluated."""
+    asked = {**evaluator.asked, "naive": dict.fromkeys(evaluator.asked, 0)}
+    return Record({}, asked, np.zeros(0, np.int32))
+
+
 class Collected:
     """The outcomes of the finished blocks."""
 

@@ -142,3 +142,25 @@ def test_as_function_wants_such_extras_given():
         f(X[0], 0, X[0], 0)
     out = jax.jit(f)(X[0], 0, X[0], jax.random.key(0), extras={"half": jnp.zeros(6, bool)})
     np.testing.assert_allclose(out.score, X[0, 0], rtol=1e-6)
+
+
+def fails(model, x, y, keys):
+    np.asarray(x)
+    raise RuntimeError("no map")
+
+
+@pytest.mark.parametrize("explain", [fails, lambda model, x, y, keys: np.asarray(x)[:, :2]])
+def test_a_host_explainer_that_fails_at_once_leaves_results_without_scores(explain):
+    """Its first block is evaluated before there is a plan."""
+    with pytest.raises(ValueError, match="explainer 'bad'") as caught:
+        je.evaluate(
+            MODEL,
+            X,
+            explainers={"bad": explain, "gradient": je.explain.Gradient()},
+            metrics={"plain": Plain()},
+            progress=False,
+        )
+    partial = caught.value.partial  # type: ignore[attr-defined]
+    assert isinstance(partial, je.Results)
+    assert not partial.scores
+    assert partial.asked["attribution"] == len(X)
