@@ -25,8 +25,12 @@ def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path 
         already has one (``JAX_COMPILATION_CACHE_DIR``).
 
     Returns:
-      The folder; None if JAX already has one, or if the folder cannot be written to.
+      The folder; None if JAX already has one, or if the user's cache folder cannot be made.
+
+    Raises:
+      OSError: the given folder cannot be made.
     """
+    given = folder is not None
     if folder is None:
         if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
             return None
@@ -35,6 +39,8 @@ def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
+        if given:
+            raise
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:

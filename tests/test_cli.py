@@ -188,3 +188,12 @@ def test_cache_without_a_place_is_left_off(monkeypatch, tmp_path, own_config):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cli.use_compilation_cache() is None
     assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_given_cache_folder_is_used_or_an_error(monkeypatch, tmp_path, own_config):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "before"))
+    assert je.use_compilation_cache(tmp_path / "mine") == tmp_path / "mine"
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        je.use_compilation_cache(tmp_path / "file" / "folder")
