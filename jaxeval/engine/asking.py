@@ -19,11 +19,12 @@ from ..model import Model
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Query, Sample, canonical
 from . import kernels
-from .block import BlockState, Scored
+from .block import Answered, BlockState, Scored
 from .explainers import Batch
 from .image_memo import once_per_image
 from .questions import Question
 from .sample_view import measure_one
+from .steps import Steps, steps_of
 
 
 @dataclasses.dataclass
@@ -46,22 +47,25 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
     a = None if q.prepared is None else state.map(q.reader, q.prepared)
     mask = s.mask if "mask" in q.pert.reads else None
     s = dataclasses.replace(s, a=a, mask=mask, extras=_extras(state, pert, s))
-    plans, counts = _plans(state, q, pert, s, draws)
+    plans, steps = _plans(state, q, pert, s, draws)
     if isinstance(pert, RandomPerturbation) and pert.draws_per == "sample":
         draws = Draws()
     asking = _Asking(state, q, pert, s, plans, draws, advance)
     if pert.changes_params:
         # One set of parameters at a time, which all samples of the block share.
-        once, key = np.minimum(counts, 1), state.plan.job.options.key
+        once, key = np.minimum(steps.counts, 1), state.plan.job.options.key
         for step in range(q.n_steps):
             asking(kernels.new_model(pert, evaluator.model, key, step), once, first=step)
     else:
-        asking(evaluator.model, counts)
-    valid = block.evaluator.put(np.arange(q.n_steps)[None] < counts[:, None])
+        asking.known(steps)
+        asking(evaluator.model, steps.asked, order=steps.order)
+        advance(steps.saved * q.cost)
+    valid = np.arange(q.n_steps)[None] < steps.counts[:, None]
+    valid, source = block.evaluator.put((valid, steps.source))
     for e, subscriptions in q.by.items():
         for (cell, slot), (buffer, flags) in zip(subscriptions, asking.buffers[e], strict=True):
-            state.done.setdefault(cell, {})[slot] = (buffer, valid, flags)
-            state.steps.setdefault(cell, []).append(int(counts.sum()))
+            state.done.setdefault(cell, {})[slot] = Answered(buffer, valid, source, flags)
+            state.steps.setdefault(cell, []).append(int(steps.counts.sum()))
 
 
 def _extras(state: BlockState, pert: Perturbation, s: Sample) -> dict[str, Any]:
@@ -90,17 +94,20 @@ def _draws(state: BlockState, pert: Perturbation) -> tuple[Perturbation, Draws]:
 
 def _plans(
     state: BlockState, q: Question, pert: Perturbation, s: Sample, draws: Draws
-) -> tuple[Any, np.ndarray]:
-    """(plans of the samples, their numbers of steps [rows]); padding rows have no steps."""
-    real = state.block.real
-    planned = type(pert).plan is not Perturbation.plan
-    counted = type(pert).count is not Perturbation.count
-    plans, steps = None, np.full(len(real), q.n_steps)
-    if planned or counted:
+) -> tuple[Any, Steps]:
+    """(plans of the samples, their steps); padding rows have no steps."""
+    real, kind = state.block.real, type(pert)
+    by_step = isinstance(pert, RandomPerturbation) and pert.draws_per == "step"
+    given = by_step and (draws.shared is not None or draws.own is not None)
+    # An explainer has no answer to reuse: only the answers about the clean sample are kept.
+    once = kind.same is not Perturbation.same and q.asks_model and not q.explained and not given
+    plans, counts, same = None, np.full(len(real), q.n_steps), None
+    if once or kind.plan is not Perturbation.plan or kind.count is not Perturbation.count:
         args = (pert, draws.shared, s, state.reference, draws.own)
-        plans, counts = kernels.plan(state.mesh, None, *args)
-        steps = steps if counts is None else np.asarray(counts)
-    return plans, np.where(real, steps, 0)
+        plans, counted, same = kernels.plan(state.mesh, once, *args)
+        counts = counts if counted is None else np.asarray(counted)
+    same = None if same is None else np.asarray(same)
+    return plans, steps_of(kind.__name__, np.where(real, counts, 0), same)
 
 
 @jit(static_argnums=0)
@@ -151,11 +158,13 @@ class _Asking:
         }
         self.clean = {e: dataclasses.replace(state.samples[e], a=None) for e in q.by}
 
-    def __call__(self, model: Model, counts: np.ndarray, first: int = 0) -> None:
-        """Ask `counts` [rows] steps of each sample, from step `first` on."""
+    def __call__(
+        self, model: Model, counts: np.ndarray, first: int = 0, order: np.ndarray | None = None
+    ) -> None:
+        """Ask `counts` [rows] steps of each sample: of `order` [rows, S], or from `first` on."""
         evaluator, devices = self.state.evaluator, self.state.block.devices
         totals = counts.reshape(devices, -1).sum(1)
-        on_device = evaluator.put(counts.astype(np.int32))
+        on_device = evaluator.put((counts.astype(np.int32), order))
         place = evaluator.put(np.tile(np.array([0, first], np.int32), (devices, 1)))
         for chunk in range(-(-int(totals.max()) // self.width)):
             slots = np.clip(totals - chunk * self.width, 0, self.width)
@@ -163,13 +172,31 @@ class _Asking:
             place = self._chunk(model, on_device, place, real)
             self.advance(int(slots.sum()) * self.q.cost)
 
+    def known(self, steps: Steps) -> None:
+        """Measure the queries that are the clean sample, whose answer is known."""
+        if steps.clean is None or (steps.clean == self.q.n_steps).all():
+            return
+        evaluator, rows = self.state.evaluator, len(steps.counts)
+        order = np.zeros((rows, self.q.n_steps), np.int32)
+        order[:, 0] = steps.clean  # steps out of range are measured, but not written
+        place = np.zeros((self.state.block.devices, 2), np.int32)
+        on_device, place = evaluator.put(((np.ones(rows, np.int32), order), place))
+        query, _, *at, _ = self._probe(on_device, place)
+        answer = self.state.clean_answer(self.width)
+        for e in self.q.by:
+            self._measure(e, query, answer, *at)
+
+    def _probe(self, counts: Any, place: Any) -> Any:
+        """The queries of the chunk at `place`; counts: (steps of each sample, their order)."""
+        return kernels.probe(
+            self.state.mesh, self.width, self.pert, self.draws.shared,
+            self.s, self.plans, *counts, self.draws.own, place,
+        )  # fmt: skip
+
     def _chunk(self, model: Model, counts: Any, place: Any, real: np.ndarray) -> Any:
         """Ask the chunk at `place`; return the place of the next one."""
         state, q, evaluator = self.state, self.q, self.state.evaluator
-        query, keys, i, step, ok, place = kernels.probe(
-            state.mesh, self.width, self.pert, self.draws.shared,
-            self.s, self.plans, counts, self.draws.own, place,
-        )  # fmt: skip
+        query, keys, i, step, ok, place = self._probe(counts, place)
         output = Answer()
         if q.asks_model:
             output = evaluator.output(model, query.x, "hidden" in q.asks, real, self.where)

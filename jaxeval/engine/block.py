@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from .. import ops
 from ..lifetime import remembered
 from ..metric import Metric, asks_of
 from ..model import called
-from ..types import Outcome, Sample
+from ..types import Answer, Outcome, Sample
 from . import kernels
 from .answers import check_alone, company
 from .evaluator import Evaluator
@@ -40,25 +40,41 @@ class Scored:
     maps: tuple[Any, ...]
 
 
+class Answered(NamedTuple):
+    """One question of a cell, answered.
+
+    Attributes:
+      measured: the measurements [rows, S, ...].
+      valid: the valid steps [rows, S].
+      source: the step whose measurement is used for each step [rows, S]; None: its own.
+      unsound: see `sample_view.unsound`, [rows, 2].
+    """
+
+    measured: Any
+    valid: Any
+    source: Any
+    unsound: Any
+
+
 class BlockState:
     """The state of a block while its questions are asked.
 
     Attributes:
       samples: {attributor: its samples, with its maps}.
       reference: the model's answers on the clean samples.
-      done: {cell: {slot: (measurements, valid steps, unsound values)}}.
+      done: {cell: {slot: its answers}}.
       steps: {cell: the number of steps of each of its questions}.
     """
 
     def __init__(self, plan: EvalPlan, evaluator: Evaluator, block: Block):
         self.plan, self.evaluator, self.block = plan, evaluator, block
         self.mesh = evaluator.mesh
-        clean = answer_clean(plan, evaluator, block)
+        clean = self._clean = answer_clean(plan, evaluator, block)
         self.reference, self.labels = clean.reference, np.asarray(clean.samples.y)[block.real]
         self.samples = {e: self._own(e, clean) for e in plan.attributors}
         self.extras: dict[Any, Any] = {}
         """{(name, function): extra computed on the host}, for questions that need it."""
-        self.done: dict[Cell, dict[int, tuple[Any, Any, Any]]] = {}
+        self.done: dict[Cell, dict[int, Answered]] = {}
         self.steps: dict[Cell, list[int]] = {}
         self._maps: dict[Any, Any] = {}
         self._pending: collections.deque[Any] = collections.deque()
@@ -92,6 +108,12 @@ class BlockState:
         maps = tuple(self.map(attributor, kind) for kind in kinds)
         return Scored(metrics, kinds, tuple(kinds.index(kind) for kind in wanted), maps)
 
+    def clean_answer(self, width: int) -> Answer:
+        """The model's answers on the clean samples, in `width` rows per device."""
+        if self._clean.answer is not None and self._clean.width == width:
+            return self._clean.answer
+        return self.block.resized(self.reference, width)
+
     def wait(self, answer: Any) -> None:
         """Let the device run ahead of the host by a few chunks, so that memory stays bounded."""
         self._pending.append(answer)
@@ -109,15 +131,17 @@ class BlockState:
             if not cells:
                 continue
             slots = [self.done.get(c, {}) for c in cells]
-            measured = tuple(tuple(got[k][0] for k in sorted(got)) for got in slots)
-            valid = tuple(tuple(got[k][1] for k in sorted(got)) for got in slots)
+            given = [[got[k] for k in sorted(got)] for got in slots]
+            measured = tuple(tuple(v.measured for v in got) for got in given)
+            valid = tuple(tuple(v.valid for v in got) for got in given)
+            source = tuple(tuple(v.source for v in got) for got in given)
             scored = self.scored(e, [c.metric for c in cells])
             s = dataclasses.replace(s, a=None)
-            args = (scored.metrics, s, scored.maps, self.reference, measured, valid)
+            args = (scored.metrics, s, scored.maps, self.reference, measured, valid, source)
             reduced = jax.device_get(kernels.reduce(self.mesh, scored.which, *args))
-            for cell, got, (outcome, clean) in zip(cells, slots, reduced, strict=True):
+            for cell, got, (outcome, clean) in zip(cells, given, reduced, strict=True):
                 outcome = jax.tree.map(lambda v: v[self.block.real], outcome)
-                unsound = np.stack([clean, *(np.asarray(v[2]) for v in got.values())])
+                unsound = np.stack([clean, *(np.asarray(v.unsound) for v in got)])
                 unsound = unsound.max(0)[self.block.real] > 0
                 finished = finish_all(plan.cells[cell], outcome, unsound.any(1))
                 found[cell] = finished, unsound

@@ -140,10 +140,11 @@ def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
 
 
 @spread(2)
-def plan(fixed: None, pert: Perturbation, shared: Any, s: Sample, ref: Answer, own: Any) -> Any:
-    """(plan, number of steps) of each sample; None if the number is the same for all.
+def plan(once: bool, pert: Perturbation, shared: Any, s: Sample, ref: Answer, own: Any) -> Any:
+    """(plan, number of steps, which are the `same`) of each sample.
 
-    Draws: `shared` by all samples, or `own` per sample.
+    The number is None if it is the same for all; the last is None if nothing is known to be equal,
+    or without `once`. Draws: `shared` by all samples, or `own` per sample.
     """
 
     def one(s: Sample, ref: Answer, own: Any) -> Any:
@@ -152,8 +153,9 @@ def plan(fixed: None, pert: Perturbation, shared: Any, s: Sample, ref: Answer, o
         seen = view(s, pert)
         made = pert.plan(seen, view_reference(ref, pert))
         count = pert.count(seen, made)
-        same = isinstance(count, (int, np.integer))
-        return made, None if same else jnp.asarray(count, jnp.int32)
+        fixed = isinstance(count, (int, np.integer))
+        same = pert.same(seen, made) if once else None
+        return made, None if fixed else jnp.asarray(count, jnp.int32), same
 
     return jax.vmap(one)(s, ref, own)
 
@@ -179,18 +181,20 @@ def probe(
     s: Sample,
     plans: Any,
     counts: Any,
+    order: Any,
     own: Any,
     place: Any,
 ) -> Any:
     """The queries of one chunk, with the keys, rows, steps and validity of its slots.
 
+    The first `counts` steps of each sample are asked, of `order` [rows, S] if that is not None.
     `place` [1, 2] holds the index of its first slot and an offset added to every step (parameter
     steps are asked one at a time). Returns the place of the next chunk, too: sending a number from
     the host costs more than the rest of a chunk's dispatch.
     """
     start, first = place[0]
     i, step, real = slots(counts, start, width)
-    step = step + first
+    step = step + first if order is None else order[i, step]
 
     def one(i: Any, step: Any) -> Any:
         row = take(s, i)
@@ -250,14 +254,19 @@ def reduce(
     ref: Answer,
     measured: tuple[Any, ...],
     valid: tuple[Any, ...],
+    source: tuple[Any, ...],
 ) -> tuple[Any, ...]:
     """The outcomes [n] of several metrics for one explainer, in one program.
 
-    Each comes with what was `unsound` [n, 2] in the clean map and answer.
+    `source` [n, S] are the steps whose measurements are used, None: all. Each outcome comes with
+    what was `unsound` [n, 2] in the clean map and answer.
     """
     found = []
-    for metric, which, got, ok in zip(metrics, fixed, measured, valid, strict=True):
+    for metric, which, got, ok, use in zip(metrics, fixed, measured, valid, source, strict=True):
         scored = dataclasses.replace(s, a=maps[which])
+        got = tuple(
+            v if at is None else jax.vmap(take)(v, at) for v, at in zip(got, use, strict=True)
+        )
         outcome = jax.vmap(functools.partial(reduce_one, metric))(scored, ref, got, ok)
         clean = dataclasses.replace(ref, attribution=maps[which])
         asks = metric.asks | {"attribution"}

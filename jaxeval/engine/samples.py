@@ -23,11 +23,15 @@ class Clean:
     Attributes:
       samples: the samples [rows], without attributions; y are the explained classes.
       reference: the model's answers, if needed.
+      answer: the same as the model gave them, in `width` rows per device; None with hidden layers,
+        of which one copy is enough.
       maps: {attributor: maps [rows, features]}.
     """
 
     samples: Sample
     reference: Answer = dataclasses.field(default_factory=Answer)
+    answer: Answer | None = None
+    width: int = 0
     maps: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -100,7 +104,7 @@ class Block:
         if self.job.data.y is None:
             y = kernels.predicted(evaluator.mesh, None, reference.logits)
             s = dataclasses.replace(s, y=y)
-        return Clean(s, reference)
+        return Clean(s, reference, None if hidden else answer, width)
 
     def map(self, attributor: Attributor, s: Sample, width: int) -> Any:
         """An explainer's maps of the samples [rows, features]."""

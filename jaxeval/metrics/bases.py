@@ -12,7 +12,15 @@ from jaxtyping import Array, Float
 
 from .. import check, ops
 from ..metric import Metric
-from ..perturb import Noise, RandomiseLayers, RankedDeletion, RankedNoise
+from ..perturb import (
+    Noise,
+    RandomiseLayers,
+    RankedDeletion,
+    RankedGroups,
+    RankedNoise,
+    SingleFeature,
+)
+from ..perturb.base import feature_places
 from ..perturb.layers import LAYER_ORDERS, RANDOMISATIONS
 from ..types import Answer, Outcome, Query, Sample, pytree, static
 
@@ -43,6 +51,52 @@ class Ranked(Metric):
             baseline=self.baseline,
             **how,
         )
+
+
+@pytree
+class Grouped(Metric):
+    """Evaluates the model with one group of features replaced at a time, in rank order.
+
+    `features_in_step` features are a group; single features are asked about in their own order,
+    which all explainers share.
+    """
+
+    features_in_step: int = static(1)
+    baseline: Any = "black"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.integer(self, "features_in_step")
+        check.baseline(self, "baseline", ops.BASELINES)
+
+    def groups(
+        self, order: str, n_samples: int = 1, draws: Any = None
+    ) -> RankedGroups | SingleFeature:
+        """The perturbation; `draws` are given group by group, in rank order."""
+        if self.features_in_step == 1 and draws is None:
+            return SingleFeature(n_samples=n_samples, baseline=self.baseline)
+        return RankedGroups(
+            order=order,
+            features_in_step=self.features_in_step,
+            n_samples=n_samples,
+            baseline=self.baseline,
+            draws=draws,
+        )
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        return self.drop(reference, answer, sample.y)
+
+    def by_group(
+        self, sample: Sample, measured: Any, order: str, n_samples: int = 1
+    ) -> tuple[Float[Array, " S"], Float[Array, "S n"]]:
+        """(attribution of each group, the drops under its replacements), in rank order."""
+        place, drops = feature_places(sample, order), measured.reshape(-1, n_samples)
+        sums = ops.segment_sum(sample.a, place // self.features_in_step, len(drops))
+        if isinstance(self.questions(), SingleFeature):
+            features = ops.places(place)
+            at = features if sample.valid is None else (jnp.cumsum(sample.where) - 1)[features]
+            drops = drops[at]
+        return sums, drops
 
 
 @pytree

@@ -73,6 +73,15 @@ class Perturbation:
         """How many of the `n_steps` are valid for this sample; the first ones are."""
         return self.n_steps(sample)
 
+    def same(self, sample: Sample, plan: Any) -> Any:
+        """Which queries are equal: [S], for each step the first step with the same query.
+
+        -1 stands for the clean sample. Queries are the same if x is, bit for bit, and y and `aux`
+        are; the engine asks one of them and uses its answer for all. Not called if the caller
+        gives a draw for each step. None: nothing is known to be equal.
+        """
+        return None
+
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         """The query of one step."""
         return Query(x=sample.x, y=sample.y)
@@ -276,6 +285,46 @@ def step_baseline(sample: Sample, baseline: Any, planned: Any, step: Any) -> Any
     if planned is not None:
         return planned
     return sample_baseline(sample, baseline, draw.fold_in(step_key(sample, step), 1))
+
+
+def changed_entries(sample: Sample, values: Any) -> Any:
+    """Mask [*x] of the entries of x that differ, in any bit, from `values`; False at padding."""
+    new = jnp.broadcast_to(values, sample.x.shape)
+    new, old = (jnp.asarray(v, jnp.result_type(new, sample.x)) for v in (new, sample.x))
+    if jnp.issubdtype(new.dtype, jnp.floating):
+        whole = jnp.dtype(f"uint{8 * new.dtype.itemsize}")
+        new, old = (jax.lax.bitcast_convert_type(v, whole) for v in (new, old))
+    changed = new != old
+    return changed if sample.valid is None else changed & sample.valid
+
+
+def changed_features(sample: Sample, values: Any) -> Any:
+    """Mask [F] of the features that `Sample.replace_features` changes, in any bit."""
+    changed = changed_entries(sample, values)
+    if sample.map_channel_axis is None and sample.channel_axis is not None:
+        changed = changed.any(sample.channel_axis)
+    elif sample.features != changed.shape:
+        changed = changed.any(sample.channel_axis, keepdims=True)
+    return changed.ravel()
+
+
+def equal_removals(sizes: Any, place: Any, changed: Any, insert: bool = False) -> Any:
+    """`Perturbation.same` for steps that remove the first `sizes` [S] items of an order.
+
+    Queries are equal if the items that come between them change nothing. With `insert`, the first
+    items are restored instead.
+
+    Args:
+      sizes: non-decreasing.
+      place: position [n] of each item in the order.
+      changed: which items the removal changes, bool [n].
+    """
+    of_order = jnp.zeros(len(place), jnp.int32).at[place].set(changed.astype(jnp.int32))
+    total = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(of_order)])
+    done = total[sizes]
+    clean = total[-1] if insert else 0
+    first = jnp.searchsorted(done, done, side="left")
+    return jnp.where(done == clean, -1, first).astype(jnp.int32)
 
 
 def check_baseline(baseline: Any, sample: Sample) -> None:

@@ -10,7 +10,14 @@ import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import Ordered, check_baseline, feature_places, removed_baseline
+from .base import (
+    Ordered,
+    changed_features,
+    check_baseline,
+    equal_removals,
+    feature_places,
+    removed_baseline,
+)
 
 
 @pytree
@@ -88,6 +95,12 @@ class RankedDeletion(Ordered):
 
     def count(self, sample: Sample, plan: Any) -> Any:
         return self.n_steps(sample) if sample.valid is None else self.n_valid_steps(sample)
+
+    def same(self, sample: Sample, plan: Any) -> Any:
+        steps = jnp.arange(self.n_steps(sample))
+        sizes = self.size(sample, steps if self.insert else steps + 1)
+        changed = changed_features(sample, plan["baseline"])
+        return equal_removals(sizes, plan["place"], changed, self.insert)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         place = plan["place"]

@@ -15,7 +15,9 @@ from .base import (
     Ordered,
     Perturbation,
     RandomPerturbation,
+    changed_entries,
     check_baseline,
+    equal_removals,
     plan_baseline,
     removed_baseline,
     step_baseline,
@@ -81,6 +83,14 @@ def n_patches(sample: Sample, patch_size: int) -> int:
     return int(np.prod([-(-n // patch_size) for n in spatial_shape(sample)]))
 
 
+def changed_patches(sample: Sample, ids: Any, n: int, values: Any) -> Any:
+    """Mask [n] of the patches that setting to `values` changes; ids outside 0..n-1 are none."""
+    changed = changed_entries(sample, values)
+    if sample.channel_axis is not None:
+        changed = changed.any(sample.channel_axis)
+    return ops.segment_sum(changed.astype(jnp.int32), ids, n) > 0
+
+
 def valid_patches(sample: Sample, ids: Any, n: int) -> Any:
     """Mask [n] of the patches with at least one valid position."""
     return ops.segment_sum(valid_positions(sample).astype(jnp.int32), ids, n) > 0
@@ -138,6 +148,11 @@ class RankedPatches(Ordered):
         ids, n = patch_ids(sample, self.patch_size), self.n_ordered(sample)
         return jnp.minimum(valid_patches(sample, ids, n).sum(), self.n_steps(sample))
 
+    def same(self, sample: Sample, plan: Any) -> Any:
+        ids, n = patch_ids(sample, self.patch_size), self.n_ordered(sample)
+        changed = changed_patches(sample, ids, n, plan["baseline"])
+        return equal_removals(jnp.arange(self.n_steps(sample)) + 1, plan["place"], changed)
+
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         gone = (plan["place"] <= step)[patch_ids(sample, self.patch_size)]
         x = jnp.where(with_channels(sample, gone), plan["baseline"], sample.x)
@@ -170,6 +185,15 @@ class EachPatch(Perturbation):
 
     def count(self, sample: Sample, plan: Any) -> Any:
         return self.n_steps(sample) if sample.valid is None else self.valid(sample).sum()
+
+    def same(self, sample: Sample, plan: Any) -> Any:
+        if plan is None:
+            return None
+        ids, n = patch_ids(sample, self.patch_size), self.n_steps(sample)
+        changed, steps = changed_patches(sample, ids, n, plan), jnp.arange(n)
+        if sample.valid is not None:
+            changed = changed[jnp.argsort(~self.valid(sample), stable=True)]
+        return jnp.where(changed, steps, -1)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         ids = patch_ids(sample, self.patch_size)

@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import HostExtra, Perturbation, check_baseline, removed_baseline
-from .region import spatial_shape, with_channels
+from .base import HostExtra, Perturbation, check_baseline, equal_removals, removed_baseline
+from .region import changed_patches, spatial_shape, with_channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +102,11 @@ class RankedSegments(Perturbation):
 
     def count(self, sample: Sample, plan: Any) -> Any:
         return plan["count"]
+
+    def same(self, sample: Sample, plan: Any) -> Any:
+        n = self.n_steps(sample)
+        changed = changed_patches(sample, self.ids(sample), n, plan["baseline"])
+        return equal_removals(jnp.arange(n) + 1, plan["place"], changed)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         ids, n = self.ids(sample), self.n_steps(sample)

@@ -10,6 +10,7 @@ from ..types import Answer, Query, Sample, pytree, static
 from .base import (
     Perturbation,
     RandomPerturbation,
+    changed_features,
     check_baseline,
     plan_baseline,
     step_baseline,
@@ -50,6 +51,15 @@ class SingleFeature(RandomPerturbation):
 
     def count(self, sample: Sample, plan: Any) -> Any:
         return sample.n_valid * self.n_samples
+
+    def same(self, sample: Sample, plan: Any) -> Any:
+        if plan is None:
+            return None
+        feature = jnp.arange(self.n_steps(sample)) // self.n_samples
+        changed = changed_features(sample, plan)
+        if sample.valid is not None:  # step s: the s-th valid feature
+            changed = changed[jnp.argsort(~sample.where.ravel(), stable=True)]
+        return jnp.where(changed[feature], feature * self.n_samples, -1)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         gone = sample.at_features(jnp.arange(sample.n_features)) == step // self.n_samples

@@ -6,10 +6,10 @@ from typing import Any
 
 from jaxtyping import Array, Bool, Float
 
-from ... import check, ops
-from ...metric import Metric
-from ...perturb import RankedGroups
-from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ... import ops
+from ...perturb import RankedGroups, SingleFeature
+from ...types import Answer, Outcome, Sample, pytree
+from ..bases import Grouped
 
 
 def faithfulness_estimate(
@@ -28,7 +28,7 @@ def faithfulness_estimate(
 
 
 @pytree
-class FaithfulnessEstimate(Metric):
+class FaithfulnessEstimate(Grouped):
     r"""Correlation over groups of features in rank order: their attribution against the drop.
 
     .. math:: \operatorname{corr}_{s} \Big( \sum_{i \in G_s} a_i, \; f(x) - f(x_{G_s \to b}) \Big)
@@ -49,20 +49,9 @@ class FaithfulnessEstimate(Metric):
     takes_padding = True
     reference = "Alvarez-Melis and Jaakkola 2018, Towards robust interpretability, NeurIPS"
 
-    features_in_step: int = static(1)
-    baseline: Any = "black"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check.integer(self, "features_in_step")
-        check.baseline(self, "baseline", ops.BASELINES)
-
-    def questions(self) -> RankedGroups:
-        return RankedGroups(features_in_step=self.features_in_step, baseline=self.baseline)
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        return self.mass_and_drop(sample, reference, query, answer)
+    def questions(self) -> RankedGroups | SingleFeature:
+        return self.groups(order="morf")
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        where = sample.step_mask(valid)
-        return Outcome(score=faithfulness_estimate(measured[:, 0], measured[:, 1], where))
+        sums, drops = self.by_group(sample, measured, order="morf")
+        return Outcome(score=faithfulness_estimate(sums, drops[:, 0], sample.step_mask(valid)))

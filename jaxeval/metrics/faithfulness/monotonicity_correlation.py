@@ -8,9 +8,9 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
-from ...perturb import RankedGroups
-from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ...perturb import RankedGroups, SingleFeature
+from ...types import Answer, Outcome, Sample, pytree, static
+from ..bases import Grouped
 
 
 def monotonicity_correlation(
@@ -29,7 +29,7 @@ def monotonicity_correlation(
 
 
 @pytree
-class MonotonicityCorrelation(Metric):
+class MonotonicityCorrelation(Grouped):
     r"""Rank correlation of groups' attributions with the mean squared change of the output.
 
     .. math:: \rho_s \Big( \sum_{i \in G_s} |a_i|, \;
@@ -43,7 +43,7 @@ class MonotonicityCorrelation(Metric):
       features_in_step: m; the last group may be smaller.
       n_samples: n, number of replacements per group.
       baseline: the replacement values, see `jaxeval.ops.baseline`; random ones are drawn for each
-        replacement.
+        replacement, the same for all explainers if m = 1.
       draws: the replacement values, as whole inputs [S n, *x] or [N, S n, *x], group by group.
 
     Outcome: score [].
@@ -56,32 +56,20 @@ class MonotonicityCorrelation(Metric):
     reference = "Nguyen and Martinez 2020, On quantitative aspects of model interpretability"
 
     absolute: bool = static(True)
-    features_in_step: int = static(1)
     n_samples: int = static(10)
     baseline: Any = "uniform"
     draws: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.integer(self, "features_in_step")
         check.integer(self, "n_samples")
-        check.baseline(self, "baseline", ops.BASELINES)
 
-    def questions(self) -> RankedGroups:
-        return RankedGroups(
-            order="lerf",
-            features_in_step=self.features_in_step,
-            n_samples=self.n_samples,
-            baseline=self.baseline,
-            draws=self.draws,
-        )
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        return self.mass_and_drop(sample, reference, query, answer)
+    def questions(self) -> RankedGroups | SingleFeature:
+        return self.groups("lerf", self.n_samples, self.draws)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        groups = measured.reshape(-1, self.n_samples, 2)
+        sums, drops = self.by_group(sample, measured, "lerf", self.n_samples)
         # The norm has the same ranks as the mean square, and does not underflow.
-        effects = jax.vmap(ops.norm)(groups[..., 1])
+        effects = jax.vmap(ops.norm)(drops)
         where = sample.step_mask(valid[:: self.n_samples])
-        return Outcome(score=monotonicity_correlation(groups[:, 0, 0], effects, where))
+        return Outcome(score=monotonicity_correlation(sums, effects, where))
