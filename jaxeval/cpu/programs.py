@@ -4,6 +4,8 @@ Some versions of jaxlib (`private_jax`) delegate channels-last convolutions to Y
 most of them on one core. Programs compiled here disable this by a compiler option: on two cores a
 convolution with 16 to 64 channels takes 0.6 of the time, with or without strides. Programs
 compiled by the user do not have that option; `cores` is for those.
+
+Programs that run once for hundreds of evaluations are compiled quickly instead of well.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 import jax
 
 from ..lifetime import Jit
-from ..private_jax import WITHOUT_YNNPACK, YNNPACK_ON_ONE_CORE
+from ..private_jax import QUICKLY, WITHOUT_YNNPACK, YNNPACK_ON_ONE_CORE
 from ..trace import jaxprs
 from .cores import available_cores
 
@@ -40,7 +42,14 @@ def owning() -> Iterator[None]:
 
 
 class CpuJit(Jit):
-    """`Jit` of a function, compiled without YNNPACK if that helps."""
+    """`Jit` of a function, compiled without YNNPACK if that helps.
+
+    `quickly`: whether to compile it fast rather than well.
+    """
+
+    def __init__(self, fn: Callable[..., Any], quickly: bool = False, **settings: Any):
+        self._options = WITHOUT_YNNPACK | (QUICKLY if quickly else {})
+        super().__init__(fn, **settings)
 
     def _make(self) -> Any:
         fn = self._fn
@@ -50,7 +59,7 @@ class CpuJit(Jit):
             with owning():
                 return fn(*args)
 
-        return super()._make(), jax.jit(owned, compiler_options=WITHOUT_YNNPACK, **self._settings)
+        return super()._make(), jax.jit(owned, compiler_options=self._options, **self._settings)
 
     def _of(self, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         (nested, alone), args = super()._of(args)
@@ -68,7 +77,9 @@ def _of_use() -> bool:
 
 
 def program(
-    *, static_argnums: Any = (), donate_argnums: Any = ()
+    *, quickly: bool = False, static_argnums: Any = (), donate_argnums: Any = ()
 ) -> Callable[[Callable[..., Any]], CpuJit]:
-    """Decorator with the settings of `jax.jit`."""
-    return functools.partial(CpuJit, static_argnums=static_argnums, donate_argnums=donate_argnums)
+    """Decorator with the settings of `jax.jit`; `quickly` see `CpuJit`."""
+    return functools.partial(
+        CpuJit, quickly=quickly, static_argnums=static_argnums, donate_argnums=donate_argnums
+    )

@@ -63,7 +63,8 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
     valid = np.arange(q.n_steps)[None] < steps.counts[:, None]
     valid, source = block.evaluator.put((valid, steps.source))
     for e, subscriptions in q.by.items():
-        for (cell, slot), (buffer, flags) in zip(subscriptions, asking.buffers[e], strict=True):
+        buffers = asking.buffers[e] if e in asking.buffers else asking.unasked(e)
+        for (cell, slot), (buffer, flags) in zip(subscriptions, buffers, strict=True):
             state.done.setdefault(cell, {})[slot] = Answered(buffer, valid, source, flags)
             state.steps.setdefault(cell, []).append(int(steps.counts.sum()))
 
@@ -107,7 +108,7 @@ def _plans(
         plans, counted, same = kernels.plan(state.mesh, once, *args)
         counts = counts if counted is None else np.asarray(counted)
     same = None if same is None else np.asarray(same)
-    return plans, steps_of(kind.__name__, np.where(real, counts, 0), same)
+    return plans, steps_of(np.where(real, counts, 0), same)
 
 
 @jit(static_argnums=0)
@@ -185,6 +186,17 @@ class _Asking:
         answer = self.state.clean_answer(self.width)
         for e in self.q.by:
             self._measure(e, query, answer, *at)
+
+    def unasked(self, e: str) -> tuple[Any, ...]:
+        """The buffers of a question that no sample of the block has valid steps of."""
+        state, scored = self.state, self.scored[e]
+        counts = np.zeros(len(state.block.real), np.int32)
+        place = np.zeros((state.block.devices, 2), np.int32)
+        query = self._probe((counts, None), place)[0]
+        answered = scored.maps if e in self.q.explained else (None,) * len(scored.maps)
+        return self._buffers(
+            scored, self.clean[e], scored.maps, state.reference, query, state.reference, answered
+        )
 
     def _probe(self, counts: Any, place: Any) -> Any:
         """The queries of the chunk at `place`; counts: (steps of each sample, their order)."""

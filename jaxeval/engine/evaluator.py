@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from ..cpu import suited
@@ -46,8 +46,10 @@ class Evaluator:
     def __init__(self, model: Model, x: Any, mesh: Any, precision: str):
         """x: shape and dtype of one sample."""
         self.mesh, self.precision = mesh, precision
-        self.over_rows = NamedSharding(mesh, P("data"))
-        self.everywhere = NamedSharding(mesh, P())
+        self.over_rows: Sharding = NamedSharding(mesh, P("data"))
+        self.everywhere: Sharding = NamedSharding(mesh, P())
+        if mesh.devices.size == 1:
+            self.over_rows = self.everywhere = SingleDeviceSharding(mesh.devices.flat[0])
         self.given = model
         self.suited = suited(model, x, mesh.devices.flat[0].platform)
         self.asked = {"output": 0, "attribution": 0, "hidden": 0}

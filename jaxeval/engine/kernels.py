@@ -43,24 +43,30 @@ TRACES: Counter[str] = Counter()
 """How often each program was traced in this process: one trace, one compilation."""
 
 
-def spread(n_replicated: int, donate: tuple[int, ...] = ()) -> Callable[[Any], Any]:
+def spread(
+    n_replicated: int, donate: tuple[int, ...] = (), once: bool = False
+) -> Callable[[Any], Any]:
     """Decorator: ``fn(static, *replicated, *sharded)`` as ``run(mesh, static, ...)``, compiled.
 
-    `static` is any hashable; `donate` counts from `static`.
+    `static` is any hashable; `donate` counts from `static`. `once`: whether it runs once a block or
+    a question, so that the time to compile it matters more than the time it takes.
     """
 
     def wrap(fn: Any) -> Any:
         def run(mesh: Any, fixed: Any, *args: Any) -> Any:
             TRACES[fn.__name__] += 1
             n = n_replicated
-            specs = (P(),) * n + (P("data"),) * (len(args) - n)
             body = functools.partial(fn, fixed)
+            if mesh.devices.size == 1:
+                return body(*args)
+            specs = (P(),) * n + (P("data"),) * (len(args) - n)
             return jax.shard_map(
                 body, mesh=mesh, in_specs=specs, out_specs=P("data"), check_vma=False
             )(*args)
 
         run.__name__ = fn.__name__
-        return program(static_argnums=(0, 1), donate_argnums=tuple(i + 1 for i in donate))(run)
+        donated = tuple(i + 1 for i in donate)
+        return program(quickly=once, static_argnums=(0, 1), donate_argnums=donated)(run)
 
     return wrap
 
@@ -102,7 +108,7 @@ def forward(fixed: Any, model: Model, x: Any) -> Answer:
     return forward_rows(fixed, model, x)
 
 
-@spread(0)
+@spread(0, once=True)
 def as_logits(kind: str, outputs: Any) -> Any:
     """The logits from a host model's outputs."""
     return ops.as_logits(outputs, kind)
@@ -113,7 +119,7 @@ def explain(fixed: Any, explainer: Any, model: Model, x: Any, y: Any, keys: Any)
     return explain_rows(fixed, explainer, model, x, y, keys)
 
 
-@spread(0)
+@spread(0, once=True)
 def resize(size: int, tree: Any) -> Any:
     """The tree with its leading axis cut, or padded with its last row, to `size` per device."""
 
@@ -124,7 +130,7 @@ def resize(size: int, tree: Any) -> Any:
     return jax.tree.map(leaf, tree)
 
 
-@spread(0)
+@spread(0, once=True)
 def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     """Maps as a metric with these settings scores them: fixed = (normalise, absolute).
 
@@ -139,7 +145,7 @@ def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     return jax.vmap(lambda s: ops.prepare(s.a, *fixed, s.where))(s)
 
 
-@spread(2)
+@spread(2, once=True)
 def plan(once: bool, pert: Perturbation, shared: Any, s: Sample, ref: Answer, own: Any) -> Any:
     """(plan, number of steps, which are the `same`) of each sample.
 
@@ -245,7 +251,7 @@ def measure(
     return tuple(out)
 
 
-@spread(1)
+@spread(1, once=True)
 def reduce(
     fixed: tuple[int, ...],
     metrics: tuple[Metric, ...],
@@ -274,7 +280,7 @@ def reduce(
     return tuple(found)
 
 
-@spread(0)
+@spread(0, once=True)
 def predicted(fixed: None, logits: Any) -> Any:
     return logits.argmax(-1).astype(jnp.int32)
 

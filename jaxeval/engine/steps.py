@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 
+CLEAN = -1
+"""The label of queries that are the clean sample."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Steps:
@@ -31,33 +34,22 @@ class Steps:
         return int(self.counts.sum() - self.asked.sum())
 
 
-def steps_of(name: str, counts: np.ndarray, same: np.ndarray | None) -> Steps:
-    """The steps, given which are equal.
+def steps_of(counts: np.ndarray, same: np.ndarray | None) -> Steps:
+    """The steps.
 
     Args:
-      name: the perturbation, for errors.
-      same: see `Perturbation.same`, [rows, S].
-
-    Raises:
-      ValueError: `same` names a later step, or one that is itself a repetition.
+      counts: the number of valid steps of each sample [rows].
+      same: which queries are the same, see `Perturbation.same`, [rows, S].
     """
     if same is None:
         return Steps(counts, counts)
     n = same.shape[1]
     steps = np.broadcast_to(np.arange(n), same.shape)
     valid = steps < counts[:, None]
-    firsts = np.take_along_axis(same, np.maximum(same, 0), 1)
-    wrong = valid & ((same > steps) | (same < -1) | ((same >= 0) & (firsts != same)))
-    if wrong.any():
-        i, s = np.argwhere(wrong)[0]
-        raise ValueError(
-            f"{name}.same must give the first step with the same query, or -1; for step {s} it "
-            f"gives {same[i, s]}"
-        )
-    is_clean = valid & (same < 0)
+    is_clean = valid & (same == CLEAN)
     clean = np.where(is_clean.any(1), is_clean.argmax(1), n)
-    asked = valid & (same == steps)
-    source = np.where(is_clean, clean[:, None], np.where(valid, same, steps))
+    source = np.where(valid, first_of_label(same), steps)
+    asked = valid & ~is_clean & (source == steps)
     order = np.argsort(~asked, axis=1, kind="stable")
     return Steps(
         counts,
@@ -66,3 +58,14 @@ def steps_of(name: str, counts: np.ndarray, same: np.ndarray | None) -> Steps:
         clean.astype(np.int32),
         source.astype(np.int32),
     )
+
+
+def first_of_label(same: np.ndarray) -> np.ndarray:
+    """The first step [rows, S] that has each step's label."""
+    by_label = np.argsort(same, axis=1, kind="stable")
+    labels = np.take_along_axis(same, by_label, 1)
+    new = np.concatenate([np.ones_like(labels[:, :1], bool), labels[:, 1:] != labels[:, :-1]], 1)
+    at = np.maximum.accumulate(np.where(new, np.arange(same.shape[1]), 0), axis=1)
+    found = np.empty_like(by_label)
+    np.put_along_axis(found, by_label, np.take_along_axis(by_label, at, 1), 1)
+    return found

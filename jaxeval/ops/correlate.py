@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -47,22 +48,22 @@ def pearson(
     1.0
     """
     marks = None if where is None else jnp.ravel(jnp.asarray(where))
-    u, v = only(jnp.ravel(as_float(u)), marks), only(jnp.ravel(as_float(v)), marks)
 
-    def constant(w: Array) -> Array:
+    def centred(w: Array) -> tuple[Array, Array]:
+        """(w - mean(w), rescaled; whether w is constant)."""
+        w = only(w, marks)
         low, high = extremes(w, marks)
-        return high - low <= ROUNDING * jnp.finfo(w.dtype).eps * largest(w)
-
-    undefined = constant(u) | constant(v)
-
-    def centred(w: Array) -> Array:
+        constant = high - low <= ROUNDING * jnp.finfo(w.dtype).eps * largest(w)
         w = _rescaled(w)
         # Centred twice: with a large offset, the rounding error of the first mean can be as large
         # as the deviations themselves.
         w = _rescaled(only(w - w.mean(where=marks), marks))
-        return only(w - w.mean(where=marks), marks)
+        return only(w - w.mean(where=marks), marks), constant
 
-    return _cosine(centred(u), centred(v), undefined)
+    # Both at once, so that every reduction is compiled once.
+    both = jnp.stack([jnp.ravel(as_float(u)), jnp.ravel(as_float(v))])
+    (u, v), constant = jax.vmap(centred)(both)
+    return _cosine(u, v, constant.any())
 
 
 def spearman(

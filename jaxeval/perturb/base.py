@@ -74,11 +74,11 @@ class Perturbation:
         return self.n_steps(sample)
 
     def same(self, sample: Sample, plan: Any) -> Any:
-        """Which queries are equal: [S], for each step the first step with the same query.
+        """Which queries are the same: a label for each step, integers [S].
 
-        -1 stands for the clean sample. Queries are the same if x is, bit for bit, and y and `aux`
-        are; the engine asks one of them and uses its answer for all. Not called if the caller
-        gives a draw for each step. None: nothing is known to be equal.
+        Queries with the same label are the same: x bit for bit, y and `aux`. Label -1 is the clean
+        sample. The engine asks one query of each label, and uses the answer for all. Not called if
+        the caller gives a draw for each step. None: nothing is known to be equal.
         """
         return None
 
@@ -315,16 +315,12 @@ def equal_removals(sizes: Any, place: Any, changed: Any, insert: bool = False) -
     items are restored instead.
 
     Args:
-      sizes: non-decreasing.
       place: position [n] of each item in the order.
       changed: which items the removal changes, bool [n].
     """
-    of_order = jnp.zeros(len(place), jnp.int32).at[place].set(changed.astype(jnp.int32))
-    total = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(of_order)])
-    done = total[sizes]
-    clean = total[-1] if insert else 0
-    first = jnp.searchsorted(done, done, side="left")
-    return jnp.where(done == clean, -1, first).astype(jnp.int32)
+    removed = (changed & (place < sizes[:, None])).sum(1, dtype=jnp.int32)
+    clean = changed.sum(dtype=jnp.int32) if insert else 0
+    return jnp.where(removed == clean, -1, removed)
 
 
 def check_baseline(baseline: Any, sample: Sample) -> None:

@@ -68,7 +68,7 @@ class RankedGroups(RandomPerturbation):
         group, n = jnp.arange(self.n_steps(sample)) // self.n_samples, self.n_groups(sample)
         changed = changed_features(sample, plan["baseline"]).astype(jnp.int32)
         changed = ops.segment_sum(changed, plan["place"] // self.features_in_step, n) > 0
-        return jnp.where(changed[group], group * self.n_samples, -1)
+        return jnp.where(changed[group], group, -1)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         first = step // self.n_samples * self.features_in_step

@@ -59,7 +59,7 @@ class SingleFeature(RandomPerturbation):
         changed = changed_features(sample, plan)
         if sample.valid is not None:  # step s: the s-th valid feature
             changed = changed[jnp.argsort(~sample.where.ravel(), stable=True)]
-        return jnp.where(changed[feature], feature * self.n_samples, -1)
+        return jnp.where(changed[feature], feature, -1)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         gone = sample.at_features(jnp.arange(sample.n_features)) == step // self.n_samples
