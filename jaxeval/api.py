@@ -165,7 +165,7 @@ def evaluate(
     ...     model, x, explainers={"x": x}, metrics={"sparse": je.Sparseness()}, progress=False
     ... )
     >>> results.to_dataframe().columns.tolist()
-    ['explainer', 'metric', 'sample', 'score']
+    ['explainer', 'metric', 'sample', 'score', 'error', 'effective', 'status']
     """
     if not metrics:
         raise ValueError("metrics is empty")

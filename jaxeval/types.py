@@ -211,12 +211,22 @@ class Outcome:
 
     `curve_std` [S] is the standard deviation of each point, for curves averaged over repetitions.
     `record` is what a data-set metric stores of each sample until `Metric.aggregate`.
+
+    `error` [] says how sure the score is, in its unit; None if the metric does not estimate it. For
+    scores from random draws, it is the half width of a 95 % confidence interval for the score
+    of infinitely many draws; for curves with fewer steps than features, an estimate of the
+    distance to the score of all steps. `effective` [] is the number of draws that decide the score,
+    and `heavy_tails` [] whether they are so few that `error` may be too small; see
+    `jaxeval.ops.half_width`.
     """
 
     score: Any
     curve: Any = None
     curve_std: Any = None
     record: Any = None
+    error: Any = None
+    effective: Any = None
+    heavy_tails: Any = None
 
     @property
     def n_undefined(self) -> int:

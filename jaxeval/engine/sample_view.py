@@ -113,7 +113,7 @@ def undefined(outcome: Outcome, bad: Any) -> Outcome:
             v = v.astype(np.float32)
         return xp.where(bad.reshape(bad.shape + (1,) * (v.ndim - bad.ndim)), np.nan, v)
 
-    parts = {k: getattr(outcome, k) for k in ("score", "curve", "curve_std")}
+    parts = {k: getattr(outcome, k) for k in ("score", "curve", "curve_std", "error", "effective")}
     return dataclasses.replace(
         outcome, **{k: None if v is None else leaf(v) for k, v in parts.items()}
     )

@@ -25,6 +25,20 @@ from ..perturb.layers import LAYER_ORDERS, RANDOMISATIONS
 from ..types import Answer, Outcome, Query, Sample, pytree, static
 
 
+def of_draws(
+    score: Any, influence: Float[Array, " S"], where: Any = None, curve: Any = None
+) -> Outcome:
+    """The outcome of a score from random draws, given the influence of each on it."""
+    error, effective, heavy = ops.half_width(influence, where)
+    return Outcome(score=score, curve=curve, error=error, effective=effective, heavy_tails=heavy)
+
+
+def exact(score: Any, curve: Any = None) -> Outcome:
+    """The outcome of a score without any error of estimation."""
+    score = jnp.asarray(score)
+    return Outcome(score=score, curve=curve, error=jnp.zeros_like(score))
+
+
 @pytree
 class Ranked(Metric):
     """Evaluates the model while features are removed, or restored, in the order of attribution.
@@ -51,6 +65,12 @@ class Ranked(Metric):
             baseline=self.baseline,
             **how,
         )
+
+    def of_curve(self, sample: Sample, score: Any, curve: Any, points: Any, valid: Any) -> Outcome:
+        """The outcome of an area; `points` are the curve with the first and the last state."""
+        steps = len(valid) if sample.valid is None else valid.sum()
+        error = ops.curve_error(points, score, steps >= sample.n_valid)
+        return Outcome(score=score, curve=curve, error=error)
 
 
 @pytree

@@ -30,6 +30,12 @@ from .histogram import entropy as entropy
 from .histogram import histogram as histogram
 from .histogram import n_bins as n_bins
 from .impute import impute as impute
+from .influence import curve_error as curve_error
+from .influence import half_width as half_width
+from .influence import mean_influence as mean_influence
+from .influence import pearson_influence as pearson_influence
+from .influence import students_quantile as students_quantile
+from .influence import wanted_draws as wanted_draws
 from .kendall import kendall as kendall
 from .mass import mass_inside as mass_inside
 from .norm import norm as norm

@@ -62,8 +62,8 @@ def pearson(
 
     # Both at once, so that every reduction is compiled once.
     both = jnp.stack([jnp.ravel(as_float(u)), jnp.ravel(as_float(v))])
-    (u, v), constant = jax.vmap(centred)(both)
-    return _cosine(u, v, constant.any())
+    both, constant = jax.vmap(centred)(both)
+    return _cosine(both[0], both[1], constant.any())
 
 
 def spearman(

@@ -79,9 +79,11 @@ def name(text: Any) -> Cell:
 
 
 def summary(results: Results) -> TableOf:
-    """Mean, interval, standard deviation and numbers of samples, per explainer and metric."""
+    """Mean, intervals, standard deviation and numbers of samples, per explainer and metric."""
     rows = []
-    for v in each(results.summary()):
+    found = results.summary()
+    sure = bool(found["mc_error"].notna().any())
+    for v in each(found):
         interval = f"{number(v.ci_low)} … {number(v.ci_high)}" if v.n > 1 else "–"
         rows.append(
             [
@@ -94,8 +96,22 @@ def summary(results: Results) -> TableOf:
                 value(v.n_undefined, kind="number warn" if v.n_undefined else "number"),
             ]
         )
+        if sure:
+            rows[-1].insert(4, _error(v))
     columns = ["explainer", "metric", "mean", "95 % interval", "std", "samples", "undefined"]
-    return TableOf("Mean scores over the defined samples, with bootstrap intervals", columns, rows)
+    caption = "Mean scores over the defined samples, with bootstrap intervals"
+    if sure:
+        columns.insert(4, "error")
+        caption += (
+            ". Error: of the mean on these samples, from random draws (95 %) or from steps left "
+            "out; marked where more than 5 % of the samples have heavy tails"
+        )
+    return TableOf(caption, columns, rows)
+
+
+def _error(v: Any) -> Cell:
+    text = "–" if np.isnan(v.mc_error) else f"± {number(v.mc_error)}"
+    return value(v.mc_error, text, "number warn" if v.heavy_tails > 0.05 else "number")
 
 
 def ranks(results: Results) -> TableOf:

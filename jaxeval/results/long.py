@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..types import Outcome
+from .parts import HEAVY
 from .stability import fields_of, varied
 
 QUOTE = '"'
@@ -100,10 +101,38 @@ def _outcome(rows: Any, place: Any) -> Outcome:
             blank = np.full(lengths.pop(), np.nan)
             curves = [blank if c is None else np.asarray(c, float) for c in rows["curve"]]
             values = np.concatenate([values, np.stack(curves)], axis=1)
-    defined = ~np.isnan(values)
-    total, count = np.zeros((n, values.shape[1])), np.zeros((n, values.shape[1]))
-    np.add.at(total, at, np.where(defined, values, 0))
-    np.add.at(count, at, defined)
+    total, count = _by_sample(values, at, n)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
-    return Outcome(score=mean[:, 0], curve=mean[:, 1:] if mean.shape[1] > 1 else None)
+    curve = mean[:, 1:] if mean.shape[1] > 1 else None
+    return Outcome(score=mean[:, 0], curve=curve, **_sure(rows, at, n))
+
+
+def _by_sample(values: np.ndarray, at: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sums [n, ...] of the defined values of each sample, their numbers)."""
+    defined = ~np.isnan(values)
+    total, count = (np.zeros((n, *values.shape[1:])) for _ in range(2))
+    np.add.at(total, at, np.where(defined, values, 0))
+    np.add.at(count, at, defined)
+    return total, count
+
+
+def _sure(rows: Any, at: np.ndarray, n: int) -> dict[str, Any]:
+    """Errors, effective draws and heavy tails of the means over seeds, if the table has them."""
+    if "error" not in rows or not rows["error"].notna().any():
+        return {}
+
+    def column(name: str) -> np.ndarray:
+        return rows[name].to_numpy(float, na_value=np.nan)
+
+    drawn = "effective" in rows and rows["effective"].notna().any()
+    total, count = _by_sample(column("error") ** (2 if drawn else 1), at, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if not drawn:
+            return {"error": total / count}
+        error = np.where(count > 0, np.sqrt(total) / count, np.nan)
+    heavy = np.zeros(n, bool)
+    if "status" in rows:
+        heavy[at[(rows["status"] == HEAVY).to_numpy()]] = True
+    effective = _by_sample(column("effective"), at, n)[0]
+    return {"error": error, "effective": effective, "heavy_tails": heavy}

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ..types import Outcome
 from .atomic import replace_whole
+from .parts import HEAVY, status
 
 if TYPE_CHECKING:
     from .table import Results
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 KEY = b"jaxeval"
 VERSION = 1
 ROW_GROUP = 122_880
+SURE = ("error", "effective")
 
 
 def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
@@ -26,7 +28,7 @@ def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
 
     >>> import numpy as np
     >>> schema(np.dtype("int32"), np.dtype("float32")).names[-4:]
-    ['score', 'status', 'curve', 'curve_std']
+    ['curve', 'curve_std', 'error', 'effective']
     """
     real = pa.from_numpy_dtype(scores)
     text = pa.string()
@@ -42,6 +44,8 @@ def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
             pa.field("status", text, nullable=False),
             pa.field("curve", pa.list_(real)),
             pa.field("curve_std", pa.list_(real)),
+            pa.field("error", real),
+            pa.field("effective", real),
         ]
     )
 
@@ -72,6 +76,8 @@ def to_arrow(results: Results) -> pa.Table:
                 "score": str(o.score.dtype),
                 "curve": _lengths(o.curve),
                 "curve_std": _lengths(o.curve_std),
+                "error": None if o.error is None else str(o.error.dtype),
+                "effective": None if o.effective is None else str(o.effective.dtype),
             }
             for e, m, o in cells
         ],
@@ -103,9 +109,11 @@ def to_arrow(results: Results) -> pa.Table:
                 "sample": pa.array(results.index[part].tolist(), form.field("sample").type),
                 "label": pa.array(results.y[part].astype(np.int64)),
                 "score": pa.array(score.astype(dtype), mask=undefined),
-                "status": pa.array(np.where(undefined, "undefined", "ok")),
+                "status": pa.array(status(outcome)[part]),
                 "curve": _lists(outcome.curve, part, dtype),
                 "curve_std": _lists(outcome.curve_std, part, dtype),
+                "error": _numbers(outcome.error, part, dtype),
+                "effective": _numbers(outcome.effective, part, dtype),
             }
             arrays = [columns[f.name].cast(f.type) for f in form]
             blocks.append(pa.Table.from_arrays(arrays, schema=form))
@@ -114,6 +122,12 @@ def to_arrow(results: Results) -> pa.Table:
 
 def _repeat(text: str, n: int) -> pa.Array:
     return pa.repeat(pa.scalar(text, pa.string()), n)
+
+
+def _numbers(values: np.ndarray | None, part: slice, dtype: np.dtype) -> pa.Array:
+    if values is None:
+        return pa.nulls(part.stop - part.start, pa.from_numpy_dtype(dtype))
+    return pa.array(values[part].astype(dtype), mask=np.isnan(values[part]))
 
 
 def _lengths(curve: np.ndarray | None) -> list[Any] | None:
@@ -148,8 +162,9 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
             f"to {VERSION}: upgrade jaxeval to read it"
         )
     wanted = schema(np.dtype("int64"), np.dtype("float32")).names
-    if not any(cell.get("curve_std") for cell in meta["cells"]):
-        wanted.remove("curve_std")  # older files lack this column
+    for late in ("curve_std", "error", "effective"):
+        if not any(cell.get(late) for cell in meta["cells"]):
+            wanted.remove(late)  # older files lack this column
     if missing := [name for name in wanted if name not in table.schema.names]:
         raise ValueError(f"{source} lacks the columns {', '.join(missing)}")
     n_rows = sum(cell["n"] for cell in meta["cells"])
@@ -173,7 +188,10 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
             )
         curve, std = (_curves(rows, name, cell, n) for name in ("curve", "curve_std"))
         score = rows["score"].to_numpy().astype(cell["score"])
-        outcomes[e, m] = Outcome(score=score, curve=curve, curve_std=std)
+        sure = {k: rows[k].to_numpy().astype(t) for k in SURE if (t := cell.get(k)) is not None}
+        if "effective" in sure:
+            sure["heavy_tails"] = np.array([v == HEAVY for v in rows["status"].to_pylist()], bool)
+        outcomes[e, m] = Outcome(score=score, curve=curve, curve_std=std, **sure)
         longest = max(longest, rows, key=len)
 
     def whole(name: str) -> np.ndarray:

@@ -10,6 +10,8 @@ import numpy as np
 
 from ..types import Outcome
 
+HEAVY = "heavy tails"
+
 
 def ids(index: Any) -> np.ndarray:
     """Ids of samples [N], as integers or text."""
@@ -44,7 +46,45 @@ def checked(outcome: Outcome, n: int, name: str) -> Outcome:
             f"{name}.curve_std must have the shape of its curve, got {std.shape} for "
             f"{None if curve is None else curve.shape}"
         )
-    return Outcome(score=score, curve=curve, curve_std=std)
+    parts = {}
+    for part in ("error", "effective", "heavy_tails"):
+        value = getattr(outcome, part)
+        if value is not None:
+            value = np.asarray(value, bool) if part == "heavy_tails" else real(value)
+            if value.shape != score.shape:
+                raise ValueError(
+                    f"{name}.{part} must have the shape of its score, got {value.shape} for "
+                    f"{score.shape}"
+                )
+        parts[part] = value
+    return Outcome(score=score, curve=curve, curve_std=std, **parts)
+
+
+def status(outcome: Outcome) -> np.ndarray:
+    """Text [n]: "ok", "undefined", or "heavy tails" where `Outcome.heavy_tails`."""
+    heavy = False if outcome.heavy_tails is None else outcome.heavy_tails
+    text = np.where(heavy, HEAVY, "ok")
+    return np.where(np.isnan(outcome.score), "undefined", text)
+
+
+def numbers(outcome: Outcome, part: str) -> np.ndarray:
+    """`error` or `effective` [n] of an outcome in float64, NaN if it has none."""
+    value = getattr(outcome, part)
+    return np.full(len(outcome.score), np.nan) if value is None else value.astype(np.float64)
+
+
+def error_of_mean(outcome: Outcome) -> float:
+    """The error of the mean over the defined samples.
+
+    Errors of draws are independent between samples: sqrt(sum error^2) / n. Errors of curves have a
+    sign in common, so their mean is given. NaN if there is none.
+    """
+    error = numbers(outcome, "error")
+    error = error[~np.isnan(outcome.score)]
+    if not len(error):
+        return np.nan
+    drawn = outcome.effective is not None
+    return float(np.sqrt((error**2).sum()) / len(error) if drawn else error.mean())
 
 
 def plain(value: Any) -> Any:

@@ -213,7 +213,7 @@ class Store:
         return [joined([Results.load(self.path(k)) for k in keys]) for keys in blocks.values()]
 
 
-PARTS = ("score", "curve", "curve_std")
+PARTS = ("score", "curve", "curve_std", "error", "effective", "heavy_tails")
 
 
 def joined(parts: list[Results]) -> Results:
@@ -240,17 +240,29 @@ def averaged(runs: list[Results]) -> Results:
         values = [getattr(run.outcomes[cell], name) for run in runs]
         if any(v is None for v in values):
             return None
-        full = np.full((len(runs), len(index), *values[0].shape[1:]), np.nan, values[0].dtype)
+        dtype = np.result_type(values[0].dtype, np.float32)
+        full = np.full((len(runs), len(index), *values[0].shape[1:]), np.nan, dtype)
         for row, place, v in zip(full, at, values, strict=True):
             row[place[: len(v)]] = v
         return full
 
     def outcome(cell: tuple[str, str]) -> Outcome:
-        score, curve, std = (stacked(name, cell) for name in PARTS)
+        score, curve, std, error, effective, heavy = (stacked(name, cell) for name in PARTS)
         if std is not None:
             std = np.sqrt(_mean(std**2) + _mean((curve - _mean(curve)) ** 2))
+        if effective is not None:  # seeds draw independently; heavy tails in one are in the mean
+            n = np.maximum((~np.isnan(error)).sum(0), 1)
+            error = np.sqrt(_mean(error**2) / n)
+            effective, heavy = np.nansum(effective, 0), np.nansum(heavy, 0) > 0
+        elif error is not None:
+            error = _mean(error)
         return Outcome(
-            score=_mean(score), curve=None if curve is None else _mean(curve), curve_std=std
+            score=_mean(score),
+            curve=None if curve is None else _mean(curve),
+            curve_std=std,
+            error=error,
+            effective=effective,
+            heavy_tails=heavy,
         )
 
     y = np.concatenate([run.y for run in runs])[first]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..types import Outcome
 from .compare import ROUNDING
-from .parts import checked, count, ids, plain
+from .parts import HEAVY, checked, count, error_of_mean, ids, numbers, plain, status
 from .settings import SettingComparisons
 from .stats import ARROWS, DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
 
@@ -136,7 +136,11 @@ class Results(SettingComparisons):
         raise KeyError(f"no scores of explainer {cell[0]!r} under metric {cell[1]!r} yet")
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per score: explainer, metric, sample (its id), score (float64, NaN undefined)."""
+        """One row per score: explainer, metric, sample (its id), score (float64, NaN undefined).
+
+        And how sure it is (see `Outcome`): error, effective (NaN if the metric does not estimate
+        them) and status, "ok", "undefined" or "heavy tails".
+        """
         import pandas as pd
 
         outcomes = self.outcomes
@@ -150,6 +154,13 @@ class Results(SettingComparisons):
                 "sample": np.concatenate([self.index[:k] for k in n] or [self.index[:0]]),
                 "score": np.concatenate([o.score for o in outcomes.values()] or empty).astype(
                     np.float64
+                ),
+                **{
+                    part: np.concatenate([numbers(o, part) for o in outcomes.values()] or empty)
+                    for part in ("error", "effective")
+                },
+                "status": pd.Series(
+                    [text for o in outcomes.values() for text in status(o)], dtype="str"
                 ),
             }
         )
@@ -169,6 +180,11 @@ class Results(SettingComparisons):
         Columns: explainer, metric, mean, std (ddof 1), ci_low and ci_high (percentile bootstrap
         of the mean; cells defined on the same samples share the resampled rows, so intervals are
         paired between explainers), n (defined), n_undefined, direction. In the unit of the metric.
+
+        The interval is about other samples. `mc_error` is about these: half the width of a 95 %
+        interval for the mean under infinitely many draws, or, for curves, by how much the mean may
+        differ from that of all steps; NaN if the metric does not estimate it, 0 if nothing is
+        unknown. `heavy_tails` is the share of samples for which the draws are too few to say.
 
         Args:
           confidence: coverage of the interval, between 0 and 1.
@@ -191,6 +207,11 @@ class Results(SettingComparisons):
                 "ci_high": high,
                 "n": n,
                 "n_undefined": [o.n_undefined for o in self.outcomes.values()],
+                "mc_error": [error_of_mean(o) for o in self.outcomes.values()],
+                "heavy_tails": [
+                    float(np.mean(status(o) == HEAVY)) if len(o.score) else 0.0
+                    for o in self.outcomes.values()
+                ],
                 "direction": pd.Series([self.directions[m] for _, m in cells], dtype="str"),
             }
         )

@@ -139,6 +139,8 @@ def test_the_file_tells_other_readers_what_it_holds(tmp_path):
             "status": "ok",
             "curve": [1.0, 2.0],
             "curve_std": None,
+            "error": None,
+            "effective": None,
         },
         {
             "explainer": "A",
@@ -151,6 +153,8 @@ def test_the_file_tells_other_readers_what_it_holds(tmp_path):
             "status": "undefined",
             "curve": [3.0, None],
             "curve_std": None,
+            "error": None,
+            "effective": None,
         },
     ]
     assert table["curve"].to_pylist()[2:] == [None, None]

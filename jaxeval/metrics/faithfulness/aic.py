@@ -39,7 +39,7 @@ class AIC(InformationCurve):
     H(x) > H(x_0). Shares its questions with `Insertion` and `SIC`.
 
     Args:
-      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: the values of features that are not shown, see `jaxeval.ops.baseline`.
 

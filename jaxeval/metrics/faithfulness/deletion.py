@@ -35,11 +35,11 @@ class Deletion(Ranked):
     Lower is better. Never NaN. Shares its questions with `PixelFlipping`.
 
     Args:
-      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: b, see `jaxeval.ops.baseline`.
 
-    Outcome: score []; curve [S + 1].
+    Outcome: score []; error [], from the features between steps; curve [S + 1].
     """
 
     family = "faithfulness"
@@ -55,4 +55,4 @@ class Deletion(Ranked):
         curve = jnp.concatenate([self.value(reference, sample.y)[None], measured])
         where = sample.step_mask(valid)
         where = None if where is None else jnp.append(True, where)
-        return Outcome(score=deletion(curve, where), curve=curve)
+        return self.of_curve(sample, deletion(curve, where), curve, curve, valid)

@@ -10,6 +10,7 @@ from ... import check, ops
 from ...metric import Metric
 from ...perturb import RandomSubsets
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import of_draws
 
 
 def faithfulness_correlation(
@@ -44,7 +45,7 @@ class FaithfulnessCorrelation(Metric):
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each subset.
       draws: the subsets, feature indices [n_runs, n] or [N, n_runs, n].
 
-    Outcome: score [].
+    Outcome: score []; error [], from the draws.
     """
 
     family = "faithfulness"
@@ -74,4 +75,5 @@ class FaithfulnessCorrelation(Metric):
         return self.mass_and_drop(sample, reference, query, answer)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=faithfulness_correlation(measured[:, 0], measured[:, 1]))
+        sums, drops = measured.T
+        return of_draws(faithfulness_correlation(sums, drops), ops.pearson_influence(sums, drops))

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from ... import ops
 from ...perturb import RankedGroups, SingleFeature
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import Grouped
+from ..bases import Grouped, exact
 
 
 def faithfulness_estimate(
@@ -54,4 +54,5 @@ class FaithfulnessEstimate(Grouped):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         sums, drops = self.by_group(sample, measured, order="morf")
-        return Outcome(score=faithfulness_estimate(sums, drops[:, 0], sample.step_mask(valid)))
+        score = faithfulness_estimate(sums, drops[:, 0], sample.step_mask(valid))
+        return Outcome(score=score) if ops.is_random(self.baseline) else exact(score)

@@ -11,6 +11,7 @@ from ... import check, ops
 from ...metric import Metric
 from ...perturb import EachPatch, Noise, Perturbation, RandomSquares
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import exact, of_draws
 
 PERTURBATIONS = ("gaussian", "square", "patches")
 
@@ -28,11 +29,21 @@ def infidelity(
     >>> float(infidelity(v, v)), float(infidelity(2 * v, v, normalised=True))
     (0.0, 0.0)
     """
+    return squared_residuals(products, drops, normalised, where).mean(where=where)
+
+
+def squared_residuals(
+    products: Float[Array, " S"],
+    drops: Float[Array, " S"],
+    normalised: bool = False,
+    where: Bool[Array, " S"] | None = None,
+) -> Float[Array, " S"]:
+    """What `infidelity` is the mean of; its influence on the mean, as the factor is optimal."""
     if normalised:
         power = (products**2).sum(where=where)
         beta = (products * drops).sum(where=where) / jnp.where(power > 0, power, 1)
         products = beta * products
-    return ((products - drops) ** 2).mean(where=where)
+    return (products - drops) ** 2
 
 
 @pytree
@@ -56,7 +67,7 @@ class Infidelity(Metric):
       draws: I itself, [S, *x] or [N, S, *x] for "gaussian"; first corners, int [S, axes] or
         [N, S, axes] for "square".
 
-    Outcome: score [], in squared units of the output.
+    Outcome: score [], in squared units of the output; error [], from the draws.
     """
 
     family = "faithfulness"
@@ -101,4 +112,9 @@ class Infidelity(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         products, drops = measured.T
-        return Outcome(score=infidelity(products, drops, self.normalised, sample.step_mask(valid)))
+        where = sample.step_mask(valid)
+        score = infidelity(products, drops, self.normalised, where)
+        if self.perturbation == "patches":
+            return exact(score)
+        residuals = squared_residuals(products, drops, self.normalised, where)
+        return of_draws(score, ops.mean_influence(residuals, where), where)

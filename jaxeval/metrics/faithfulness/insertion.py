@@ -34,11 +34,11 @@ class Insertion(Ranked):
     Higher is better. Never NaN.
 
     Args:
-      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: b, see `jaxeval.ops.baseline`; by default blurred x, as in the paper.
 
-    Outcome: score []; curve [S + 1].
+    Outcome: score []; error [], from the features between steps; curve [S + 1].
     """
 
     family = "faithfulness"
@@ -55,4 +55,4 @@ class Insertion(Ranked):
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         whole = self.value(reference, sample.y)
         curve, where = ops.append(measured, whole, sample.step_mask(valid))
-        return Outcome(score=insertion(curve, where), curve=curve)
+        return self.of_curve(sample, insertion(curve, where), curve, curve, valid)

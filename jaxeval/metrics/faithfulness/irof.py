@@ -11,6 +11,7 @@ from ... import check, ops
 from ...metric import Metric
 from ...perturb import RankedSegments
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import exact
 
 
 def irof(drops: Float[Array, " S"], valid: Bool[Array, " S"]) -> Float[Array, ""]:
@@ -76,4 +77,4 @@ class IROF(Metric):
         return ops.relative_drop(reference.logits, answer.logits, sample.y, self.output)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=irof(measured, valid))
+        return exact(irof(measured, valid))

@@ -44,7 +44,7 @@ class Monotonicity(Ranked):
     float32 resolves near 1, too. Higher is better, within [0, 1]. Never NaN.
 
     Args:
-      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       strict: score 1 if no step lowers f, else 0.
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,

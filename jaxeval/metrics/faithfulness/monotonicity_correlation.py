@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...perturb import RankedGroups, SingleFeature
 from ...types import Answer, Outcome, Sample, pytree, static
-from ..bases import Grouped
+from ..bases import Grouped, exact, of_draws
 
 
 def monotonicity_correlation(
@@ -46,7 +47,7 @@ class MonotonicityCorrelation(Grouped):
         replacement, the same for all explainers if m = 1.
       draws: the replacement values, as whole inputs [S n, *x] or [N, S n, *x], group by group.
 
-    Outcome: score [].
+    Outcome: score []; error [], from the draws.
     """
 
     family = "faithfulness"
@@ -72,4 +73,18 @@ class MonotonicityCorrelation(Grouped):
         # The norm has the same ranks as the mean square, and does not underflow.
         effects = jax.vmap(ops.norm)(drops)
         where = sample.step_mask(valid[:: self.n_samples])
-        return Outcome(score=monotonicity_correlation(sums, effects, where))
+        score = monotonicity_correlation(sums, effects, where)
+        if self.draws is None and not ops.is_random(self.baseline):
+            return exact(score)
+        if self.n_samples == 1:  # nothing to estimate it from
+            return Outcome(score=score)
+
+        def without(k: Any) -> Any:
+            others = jnp.where(jnp.arange(self.n_samples) == k, 0, drops)
+            return monotonicity_correlation(sums, jax.vmap(ops.norm)(others), where)
+
+        # The jackknife over replacements: their effects are in all groups at once.
+        n = self.n_samples
+        parts = jax.lax.map(without, jnp.arange(n))
+        influence = (n - 1) * (parts.mean() - parts)
+        return of_draws(score, influence)

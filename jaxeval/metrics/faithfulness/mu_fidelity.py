@@ -11,6 +11,7 @@ from ... import check, ops
 from ...metric import Metric
 from ...perturb import RandomCells
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import of_draws
 
 
 def mu_fidelity(sums: Float[Array, " R"], drops: Float[Array, " R"]) -> Float[Array, ""]:
@@ -43,7 +44,7 @@ class MuFidelity(Metric):
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each set.
       draws: the cells of each set, row-major indices [n_runs, n] or [N, n_runs, n], -1 for none.
 
-    Outcome: score [].
+    Outcome: score []; error [], from the draws.
     """
 
     family = "faithfulness"
@@ -80,4 +81,7 @@ class MuFidelity(Metric):
         return jnp.stack([mass, self.drop(reference, answer, sample.y)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=mu_fidelity(measured[:, 0], measured[:, 1]))
+        sums, drops = measured.T
+        # Ranks are taken as given: that they depend on all draws hardly matters.
+        ranks = ops.average_ranks(sums), ops.average_ranks(drops)
+        return of_draws(mu_fidelity(sums, drops), ops.pearson_influence(*ranks))

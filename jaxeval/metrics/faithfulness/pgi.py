@@ -7,8 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ... import ops
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import PredictionGap
+from ..bases import PredictionGap, of_draws
 
 
 def pgi(drops: Float[Array, " S"]) -> Float[Array, ""]:
@@ -37,7 +38,7 @@ class PGI(PredictionGap):
       n_samples: number of draws.
       draws: the noise u on all features, [S, *x] or [N, S, *x].
 
-    Outcome: score [].
+    Outcome: score []; error [], from the draws.
     """
 
     family = "faithfulness"
@@ -48,4 +49,4 @@ class PGI(PredictionGap):
     top = True
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=pgi(measured))
+        return of_draws(pgi(measured), ops.mean_influence(jnp.abs(measured)))

@@ -12,6 +12,7 @@ from ...metric import DirectionBy, Metric
 from ...perturb import RankedPatches
 from ...perturb.base import REMOVAL_ORDERS
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import exact
 
 
 def region_perturbation(
@@ -83,4 +84,4 @@ class RegionPerturbation(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         score = region_perturbation(measured, sample.step_mask(valid))
-        return Outcome(score=score, curve=measured)
+        return exact(score, measured)

@@ -10,6 +10,7 @@ from ... import check, ops
 from ...metric import Metric
 from ...perturb import RankedPatches
 from ...types import Answer, Outcome, Sample, pytree, static
+from ..bases import exact
 
 
 def selectivity(
@@ -62,4 +63,4 @@ class Selectivity(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         score = selectivity(measured, sample.step_mask(valid))
-        return Outcome(score=score, curve=measured)
+        return exact(score, measured)

@@ -13,6 +13,7 @@ from ... import check, ops
 from ...metric import Metric
 from ...perturb import RandomSubsets
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import of_draws
 
 
 def sensitivity_n(
@@ -55,7 +56,7 @@ class SensitivityN(Metric):
       draws: the subsets, feature indices [K n_runs, n] or [N, K n_runs, n], size by size; -1 for
         none, so that one array holds subsets of all sizes.
 
-    Outcome: score []; curve [K], the correlation per size.
+    Outcome: score []; error [], from the draws; curve [K], the correlation per size.
     """
 
     family = "faithfulness"
@@ -102,5 +103,10 @@ class SensitivityN(Metric):
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         by_size = measured.reshape(-1, self.n_runs, 2)
         where = sample.step_mask(valid.reshape(-1, self.n_runs))
-        score, curve = sensitivity_n(by_size[..., 0], by_size[..., 1], where)
-        return Outcome(score=score, curve=curve)
+        sums, drops = by_size[..., 0], by_size[..., 1]
+        score, curve = sensitivity_n(sums, drops, where)
+        influence = jax.vmap(ops.pearson_influence)(sums, drops, where)
+        # The draws of all sizes that are defined are those of their mean.
+        defined = jnp.broadcast_to(~jnp.isnan(curve)[:, None], influence.shape)
+        defined = defined if where is None else defined & where
+        return of_draws(score, influence.ravel(), defined.ravel(), curve)

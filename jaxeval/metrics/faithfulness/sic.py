@@ -41,7 +41,7 @@ class SIC(InformationCurve):
     and `AIC`.
 
     Args:
-      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: the values of features that are not shown, see `jaxeval.ops.baseline`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import ops
@@ -33,12 +34,12 @@ class SRG(Ranked):
     Never NaN.
 
     Args:
-      n_steps: S, at most the number of features F. Ignored with `features_in_step`.
+      n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
         "uniform_value" once per step.
 
-    Outcome: score []; curve [S], the gap at each step.
+    Outcome: score []; error [], from the features between steps; curve [S], the gap at each step.
     """
 
     family = "faithfulness"
@@ -56,7 +57,9 @@ class SRG(Ranked):
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         lerf, morf = measured  # drops, so that the gap of confident outputs keeps its precision
         where = sample.step_mask(valid[0])  # the same for both
-        return Outcome(score=srg(morf - lerf, where), curve=morf - lerf)
+        gap = morf - lerf
+        points = jnp.concatenate([jnp.zeros_like(gap[:1]), gap])
+        return self.of_curve(sample, srg(gap, where), gap, points, valid[0])
 
 
 ABPC = SRG

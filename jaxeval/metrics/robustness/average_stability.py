@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ... import check, ops
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import NoisyInputMetric
+from ..bases import NoisyInputMetric, of_draws
 
 DISTANCES = ("spearman", "l2")
 
@@ -39,7 +39,7 @@ class AverageStability(NoisyInputMetric):
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
 
-    Outcome: score [].
+    Outcome: score []; error [], from the draws.
     """
 
     family = "robustness"
@@ -60,4 +60,4 @@ class AverageStability(NoisyInputMetric):
         return 1 - ops.spearman(sample.a, answer.attribution, sample.where)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=average_stability(measured))
+        return of_draws(average_stability(measured), ops.mean_influence(measured))

@@ -6,8 +6,9 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
+from ... import ops
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import Sensitivity
+from ..bases import Sensitivity, of_draws
 
 
 def avg_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
@@ -37,7 +38,7 @@ class AvgSensitivity(Sensitivity):
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
 
-    Outcome: score [].
+    Outcome: score []; error [], from the draws.
     """
 
     family = "robustness"
@@ -47,4 +48,4 @@ class AvgSensitivity(Sensitivity):
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=avg_sensitivity(measured))
+        return of_draws(avg_sensitivity(measured), ops.mean_influence(measured))
