@@ -114,10 +114,10 @@ def curve_error(
 ) -> Float[Array, ""]:
     """By how much the area under a curve may differ from that with all its steps.
 
-    ``|score - A| + |A - A_2| / 3 + 2 sqrt(sum e_i^2 / 3)``, with A the area under the points, evenly
-    spaced on [0, 1], A_2 that under every second point (Richardson's estimate for curves that bend
-    one way), and e_i half of the change between two points times their distance: what else is
-    between points is taken to be uniform and independent. An estimate, not a bound.
+    ``|score - A| + |A - A_2| / 3 + 2 sqrt(sum e_i^2 / 3)``, with A the area under the points,
+    evenly spaced on [0, 1], A_2 that under every second point (Richardson's estimate for curves
+    that bend one way), and e_i half of the change between two points times their distance: what
+    else is between points is taken to be uniform and independent. An estimate, not a bound.
 
     Args:
       points: S >= 2 points, from the first to the last state. NaN, at the end: not there.

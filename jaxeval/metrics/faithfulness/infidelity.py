@@ -32,13 +32,8 @@ def infidelity(
     return squared_residuals(products, drops, normalised, where).mean(where=where)
 
 
-def squared_residuals(
-    products: Float[Array, " S"],
-    drops: Float[Array, " S"],
-    normalised: bool = False,
-    where: Bool[Array, " S"] | None = None,
-) -> Float[Array, " S"]:
-    """What `infidelity` is the mean of; its influence on the mean, as the factor is optimal."""
+def squared_residuals(products: Any, drops: Any, normalised: bool, where: Any) -> Array:
+    """What `infidelity` is the mean of [S]; as the factor is optimal, it has no influence."""
     if normalised:
         power = (products**2).sum(where=where)
         beta = (products * drops).sum(where=where) / jnp.where(power > 0, power, 1)
@@ -111,10 +106,9 @@ class Infidelity(Metric):
         return jnp.stack([product, self.drop(reference, answer, sample.y)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        products, drops = measured.T
         where = sample.step_mask(valid)
-        score = infidelity(products, drops, self.normalised, where)
+        residuals = squared_residuals(*measured.T, self.normalised, where)
+        score = infidelity(*measured.T, self.normalised, where)
         if self.perturbation == "patches":
             return exact(score)
-        residuals = squared_residuals(products, drops, self.normalised, where)
         return of_draws(score, ops.mean_influence(residuals, where), where)

@@ -103,9 +103,9 @@ class SensitivityN(Metric):
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         by_size = measured.reshape(-1, self.n_runs, 2)
         where = sample.step_mask(valid.reshape(-1, self.n_runs))
-        sums, drops = by_size[..., 0], by_size[..., 1]
-        score, curve = sensitivity_n(sums, drops, where)
-        influence = jax.vmap(ops.pearson_influence)(sums, drops, where)
+        pairs = by_size[..., 0], by_size[..., 1]
+        score, curve = sensitivity_n(*pairs, where)
+        influence = jax.vmap(ops.pearson_influence)(*pairs, where)
         # The draws of all sizes that are defined are those of their mean.
         defined = jnp.broadcast_to(~jnp.isnan(curve)[:, None], influence.shape)
         defined = defined if where is None else defined & where
