@@ -251,7 +251,9 @@ class Asked:
             own, key = self.job.data.index, jax.random.fold_in(self.root, 1)
             x = test.inputs(data.x, specify(job)[0], key, own, kind, first.p)
             job = dataclasses.replace(job, data=dataclasses.replace(data, x=x))
-            return job if test.re_explains else dataclasses.replace(job, attributors=self.kept_maps())
+            return (
+                job if test.re_explains else dataclasses.replace(job, attributors=self.kept_maps())
+            )
         assert isinstance(test, MapNoise)
         # The classes are those of the clean samples.
         scored = {m: v for m, v in metrics.items() if m != OBSERVED}

@@ -1,10 +1,10 @@
 """Clean and perturbed scores side by side, which of them count, and means over these.
 
 Shapes: L explainers, N samples, P perturbations. `clean` scores [L, N] are compared with
-`perturbed` ones [P, L, N]; `used` [P, N] says which samples count: those that keep their class under a minor
-perturbation, or those that change it under a disruptive one. NaN is an undefined score: `iac`,
-`effect` and `agree` leave out the pair, the other statistics the sample with an undefined score of
-any explainer. A statistic of nothing is NaN.
+`perturbed` ones [P, L, N]; `used` [P, N] says which samples count: those that keep their class
+under a minor perturbation, or those that change it under a disruptive one. NaN is an undefined
+score: `iac`, `effect` and `agree` leave out the pair, the other statistics the sample with an
+undefined score of any explainer. A statistic of nothing is NaN.
 
 Statistics with an underscore also take `weights` [B, N], how often each sample counts in each of B
 resamples, and have a leading axis B.

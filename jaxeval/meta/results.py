@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -144,6 +145,11 @@ class MetaResults:
         """
         import pandas as pd
 
+        return pd.DataFrame(self._rows)
+
+    @functools.cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        """The rows of the table."""
         rows = []
         for metric in self.metrics:
             scores = self.clean[metric]
@@ -166,7 +172,7 @@ class MetaResults:
                         "reason": reason or self._why(counts),
                     }
                 )
-        return pd.DataFrame(rows)
+        return rows
 
     def _why(self, counts: Mapping[str, float]) -> str:
         if counts["n_disruptive"] == 0:

@@ -141,12 +141,10 @@ def retest(
     finally:
         bar.stop()
     columns = ["metric", "setting", "draws", "reliability", "tau", "n_undefined"]
+    rows.sort(key=lambda row: (chosen.index(row[0]), row[2]))
     table = pd.DataFrame(rows, columns=columns)
-    table["order"] = table["metric"].map({m: i for i, m in enumerate(chosen)})
-    table = table.sort_values(["order", "draws"], kind="stable", ignore_index=True)
-    table = table.drop(columns="order")
     needed = {m: enough(own, reliability) for m, own in table.groupby("metric")}
-    table.insert(5, "enough", table["metric"].map(needed).astype(float))
+    table.insert(5, "enough", [needed[m] for m in table["metric"]])
     return table
 
 

@@ -108,7 +108,8 @@ class QGE(Metric):
 
     >>> import jaxeval as je
     >>> model = je.Model(lambda w, x: x @ w, jnp.eye(3), channel_axis=None)
-    >>> x, gap = jnp.array([[3.0, 2.0, 1.0]]), je.QGE(metric=je.PixelFlipping(n_steps=3, baseline=0.0))
+    >>> x = jnp.array([[3.0, 2.0, 1.0]])
+    >>> gap = je.QGE(metric=je.PixelFlipping(n_steps=3, baseline=0.0))
     >>> gap.direction, bool(gap(model, x, a=x)[0] < 0)
     ('lower', True)
     """

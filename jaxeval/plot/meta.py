@@ -43,11 +43,14 @@ def meta_area(meta: MetaResults, metric: str, tests: Sequence[str] | None = None
     Raises:
       ValueError: an unknown metric or test, or no test with these criteria.
     """
-    table = _known(meta, [metric])
+    _known(meta, [metric])
+    table: Any = meta.table()
     table = table[(table["metric"] == metric) & table["IAC_NR"].notna()]
     if tests is not None:
         if unknown := [t for t in tests if t not in meta.tests]:
-            raise ValueError(f"no test {unknown[0]!r}; there are {', '.join(map(repr, meta.tests))}")
+            raise ValueError(
+                f"no test {unknown[0]!r}; there are {', '.join(map(repr, meta.tests))}"
+            )
         table = table[table["test"].isin(tests)]
     if not len(table):
         why = "; ".join(sorted({v for (m, _), v in meta.reasons.items() if m == metric}))
@@ -202,7 +205,8 @@ def meta_recovery(
     handles = {}
     for place, m in enumerate(chosen):
         own = found[m]
-        assert own.noisy is not None and own.levels is not None
+        assert own.noisy is not None
+        assert own.levels is not None
         quality = np.moveaxis(own.noisy, 1, -1) * (1 if own.direction == "higher" else -1)
         shares = (row_ranks(quality) - 1) / (len(own.levels) - 1)  # [P, L, N, T]
         by_sample = shares.mean((0, 1))
@@ -240,7 +244,7 @@ def meta_retest(table: pd.DataFrame, reliability: float = 0.9) -> Figure:
     axes = figure.add_subplot()
     handles, labels = [], []
     for place, m in enumerate(metrics):
-        own = table[table["metric"] == m]
+        own: Any = table[table["metric"] == m]
         handles += axes.plot(own["draws"], own["reliability"], **line_style(place))
         needed = own["enough"].iloc[0]
         labels.append(f"{wrap(m, 26)}  " + ("–" if np.isnan(needed) else f"{needed:,.0f}"))
@@ -259,9 +263,8 @@ def _arrowed(meta: MetaResults, metric: str) -> str:
     return metric if metric in meta.controls else f"{metric} {ARROWS[meta.directions[metric]]}"
 
 
-def _known(meta: MetaResults, metrics: Sequence[str]) -> Any:
+def _known(meta: MetaResults, metrics: Sequence[str]) -> None:
     if missing := [m for m in metrics if m not in meta.metrics]:
         raise ValueError(
             f"no metric {missing[0]!r}; there are {', '.join(map(repr, meta.metrics))}"
         )
-    return meta.table()
