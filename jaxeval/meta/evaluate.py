@@ -345,7 +345,12 @@ def _asked(
 
 
 def warn_of_few(meta: MetaResults) -> None:
-    """Warn of tests under which few samples change their class, or keep it."""
+    """Warn of tests under which few samples change their class, or keep it; or none has one."""
+    if not meta.predicted and any(meta.levels(t) is None for t in meta.tests):
+        warn(
+            "a model of plain values predicts no class that perturbations could keep or change: "
+            "all samples count under minor and under disruptive perturbations"
+        )
     for what, samples, kind in (
         ("change", meta.changed, "disruptive"),
         ("keep", meta.kept, "minor"),

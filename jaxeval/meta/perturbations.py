@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,10 @@ class MetaTest:
         if isinstance(draws, Mapping) and set(draws) == set(KINDS):
             draws = draws[kind]
         return None if draws is None else jax.tree.map(lambda v: v[p] if np.ndim(v) else v, draws)
+
+    def rows(self, start: int, stop: int) -> Self:
+        """The test of some of the samples, with their part of the given draws."""
+        return self
 
     def n_given(self) -> dict[str, int]:
         """{part: the number of perturbations that `draws` hold}."""
@@ -136,6 +140,11 @@ def _noisy(weights: list[Any], key: Any, p: Any, sigma: Any) -> list[Any]:
     return _times(weights, [n.reshape(w.shape) for n, w in zip(z, weights, strict=True)], sigma)
 
 
+def _rows(test: Any, start: int, stop: int) -> Any:
+    """The same test with the draws [P, N, ...] of some samples."""
+    return dataclasses.replace(test, draws=jax.tree.map(lambda v: v[:, start:stop], test.draws))
+
+
 MAPS = ("kept", "own")
 
 
@@ -169,6 +178,9 @@ class InputNoise(MetaTest):
     @property
     def re_explains(self) -> bool:
         return self.maps == "own"
+
+    def rows(self, start: int, stop: int) -> Self:
+        return _rows(self, start, stop)
 
     def inputs(
         self, x: np.ndarray, valid: Any, key: Any, ids: np.ndarray, kind: str, p: int
@@ -249,6 +261,9 @@ class MapNoise(MetaTest):
         if levels[0] < 0 or levels[-1] > 1:
             raise ValueError(f"levels must lie within [0, 1], got {self.levels!r}")
         object.__setattr__(self, "levels", levels)
+
+    def rows(self, start: int, stop: int) -> Self:
+        return _rows(self, start, stop)
 
     def permutations(
         self, explainer: str, shape: tuple[int, ...], key: Any, ids: np.ndarray, p: int

@@ -249,7 +249,8 @@ class MetaResults:
                 # A control without a value has not been exceeded, and not been met either.
                 and not np.isnan(values[c])
             ]
-            rows.append((values[m], low, high, m in self.controls, ", ".join(equal)))
+            defined = not np.isnan(values[m])
+            rows.append((values[m], low, high, m in self.controls, ", ".join(equal) * defined))
         table = pd.DataFrame(
             rows,
             index=pd.Index(self.metrics, name="metric"),

@@ -165,4 +165,5 @@ def enough(table: Any, reliability: float) -> float:
     r = last["reliability"]
     if not 0 < r < 1:
         return float("nan")
-    return float(np.ceil(last["draws"] * reliability * (1 - r) / (r * (1 - reliability))))
+    needed = last["draws"] * reliability * (1 - r) / (r * (1 - reliability))
+    return float(np.ceil(needed * (1 - 1e-9)))  # a whole number that rounding has raised
