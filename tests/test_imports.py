@@ -68,7 +68,6 @@ MAY = {
         "metric",
         "model",
         "ops",
-        "perturb",
         "progress",
         "results",
         "trace",

@@ -185,7 +185,7 @@ def stride_of(index: np.ndarray, n_perturbations: int) -> int:
     if stride * (1 + n_perturbations) > 2**32:
         raise ValueError(
             f"index holds ids up to {stride - 1}, which leaves no 32-bit ids for "
-            f"{n_perturbations} perturbations: give smaller ids, or seeds='common'"
+            f"{n_perturbations} perturbations: give smaller ids"
         )
     return stride
 

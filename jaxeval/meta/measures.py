@@ -10,7 +10,19 @@ from . import criteria, statistics
 from .compared import change, compared, mean_of, weighted_mean
 from .criteria import PARTS, meta_consistency
 
-MEASURES = (*PARTS, "MC", "MC_std", "tau", "agree", "effect", "react", "noise", "recovery", "alpha")
+MEASURES = (
+    *PARTS,
+    "MC",
+    "MC_std",
+    "tau",
+    "agree",
+    "effect",
+    "react",
+    "abs_react",
+    "noise",
+    "recovery",
+    "alpha",
+)
 RANKABLE = tuple(m for m in MEASURES if m not in ("MC_std", "effect", "noise"))
 """The measures of which more is better."""
 
@@ -72,8 +84,9 @@ def measures_of(
         found["tau"] = mean_of(weighted_mean(statistics._taus(minor), minor.whole, weights))
     if "agree" in wanted:
         found["agree"] = mean_of(statistics._agree(minor, weights))
-    if "react" in wanted:
+    if "react" in wanted or "abs_react" in wanted:
         found["react"] = mean_of(weighted_mean(-moved.mean(1), hard.whole, weights))
+        found["abs_react"] = np.abs(found["react"])
     if "effect" in wanted and len(weights) == 1:
         each = statistics.effect(tested.clean, tested.minor, tested.kept)  # type: ignore[arg-type]
         found["effect"] = mean_of(np.abs(each).ravel())[None]

@@ -139,9 +139,9 @@ class MetaResults:
 
         Columns: metric, test, family, direction, control; IAC_NR, IAC_AR, IEC_NR, IEC_AR, MC,
         MC_std (the criteria of MetaQuantus); tau, agree, effect (of minor perturbations), react,
-        noise, recovery, alpha; n_minor and n_disruptive, the samples that count per perturbation;
-        n_undefined, the undefined scores; reason, why the test says nothing about the metric, or
-        why a measure is NaN.
+        abs_react, noise, recovery, alpha; n_minor and n_disruptive, the samples that count per
+        perturbation; n_undefined, the undefined scores; reason, why the test says nothing about the
+        metric, or why a measure is NaN.
         """
         import pandas as pd
 
@@ -214,7 +214,8 @@ class MetaResults:
         as the interval of the paired difference reaches 0. Such a metric has shown nothing.
 
         Args:
-          by: one of `RANKABLE`: "MC", its parts, "tau", "agree", "react", "recovery", "alpha".
+          by: one of `RANKABLE`: "MC", its parts, "tau", "agree", "react",
+            "abs_react", "recovery", "alpha".
           confidence: coverage of the intervals.
           n_bootstrap: number of resamples.
           seed: random seed of the resampling.

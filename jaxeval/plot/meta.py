@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CORNERS = {"IAC_AR": (-1, 0), "IAC_NR": (0, 1), "IEC_AR": (1, 0), "IEC_NR": (0, -1)}
 """The direction of each criterion in the area plot: left, up, right, down."""
-CHANCE = ("tau", "agree", "react", "recovery", "alpha")
+CHANCE = ("tau", "agree", "react", "abs_react", "recovery", "alpha")
 """Measures between -1 and 1 that are 0 by chance."""
 SHOWN = ("IAC_NR", "IAC_AR", "IEC_NR", "IEC_AR", "MC", *CHANCE)
 LEAST = 0.35

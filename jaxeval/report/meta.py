@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("MC", "MC_std", "IAC_NR", "IAC_AR", "IEC_NR", "IEC_AR", "tau", "agree", "effect", "react"),
-    *("noise", "recovery", "alpha"),
+    *("abs_react", "noise", "recovery", "alpha"),
 )
 RANKED = ("recovery", "tau", "react", "MC")
 """The measures by which metrics are ranked, those that are 0 by chance first."""

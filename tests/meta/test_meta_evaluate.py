@@ -311,3 +311,23 @@ def test_a_model_of_plain_values_counts_all_samples():
         )  # fmt: skip
     assert meta.kept == {}
     assert meta.table().loc[0, ["n_minor", "n_disruptive"]].tolist() == [N, N]
+
+
+def test_maps_brought_to_pixels_are_tested_as_pixels():
+    """Kept and noisy maps have the shape in which they are scored, and are made anew in it."""
+    model = je.Model(lambda w, x: x.reshape(len(x), -1) @ w, jnp.asarray(X[:, :3].repeat(2, 0)))
+    x = np.random.default_rng(5).normal(size=(4, 2, 3, 3)).astype(np.float32)
+    metrics = {k: METRICS[k] for k in ("flipping", "sensitivity")}
+    meta = je.meta_evaluate(
+        model, x, explainers={"x grad": EXPLAINERS["x grad"]}, metrics=metrics,
+        tests=[je.InputNoise(disruptive=3.0), je.MapNoise(levels=(0, 1))], n_perturbations=1,
+        groups=1, reduce_channels="sum", progress=False,
+    )  # fmt: skip
+    assert meta.setup.maps["x grad"].shape == (4, 3, 3)
+    noisy = meta.setup.tests["InputNoise"].inputs(
+        x, None, jax.random.fold_in(meta.setup.root, 1), np.arange(4), "minor", 0
+    )
+    a = np.asarray(je.attribute(EXPLAINERS["x grad"], model, x, meta.y)).sum(1)
+    found = je.score(metrics["flipping"], model, noisy, meta.y, a, index=np.arange(4) + 4)
+    same(meta.scores["flipping", "InputNoise", "minor"][0, 0], found.score)
+    assert np.isfinite(meta.scores["sensitivity", "InputNoise", "minor"]).all()
