@@ -212,6 +212,7 @@ class MetaResults:
         Columns: rank, value, ci_low and ci_high (percentile bootstrap over the samples; all metrics
         share the resamples), control, not_better_than: the controls whose measure is not exceeded,
         as the interval of the paired difference reaches 0. Such a metric has shown nothing.
+        Intervals of MC and IAC lie low, as samples that occur twice make p-values smaller.
 
         Args:
           by: one of `RANKABLE`: "MC", its parts, "tau", "agree", "react",

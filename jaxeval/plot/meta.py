@@ -224,7 +224,7 @@ def meta_recovery(
     legend(
         figure,
         [handles[m] for m in order],
-        [f"{wrap(m, 26)}  {recovery[m, test]:.2f}" for m in order],
+        [f"{wrap(m, 26)}  {recovery[m, test]:.2f}".replace(" -", " −") for m in order],
         "recovery",
     )
     return fitted(figure)
