@@ -112,15 +112,15 @@ def main() -> None:
     again = min(timed(lambda: whole(x))[0] for _ in range(given.repeats))
     theirs = min(timed(lambda: alone(meta, x))[0] for _ in range(given.repeats))
     print(f"scores agree: {sum(v.size for v in scores.values()):,}")
-    print("| processor time in s | one metric and explainer at a time | meta_evaluate | ratio |")
+    print("| | one metric and explainer at a time | meta_evaluate | ratio |")
     print("|---|---|---|---|")
     for kind in asked:
         print(f"| {kind}s | {asked[kind]:,} | {meta.asked[kind]:,} "
               f"| {asked[kind] / meta.asked[kind]:.1f} |")  # fmt: skip
         print(f"| {kind}s by the formula | {meta.asked['metaquantus'][kind]:,} | | |")
-    print(f"| first call, with compilation | {theirs_first:.1f} s | {first:.1f} s "
+    print(f"| processor time, with compilation | {theirs_first:.1f} s | {first:.1f} s "
           f"| {theirs_first / first:.1f} |")  # fmt: skip
-    print(f"| compiled | {theirs:.1f} s | {again:.1f} s | {theirs / again:.1f} |")
+    print(f"| processor time, compiled | {theirs:.1f} s | {again:.1f} s | {theirs / again:.1f} |")
 
 
 if __name__ == "__main__":
