@@ -90,7 +90,7 @@ MAY = {
         "progress",
         "results",
     },
-    "report": {"api", "plot", "results", "sweep"},
+    "report": {"api", "meta", "plot", "results", "sweep"},
     "demo": {"api", "data", "explain", "metric", "metrics", "model", "plot", "results"},
     "gallery": {"api", "data", "explain", "plot", "progress"},
     "cli": {

@@ -40,6 +40,8 @@ def compared(clean: ArrayLike, perturbed: ArrayLike, used: ArrayLike) -> Compare
     """
     clean, perturbed = np.asarray(clean, np.float64), np.asarray(perturbed, np.float64)
     used = np.asarray(used)
+    if used.dtype.kind in "iu" and np.isin(used, (0, 1)).all():
+        used = used.astype(bool)
     if clean.ndim != 2 or perturbed.ndim != 3 or perturbed.shape[1:] != clean.shape:
         raise ValueError(
             "clean must be scores [L, N] and perturbed [P, L, N] of the same explainers and "
@@ -47,8 +49,8 @@ def compared(clean: ArrayLike, perturbed: ArrayLike, used: ArrayLike) -> Compare
         )
     if used.shape != (len(perturbed), clean.shape[1]) or used.dtype.kind != "b":
         raise ValueError(
-            f"used must be bool [P, N] = {[len(perturbed), clean.shape[1]]}, got {used.dtype}"
-            f"{list(used.shape)}"
+            f"used must be bool (or hold only 0 and 1) [P, N] = "
+            f"{[len(perturbed), clean.shape[1]]}, got {used.dtype}{list(used.shape)}"
         )
     pairs = used[:, None] & ~np.isnan(clean) & ~np.isnan(perturbed)
     return Compared(clean, perturbed, pairs, np.asarray(pairs.all(1)))

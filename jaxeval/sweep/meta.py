@@ -173,6 +173,12 @@ class MetaPlan(Plan):
             table.controls,
         )  # fmt: skip
 
+    @staticmethod
+    def file_of(output: Any, model: int | None = None, seed: int | None = None) -> Path:
+        """The file with the results, in a sweep's output; of several, by their positions."""
+        own = "meta.parquet" if model is None else f"meta-m{model}-s{seed}.parquet"
+        return Path(output) / FOLDER / own
+
     def save(self) -> dict[str, Path]:
         """Write the results of every model and seed beside the shards: {name: file}."""
         found = {}
@@ -181,9 +187,7 @@ class MetaPlan(Plan):
             for s, seed in enumerate(self.sweep.seeds):
                 meta = self.collected(m, s)
                 warn_of_few(meta)
-                file = self.store.folder / (
-                    f"meta-m{m}-s{s}.parquet" if several else "meta.parquet"
-                )
+                file = self.file_of(self.sweep.output, *((m, s) if several else ()))
                 found[f"{name}, seed {seed}" if several else ""] = meta.save(file)
         return found
 
@@ -198,7 +202,5 @@ def meta_results(folder: Any, model: int = 0, seed: int = 0) -> MetaResults:
     Raises:
       FileNotFoundError: it has not been finished.
     """
-    folder = Path(folder) / FOLDER
-    single = folder / "meta.parquet"
-    file = single if single.exists() else folder / f"meta-m{model}-s{seed}.parquet"
-    return MetaResults.load(file)
+    single = MetaPlan.file_of(folder)
+    return MetaResults.load(single if single.exists() else MetaPlan.file_of(folder, model, seed))

@@ -226,7 +226,7 @@ def test_perturbations_compile_nothing_after_the_first():
     assert sum(traced[2:5]) == sum(traced[6:]) == 0
 
 
-def test_draws_of_its_own_belong_to_the_samples_and_the_key():
+def test_draws_of_its_own_belong_to_the_samples_and_the_key(two_devices):
     job = {
         "tests": [je.ModelNoise(), je.InputNoise(), je.MapNoise(levels=(0, 1))],
         "n_perturbations": 2, "groups": 1, "progress": False,
@@ -235,7 +235,7 @@ def test_draws_of_its_own_belong_to_the_samples_and_the_key():
     }  # fmt: skip
     first = je.meta_evaluate(MODEL, X, key=7, **job)
     at = np.random.default_rng(1).permutation(N)
-    again = je.meta_evaluate(MODEL, X[at], index=at, key=7, batch_size=4, **job)
+    again = je.meta_evaluate(MODEL, X[at], index=at, key=7, batch_size=4, mesh=two_devices, **job)
     other = je.meta_evaluate(MODEL, X, key=8, **job)
     for k, v in first.scores.items():
         np.testing.assert_allclose(again.scores[k], v[..., at], rtol=1e-4, atol=1e-5)

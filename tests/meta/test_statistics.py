@@ -171,7 +171,10 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match=r"perturbed \[P, L, N\]"):
         meta.tau(clean, perturbed[0], used)
     with pytest.raises(ValueError, match="used must be bool"):
-        meta.tau(clean, perturbed, used * 1)
+        meta.tau(clean, perturbed, used * 2)
+    np.testing.assert_array_equal(
+        meta.tau(clean, perturbed, used * 1), meta.tau(clean, perturbed, used)
+    )
     for direction in ("", "up", True, None):
         with pytest.raises(ValueError, match='"higher" or "lower"'):
             meta.react(clean, perturbed, used, direction)

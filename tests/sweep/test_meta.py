@@ -108,6 +108,51 @@ def test_shards_of_two_processes_are_the_whole(capsys, file, monkeypatch):
     np.testing.assert_array_equal(found.index, whole.index)
 
 
+SEVERAL = """\
+data = "things:data"
+model = "things:linear"
+output = "scores"
+explainers = ["InputXGradient"]
+metrics = ["Sparseness"]
+seeds = [3, 4]
+
+[meta]
+n_perturbations = 1
+groups = 1
+tests = ["MapNoise"]
+"""
+
+
+def test_several_seeds_have_files_of_their_own(capsys, file, monkeypatch):
+    file.write_text(SEVERAL)
+    code, out, _ = run(capsys, "meta", file, "--dry-run")
+    assert code == 0
+    assert "shards" in out
+    assert not (file.parent / "scores").exists()
+    pages = []
+    monkeypatch.setattr(je.MetaResults, "report", lambda meta, path: pages.append(str(path)))
+    code, out, _ = run(capsys, "meta", file, "-o", "page.html")
+    assert code == 0
+    assert "4 shards computed; the sweep is complete" in out
+    assert pages == ["page-meta-m0-s0.html", "page-meta-m0-s1.html"]
+    first, second = (je.sweep.meta_results(file.parent / "scores", seed=s) for s in (0, 1))
+    assert first.settings["key"] != second.settings["key"]
+    key = ("Sparseness", "MapNoise", "levels")
+    assert not np.array_equal(first.scores[key], second.scores[key])
+
+
+def test_the_report_of_a_sweep_has_its_meta_evaluation(file, monkeypatch):
+    from jaxeval.report import command
+
+    assert command.meta_of(file.parent / "scores") is None
+    own = file.parent / "scores" / "meta" / "meta.parquet"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    monkeypatch.setattr(je.MetaResults, "load", lambda path: path)
+    assert command.meta_of(file.parent / "scores") == own
+    assert command.meta_of(file.parent / "scores", file) == file
+
+
 def test_the_scores_of_the_sweep_do_not_depend_on_the_table(file):
     plans = []
     for text in (SWEEP, SWEEP.split("[meta]")[0]):
