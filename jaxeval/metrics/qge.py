@@ -146,6 +146,10 @@ class QGE(Metric):
         super().__post_init__()
 
     @property
+    def default_output(self) -> Any:
+        return self.metric.default_output
+
+    @property
     def inner(self) -> Metric:
         """Ψ with the class score of this metric, which the run may have set."""
         made = object.__new__(type(self.metric))  # no checks: its leaves may be tracers

@@ -97,3 +97,17 @@ def test_what_has_no_gap_is_refused():
         je.QGE(metric=je.Consistency())
     with pytest.raises(ValueError, match="inverse='turn'"):
         je.QGE(metric=je.Sparseness(), inverse="turn")
+
+
+def test_the_class_score_is_that_of_the_metric_inside():
+    """Metrics that score logits take a model's own outputs where it has none."""
+    w = np.abs(X[:3].T)
+    model = je.Model(
+        lambda w, x: jax.nn.softmax(x @ w), w, channel_axis=None, outputs="probabilities"
+    )
+    metric = INNER["correlation"]
+    gap = je.QGE(metric=metric, inverse="sign")
+    given = {"y": np.zeros(len(X), int)}
+    found = je.score(gap, model, X, a=X, **given).score
+    want = [np.asarray(je.score(metric, model, X, a=a, **given).score) for a in (X, -X)]
+    np.testing.assert_allclose(found, want[0] - want[1], rtol=1e-4, atol=1e-5)
