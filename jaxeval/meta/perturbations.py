@@ -135,9 +135,10 @@ def _times(weights: list[Any], z: list[Any], sigma: Any) -> list[Any]:
 
 @jax.jit
 def _noisy(weights: list[Any], key: Any, p: Any, sigma: Any) -> list[Any]:
-    ends = np.cumsum([w.size for w in weights])
-    z = jnp.split(draw.normal(draw.fold_in(key, p), (int(ends[-1]),)), ends[:-1])
-    return _times(weights, [n.reshape(w.shape) for n, w in zip(z, weights, strict=True)], sigma)
+    # Each array has draws of its own: one array for all would be a further copy of the parameters.
+    key = draw.fold_in(key, p)
+    z = [draw.normal(draw.fold_in(key, i), w.shape) for i, w in enumerate(weights)]
+    return _times(weights, z, sigma)
 
 
 def _rows(test: Any, start: int, stop: int) -> Any:
