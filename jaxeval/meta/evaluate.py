@@ -208,6 +208,12 @@ def gathered(
     """
     found = iter(results)
     _, clean = next(found)
+    if len(clean.feature_groups()) > 1:
+        warn(
+            f"the explainers' maps have different features: {clean._mixture()}. IEC, tau, agree "
+            "and alpha compare scores of explainers, which mean the same for equal features only: "
+            'give reduce_channels="sum" for one feature per pixel in all maps'
+        )
     explainers = clean.explainers
     metrics = [m for m in clean.metrics if m != OBSERVED]
     parts: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}

@@ -331,3 +331,9 @@ def test_maps_brought_to_pixels_are_tested_as_pixels():
     found = je.score(metrics["flipping"], model, noisy, meta.y, a, index=np.arange(4) + 4)
     same(meta.scores["flipping", "InputNoise", "minor"][0, 0], found.score)
     assert np.isfinite(meta.scores["sensitivity", "InputNoise", "minor"]).all()
+    mixed = {"x grad": EXPLAINERS["x grad"], "pixels": np.abs(x).sum(1)}
+    with pytest.warns(UserWarning, match="maps have different features: 'x grad' of 2 x 3 x 3"):
+        je.meta_evaluate(
+            model, x, explainers=mixed, metrics={"sparse": je.Sparseness()}, n_perturbations=1,
+            groups=1, tests=[je.MapNoise(levels=(0, 1))], progress=False,
+        )  # fmt: skip
