@@ -1,7 +1,7 @@
 """Which metrics can be trusted on digits? Twelve metrics of six explainers under perturbations.
 
 ``python docs/examples/meta_digits.py --out meta`` writes ``meta.parquet``, ``meta.html`` and four
-pictures; with the default 100 samples and 6 perturbations of each kind it takes some minutes on two
+pictures; with the default 100 samples and 6 perturbations of each kind it takes five minutes on two
 cores. docs/meta.md explains what comes of it.
 """
 

@@ -42,7 +42,7 @@ def write(results: Results, path: str | os.PathLike[str], **given: Any) -> Path:
 def write_meta(
     meta: MetaResults,
     path: str | os.PathLike[str],
-    title: str = "Which metrics can be trusted",
+    title: str = "Meta-evaluation of metrics",
 ) -> Path:
     """Write the page of a meta-evaluation alone to `path` atomically, and return the path.
 
