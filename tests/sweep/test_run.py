@@ -10,7 +10,7 @@ import pytest
 import things
 
 import jaxeval as je
-from jaxeval.sweep import ChangedError, Plan, Runner, SweepError, runner
+from jaxeval.sweep import ChangedError, Plan, Runner, SweepError
 from jaxeval.sweep.place import local_mesh
 
 
