@@ -13,16 +13,13 @@ import numpy as np
 
 from ..check import did_you_mean
 from ..results.parts import count, plain
-from ..results.stats import ARROWS
+from ..results.stats import ARROWS, resamples
 from .alpha import _alpha, midranks
 from .compared import mean_of, once
 from .measures import MEASURES, RANKABLE, Tested, counts_of, measures_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BLOCK = 2**22
-"""Resamples x samples that are bootstrapped together."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -220,6 +217,9 @@ class MetaResults:
           confidence: coverage of the intervals.
           n_bootstrap: number of resamples.
           seed: random seed of the resampling.
+
+        Raises:
+          ValueError: an unknown measure, or numbers out of range.
         """
         import pandas as pd
 
@@ -230,14 +230,14 @@ class MetaResults:
             )
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
-        n, rng = len(self.index), np.random.default_rng(seed)
+        if n_bootstrap < 1:
+            raise ValueError(f"n_bootstrap must be at least 1, got {n_bootstrap!r}")
+        n = len(self.index)
         values = {m: self._over_tests(m, once(n), (by,))[by][0] for m in self.metrics}
         drawn: dict[str, list[np.ndarray]] = {m: [] for m in self.metrics}
-        block = max(1, BLOCK // n)
-        for start in range(0, n_bootstrap, block):
-            weights = rng.multinomial(n, np.full(n, 1 / n), min(block, n_bootstrap - start))
+        for weights in resamples(n, n_bootstrap, seed):
             for m in self.metrics:
-                drawn[m].append(self._over_tests(m, weights.astype(np.float64), (by,))[by])
+                drawn[m].append(self._over_tests(m, weights, (by,))[by])
         resampled = {m: np.concatenate(v) for m, v in drawn.items()}
         edges = [(1 - confidence) / 2, (1 + confidence) / 2]
         rows = []
