@@ -38,6 +38,7 @@ if _TYPE_CHECKING:
     from . import data as data
     from . import explain as explain
     from . import functional as functional
+    from . import meta as meta
     from . import metrics as metrics
     from . import ops as ops
     from . import perturb as perturb
@@ -46,7 +47,13 @@ if _TYPE_CHECKING:
     from . import results as results
     from . import sweep as sweep
     from .cache import use_compilation_cache as use_compilation_cache
+    from .meta import InputNoise as InputNoise
+    from .meta import MapNoise as MapNoise
+    from .meta import MetaResults as MetaResults
+    from .meta import ModelNoise as ModelNoise
+    from .meta import meta_evaluate as meta_evaluate
     from .metrics import METRICS as METRICS
+    from .metrics import QGE as QGE
     from .metrics.axiomatic import *  # noqa: F403
     from .metrics.complexity import *  # noqa: F403
     from .metrics.faithfulness import *  # noqa: F403
@@ -61,11 +68,14 @@ if _TYPE_CHECKING:
 
 # Imported when they are first used, so that `import jaxeval` costs little more than JAX does.
 _ROOMS = (
-    *("data", "explain", "functional", "metrics", "ops"),
+    *("data", "explain", "functional", "meta", "metrics", "ops"),
     *("perturb", "plot", "report", "results", "sweep"),
 )
 _ELSEWHERE = {
     **dict.fromkeys(("Grid", "Sweep", "SweepError", "run"), "sweep"),
+    **dict.fromkeys(("InputNoise", "MapNoise", "MetaResults", "ModelNoise"), "meta"),
+    "meta_evaluate": "meta",
+    "QGE": "metrics",
     "register": "names",
     "use_compilation_cache": "cache",
 }

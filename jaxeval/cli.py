@@ -31,7 +31,7 @@ from .version import __version__
 
 OPTIONS = (
     *("--help", "--import", "--out", "--samples", "--seed", "--version", *sweep.OPTIONS),
-    *("--channel-axis", "--maps", "--metric", "--model", "--title"),
+    *("--channel-axis", "--maps", "--meta", "--metric", "--model", "--title"),
 )
 COMMANDS = ("demo", "gallery", "list", "report", *sweep.COMMANDS)
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}

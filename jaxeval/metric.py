@@ -111,6 +111,11 @@ class Metric:
         if not callable(self.output):
             check.one_of(self, "output", (*ops.OUTPUTS, None))
 
+    @property
+    def default_output(self) -> Any:
+        """The class score where neither the metric's settings nor the run have one."""
+        return type(self).__dataclass_fields__["output"].default
+
     def explainer(self, explainer: Any) -> Any:
         """Hook for metrics that score a modified explainer (SmoothMPRT); by default unchanged."""
         return explainer
@@ -196,20 +201,16 @@ def bind(metric: M, output: Any, kind: str, n_outputs: int | None = None) -> M:
       ValueError: this class score is not defined for the model.
     """
     output = metric.output if metric.output is not None else output
-    if output == "logit" == _default_output(metric) and kind != "logits":
+    if output == "logit" == metric.default_output and kind != "logits":
         output = "value"  # metrics on logits use a model's own outputs if it has no logits
     ops.check_output(output, kind, n_outputs)
     return dataclasses.replace(metric, output=ops.of_logits(output, kind))
 
 
-def _default_output(metric: Metric) -> Any:
-    return type(metric).__dataclass_fields__["output"].default
-
-
 def scores_plainly(metric: Metric) -> bool:
     """Whether the caller chose the model's own outputs as the class score."""
     plain = callable(metric.output) or metric.output in ("logit", "value")
-    return plain and metric.output != _default_output(metric)
+    return plain and metric.output != metric.default_output
 
 
 def check_class(metric: Metric | type[Metric]) -> None:

@@ -61,6 +61,18 @@ MAY = {
     "results": {"ops", "types"},
     "plot": {"ops", "results", "types"},
     "api": {"describe", "engine", "metric", "progress", "results", "types"},
+    "meta": {
+        "api",
+        "describe",
+        "engine",
+        "metric",
+        "model",
+        "ops",
+        "progress",
+        "results",
+        "trace",
+        "types",
+    },
     "data": {"digests", "model", "of_flax", "progress"},
     "sweep": {
         "api",
@@ -70,6 +82,7 @@ MAY = {
         "digests",
         "engine",
         "explain",
+        "meta",
         "metric",
         "metrics",
         "ops",
@@ -77,7 +90,7 @@ MAY = {
         "progress",
         "results",
     },
-    "report": {"api", "plot", "results", "sweep"},
+    "report": {"api", "meta", "plot", "results", "sweep"},
     "demo": {"api", "data", "explain", "metric", "metrics", "model", "plot", "results"},
     "gallery": {"api", "data", "explain", "plot", "progress"},
     "cli": {
@@ -99,11 +112,12 @@ MAY = {
 WHEN_CALLED = {
     ("metric", "api"): "a metric can be called",
     ("results", "report"): "results can be reported",
+    ("meta", "report"): "so can meta-evaluations",
     ("model", "explain"): "a model lists its layers",
 }
 """Imports against the direction, inside functions, and what for."""
 
-PUBLIC = {"data", "explain", "functional", "ops", "perturb", "plot", "report"}
+PUBLIC = {"data", "explain", "functional", "meta", "ops", "perturb", "plot", "report"}
 """Rooms whose names without an underscore are public, as are those of `jaxeval` itself."""
 
 BORROWED = {

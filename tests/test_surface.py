@@ -20,22 +20,23 @@ HEAVY = (
 )
 """Packages that cost as much to import as JAX, or a good part of it."""
 LATER = tuple(
-    f"jaxeval.{room}" for room in ("data", "explain", "metrics", "plot", "report", "sweep")
+    f"jaxeval.{room}" for room in ("data", "explain", "meta", "metrics", "plot", "report", "sweep")
 )
 
 PUBLIC = """
 ABPC ADCC AIC AUC Answer AttributionLocalisation AverageDrop AveragePrecision AverageStability
 AvgSensitivity Background ClassSensitivity Completeness Complexity Consistency Continuity Deletion
 Described EffectiveComplexity EfficientMPRT EvaluationError FaithfulnessCorrelation
-FaithfulnessEstimate Focus Grid Host IROF IncreaseInConfidence Infidelity InputInvariance
-Insertion IoU LocalLipschitz LocalLipschitzEstimate METRICS MPRT MSTC MaxSensitivity Metric Model
-Monotonicity MonotonicityCorrelation MuFidelity Noise NonSensitivity Outcome PGI PGU Perturbation
-PixelFlipping PointingGame Query RIS ROAD ROS RRS RandomLogit RegionPerturbation
-RelativeInputStability RelativeOutputStability RelativeRepresentationStability
-RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample Selectivity SensitivityN
-SmoothMPRT Sparseness Store Sufficiency Sweep SweepError TopKIntersection __version__ as_function
-attribute data evaluate explain from_flax functional layer_names metrics ops perturb plot pytree
-register report results run score static sweep use_compilation_cache
+FaithfulnessEstimate Focus Grid Host IROF IncreaseInConfidence Infidelity InputInvariance InputNoise
+Insertion IoU LocalLipschitz LocalLipschitzEstimate METRICS MPRT MSTC MapNoise MaxSensitivity
+MetaResults Metric Model ModelNoise Monotonicity MonotonicityCorrelation MuFidelity Noise
+NonSensitivity Outcome PGI PGU Perturbation PixelFlipping PointingGame QGE Query RIS ROAD ROS RRS
+RandomLogit RegionPerturbation RelativeInputStability RelativeOutputStability
+RelativeRepresentationStability RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample
+Selectivity SensitivityN SmoothMPRT Sparseness Store Sufficiency Sweep SweepError TopKIntersection
+__version__ as_function attribute data evaluate explain from_flax functional layer_names meta
+meta_evaluate metrics ops perturb plot pytree register report results run score static sweep
+use_compilation_cache
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from .. import check
 from ..model import Model
 from ..ops import draw
-from ..trace.params import paths
+from ..trace.params import trained, with_trained
 from ..types import pytree, static
 from .smoothed import check_explainer
 from .stepped import SteppedExplainer, evenly
@@ -44,42 +43,24 @@ class NoisyWeights(SteppedExplainer):
                 f"{type(self).__name__} changes the model's weights, and a host callable has none"
             )
         key = jax.random.key(jnp.asarray(self.seed).astype(jnp.uint32))
-        trained = list(_trained(model).values())
-        ends = np.cumsum([np.size(v) for v in trained])
-        draws = jnp.split(draw.normal(draw.fold_in(key, i), (sum(map(np.size, trained)),)), ends)
+        weights = trained(model)
+        ends = np.cumsum([np.size(v) for v in weights])
+        draws = jnp.split(draw.normal(draw.fold_in(key, i), (sum(map(np.size, weights)),)), ends)
 
         def one(v: jax.Array, noise: jax.Array) -> jax.Array:
             return v.ravel() * (1 + jnp.asarray(level, v.dtype) * noise.astype(v.dtype))
 
-        return [one(v, noise) for v, noise in zip(trained, draws, strict=False)]
+        return [one(v, noise) for v, noise in zip(weights, draws, strict=False)]
 
     def noisy(self, model: Model, weights: list[jax.Array]) -> Model:
         """The model with these weights."""
-        leaves, tree = jax.tree.flatten(model.params)
-        for (i, v), row in zip(_trained(model).items(), weights, strict=True):
-            leaves[i] = row.reshape(v.shape)
-        return dataclasses.replace(model, params=jax.tree.unflatten(tree, leaves))
+        return with_trained(model, weights)
 
     def explained(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         """The map for one of the models."""
         if self.explainer is None:
             return self.input_gradient(model, x, y)
         return self.explainer(model, x, y, keys)
-
-
-def _trained(model: Model) -> dict[int, jax.Array]:
-    """The trained weights, by their index among the leaves of the parameters."""
-    leaves, names = jax.tree.leaves(model.params), paths(model.params)
-    apart = isinstance(model.params, dict) and "params" in model.params
-
-    def trained(path: str, v: Any) -> bool:
-        return jnp.issubdtype(jnp.result_type(v), jnp.floating) and (
-            not apart or path.split("/")[0] == "params"
-        )
-
-    # Sorted by path, because the order of leaves differs between traced and concrete dicts.
-    which = sorted((p, i) for i, p in enumerate(names) if trained(p, leaves[i]))
-    return {i: jnp.asarray(leaves[i]) for _, i in which}
 
 
 @pytree

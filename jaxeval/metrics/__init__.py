@@ -4,6 +4,7 @@ from ..metric import METRICS as METRICS
 from ..metric import Metric
 from ..registry import enter
 from . import axiomatic, complexity, faithfulness, localisation, randomisation, robustness
+from .qge import QGE as QGE
 
 FAMILIES = (faithfulness, robustness, localisation, complexity, randomisation, axiomatic)
 

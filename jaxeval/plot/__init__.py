@@ -11,6 +11,10 @@ from .extremes import best_and_worst as best_and_worst
 from .extremes import extremes as extremes
 from .gallery import gallery as gallery
 from .maps import attributions as attributions
+from .meta import meta_area as meta_area
+from .meta import meta_heat as meta_heat
+from .meta import meta_recovery as meta_recovery
+from .meta import meta_retest as meta_retest
 from .randomisation import randomisation as randomisation
 from .statistics import correlation as correlation
 from .statistics import critical_difference as critical_difference

@@ -2,3 +2,4 @@
 
 from .page import html as html
 from .page import write as write
+from .page import write_meta as write_meta

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..meta import MetaResults
 from ..results import Results, Store
-from ..sweep import Sweep
+from ..sweep import MetaPlan, Sweep
 from .maps import maps_of_extremes
 from .page import write
 from .sections import telling
@@ -37,6 +38,11 @@ def add(commands: Any) -> None:
         "explainers' names, and, if they are not all samples in order, their ids as index",
     )  # fmt: skip
     option(
+        "--meta", type=Path, metavar="FILE.parquet",
+        help="a meta-evaluation, written by MetaResults.save, which adds sections on "
+        "which metrics can be trusted (default: that of the sweep, if it has a single one)",
+    )  # fmt: skip
+    option(
         "--mixed-features", action="store_true",
         help="compare explainers whose maps have different features, too",
     )  # fmt: skip
@@ -55,7 +61,8 @@ def run(given: argparse.Namespace) -> str:
     """
     described = given.results.suffix in (".toml", ".yaml", ".yml")
     sweep = Sweep.from_file(given.results) if described else None
-    results = read(given.results if sweep is None else Path(sweep.output), given.model)
+    folder = given.results if sweep is None else Path(sweep.output)
+    results = read(folder, given.model)
     if given.metric is not None and given.metric not in results.metrics:
         known = ", ".join(map(repr, results.metrics))
         raise ValueError(f"no metric {given.metric!r}; there are {known}")
@@ -71,10 +78,16 @@ def run(given: argparse.Namespace) -> str:
         maps = {"x": arrays.pop("x"), "index": arrays.pop("index", None), "attributions": arrays}
     path = write(
         results, given.out, title=given.title, metric=given.metric,
-        mixed_features=given.mixed_features,
+        mixed_features=given.mixed_features, meta=meta_of(folder, given.meta),
         **{"channel_axis": given.channel_axis, **maps},
     )  # fmt: skip
     return f"{path}: {results.headline}, {path.stat().st_size / 1e6:.1f} MB"
+
+
+def meta_of(folder: Path, file: Path | None = None) -> MetaResults | None:
+    """The meta-evaluation in a file, or that of a sweep's folder, if it has a single one."""
+    own = MetaPlan.file_of(folder)
+    return MetaResults.load(file or own) if file is not None or own.exists() else None
 
 
 def read(path: Path, model: str | None = None) -> Results:

@@ -6,16 +6,20 @@ import dataclasses
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
 from ..results import Results
 from ..results.atomic import replace_whole
 from ..version import __version__
+from . import meta as of_meta
 from .sections import lead, sections
+
+if TYPE_CHECKING:
+    from ..meta import MetaResults
 
 HERE = Path(__file__).parent
 
@@ -32,8 +36,24 @@ def write(results: Results, path: str | os.PathLike[str], **given: Any) -> Path:
       ImportError: jinja2 or matplotlib is not installed; the message says how to install it.
       ValueError: no scores yet, or inputs and maps that do not match.
     """
+    return _written(html(results, **given), path)
+
+
+def write_meta(
+    meta: MetaResults,
+    path: str | os.PathLike[str],
+    title: str = "Meta-evaluation of metrics",
+) -> Path:
+    """Write the page of a meta-evaluation alone to `path` atomically, and return the path.
+
+    Raises:
+      ImportError: jinja2 or matplotlib is not installed; the message says how to install it.
+    """
+    return _written(_page(title, of_meta.lead(meta), lambda: of_meta.sections(meta)), path)
+
+
+def _written(text: str, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
-    text = html(results, **given)
     replace_whole(path, lambda file: file.write(text.encode()))
     return path
 
@@ -48,6 +68,7 @@ def html(
     metric: str | None = None,
     n: int = 3,
     mixed_features: bool = False,
+    meta: MetaResults | None = None,
 ) -> str:
     """The page as text; the same arguments give the same bytes.
 
@@ -65,18 +86,12 @@ def html(
       n: number of best and of worst samples per explainer.
       mixed_features: whether to compare explainers whose maps have different features. If not, the
         page says so and compares only those with the same features.
+      meta: a meta-evaluation of the metrics, which gets sections of its own.
 
     Raises:
       ImportError: jinja2 or matplotlib is not installed; the message says how to install it.
       ValueError: no scores yet, or inputs and maps that do not match.
     """
-    try:
-        import jinja2
-        import markupsafe  # a dependency of jinja2
-    except ImportError as e:
-        raise ImportError(
-            f'reports need jinja2, which cannot be imported ({e}): pip install "jaxeval[report]"'
-        ) from e
     if not results.outcomes:
         raise ValueError("the results hold no scores yet, so there is nothing to report")
     if (x is None) != (attributions is None):
@@ -85,6 +100,24 @@ def html(
         rest = {k: v for k, v in results.settings.items() if k != "features"}
         results = dataclasses.replace(results, settings=rest)
     gallery = {"x": x, "attributions": attributions, "index": index, "channel_axis": channel_axis}
+
+    def found() -> list[dict[str, Any]]:
+        tested = [] if meta is None else of_meta.sections(meta)
+        *scored, last = sections(results, metric, n, gallery)
+        return [*scored, *tested, last]
+
+    return _page(title, lead(results), found)
+
+
+def _page(title: str, text: str, found: Callable[[], list[dict[str, Any]]]) -> str:
+    """The page of these sections, which are made once it is known that it can be written."""
+    try:
+        import jinja2
+        import markupsafe  # a dependency of jinja2
+    except ImportError as e:
+        raise ImportError(
+            f'reports need jinja2, which cannot be imported ({e}): pip install "jaxeval[report]"'
+        ) from e
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -98,8 +131,8 @@ def html(
         return environment.get_template("page.html").render(
             title=title,
             version=__version__,
-            lead=lead(results),
-            sections=sections(results, metric, n, gallery),
+            lead=text,
+            sections=found(),
             css=(HERE / "page.css").read_text(encoding="utf-8"),
             script=(HERE / "page.js").read_text(encoding="utf-8"),
         )

@@ -87,7 +87,7 @@ def bootstrap_mean_ci(
         with np.errstate(invalid="ignore"):
             # Resampling the deviations keeps a constant column's interval at exactly its value.
             mean = x.mean(axis=0)
-            blocks = [w @ (x - mean) / len(x) for w in _resamples(len(x), n_bootstrap, seed)]
+            blocks = [w @ (x - mean) / len(x) for w in resamples(len(x), n_bootstrap, seed)]
             found = mean + np.quantile(np.concatenate(blocks), edges, axis=0)
             # A mean lies within the range of its values; rounding must not move it outside.
             interval[:, js] = np.clip(found, x.min(axis=0), x.max(axis=0))
@@ -95,7 +95,7 @@ def bootstrap_mean_ci(
     return low, high
 
 
-def _resamples(n: int, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:
+def resamples(n: int, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:
     """Blocks [b, n]: how often each of n rows occurs in each of b resamples; the b sum to
     n_bootstrap."""
     rng = np.random.default_rng(seed)

@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..cache import delete_broken_entries, use_compilation_cache
+from ..meta.results import MetaResults
 from ..results.store import Store
 from .describe import Sweep
 from .estimate import Estimate, estimate
 from .lines import SweepError
 from .log import duration
+from .meta import FOLDER, MetaPlan
 from .place import find_place, local_mesh
 from .plan import Plan
 from .runner import Done, Runner
@@ -33,7 +35,22 @@ def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
     """Add the commands to the parser's."""
     what = "Run or resume a sweep; finished shards are not computed again."
     run = commands.add_parser("run", help=what, description=what, allow_abbrev=False)
-    add = run.add_argument
+    _add_options(run.add_argument, integer)
+
+    what = "Test which metrics of a sweep can be trusted, by the perturbations in its table [meta]."
+    meta = commands.add_parser("meta", help=what, description=what, allow_abbrev=False)
+    _add_options(meta.add_argument, integer)
+    meta.add_argument(
+        "-o", "--out", type=Path, metavar="FILE.html", help="also write the results as an HTML page"
+    )
+
+    what = "Show the progress of a sweep."
+    status = commands.add_parser("status", help=what, description=what, allow_abbrev=False)
+    status.add_argument("path", type=Path, help="the sweep's file, or the folder of its scores")
+
+
+def _add_options(add: Any, integer: Callable[[int, int], Any]) -> None:
+    """Add the options of commands that compute shards."""
     add("file", type=Path, metavar="sweep.toml", help="the sweep: .toml, .yaml or .yml")
     add(
         "--dry-run",
@@ -87,16 +104,22 @@ def add_to(commands: Any, integer: Callable[[int, int], Any]) -> None:
         "batch size if it died before finishing a shard (default: %(default)s)",
     )
 
-    what = "Show the progress of a sweep."
-    status = commands.add_parser("status", help=what, description=what, allow_abbrev=False)
-    status.add_argument("path", type=Path, help="the sweep's file, or the folder of its scores")
-
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Run a sweep. Exit codes: 0 this process's part is done, 1 shards failed, 2 wrong input."""
+    return _run(given, console, Plan)
+
+
+def meta(given: argparse.Namespace, console: Console) -> int:
+    """Test the metrics of a sweep; print and write what comes of it. Exit codes as for `run`."""
+    return _run(given, console, MetaPlan, FOLDER)
+
+
+def _run(given: argparse.Namespace, console: Console, make: type[Plan], within: str = "") -> int:
+    """Compute the shards of a plan; `within`: their folder in the sweep's output."""
     try:
         if given.restarts and not given.dry_run:
-            return supervise(given)
+            return supervise(given, within)
         end_with_parent()
         use_compilation_cache()
         delete_broken_entries()
@@ -110,10 +133,11 @@ def run(given: argparse.Namespace, console: Console) -> int:
                 progress=not given.quiet,
                 any_code=given.any_code,
                 num_gpus=given.gpus,
+                make=make,
             )
-            return _report(done, console)
+            return _report(done, console) or _tell(given, make(sweep), done, console)
         place, mesh = find_place(given.rank, given.world), local_mesh(given.devices)
-        plan = Plan(sweep)
+        plan = make(sweep)
         if given.dry_run:
             found = estimate(plan, place=place, batch_size=given.batch_size, mesh=mesh)
             console.print(_estimate_table(found), highlight=False)
@@ -126,7 +150,8 @@ def run(given: argparse.Namespace, console: Console) -> int:
             progress=not given.quiet,
             any_code=given.any_code,
         )
-        return _report(runner(), console)
+        done = runner()
+        return _report(done, console) or _tell(given, plan, done, console)
     except (SweepError, FileNotFoundError) as e:
         return _refuse(e)
     except ValueError as e:
@@ -147,7 +172,26 @@ def status(given: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace, Console], int]] = {"run": run, "status": status}
+COMMANDS: dict[str, Callable[[argparse.Namespace, Console], int]] = {
+    "run": run,
+    "meta": meta,
+    "status": status,
+}
+
+
+def _tell(given: argparse.Namespace, plan: Plan, done: Done, console: Console) -> int:
+    """Print and write the results of a meta-evaluation that is complete."""
+    if not isinstance(plan, MetaPlan) or not done.complete:
+        return 0
+    for name, file in plan.save().items():
+        found = MetaResults.load(file)
+        console.print(f"{name}\n{found!r}".lstrip(), highlight=False, markup=False, soft_wrap=True)
+        console.print(f"written to {file}", highlight=False, markup=False, soft_wrap=True)
+        if given.out is not None:
+            out = given.out.with_stem(f"{given.out.stem}-{file.stem}") if name else given.out
+            page = found.report(out)
+            console.print(f"written to {page}", highlight=False, markup=False, soft_wrap=True)
+    return 0
 
 
 def _refuse(e: Exception) -> int:
@@ -232,7 +276,8 @@ def _status_table(store: Store, manifest: dict[str, Any]) -> Table:
     n, size = config["data"]["samples"], config["shard_size"]
     n = store.noted("samples") if n is None else n
     each = None if n is None else -(-n // size)
-    total = None if each is None else each * len(models) * len(seeds)
+    units = config.get("units", 1)
+    total = None if each is None else each * len(models) * len(seeds) * units
     share = f" ({len(there) / total:.0%})" if total else ""
     rows = [
         ("folder", str(store.folder)),
@@ -251,7 +296,7 @@ def _status_table(store: Store, manifest: dict[str, Any]) -> Table:
     if len(models) * len(seeds) > 1:
         for m, name in enumerate(models):
             for s, seed in enumerate(seeds):
-                done = sum(key.endswith(f"-m{m}-s{s}") for key in there)
-                of = "?" if each is None else each
+                done = sum(f"-m{m}-s{s}-" in f"{key}-" for key in there)
+                of = "?" if each is None else each * units
                 rows.append((f"{name}, seed {seed}", f"{done:,} of {of} shards"))
     return _table(rows)

@@ -21,6 +21,7 @@ from ..metrics import METRICS
 from ..ops import OUTPUTS
 from .grid import SPEC, Grid, Setting, imported, load, named, value_of
 from .lines import Find, Keys, SweepError, read_settings
+from .meta_table import as_table, read_table
 
 
 def _digits() -> dict[str, Any]:
@@ -58,6 +59,8 @@ class Sweep:
       class_score: the score of class y, `evaluate`'s `output`. A metric's own `output` takes
         precedence.
       precision, background, reduce_channels: as for `evaluate`.
+      meta: by which perturbations ``jaxeval meta`` tests the metrics: a dict with arguments of
+        `meta_evaluate` (tests, n_perturbations, groups, seeds, controls).
 
     A folder can only be resumed with the sweep that began it: everything that scores depend on is
     compared, including closures, defaults and globals of functions and the state of objects. Wrap
@@ -88,6 +91,7 @@ class Sweep:
     precision: str = "highest"
     background: Any = None
     reduce_channels: str | None = None
+    meta: Any = None
     find: Find | None = dataclasses.field(default=None, repr=False)
     """Finds the line of a setting, for a sweep from a file."""
     file: Path | None = None
@@ -110,6 +114,7 @@ class Sweep:
         if self.class_score is not None and not callable(self.class_score):
             _one_of("class_score", self.class_score, OUTPUTS)
         _one_of("precision", self.precision, PRECISIONS)
+        object.__setattr__(self, "meta", as_table(self.meta))
         _ = self.explainer_settings, self.metric_settings  # raises errors now
 
     @functools.cached_property
@@ -221,6 +226,8 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         rest["class_score"] = value_of(score, folder, ("class_score",))
     if "background" in rest:
         rest["background"] = value_of(rest["background"], folder, ("background",))
+    if "meta" in rest:
+        rest["meta"] = read_table(rest["meta"], folder)
     return {
         **rest,
         "output": (folder / settings["output"]).resolve(),

@@ -22,7 +22,7 @@ _runners: dict[str, Runner] = {}
 
 
 def shard_task(
-    sweep: Sweep, fingerprint: str, shard: Shard, options: dict[str, Any]
+    sweep: Sweep, fingerprint: str, shard: Shard, options: dict[str, Any], make: Any = Plan
 ) -> dict[str, int]:
     """Compute one shard in this worker, which keeps the model and its programs for later shards."""
     known = f"{fingerprint} {sweep.output}"
@@ -31,7 +31,7 @@ def shard_task(
         delete_broken_entries()
         _runners.clear()
         name = f"ray-{socket.gethostname()}-{os.getpid()}"
-        _runners[known] = Runner(Plan(sweep), progress=False, log=name, **options)
+        _runners[known] = Runner(make(sweep), progress=False, log=name, **options)
     runner = _runners[known]
     plan, done = runner.plan, Done(runner.store)
     if runner.store.path(shard.key).exists():
@@ -51,6 +51,7 @@ def run_on_ray(
     num_cpus: float = 1,
     num_gpus: float | None = None,
     address: str | None = None,
+    make: type[Plan] = Plan,
 ) -> Done:
     """Run or resume a sweep on a Ray cluster.
 
@@ -61,6 +62,7 @@ def run_on_ray(
     Args:
       num_cpus, num_gpus: resources per task; None: one GPU if the cluster has any.
       address: of the cluster; None: from RAY_ADDRESS, or a local one.
+      make: the class of the plan.
 
     Raises:
       ImportError: Ray is not installed.
@@ -75,7 +77,7 @@ def run_on_ray(
     except ImportError as e:
         raise ImportError('a sweep on Ray needs Ray: pip install "jaxeval[ray]"') from e
     sweep = dataclasses.replace(sweep, output=os.path.abspath(sweep.output))
-    plan = Plan(sweep)
+    plan = make(sweep)
     if plan.n is None:
         raise sweep.located(
             SweepError(
@@ -107,7 +109,9 @@ def run_on_ray(
         given = ray.put(dataclasses.replace(sweep))  # without cached models and data
         log("start on ray", shards=len(shards), there=done.found)
         bar.start(len(missing), done.found)
-        waiting = {task.remote(given, fingerprint, shard, options): shard for shard in missing}
+        waiting = {
+            task.remote(given, fingerprint, shard, options, make): shard for shard in missing
+        }
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1)
             for reference in ready:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..api import evaluate_job
 from ..data.sources import Batch
 from ..digests import digest
 from ..engine.job import Job, read_job
@@ -19,6 +20,7 @@ from ..engine.options import Options
 from ..engine.plan import check_job
 from ..metric import Metric
 from ..results.store import Store
+from ..results.table import Results
 from . import fingerprint
 from .describe import Sweep
 from .lines import Keys, SweepError
@@ -51,6 +53,10 @@ class Shard:
     @property
     def key(self) -> str:
         return f"b{self.block:07d}-m{self.model}-s{self.seed}"
+
+    def facts(self) -> dict[str, Any]:
+        """What else is stored with the shard."""
+        return {}
 
 
 class Plan:
@@ -140,6 +146,10 @@ class Plan:
             options=options,
             **{"y": None, **batch.parts()},
         )
+
+    def results(self, shard: Shard, batch: Batch, options: Options, start: int) -> Results:
+        """The scores of one shard, for the samples from `start` on."""
+        return evaluate_job(self.job(list(self.models)[shard.model], batch, options, start))
 
     def _blame(self, message: str, model: str) -> Keys:
         """The path of the setting that an error names."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..api import evaluate_job
 from ..data.prefetch import prefetch
 from ..data.sources import Batch
 from ..results.store import Store
@@ -185,7 +184,6 @@ class Runner:
     def evaluate(self, shard: Shard, batch: Batch, start: int) -> Results:
         """The scores of one shard; halves the batch size when out of device memory."""
         plan, n = self.plan, len(batch)
-        name = list(plan.models)[shard.model]
         if batch.index is None:
             batch = dataclasses.replace(batch, index=np.arange(start, start + n))
         while True:
@@ -197,7 +195,7 @@ class Runner:
                 rows=plan.size if shard.block else None,
             )
             try:
-                return evaluate_job(plan.job(name, batch, options, start))
+                return plan.results(shard, batch, options, start)
             except Exception as e:
                 if not out_of_memory(e):
                     raise
@@ -229,6 +227,7 @@ class Runner:
                 "stop": start + len(batch),
                 "data": batch.digest() if self.plan.n is None else None,
                 "seconds": round(seconds, 3),
+                **shard.facts(),
                 **self.log.fixed,
             },
         )

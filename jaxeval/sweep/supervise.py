@@ -24,15 +24,19 @@ ASKED = (signal.SIGINT, signal.SIGTERM)
 """Signals that end a run on purpose, after which it is not restarted."""
 
 
-def supervise(given: argparse.Namespace) -> int:
+def supervise(given: argparse.Namespace, within: str = "") -> int:
     """Run the command as a child process, restart it when it dies, and return its exit code.
 
     If the child died before finishing a shard, the batch size is halved.
+
+    Args:
+      within: the folder of its shards in the sweep's output.
     """
     sweep = Sweep.from_file(given.file)
     place = find_place(given.rank, given.world)
-    log = Path(sweep.output) / "log" / f"rank-{place.rank:04d}.jsonl"
-    store, cap = Store(sweep.output), given.batch_size or sweep.batch_size
+    folder = Path(sweep.output) / within
+    log = folder / "log" / f"rank-{place.rank:04d}.jsonl"
+    store, cap = Store(folder), given.batch_size or sweep.batch_size
     arguments = [*given.arguments, "--restarts", "0"]
     for attempt in range(given.restarts + 1):
         before = store.done() if store.parts.exists() else set()

@@ -10,7 +10,7 @@ import pytest
 import things
 
 import jaxeval as je
-from jaxeval.sweep import ChangedError, Plan, Runner, SweepError, runner
+from jaxeval.sweep import ChangedError, Plan, Runner, SweepError
 from jaxeval.sweep.place import local_mesh
 
 
@@ -69,7 +69,7 @@ def test_the_scores_are_those_of_evaluate(finished):
 
 def test_finished_shards_are_not_computed_again(finished, monkeypatch):
     folder, _ = finished
-    monkeypatch.setattr(runner, "evaluate_job", None)  # a call would fail
+    monkeypatch.setattr(je.sweep.Plan, "results", None)  # a call would fail
     again = done(things.sweep(folder, seeds=(0, 3)))
     assert (again.computed, again.found, again.complete) == (0, 10, True)
 
