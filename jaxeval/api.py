@@ -39,6 +39,7 @@ def score(
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
     reduce_channels: str | None = None,
+    tolerance: float | None = None,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -74,6 +75,7 @@ def score(
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
+        tolerance=tolerance,
     )  # fmt: skip
     job = read_job(
         model,
@@ -105,6 +107,7 @@ def evaluate(
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
     reduce_channels: str | None = None,
+    tolerance: float | None = None,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -139,6 +142,10 @@ def evaluate(
       reduce_channels: "sum", "mean" or "max" over the channel axis of all maps, given and computed
         ones, so that maps with a value per entry can be compared with maps with a value per
         pixel. None: maps stay as they are.
+      tolerance: how far the scores that are areas under curves may be from those with all their
+        steps (``n_steps=None``: all features), in their unit; fewer steps are then asked, chosen
+        for each sample. An estimate, see docs/statistics.md. A metric's own `tolerance` takes
+        precedence; scores of other metrics are not affected. None: all steps are asked.
       key: seed or JAX key of all randomness.
       batch_size: most model evaluations in flight on each device; None: chosen from the size of
         the job, the model's activations and the machine, within memory. It does not change scores
@@ -172,6 +179,7 @@ def evaluate(
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
+        tolerance=tolerance,
     )  # fmt: skip
     given = {"mask": mask, "padding": padding, "index": index, "extras": extras}
     return evaluate_job(read_job(model, x, y, explainers, metrics, options, **given), progress)
@@ -259,6 +267,7 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         "model": {"outputs": job.model.outputs, "host": job.model.host},
         "output": describe(job.output),
         "reduce_channels": options.reduce_channels,
+        "tolerance": options.tolerance,
         "precision": options.precision,
         "key": np.asarray(jax.random.key_data(options.key)).tolist(),
         "batch_size": options.batch_size if plan is None else plan.batch_size,

@@ -65,6 +65,8 @@ class Metric:
         an error for models with ``outputs="values"``, which have no classes.
       takes_padding: whether it supports padding: the score of a padded sample is that of the
         sample without its padding. If False, padding raises an error.
+      areas: whether the score is an area under a curve: linear in the measurements of ordered
+        steps, one number each. Such a metric has a field `tolerance` (`metrics.bases.Area`).
       reference: the paper.
 
     Args:
@@ -84,6 +86,7 @@ class Metric:
     needs: ClassVar[frozenset[str]] = frozenset()
     of_classes: ClassVar[bool] = False
     takes_padding: ClassVar[Any] = False
+    areas: ClassVar[bool] = False
     reference: ClassVar[str] = ""
 
     normalise: str | None = static("max")

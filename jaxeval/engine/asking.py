@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..lifetime import jit
+from ..metric import asks_of
 from ..model import Model
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Query, Sample, canonical
@@ -22,7 +23,8 @@ from . import kernels
 from .block import Answered, BlockState, Scored
 from .explainers import Batch
 from .image_memo import once_per_image
-from .questions import Question
+from .questions import Cell, Question
+from .rounds import Curve, curve_of, to_ask
 from .sample_view import measure_one
 from .steps import Steps, steps_of
 
@@ -53,20 +55,66 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
     asking = _Asking(state, q, pert, s, plans, draws, advance)
     if pert.changes_params:
         # One set of parameters at a time, which all samples of the block share.
-        once, key = np.minimum(steps.counts, 1), state.plan.job.options.key
+        once, key, curves = np.minimum(steps.counts, 1), state.plan.job.options.key, {}
         for step in range(q.n_steps):
             asking(kernels.new_model(pert, evaluator.model, key, step), once, first=step)
     else:
         asking.known(steps)
-        asking(evaluator.model, steps.asked, order=steps.order)
-        advance(steps.saved * q.cost)
+        curves = _curves(state, q, steps)
+        everything = len(curves) < sum(map(len, q.by.values()))
+        if everything:
+            asking(evaluator.model, steps.asked, order=steps.order)
+        asked = _in_rounds(asking, evaluator.model, steps, curves, everything)
+        advance((int(steps.counts.sum()) - asked) * q.cost)
     valid = np.arange(q.n_steps)[None] < steps.counts[:, None]
     valid, source = block.evaluator.put((valid, steps.source))
     for e, subscriptions in q.by.items():
         buffers = asking.buffers[e] if e in asking.buffers else asking.unasked(e)
         for (cell, slot), (buffer, flags) in zip(subscriptions, buffers, strict=True):
-            state.done.setdefault(cell, {})[slot] = Answered(buffer, valid, source, flags)
-            state.steps.setdefault(cell, []).append(int(steps.counts.sum()))
+            answered, n = Answered(buffer, valid, source, flags), int(steps.counts.sum())
+            if (curve := curves.get(cell)) is not None:
+                filled = evaluator.put(curve.filled().astype(buffer.dtype))
+                own = None if source is None else evaluator.put(np.array(curve.own, np.int32))
+                answered = Answered(filled, valid, own, flags, curve.error())
+                n = curve.evaluations
+            state.done.setdefault(cell, {})[slot] = answered
+            state.steps.setdefault(cell, []).append(n)
+
+
+def _curves(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve]:
+    """The curves of the cells that are asked to a tolerance."""
+    curves = {}
+    for s in (s for subscriptions in q.by.values() for s in subscriptions):
+        metric: Any = state.plan.cells[s.cell]
+        if metric.areas and metric.tolerance is not None:
+            share = metric.tolerance / len(asks_of(metric))
+            curves[s.cell] = curve_of(steps, q.n_steps, share)
+    return curves
+
+
+def _in_rounds(
+    asking: _Asking, model: Model, steps: Steps, curves: dict[Cell, Curve], everything: bool
+) -> int:
+    """Ask until every curve is within its tolerance; return how many steps were asked.
+
+    Args:
+      everything: whether all steps have been asked already, for others.
+    """
+    asked = int(steps.asked.sum()) if everything else 0
+    known = np.full((len(steps.counts), asking.q.n_steps), everything)
+    wanted = {cell: curve.first() for cell, curve in curves.items()}
+    while any(w.any() for w in wanted.values()):
+        ask = np.any([to_ask(curves[cell], w) for cell, w in wanted.items()], axis=0) & ~known
+        if ask.any():
+            order = np.argsort(~ask, axis=1, kind="stable").astype(np.int32)
+            asking(model, ask.sum(1), order=order)
+        asked, known = asked + int(ask.sum()), known | ask
+        for e, subscriptions in asking.q.by.items():
+            for k, (cell, _) in enumerate(subscriptions):
+                if cell in curves and wanted[cell].any():
+                    curves[cell].learn(wanted[cell], np.asarray(asking.buffers[e][k][0]))
+                    wanted[cell] = curves[cell].wanted()
+    return asked
 
 
 def _extras(state: BlockState, pert: Perturbation, s: Sample) -> dict[str, Any]:

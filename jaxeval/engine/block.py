@@ -48,12 +48,14 @@ class Answered(NamedTuple):
       valid: the valid steps [rows, S].
       source: the step whose measurement is used for each step [rows, S]; None: its own.
       unsound: see `sample_view.unsound`, [rows, 2].
+      error: what steps that were not asked add to the error of the score [rows]; None: nothing.
     """
 
     measured: Any
     valid: Any
     source: Any
     unsound: Any
+    error: np.ndarray | None = None
 
 
 class BlockState:
@@ -140,6 +142,8 @@ class BlockState:
             args = (scored.metrics, s, scored.maps, self.reference, measured, valid, source)
             reduced = jax.device_get(kernels.reduce(self.mesh, scored.which, *args))
             for cell, got, (outcome, clean) in zip(cells, given, reduced, strict=True):
+                for unknown in (v.error for v in got if v.error is not None):
+                    outcome = dataclasses.replace(outcome, error=outcome.error + unknown)
                 outcome = jax.tree.map(lambda v: v[self.block.real], outcome)
                 unsound = np.stack([clean, *(np.asarray(v.unsound) for v in got)])
                 unsound = unsound.max(0)[self.block.real] > 0

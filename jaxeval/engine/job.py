@@ -76,7 +76,7 @@ def read_job(
     model = read_model(model, data.x, data.y, options.outputs)
     output = read_output(options.output, model.outputs)
     one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
-    metrics = bind_all(metrics, output, model, one)
+    metrics = with_tolerance(bind_all(metrics, output, model, one), options.tolerance)
     attributors = read_explainers(explainers, model, data, stored)
     if options.reduce_channels is not None:
         axis = model.sample_channel_axis(data.x.ndim - 1)
@@ -105,6 +105,21 @@ def bind_all(metrics: Mapping[str, Metric], output: Any, model: Model, x: Any) -
         except ValueError as e:
             raise ValueError(f"metric {name!r}: {e}") from e
     return bound
+
+
+def with_tolerance(metrics: Mapping[str, Metric], tolerance: float | None) -> Mapping[str, Metric]:
+    """The metrics with the run's tolerance, where they are areas under curves and have none."""
+    if tolerance is None:
+        return metrics
+    areas: dict[str, Any] = {name: metric for name, metric in metrics.items() if metric.areas}
+    if metrics and not areas:
+        raise ValueError(
+            f"tolerance={tolerance}: none of the metrics is the area under a curve, which is what "
+            "can be computed to a tolerance; give the others more draws, and see Outcome.error"
+        )
+    with_own = (name for name, metric in areas.items() if metric.tolerance is not None)
+    chosen = {name: dataclasses.replace(m, tolerance=tolerance) for name, m in areas.items()}
+    return {**metrics, **chosen, **{name: areas[name] for name in with_own}}
 
 
 def read_metrics(metrics: Any, masked: bool) -> dict[str, Metric]:

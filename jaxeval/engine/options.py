@@ -35,6 +35,7 @@ class Options:
     precision: str = "highest"
     background: Any = None
     reduce_channels: str | None = None
+    tolerance: float | None = None
     rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -43,6 +44,7 @@ class Options:
             ("batch_size", read_batch_size),
             ("mesh", read_mesh),
             ("precision", read_precision),
+            ("tolerance", read_tolerance),
         ):
             object.__setattr__(self, name, read(getattr(self, name)))
 
@@ -91,6 +93,16 @@ def read_precision(precision: Any) -> str:
             f"{did_you_mean(precision, PRECISIONS)}"
         )
     return precision
+
+
+def read_tolerance(tolerance: Any) -> float | None:
+    """A positive number, or None."""
+    if tolerance is None:
+        return None
+    number = isinstance(tolerance, (int, float, np.number)) and not isinstance(tolerance, bool)
+    if not number or not 0 < tolerance < np.inf:
+        raise ValueError(f"tolerance must be a positive number or None, got {tolerance!r}")
+    return float(tolerance)
 
 
 def read_output(output: Any, kind: str) -> Any:

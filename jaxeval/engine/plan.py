@@ -143,7 +143,7 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         job=job,
         attributors=attributors,
         cells=cells,
-        metrics={m: canonical(metric) for m, metric in job.metrics.items()},
+        metrics={m: compiled(metric) for m, metric in job.metrics.items()},
         questions=questions,
         spec=spec,
         valid=valid,
@@ -155,6 +155,11 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         hidden=hidden,
         first=first,
     )
+
+
+def compiled(metric: Metric) -> Metric:
+    """The metric for compiled programs, which do not depend on the tolerance of an area."""
+    return canonical(dataclasses.replace(metric, tolerance=None) if metric.areas else metric)
 
 
 def check_job(job: Job) -> None:

@@ -75,6 +75,11 @@ def as_function(
         raise TypeError(f"as_function: {type(metric).__name__} is defined over a whole data set")
     if type(metric).finish is not Metric.finish:
         raise TypeError(f"as_function: {type(metric).__name__} is finished on the host")
+    if metric.areas and getattr(metric, "tolerance", None) is not None:
+        raise TypeError(
+            f"as_function: {type(metric).__name__}(tolerance=...) chooses its steps on the host; "
+            "use evaluate or score"
+        )
     if "attribution" in metric.asks and explainer is None:
         raise TypeError(f"as_function: {type(metric).__name__} explains anew: give explainer=")
     read_precision(precision)

@@ -40,6 +40,24 @@ def exact(score: Any, curve: Any = None) -> Outcome:
 
 
 @pytree
+class Area(Metric):
+    """An area under a curve, linear in the measurements of ordered steps, one number each.
+
+    `tolerance`: how far the score may be from that with all its steps, in its unit. Fewer steps are
+    then asked, chosen for each sample; an estimate, see docs/statistics.md. None: all are asked.
+    """
+
+    areas: ClassVar[bool] = True
+
+    tolerance: float | None = static(None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tolerance is not None:
+            check.real(self, "tolerance", above=0)
+
+
+@pytree
 class Ranked(Metric):
     """Evaluates the model while features are removed, or restored, in the order of attribution.
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from ... import ops
 from ...perturb import RankedDeletion
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import Ranked
+from ..bases import Area, Ranked
 
 
 def deletion(
@@ -26,7 +26,7 @@ def deletion(
 
 
 @pytree
-class Deletion(Ranked):
+class Deletion(Area, Ranked):
     r"""Area under the output as features are set to the baseline, the most relevant first.
 
     .. math:: c_s = f(x_{\text{top } k_s \to b}), \quad k_s = \lfloor F s / S \rfloor,
@@ -38,6 +38,8 @@ class Deletion(Ranked):
       n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: b, see `jaxeval.ops.baseline`.
+      tolerance: ask only the steps that the area needs to be this close to that of all, see
+        `jaxeval.evaluate`; None: all.
 
     Outcome: score []; error [], from the features between steps; curve [S + 1].
     """

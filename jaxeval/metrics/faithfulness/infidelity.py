@@ -107,8 +107,8 @@ class Infidelity(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         where = sample.step_mask(valid)
-        residuals = squared_residuals(*measured.T, self.normalised, where)
-        score = infidelity(*measured.T, self.normalised, where)
+        given = (measured[:, 0], measured[:, 1], self.normalised, where)
+        residuals, score = squared_residuals(*given), infidelity(*given)
         if self.perturbation == "patches":
             return exact(score)
         return of_draws(score, ops.mean_influence(residuals, where), where)

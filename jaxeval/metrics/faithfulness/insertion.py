@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from ... import ops
 from ...perturb import RankedDeletion
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import Ranked
+from ..bases import Area, Ranked
 
 
 def insertion(
@@ -25,7 +25,7 @@ def insertion(
 
 
 @pytree
-class Insertion(Ranked):
+class Insertion(Area, Ranked):
     r"""Area under the output as features are inserted into the baseline, the most relevant first.
 
     .. math:: c_s = f(b_{\text{top } k_s \to x}), \quad k_s = \lfloor F s / S \rfloor,
@@ -37,6 +37,8 @@ class Insertion(Ranked):
       n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: b, see `jaxeval.ops.baseline`; by default blurred x, as in the paper.
+      tolerance: ask only the steps that the area needs to be this close to that of all, see
+        `jaxeval.evaluate`; None: all.
 
     Outcome: score []; error [], from the features between steps; curve [S + 1].
     """

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
 from ...perturb import RankedSegments
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import exact
+from ..bases import Area, exact
 
 
 def irof(drops: Float[Array, " S"], valid: Bool[Array, " S"]) -> Float[Array, ""]:
@@ -30,7 +29,7 @@ def irof(drops: Float[Array, " S"], valid: Bool[Array, " S"]) -> Float[Array, ""
 
 
 @pytree
-class IROF(Metric):
+class IROF(Area):
     r"""Iterative removal of features: area over the relative output as superpixels are removed.
 
     .. math:: 1 - \frac{1}{L} \sum_{k=1}^{L} \frac{r_{k-1} + r_k}{2}, \quad
@@ -49,6 +48,8 @@ class IROF(Metric):
 
     Raises:
       ImportError: when it is evaluated without scikit-image and without segments.
+      tolerance: ask only the steps that the area needs to be this close to that of all, see
+        `jaxeval.evaluate`; None: all.
 
     Outcome: score [].
     """

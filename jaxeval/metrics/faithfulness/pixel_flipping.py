@@ -12,7 +12,7 @@ from ...metric import DirectionBy
 from ...perturb import RankedDeletion
 from ...perturb.base import REMOVAL_ORDERS
 from ...types import Answer, Outcome, Sample, pytree, static
-from ..bases import Ranked
+from ..bases import Area, Ranked
 
 
 def pixel_flipping(
@@ -28,7 +28,7 @@ def pixel_flipping(
 
 
 @pytree
-class PixelFlipping(Ranked):
+class PixelFlipping(Area, Ranked):
     r"""Area under the output as features are set to the baseline, the most relevant first.
 
     .. math:: c_s = f(x_{\text{top } k_s \to b}), \quad k_s = \lfloor F s / S \rfloor,
@@ -45,6 +45,8 @@ class PixelFlipping(Ranked):
       order: "morf", "lerf" or "random" (`draws`: the order, feature indices [F] or [N, F]).
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
         "uniform_value" once per step.
+      tolerance: ask only the steps that the area needs to be this close to that of all, see
+        `jaxeval.evaluate`; None: all.
 
     Outcome: score []; error [], from the features between steps; curve [S].
     """

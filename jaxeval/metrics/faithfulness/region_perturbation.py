@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import DirectionBy, Metric
+from ...metric import DirectionBy
 from ...perturb import RankedPatches
 from ...perturb.base import REMOVAL_ORDERS
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import exact
+from ..bases import Area, exact
 
 
 def region_perturbation(
@@ -30,7 +30,7 @@ def region_perturbation(
 
 
 @pytree
-class RegionPerturbation(Metric):
+class RegionPerturbation(Area):
     r"""Mean drop of the output as patches are set to the baseline, the most relevant first.
 
     .. math:: \text{AOPC} = \frac{1}{L + 1} \sum_{k=1}^{L} f(x) - f(x_k)
@@ -47,6 +47,8 @@ class RegionPerturbation(Metric):
         row).
       baseline: see `jaxeval.ops.baseline`; random ones are drawn once per sample, "uniform_value"
         once per step.
+      tolerance: ask only the steps that the area needs to be this close to that of all, see
+        `jaxeval.evaluate`; None: all.
 
     Outcome: score []; curve [L], the drops.
     """

@@ -7,10 +7,9 @@ from typing import Any
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
 from ...perturb import RankedPatches
 from ...types import Answer, Outcome, Sample, pytree, static
-from ..bases import exact
+from ..bases import Area, exact
 
 
 def selectivity(
@@ -26,7 +25,7 @@ def selectivity(
 
 
 @pytree
-class Selectivity(Metric):
+class Selectivity(Area):
     r"""Area under the output as patches are set to the baseline, the most relevant first.
 
     .. math:: c_k = f(x_{\text{top } k \text{ patches} \to b}), \quad k = 1 \dots L
@@ -40,6 +39,8 @@ class Selectivity(Metric):
       patch_size: side of a patch, in pixels.
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
         "uniform_value" once per step.
+      tolerance: ask only the steps that the area needs to be this close to that of all, see
+        `jaxeval.evaluate`; None: all.
 
     Outcome: score []; curve [L].
     """

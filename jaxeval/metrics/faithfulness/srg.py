@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from ... import ops
 from ...perturb import RankedDeletion
 from ...types import Answer, Outcome, Query, Sample, pytree
-from ..bases import Ranked
+from ..bases import Area, Ranked
 
 
 def srg(gap: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Float[Array, ""]:
@@ -24,7 +24,7 @@ def srg(gap: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Floa
 
 
 @pytree
-class SRG(Ranked):
+class SRG(Area, Ranked):
     r"""Symmetric relevance gain: area between the least- and the most-relevant-first curves.
 
     .. math:: \text{SRG} = A(c^{\text{lerf}}) - A(c^{\text{morf}})
@@ -38,6 +38,8 @@ class SRG(Ranked):
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
         "uniform_value" once per step.
+      tolerance: ask only the steps that the area needs to be this close to that of all, see
+        `jaxeval.evaluate`; None: all.
 
     Outcome: score []; error [], from the features between steps; curve [S], the gap at each step.
     """
