@@ -1,0 +1,45 @@
+"""Quantus's names, on jaxeval's engine: ``import jaxeval_quantus as quantus``.
+
+Every class is a subclass of Quantus's own, with its arguments, checks and results. See
+docs/quantus.md.
+"""
+
+from typing import Any
+
+import quantus as _quantus
+from quantus import *  # noqa: F403
+from quantus import AVAILABLE_METRICS as _METRICS
+from quantus import AVAILABLE_NORMALISATION_FUNCTIONS as _NORMALISATIONS
+
+from .evaluation import evaluate as evaluate
+from .explainers import explain as explain
+from .functions import calculate_auc as calculate_auc
+from .functions import fro_norm as fro_norm
+from .functions import l2_norm as l2_norm
+from .functions import linf_norm as linf_norm
+from .functions import normalise_by_negative as normalise_by_negative
+from .functions import uniform_sampling as uniform_sampling
+from .installing import install as install
+from .metrics import CLASSES
+from .settings import Answered as Answered
+from .settings import Unmapped as Unmapped
+from .settings import clear_log as clear_log
+from .settings import definitions as definitions
+from .settings import engine as engine
+from .settings import log as log
+
+__version__ = _quantus.__version__
+
+AVAILABLE_METRICS = {
+    category: {label: CLASSES.get(theirs.__name__, theirs) for label, theirs in metrics.items()}
+    for category, metrics in _METRICS.items()
+}
+AVAILABLE_NORMALISATION_FUNCTIONS = {
+    **_NORMALISATIONS,
+    "normalise_by_negative": normalise_by_negative,
+}
+globals().update(CLASSES)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_quantus, name)

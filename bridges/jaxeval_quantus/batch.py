@@ -1,0 +1,142 @@
+"""One batch of Quantus's, as the engine is asked about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from quantus.helpers.model.pytorch_model import PyTorchModel
+
+import jaxeval as je
+
+from . import work
+from .explainers import explainer_of
+from .models import convert, ends_in_softmax, is_converted, of_outputs
+from .questions import Explained, Inputs, Outputs
+from .settings import Unmapped, chosen
+
+CHUNK = 2**28
+"""Bytes of given inputs, and of maps that come back, at a time."""
+
+
+@dataclasses.dataclass
+class Batch:
+    """The arguments of Quantus's `evaluate_batch`; its maps a are normalised as it does."""
+
+    metric: Any
+    wrapped: Any
+    x: np.ndarray
+    y: np.ndarray
+    a: np.ndarray
+
+    @classmethod
+    def of(cls, metric: Any, given: dict[str, Any]) -> Batch:
+        """Raises Unmapped where the engine does not take the model or the inputs."""
+        wrapped, x = given["model"], given["x_batch"]
+        if not isinstance(wrapped, PyTorchModel):
+            raise Unmapped("the model is no torch module")
+        if wrapped.model_predict_kwargs:
+            raise Unmapped("model_predict_kwargs")
+        if not wrapped.channel_first:
+            raise Unmapped("channels come last")
+        if wrapped.get_model().training:
+            raise Unmapped("the model is in training mode")
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.ndim < 2:
+            raise Unmapped("the inputs are no array of floating-point numbers")
+        if not np.isfinite(x).all():
+            raise Unmapped("the inputs hold NaN or infinite values")
+        y = np.asarray(given["y_batch"]).reshape(-1)
+        if y.dtype.kind not in "iu":
+            raise Unmapped("the classes are no integers")
+        return cls(metric, wrapped, x, y, given["a_batch"])
+
+    @property
+    def n(self) -> int:
+        return len(self.x)
+
+    @property
+    def flat(self) -> np.ndarray:
+        return self.x.reshape(self.n, -1)
+
+    @property
+    def full(self) -> np.ndarray:
+        """The maps with a value for each entry of x, [N, F]: Quantus repeats them over channels."""
+        return np.broadcast_to(self.a, self.x.shape).reshape(self.n, -1)
+
+    def worth(self, steps: int, outputs: int = 1, gradients: int = 0, always: bool = False) -> None:
+        """Raise Unmapped if the engine is not to be asked, or Quantus's code would be done first.
+
+        Args:
+          steps: queries a sample.
+          outputs, gradients: forward and backward passes of each.
+          always: whether Quantus's own code gives another number.
+        """
+        module = self.wrapped.get_model()
+        name = type(self.metric).__name__
+        self.job = work.Job(module, self.x, steps, name, outputs, gradients)
+        if chosen["engine"] == "auto" and not always:
+            self.job.choose(is_converted(module, self.x.shape[1:]))
+
+    def ask(self, metric: je.Metric, **given: Any) -> je.Outcome:
+        """The outcome of a jaxeval metric for this batch, with Quantus's class score."""
+        x = np.ascontiguousarray(self.x, np.float32)
+        if "model" not in given:
+            given["model"], given["output"] = of_outputs(self.wrapped, x)
+        given.setdefault("a", x)
+        outcome = je.score(metric, x=x, y=self.y, **given)
+        self.job.done()
+        return outcome
+
+    def explained_model(self) -> je.Model:
+        """The model whose maps Quantus's `explain` gives: the module as it is."""
+        return convert(self.wrapped.get_model(), self.x)
+
+    def outputs(self, question: Any, what: str = "value", **extras: np.ndarray) -> np.ndarray:
+        """[N, S]: what the model answers, see `Outputs`."""
+        outcome = self.ask(Outputs(question=question, what=what), extras=extras)
+        return np.asarray(outcome.curve)
+
+    def explainer(self) -> tuple[je.explain.Explainer, int]:
+        """jaxeval's explainer for Quantus's `explain_func`; raises Unmapped."""
+        return explainer_of(self.metric.explain_func, self.metric.explain_func_kwargs, self.x.ndim)
+
+    def explained(
+        self, draw: Callable[[], np.ndarray], steps: int, explainer: Any, **what: Any
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Explains what `draw()` gives for each step, as many steps at a time as fit in memory.
+
+        Yields, step by step, (the inputs [N, *x], numbers [N, 3], maps [N, *a] or [N, 0]), with the
+        numbers of `Explained`.
+
+        Args:
+          draw: the inputs [N, *x] of the next step.
+          explainer: jaxeval's.
+          what: settings of `Explained`.
+        """
+        raw = what.get("change") == "map"
+        each = 4 * self.n * (self.flat.shape[1] + (self.a[0].size if raw else 0))
+        chunks = math.ceil(steps * each / CHUNK)
+        size = math.ceil(steps / chunks)
+        module, watch = self.wrapped.get_model(), what.get("watch") or what.get("distance")
+        model, output = convert(module, self.x, exact_layers=what.pop("exact_layers", False)), None
+        if watch and ends_in_softmax(module):
+            raise Unmapped("the model ends in a Softmax, and both its outputs and maps are needed")
+        for start in range(0, steps, size):
+            inputs = [draw() for _ in range(min(size, steps - start))]
+            given = np.stack([*inputs, *inputs[-1:] * (size - len(inputs))], 1, dtype=np.float32)
+            outcome = self.ask(
+                Explained(
+                    question=Inputs(draws=given), absolute=self.metric.abs and not raw, **what
+                ),
+                model=model,
+                output=output,
+                a=np.asarray(self.a, np.float32),
+                explainer=explainer,
+            )
+            answers = np.asarray(outcome.curve).reshape(self.n, size, -1)
+            for s, x in enumerate(inputs):
+                maps = answers[:, s, 3:]
+                yield x, answers[:, s, :3], maps.reshape(self.a.shape) if raw else maps

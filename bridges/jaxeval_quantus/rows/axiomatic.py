@@ -1,0 +1,76 @@
+"""Axioms."""
+
+from __future__ import annotations
+
+import numpy as np
+from quantus.helpers.utils import identity
+
+import jaxeval as je
+
+from ..batch import Batch
+from ..draws import fills
+from ..questions import Replaced
+from ..settings import Unmapped
+from .row import Row
+
+TOLERANCE = 1e-3
+"""Of |f(x) - f(b)|, by which a sum of attributions may be off to be complete."""
+
+
+def completeness(b: Batch) -> np.ndarray:
+    """Two passes of the model: Quantus's own `predict`."""
+    metric = b.metric
+    if metric.output_func is not identity:
+        raise Unmapped("output_func")
+    fill = fills(metric, b.flat)
+    b.worth(1, always=True)
+    blank = np.broadcast_to(fill()[:, None], b.flat.shape).reshape(b.x.shape)
+    rows = np.arange(b.n)
+    f, f_blank = (b.wrapped.predict(v)[rows, b.y] for v in (b.x, blank))
+    gain = f - f_blank
+    gap = np.abs(b.a.reshape(b.n, -1).sum(-1) - gain)
+    return gap <= TOLERANCE * np.abs(gain)
+
+
+def non_sensitivity(b: Batch) -> np.ndarray:
+    metric = b.metric
+    if metric.features_in_step != 1:
+        raise Unmapped("features_in_step above 1, which fails in Quantus 0.6.0")
+    steps = b.flat.shape[1]
+    fill = fills(metric, b.flat)
+    b.worth(steps)
+    values = np.stack([fill() for _ in range(steps)], 1).astype(np.float32)
+    group = np.broadcast_to(np.arange(steps, dtype=np.int32), b.flat.shape)
+    question = Replaced(draws=values)
+    drops = b.outputs(question, "drop", group=np.array(group).reshape(b.x.shape))
+    return ((np.abs(drops) < metric.eps) ^ (b.full < metric.eps)).sum(-1)
+
+
+def input_invariance(b: Batch) -> np.ndarray:
+    shift = b.metric.perturb_func.keywords["input_shift"]
+    if isinstance(shift, str) or np.ndim(shift):
+        raise Unmapped("input_shift that is no number")
+    explainer, cost = b.explainer()
+    b.worth(1, 0, cost, always=True)
+    if b.metric.normalise or b.metric.abs:
+        raise Unmapped("normalise or abs of InputInvariance")
+    ours = je.InputInvariance(shift=float(shift), satisfied=True, normalise=None)
+    model = b.explained_model()
+    score = b.ask(ours, model=model, a=np.asarray(b.a, np.float32), explainer=explainer).score
+    return np.asarray(score).astype(bool)
+
+
+ROWS = {
+    "Completeness": Row(
+        completeness,
+        in_torch=True,
+        paper=f"a sum may be off by {TOLERANCE:g} of the difference of the outputs; Quantus "
+        "compares two sums of floats with ==",
+    ),
+    "NonSensitivity": Row(non_sensitivity),
+    "InputInvariance": Row(
+        input_invariance,
+        paper="the shifted model subtracts the shift from its input; Quantus changes the bias of "
+        "the first convolution, which is wrong at borders with zero padding",
+    ),
+}

@@ -1,0 +1,204 @@
+"""Robustness: explanations of changed inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import quantus.functions.norm_func as norms
+import quantus.functions.perturb_func as perturb_func
+import quantus.functions.similarity_func as similarities
+
+import jaxeval as je
+
+from ..batch import Batch
+from ..draws import noisy
+from ..settings import Unmapped
+from .row import Row
+
+NORMS = (norms.fro_norm, norms.l2_norm)
+
+
+def finished(metric: Any, maps: np.ndarray) -> np.ndarray:
+    """Maps of one batch as Quantus's `explain_batch` leaves them."""
+    if metric.normalise:
+        maps = metric.normalise_func(maps)
+    return np.abs(maps) if metric.abs else maps
+
+
+def watches(changed_prediction_indices: Any) -> bool:
+    return bool(changed_prediction_indices.keywords["return_nan_when_prediction_changes"])
+
+
+def sensitivities(b: Batch, watch: bool) -> np.ndarray:
+    """[N, S] of MaxSensitivity and AvgSensitivity; NaN where the prediction changes, if asked."""
+    metric, a = b.metric, b.a.reshape(b.n, -1)
+    explainer, cost = b.explainer()
+    b.worth(metric.nr_samples, 2 * watch, cost)
+    plain = (
+        not metric.normalise
+        and metric.similarity_func is similarities.difference
+        and metric.norm_numerator in NORMS
+    )
+    scores = np.empty((b.n, metric.nr_samples))
+    draw = noisy(metric.perturb_func, b.x)
+    asked = {"change": "l2" if plain else "map", "watch": watch}
+    answers = b.explained(draw, metric.nr_samples, explainer, **asked)
+    for s, (_, numbers, maps) in enumerate(answers):
+        if plain:
+            numerator = numbers[:, 0]
+        else:
+            other = finished(metric, maps).reshape(b.n, -1)
+            numerator = metric.norm_numerator(a=metric.similarity_func(a=a, b=other))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores[:, s] = numerator / metric.norm_denominator(a=a)
+        scores[numbers[:, 2] > 0, s] = np.nan
+    return scores
+
+
+def max_sensitivity(b: Batch) -> np.ndarray:
+    watch = watches(b.metric.changed_prediction_indices_func)
+    return b.metric.max_func(sensitivities(b, watch), axis=1)
+
+
+def avg_sensitivity(b: Batch) -> np.ndarray:
+    watch = watches(b.metric.changed_prediction_indices)
+    return b.metric.mean_func(sensitivities(b, watch), axis=1)
+
+
+def local_lipschitz(b: Batch) -> np.ndarray:
+    metric, a = b.metric, b.a.reshape(b.n, -1)
+    explainer, cost = b.explainer()
+    watch = watches(metric.changed_prediction_indices_func)
+    b.worth(metric.nr_samples, 2 * watch, cost)
+    plain = (
+        not metric.normalise
+        and metric.similarity_func is similarities.lipschitz_constant
+        and metric.norm_numerator is similarities.distance_euclidean
+    )
+    own = {"norm_numerator": metric.norm_numerator, "norm_denominator": metric.norm_denominator}
+    scores = np.empty((b.n, metric.nr_samples))
+    draw = noisy(metric.perturb_func, b.x)
+    asked = {"change": "l2" if plain else "map", "watch": watch}
+    answers = b.explained(draw, metric.nr_samples, explainer, **asked)
+    for s, (x, numbers, maps) in enumerate(answers):
+        far = x.reshape(b.n, -1)
+        if plain:
+            scores[:, s] = numbers[:, 0] / (metric.norm_denominator(a=b.flat, b=far) + 1e-10)
+        else:
+            other = finished(metric, maps).reshape(b.n, -1)
+            scores[:, s] = metric.similarity_func(a=a, b=other, c=b.flat, d=far, **own)
+        scores[numbers[:, 2] > 0, s] = np.nan
+    return metric.max_func(scores, axis=1)
+
+
+def relative_stability(b: Batch, ours: Any, **how: Any) -> np.ndarray | list[Any]:
+    """The largest ratio of relative changes; NaN if one draw changes the prediction, if asked."""
+    metric = b.metric
+    explainer, cost = b.explainer()
+    watch = watches(metric.changed_prediction_indices_func)
+    b.worth(metric._nr_samples, 1 + 2 * watch, cost)
+    if b.x.ndim > 4:
+        raise Unmapped("inputs with more than four axes")
+    ratios = np.empty((metric._nr_samples, b.n))
+    draw = noisy(metric.perturb_func, b.x)
+    asked = {"distance": ours, "watch": watch, "eps": metric._eps_min, **how}
+    asked["change"] = "map" if metric.normalise else "relative"
+    answers = b.explained(draw, metric._nr_samples, explainer, **asked)
+    for s, (_, numbers, maps) in enumerate(answers):
+        change, distance, changed = numbers.T
+        if metric.normalise:
+            parts = (b.a - finished(metric, maps)) / (b.a + (b.a == 0) * metric._eps_min)
+            change = np.linalg.norm(parts.reshape(b.n, -1), axis=1)
+        ratios[s] = change / (distance + (distance == 0) * metric._eps_min)
+        ratios[s, changed > 0] = np.nan
+    result = ratios.max(0)
+    return [metric.aggregate_func(result)] if metric.return_aggregate else result
+
+
+def ris(b: Batch) -> Any:
+    return relative_stability(b, je.RIS(eps=b.metric._eps_min))
+
+
+def ros(b: Batch) -> Any:
+    """Of what `predict` gives: logits, or probabilities with ``softmax=True``."""
+    if b.wrapped.softmax:
+        raise Unmapped("softmax=True of RelativeOutputStability")
+    return relative_stability(b, je.ROS(eps=b.metric._eps_min))
+
+
+def rrs(b: Batch) -> Any:
+    """Layers are named as by `named_modules`, without containers and the module itself."""
+    import torch
+
+    metric, module = b.metric, b.wrapped.get_model()
+    every = list(module.named_modules())
+    containers = (type(module), torch.nn.Sequential)
+    hidden = [name for name, layer in every if not isinstance(layer, containers)]
+    names, numbers = metric._layer_names or [], metric._layer_indices or []
+    at = {i if i >= 0 else len(every) + i for i in numbers}
+    if names or at:
+        hidden = [name for i, name in enumerate(hidden) if name in names or i in at]
+    if not hidden:
+        raise Unmapped("no hidden layer is named")
+    ours = je.RRS(eps=metric._eps_min, layers=tuple(hidden))
+    return relative_stability(b, ours, exact_layers=True)
+
+
+def continuity(b: Batch) -> np.ndarray:
+    """Maps are compared as in Quantus, shift by shift; NaN for what its `np.NaN` was."""
+    metric = b.metric
+    explainer, cost = b.explainer()
+    b.worth(metric.nr_steps, 1, cost)
+    x = b.x if b.x.ndim == 4 else b.x[:, :, None, :]
+    step, width = (x.shape[3] * 2 + 1) // metric.nr_steps, x.shape[3]
+    shifts = [-width + step * (s + 1) for s in range(metric.nr_steps)]
+    moved = iter([perturb_func.batched_translation(x, "black", d, direction="x") for d in shifts])
+
+    def draw() -> np.ndarray:
+        return next(moved).reshape(b.x.shape)
+
+    def twice(maps: np.ndarray) -> np.ndarray:
+        return finished(metric, finished(metric, maps)).reshape(b.n, -1)
+
+    a, results = None, []
+    watch = metric.return_nan_when_prediction_changes
+    first = [b.x, *(draw() for _ in shifts)]
+    given = iter(first)
+    answers = b.explained(lambda: next(given), len(first), explainer, change="map")
+    labels = None if not watch else [b.wrapped.predict(v).argmax(-1) for v in first[1:]]
+    for s, (far, _, maps) in enumerate(answers):
+        maps = twice(maps)
+        if a is None:
+            a = maps
+            continue
+        apart = similarities.distance_euclidean(b.flat, far.reshape(b.n, -1)) + 1e-9
+        result = similarities.distance_manhattan(a, maps) / apart
+        if labels is not None:
+            result[labels[s - 1] != b.y] = np.nan
+        results.append(result)
+    return np.max(np.stack(results, 1), 1)
+
+
+def consistency(b: Batch) -> list[float]:
+    b.worth(1, always=True)
+    codes = np.array([b.metric.discretise_func(a) for a in b.a.reshape(b.n, -1)])
+    return je.functional.consistency(codes, b.wrapped.predict(b.x).argmax(-1)).tolist()
+
+
+ROWS = {
+    "MaxSensitivity": Row(max_sensitivity),
+    "AvgSensitivity": Row(avg_sensitivity),
+    "LocalLipschitzEstimate": Row(local_lipschitz),
+    "RelativeInputStability": Row(ris),
+    "RelativeOutputStability": Row(ros),
+    "RelativeRepresentationStability": Row(rrs),
+    "Continuity": Row(continuity),
+    "Consistency": Row(
+        consistency,
+        in_torch=True,
+        paper="explanations are compared over the whole data set, and one that no other sample "
+        "shares is undefined (NaN); Quantus compares within a batch, and scores 0",
+        whole=True,
+    ),
+}

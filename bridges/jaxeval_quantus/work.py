@@ -1,0 +1,109 @@
+"""What a job costs in Quantus and in jaxeval, estimated from shapes, never from timings."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from .settings import Small
+
+# Seconds, as measured on two cores.
+SPEED = 1e10
+"""Floating-point operations a second of torch on small batches."""
+STEP, ROW = 2e-4, 4e-5
+"""What a step of Quantus's loop costs beside the model, and each of its samples."""
+FIRST_CONVERSION, CONVERSION = 4.0, 1.0
+PROGRAM = 2.0
+"""Compiling what a metric needs."""
+CALL = 0.02
+"""A call of the engine that is compiled."""
+
+_flops: WeakKeyDictionary[Any, dict[tuple[int, ...], float]] = WeakKeyDictionary()
+_compiled: set[Any] = set()
+_spent: dict[Any, float] = {}
+_times = [1]
+
+
+def flops(module: Any, x: np.ndarray) -> float:
+    """Floating-point operations of a forward pass of one sample: convolutions and products."""
+    known, shape = _flops.setdefault(module, {}), tuple(x.shape[1:])
+    if shape in known:
+        return known[shape]
+    total = [0.0]
+
+    def count(layer: Any, _: Any, out: Any) -> None:
+        weight: Any = getattr(layer, "weight", None)
+        if isinstance(weight, torch.Tensor) and weight.ndim > 1 and isinstance(out, torch.Tensor):
+            total[0] += 2.0 * weight.numel() * out.numel() / len(out) / weight.shape[0]
+
+    hooks = [m.register_forward_hook(count) for m in module.modules()]
+    was = [(m, m.training) for m in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad(), contextlib.suppress(Exception):  # what fails here fails later, too
+            device = next((p.device for p in module.parameters()), "cpu")
+            module(torch.from_numpy(np.ascontiguousarray(x[:1], np.float32)).to(device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for m, training in was:
+            m.training = training
+    known[shape] = total[0]
+    return total[0]
+
+
+@contextlib.contextmanager
+def repeated(times: int) -> Iterator[None]:
+    """What is estimated inside will be asked for that many times."""
+    _times.append(times)
+    try:
+        yield
+    finally:
+        _times.pop()
+
+
+@dataclasses.dataclass
+class Job:
+    """A job of one batch: `steps` queries a sample, each of `outputs` forward passes and
+    `gradients` forward and backward passes."""
+
+    module: Any
+    x: np.ndarray
+    steps: int
+    name: str
+    outputs: int = 0
+    gradients: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Of Quantus's own code, estimated."""
+        each = (self.outputs + 3 * self.gradients) * flops(self.module, self.x) / SPEED
+        calls = self.steps * (self.outputs + self.gradients)
+        return calls * STEP + self.steps * len(self.x) * (ROW + each)
+
+    @property
+    def key(self) -> Any:
+        return self.name, type(self.module), tuple(self.x.shape[1:])
+
+    def choose(self, converted: bool) -> None:
+        """Raise Small if Quantus's own code is likely to be done first.
+
+        What small jobs spend there counts: once it exceeds the cost of compiling, that is done.
+        """
+        first = 0.0 if self.key in _compiled else PROGRAM
+        if not converted:
+            first += CONVERSION if _compiled else FIRST_CONVERSION
+        seconds, spent = self.seconds, _spent.get(self.key, 0.0)
+        if seconds < CALL or seconds * _times[-1] + spent < first:
+            _spent[self.key] = spent + seconds
+            raise Small("the job is small: compiling would take longer")
+
+    def done(self) -> None:
+        """The engine has done this job, and has its programs now."""
+        _compiled.add(self.key)
