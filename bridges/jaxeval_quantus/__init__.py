@@ -7,7 +7,6 @@ docs/quantus.md.
 from typing import Any
 
 import quantus as _quantus
-from quantus import *  # noqa: F403
 from quantus import AVAILABLE_METRICS as _METRICS
 from quantus import AVAILABLE_NORMALISATION_FUNCTIONS as _NORMALISATIONS
 
@@ -19,6 +18,10 @@ from .functions import l2_norm as l2_norm
 from .functions import linf_norm as linf_norm
 from .functions import normalise_by_negative as normalise_by_negative
 from .functions import uniform_sampling as uniform_sampling
+from . import explainers as explainers
+from . import rows as rows
+from . import settings as settings
+from . import work as work
 from .installing import install as install
 from .metrics import CLASSES
 from .settings import Answered as Answered
@@ -29,6 +32,9 @@ from .settings import engine as engine
 from .settings import log as log
 
 __version__ = _quantus.__version__
+
+# First all that Quantus has, then what is ours.
+globals().update({k: v for k, v in vars(_quantus).items() if k not in globals()})
 
 AVAILABLE_METRICS = {
     category: {label: CLASSES.get(theirs.__name__, theirs) for label, theirs in metrics.items()}

@@ -136,7 +136,7 @@ class Batch:
                 a=np.asarray(self.a, np.float32),
                 explainer=explainer,
             )
-            answers = np.asarray(outcome.curve).reshape(self.n, size, -1)
+            answers = np.array(outcome.curve).reshape(self.n, size, -1)
             for s, x in enumerate(inputs):
                 maps = answers[:, s, 3:]
                 yield x, answers[:, s, :3], maps.reshape(self.a.shape) if raw else maps

@@ -104,8 +104,7 @@ def _method(
     method: str, given: Any, common: Mapping[str, Any] | None, model: Any, x: Any, y: Any
 ) -> tuple[Callable[..., Any], dict[str, Any], np.ndarray]:
     """(the function that explains, its keyword arguments, the maps of x)."""
-    given = as_array(given)
-    if isinstance(given, np.ndarray):
+    if isinstance(given := as_array(given), np.ndarray):
         return explain, {"method": method, **(common or {})}, given
     if callable(given):
         function = explain if given is quantus_explain else given
@@ -121,6 +120,6 @@ def _method(
         )
     asserts.assert_explain_func(explain_func=function)
     maps = function(model=model, inputs=x, targets=y, **settings)
-    maps = utils.expand_attribution_channel(maps, x)
+    maps: Any = utils.expand_attribution_channel(np.asarray(maps), x)
     asserts.assert_attributions(a_batch=maps, x_batch=x)
     return function, settings, maps

@@ -34,7 +34,6 @@ METHODS: dict[str, tuple[str, Callable[[Mapping[str, Any], int], dict[str, Any]]
         10,
     ),
     "Occlusion": ("Occlusion", _window, 100),
-    "DeepLift": ("DeepLift", lambda *_: {}, 1),
 }
 """{captum's name: (jaxeval's, its settings from the keyword arguments, gradients a map)}."""
 

@@ -59,7 +59,8 @@ def install() -> Installed:
             # Not modules of that name, such as `quantus.helpers.utils.identity`'s neighbours.
             if callable(vars(module).get(name)):
                 done.put(vars(module), name, value)
-    for metrics in constants.AVAILABLE_METRICS.values():
+    tables: Any = constants.AVAILABLE_METRICS
+    for metrics in tables.values():
         for label, theirs in list(metrics.items()):
             done.put(metrics, label, CLASSES.get(theirs.__name__, theirs))
     for name, value in ADDED.items():

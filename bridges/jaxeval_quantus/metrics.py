@@ -105,11 +105,11 @@ class OnEngine(Metric):
 
     def evaluate_batch(self, *args: Any, **kwargs: Any) -> Any:
         row, name = self._row, self._theirs.__name__
-        own = super().evaluate_batch
+        own: Any = functools.partial(self._theirs.evaluate_batch, self)
         kwargs |= dict(zip(inspect.signature(own).parameters, args, strict=False))
         if row.explains:
             return own(**kwargs) if row.own is None else row.own(self, kwargs)
-        n = len(kwargs["x_batch"])
+        n, state = len(kwargs["x_batch"]), np.random.get_state()
         try:
             if chosen["engine"] == "quantus":
                 raise Small('engine("quantus")')
@@ -123,6 +123,7 @@ class OnEngine(Metric):
             if not isinstance(why, Small):
                 self._say(f"Quantus's own code runs: {why}")
             note(name, "quantus", n, str(why))
+            np.random.set_state(state)
             return own(**kwargs)
         if row.paper:
             self._say(row.paper)

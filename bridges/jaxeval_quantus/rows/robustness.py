@@ -173,7 +173,7 @@ def continuity(b: Batch) -> np.ndarray:
             a = maps
             continue
         apart = similarities.distance_euclidean(b.flat, far.reshape(b.n, -1)) + 1e-9
-        result = similarities.distance_manhattan(a, maps) / apart
+        result = np.asarray(similarities.distance_manhattan(a, maps) / apart)
         if labels is not None:
             result[labels[s - 1] != b.y] = np.nan
         results.append(result)
