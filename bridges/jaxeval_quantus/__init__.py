@@ -10,18 +10,19 @@ import quantus as _quantus
 from quantus import AVAILABLE_METRICS as _METRICS
 from quantus import AVAILABLE_NORMALISATION_FUNCTIONS as _NORMALISATIONS
 
+from . import explainers as explainers
+from . import rows as rows
+from . import settings as settings
+from . import work as work
 from .evaluation import evaluate as evaluate
 from .explainers import explain as explain
 from .functions import calculate_auc as calculate_auc
+from .functions import correlation_spearman as correlation_spearman
 from .functions import fro_norm as fro_norm
 from .functions import l2_norm as l2_norm
 from .functions import linf_norm as linf_norm
 from .functions import normalise_by_negative as normalise_by_negative
 from .functions import uniform_sampling as uniform_sampling
-from . import explainers as explainers
-from . import rows as rows
-from . import settings as settings
-from . import work as work
 from .installing import install as install
 from .metrics import CLASSES
 from .settings import Answered as Answered

@@ -90,10 +90,6 @@ class Batch:
         self.job.done()
         return outcome
 
-    def explained_model(self) -> je.Model:
-        """The model whose maps Quantus's `explain` gives: the module as it is."""
-        return convert(self.wrapped.get_model(), self.x)
-
     def outputs(self, question: Any, what: str = "value", **extras: np.ndarray) -> np.ndarray:
         """[N, S]: what the model answers, see `Outputs`."""
         outcome = self.ask(Outputs(question=question, what=what), extras=extras)

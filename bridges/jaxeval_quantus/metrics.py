@@ -15,7 +15,7 @@ from quantus.metrics.base import Metric
 from . import work
 from .batch import Batch
 from .explainers import as_array, explain, quantus_explain
-from .functions import BATCHED, MENDED
+from .functions import BATCHED, FASTER, MENDED
 from .rows import ROWS
 from .rows.row import Row
 from .settings import PAGE, Small, Unmapped, answers_since, chosen, mark, note, say_once
@@ -108,7 +108,8 @@ class OnEngine(Metric):
         own: Any = functools.partial(self._theirs.evaluate_batch, self)
         kwargs |= dict(zip(inspect.signature(own).parameters, args, strict=False))
         if row.explains:
-            return own(**kwargs) if row.own is None else row.own(self, kwargs)
+            theirs = row.own is None or (row.paper and "quantus" in chosen.values())
+            return own(**kwargs) if theirs else row.own(self, kwargs)  # type: ignore[misc]
         n, state = len(kwargs["x_batch"]), np.random.get_state()
         try:
             if chosen["engine"] == "quantus":
@@ -166,6 +167,8 @@ def _class(theirs: Any, row: Row) -> type:
         del given["self"]
         more, args = given.pop("kwargs", {}), given.pop("args", ())
         super(made, self).__init__(*args, **self._new({**given, **more}))
+        if hasattr(self, "similarity_func"):
+            self.similarity_func = _known(self.similarity_func, FASTER)
 
     @functools.wraps(theirs.__call__)
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:

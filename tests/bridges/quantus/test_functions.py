@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
+
 from tests.bridges.quantus.conftest import ours, theirs
 
 
@@ -25,6 +28,19 @@ def test_area_under_a_curve():
     curves = np.array([[1.0, 0.5, 0.0], [2.0, 2.0, 2.0]])
     assert ours.calculate_auc(curves, batched=True).tolist() == [1.0, 4.0]
     assert theirs.helpers.utils.calculate_auc(curves[0]) == 1.0
+
+
+def test_rank_correlation_of_rows():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 9, (2, 5, 40)).astype(np.float32)  # with ties
+    b[3] = 1
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        want = theirs.correlation_spearman(a, b, batched=True)
+    got = ours.correlation_spearman(a, b, batched=True)
+    np.testing.assert_allclose(got, want, atol=1e-12)
+    assert np.isnan(got[3])
+    assert ours.correlation_spearman(a[0], b[0]) == theirs.correlation_spearman(a[0], b[0])
 
 
 @pytest.mark.parametrize("method", sorted(ours.explainers.METHODS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tests.bridges.quantus.conftest import N, ours, theirs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -43,9 +44,7 @@ OUTPUTS = [
     ("RegionPerturbation", {"patch_size": 7, "order": "random"}),
     ("RegionPerturbation", {"patch_size": 7, "order": "lerf", "perturb_baseline": 0.3}),
     ("Selectivity", {"patch_size": 8, "perturb_baseline": "white"}),
-    pytest.param(
-        "MonotonicityCorrelation", {"features_in_step": 112, "nr_samples": 5}, marks=slow
-    ),
+    pytest.param("MonotonicityCorrelation", {"features_in_step": 112, "nr_samples": 5}, marks=slow),
 ]
 
 
