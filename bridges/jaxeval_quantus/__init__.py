@@ -10,6 +10,7 @@ import quantus as _quantus
 from quantus import AVAILABLE_METRICS as _METRICS
 from quantus import AVAILABLE_NORMALISATION_FUNCTIONS as _NORMALISATIONS
 
+from . import batch as batch
 from . import explainers as explainers
 from . import rows as rows
 from . import settings as settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from quantus.helpers.model.pytorch_model import PyTorchModel
@@ -17,9 +17,21 @@ from .explainers import explainer_of
 from .models import convert, ends_in_softmax, is_converted, of_outputs
 from .questions import Explained, Inputs, Outputs
 from .settings import Unmapped, chosen
+from .sharing import Shared, shared
 
 CHUNK = 2**28
 """Bytes of given inputs, and of maps that come back, at a time."""
+
+
+class Step(NamedTuple):
+    """The answers of one step: the inputs [N, *x], numbers [N], and the maps [N, *a] or None."""
+
+    x: np.ndarray
+    change: np.ndarray
+    relative: np.ndarray
+    distance: np.ndarray
+    changed: np.ndarray
+    maps: np.ndarray | None
 
 
 @dataclasses.dataclass
@@ -100,39 +112,60 @@ class Batch:
         return explainer_of(self.metric.explain_func, self.metric.explain_func_kwargs, self.x.ndim)
 
     def explained(
-        self, draw: Callable[[], np.ndarray], steps: int, explainer: Any, **what: Any
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        self,
+        draw: Callable[[], np.ndarray],
+        steps: int,
+        explainer: Any,
+        *,
+        watch: bool = False,
+        raw: bool = False,
+        distance: Any = None,
+        eps: float = 1e-6,
+        exact_layers: bool = False,
+    ) -> Iterator[Step]:
         """Explains what `draw()` gives for each step, as many steps at a time as fit in memory.
-
-        Yields, step by step, (the inputs [N, *x], numbers [N, 3], maps [N, *a] or [N, 0]), with the
-        numbers of `Explained`.
 
         Args:
           draw: the inputs [N, *x] of the next step.
           explainer: jaxeval's.
-          what: settings of `Explained`.
+          watch, raw, eps: as of `Explained`.
+          distance: a metric of relative stability.
+          exact_layers: whether hidden layers are asked for.
         """
-        raw = what.get("change") == "map"
-        each = 4 * self.n * (self.flat.shape[1] + (self.a[0].size if raw else 0))
-        chunks = math.ceil(steps * each / CHUNK)
-        size = math.ceil(steps / chunks)
-        module, watch = self.wrapped.get_model(), what.get("watch") or what.get("distance")
-        model, output = convert(module, self.x, exact_layers=what.pop("exact_layers", False)), None
-        if watch and ends_in_softmax(module):
+        group, own = shared(self.metric), () if distance is None else (distance,)
+        if group is None or not (set(map(type, own)) <= set(map(type, group.distances))):
+            group = Shared(watch, raw, own)
+        at = [type(d) for d in group.distances].index(type(distance)) if own else None
+        module = self.wrapped.get_model()
+        if ends_in_softmax(module) and (group.watch or group.distances):
             raise Unmapped("the model ends in a Softmax, and both its outputs and maps are needed")
+        model = convert(module, self.x, exact_layers=exact_layers)
+        size = self._at_a_time(steps, group.raw)
+        a, n = np.asarray(self.a, np.float32), 3 + len(group.distances)
         for start in range(0, steps, size):
             inputs = [draw() for _ in range(min(size, steps - start))]
             given = np.stack([*inputs, *inputs[-1:] * (size - len(inputs))], 1, dtype=np.float32)
-            outcome = self.ask(
-                Explained(
-                    question=Inputs(draws=given), absolute=self.metric.abs and not raw, **what
-                ),
-                model=model,
-                output=output,
-                a=np.asarray(self.a, np.float32),
-                explainer=explainer,
-            )
-            answers = np.array(outcome.curve).reshape(self.n, size, -1)
+            key = group.key(given, a)
+            answers = group.answers.get(key)
+            if answers is None:
+                metric = Explained(
+                    question=Inputs(draws=given),
+                    absolute=self.metric.abs and not self.metric.normalise,
+                    distances=group.distances,
+                    watch=group.watch,
+                    raw=group.raw,
+                    eps=eps,
+                )
+                outcome = self.ask(metric, model=model, a=a, explainer=explainer)
+                answers = np.array(outcome.curve).reshape(self.n, size, -1)
+                group.keep(key, answers)
             for s, x in enumerate(inputs):
-                maps = answers[:, s, 3:]
-                yield x, answers[:, s, :3], maps.reshape(self.a.shape) if raw else maps
+                change, relative, changed = answers[:, s, :3].T
+                far = np.zeros(self.n) if at is None else answers[:, s, 3 + at]
+                maps = answers[:, s, n:].reshape(self.a.shape).copy() if group.raw else None
+                yield Step(x, change, relative, far, changed > 0, maps)
+
+    def _at_a_time(self, steps: int, raw: bool) -> int:
+        """How many steps are asked about at once: equal parts, each within `CHUNK` bytes."""
+        each = 4 * self.n * (self.flat.shape[1] + (self.a[0].size if raw else 0))
+        return math.ceil(steps / math.ceil(steps * each / CHUNK))

@@ -12,6 +12,7 @@ from quantus.helpers import asserts, utils, warn
 
 from .explainers import as_array, explain, quantus_explain
 from .settings import say_once
+from .sharing import begin, grouped
 
 
 def evaluate(
@@ -34,7 +35,8 @@ def evaluate(
 
     Each method explains the batch once, for all metrics. Other than there, the method is the one of
     its name (Quantus scores plain gradients under every name), the settings of one method do not
-    reach the next, and a metric that fails is NaN, with a warning, instead of a KeyError.
+    reach the next, and a metric that fails is NaN, with a warning, instead of a KeyError. Metrics
+    of robustness with the same noise draw the same numbers, and share the explanations.
 
     Args:
       metrics: {name: metric}.
@@ -65,30 +67,34 @@ def evaluate(
     results: dict[str, dict[str, Any]] = {}
     for method, given in xai_methods.items():
         function, settings, maps = _method(method, given, explain_func_kwargs, model, x, y)
-        results[method] = {}
-        for name, metric in metrics.items():
-            scores = {}
-            for call, own in calls.items():
-                if verbose or progress:
-                    print(f"Evaluating {method} by {name}, with {dict(own) or 'no arguments'} ...")
-                arguments = {
-                    "s_batch": s,
-                    "explain_func": function,
-                    "explain_func_kwargs": dict(settings),
-                    **kwargs,
-                    **own,
-                }
-                try:
-                    found = metric(model=model, x_batch=x, y_batch=y, a_batch=maps, **arguments)
-                    scores[call] = agg_func(found)
-                except Exception as e:
-                    warnings.warn(
-                        f"{name} of {method} failed and is NaN: {type(e).__name__}: {e}. (Metrics "
-                        "that explain anew need a function or settings, not maps.)",
-                        stacklevel=2,
-                    )
-                    scores[call] = np.nan
-            results[method][name] = scores if len(calls) > 1 else next(iter(scores.values()))
+        scores: dict[str, dict[str, Any]] = {name: {} for name in metrics}
+        for call, own in calls.items():
+            arguments = {
+                "s_batch": s,
+                "explain_func": function,
+                "explain_func_kwargs": dict(settings),
+                **kwargs,
+                **own,
+            }
+            with grouped(metrics):
+                for name, metric in metrics.items():
+                    if verbose or progress:
+                        print(f"Evaluating {method} by {name} ({call}) ...")
+                    begin(metric)
+                    try:
+                        found = metric(model=model, x_batch=x, y_batch=y, a_batch=maps, **arguments)
+                        scores[name][call] = agg_func(found)
+                    except Exception as e:
+                        warnings.warn(
+                            f"{name} of {method} failed and is NaN: {type(e).__name__}: {e}. "
+                            "(Metrics that explain anew need a function or settings, not maps.)",
+                            stacklevel=2,
+                        )
+                        scores[name][call] = np.nan
+        results[method] = {
+            name: by_call if len(calls) > 1 else next(iter(by_call.values()))
+            for name, by_call in scores.items()
+        }
     if return_as_df and len(calls) > 1:
         print("A table needs one set of call_kwargs: these are the results as a dict.")
         return results

@@ -127,42 +127,45 @@ class Outputs(je.Metric):
         return je.Outcome(score=self.value(reference, sample.y), curve=measured)
 
 
+class _AsksOf:
+    """What is asked depends on the fields."""
+
+    def __get__(self, owner: Any, cls: type) -> frozenset[str]:
+        asks = {"attribution"}
+        if owner is not None and (owner.watch or any(map(_of_outputs, owner.distances))):
+            asks.add("output")
+        if owner is not None and any(isinstance(d, je.RRS) for d in owner.distances):
+            asks.add("hidden")
+        return frozenset(asks)
+
+
+def _of_outputs(distance: Any) -> bool:
+    return isinstance(distance, je.ROS)
+
+
 @je.pytree
 class Explained(je.Metric):
-    """How the maps of given inputs differ, or the maps themselves; asked like a metric.
+    """How the maps of given inputs differ, and the maps themselves; asked like a metric.
 
-    Each step gives 3 numbers: the change of the map, the distance of the input (or of the answers)
-    and 1 where the predicted class changes; and with ``change="map"`` the map behind them.
+    Each step gives the distance ||a - a'||, that of the relative change (`eps`), 1 where the
+    predicted class changes (`watch`), a number for each of `distances`, and with `raw` the map.
 
     Outcome: score 0; curve [S k], step after step.
 
     Args:
-      change: "l2", the distance of the maps; "relative", that of the relative change (`eps`);
-        "map", the map itself, as the explainer gives it.
-      distance: a metric of relative stability, whose distance is taken; None: 0.
-      watch: whether to ask for the predicted class.
+      distances: metrics of relative stability, whose distances are taken.
     """
 
     family = "robustness"
     direction = "lower"
-
-    class _Asks:
-        def __get__(self, owner: Any, cls: type) -> frozenset[str]:
-            asks = {"attribution"}
-            if owner is not None and (owner.watch or owner.distance is not None):
-                asks.add("output")
-            if owner is not None and isinstance(owner.distance, je.RRS):
-                asks.add("hidden")
-            return frozenset(asks)
-
-    asks: ClassVar[Any] = _Asks()
+    asks: ClassVar[Any] = _AsksOf()
 
     normalise: str | None = je.static(None)
     question: Any = None
-    change: str = je.static("l2")
     eps: Any = 1e-6
-    distance: Any = None
+    distances: tuple[Any, ...] = ()
     watch: bool = je.static(False)
+    raw: bool = je.static(False)
 
     def questions(self) -> Any:
         return self.question
@@ -171,17 +174,12 @@ class Explained(je.Metric):
         self, sample: je.Sample, reference: je.Answer, query: je.Query, answer: je.Answer
     ) -> Any:
         a, b = sample.a, answer.attribution
-        change = changed = far = jnp.float32(0)
-        if self.change == "l2":
-            change = ops.l2(a, b)
-        elif self.change == "relative":
-            change = ops.relative_change(a, b, self.eps)
+        changed = jnp.float32(0)
         if self.watch:
             changed = (answer.predicted != reference.predicted).astype(jnp.float32)
-        if self.distance is not None:
-            far = self.distance.distance(sample, reference, query, answer)
-        numbers = jnp.stack([change, far, changed])
-        return jnp.concatenate([numbers, b.ravel()]) if self.change == "map" else numbers
+        far = [d.distance(sample, reference, query, answer) for d in self.distances]
+        numbers = jnp.stack([ops.l2(a, b), ops.relative_change(a, b, self.eps), changed, *far])
+        return jnp.concatenate([numbers, b.ravel()]) if self.raw else numbers
 
     def reduce(
         self, sample: je.Sample, reference: je.Answer, measured: Any, valid: Any

@@ -37,7 +37,7 @@ def textures(n: int, seed: int, side: int = 28) -> tuple[np.ndarray, np.ndarray]
     return x[order], y[order]
 
 
-def trained(x: np.ndarray, y: np.ndarray, epochs: int = 5) -> torch.nn.Module:
+def trained(x: np.ndarray, y: np.ndarray, epochs: int = 10) -> torch.nn.Module:
     torch.manual_seed(0)
     net = LeNet()
     optimiser = torch.optim.Adam(net.parameters(), 2e-3)

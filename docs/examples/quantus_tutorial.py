@@ -98,8 +98,9 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     better.loc[list(LOWER)] *= -1
     ranks = better.rank(axis=1, ascending=False)
     figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
-    image = axes.imshow(ranks, cmap="YlGn_r", vmin=0.5, vmax=4.5)
-    axes.set_xticks(range(len(ranks.columns)), ranks.columns)
+    image = axes.imshow(ranks, cmap="YlGn_r", vmin=0.5, vmax=4.5, aspect="auto")
+    names = [name.replace("Gradient", "\nGradient").strip() for name in ranks.columns]
+    axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(ranks)), ranks.index)
     for row, column in np.ndindex(*ranks.shape):
         text = f"{table.iloc[row, column]:.3g}"

@@ -14,6 +14,7 @@ import jaxeval as je
 from ..batch import Batch
 from ..draws import noisy
 from ..settings import Unmapped
+from ..sharing import watches
 from .row import Row
 
 NORMS = (norms.fro_norm, norms.l2_norm)
@@ -24,10 +25,6 @@ def finished(metric: Any, maps: np.ndarray) -> np.ndarray:
     if metric.normalise:
         maps = metric.normalise_func(maps)
     return np.abs(maps) if metric.abs else maps
-
-
-def watches(changed_prediction_indices: Any) -> bool:
-    return bool(changed_prediction_indices.keywords["return_nan_when_prediction_changes"])
 
 
 def sensitivities(b: Batch, watch: bool) -> np.ndarray:
@@ -42,34 +39,33 @@ def sensitivities(b: Batch, watch: bool) -> np.ndarray:
     )
     scores = np.empty((b.n, metric.nr_samples))
     draw = noisy(metric.perturb_func, b.x)
-    asked = {"change": "l2" if plain else "map", "watch": watch}
-    answers = b.explained(draw, metric.nr_samples, explainer, **asked)
-    for s, (_, numbers, maps) in enumerate(answers):
+    asked = {"raw": not plain, "watch": watch}
+    for s, step in enumerate(b.explained(draw, metric.nr_samples, explainer, **asked)):
         if plain:
-            numerator = numbers[:, 0]
+            numerator = step.change
         else:
-            other = finished(metric, maps).reshape(b.n, -1)
+            other = finished(metric, step.maps).reshape(b.n, -1)
             numerator = metric.norm_numerator(a=metric.similarity_func(a=a, b=other))
         with np.errstate(divide="ignore", invalid="ignore"):
             scores[:, s] = numerator / metric.norm_denominator(a=a)
-        scores[numbers[:, 2] > 0, s] = np.nan
+        scores[step.changed, s] = np.nan
     return scores
 
 
 def max_sensitivity(b: Batch) -> np.ndarray:
-    watch = watches(b.metric.changed_prediction_indices_func)
+    watch = watches(b.metric)
     return b.metric.max_func(sensitivities(b, watch), axis=1)
 
 
 def avg_sensitivity(b: Batch) -> np.ndarray:
-    watch = watches(b.metric.changed_prediction_indices)
+    watch = watches(b.metric)
     return b.metric.mean_func(sensitivities(b, watch), axis=1)
 
 
 def local_lipschitz(b: Batch) -> np.ndarray:
     metric, a = b.metric, b.a.reshape(b.n, -1)
     explainer, cost = b.explainer()
-    watch = watches(metric.changed_prediction_indices_func)
+    watch = watches(metric)
     b.worth(metric.nr_samples, 2 * watch, cost)
     plain = (
         not metric.normalise
@@ -79,16 +75,15 @@ def local_lipschitz(b: Batch) -> np.ndarray:
     own = {"norm_numerator": metric.norm_numerator, "norm_denominator": metric.norm_denominator}
     scores = np.empty((b.n, metric.nr_samples))
     draw = noisy(metric.perturb_func, b.x)
-    asked = {"change": "l2" if plain else "map", "watch": watch}
-    answers = b.explained(draw, metric.nr_samples, explainer, **asked)
-    for s, (x, numbers, maps) in enumerate(answers):
-        far = x.reshape(b.n, -1)
+    asked = {"raw": not plain, "watch": watch}
+    for s, step in enumerate(b.explained(draw, metric.nr_samples, explainer, **asked)):
+        far = step.x.reshape(b.n, -1)
         if plain:
-            scores[:, s] = numbers[:, 0] / (metric.norm_denominator(a=b.flat, b=far) + 1e-10)
+            scores[:, s] = step.change / (metric.norm_denominator(a=b.flat, b=far) + 1e-10)
         else:
-            other = finished(metric, maps).reshape(b.n, -1)
+            other = finished(metric, step.maps).reshape(b.n, -1)
             scores[:, s] = metric.similarity_func(a=a, b=other, c=b.flat, d=far, **own)
-        scores[numbers[:, 2] > 0, s] = np.nan
+        scores[step.changed, s] = np.nan
     return metric.max_func(scores, axis=1)
 
 
@@ -96,22 +91,21 @@ def relative_stability(b: Batch, ours: Any, **how: Any) -> np.ndarray | list[Any
     """The largest ratio of relative changes; NaN if one draw changes the prediction, if asked."""
     metric = b.metric
     explainer, cost = b.explainer()
-    watch = watches(metric.changed_prediction_indices_func)
+    watch = watches(metric)
     b.worth(metric._nr_samples, 1 + 2 * watch, cost)
     if b.x.ndim > 4:
         raise Unmapped("inputs with more than four axes")
     ratios = np.empty((metric._nr_samples, b.n))
     draw = noisy(metric.perturb_func, b.x)
     asked = {"distance": ours, "watch": watch, "eps": metric._eps_min, **how}
-    asked["change"] = "map" if metric.normalise else "relative"
-    answers = b.explained(draw, metric._nr_samples, explainer, **asked)
-    for s, (_, numbers, maps) in enumerate(answers):
-        change, distance, changed = numbers.T
+    asked["raw"] = metric.normalise
+    for s, step in enumerate(b.explained(draw, metric._nr_samples, explainer, **asked)):
+        change, distance = step.relative, step.distance
         if metric.normalise:
-            parts = (b.a - finished(metric, maps)) / (b.a + (b.a == 0) * metric._eps_min)
+            parts = (b.a - finished(metric, step.maps)) / (b.a + (b.a == 0) * metric._eps_min)
             change = np.linalg.norm(parts.reshape(b.n, -1), axis=1)
         ratios[s] = change / (distance + (distance == 0) * metric._eps_min)
-        ratios[s, changed > 0] = np.nan
+        ratios[s, step.changed] = np.nan
     result = ratios.max(0)
     return [metric.aggregate_func(result)] if metric.return_aggregate else result
 
@@ -151,8 +145,8 @@ def continuity(b: Batch) -> np.ndarray:
     explainer, cost = b.explainer()
     b.worth(metric.nr_steps, 1, cost)
     x = b.x if b.x.ndim == 4 else b.x[:, :, None, :]
-    step, width = (x.shape[3] * 2 + 1) // metric.nr_steps, x.shape[3]
-    shifts = [-width + step * (s + 1) for s in range(metric.nr_steps)]
+    stride, width = (x.shape[3] * 2 + 1) // metric.nr_steps, x.shape[3]
+    shifts = [-width + stride * (s + 1) for s in range(metric.nr_steps)]
     moved = iter([perturb_func.batched_translation(x, "black", d, direction="x") for d in shifts])
 
     def draw() -> np.ndarray:
@@ -165,14 +159,14 @@ def continuity(b: Batch) -> np.ndarray:
     watch = metric.return_nan_when_prediction_changes
     first = [b.x, *(draw() for _ in shifts)]
     given = iter(first)
-    answers = b.explained(lambda: next(given), len(first), explainer, change="map")
+    answers = b.explained(lambda: next(given), len(first), explainer, raw=True)
     labels = None if not watch else [b.wrapped.predict(v).argmax(-1) for v in first[1:]]
-    for s, (far, _, maps) in enumerate(answers):
-        maps = twice(maps)
+    for s, step in enumerate(answers):
+        maps = twice(step.maps)
         if a is None:
             a = maps
             continue
-        apart = similarities.distance_euclidean(b.flat, far.reshape(b.n, -1)) + 1e-9
+        apart = similarities.distance_euclidean(b.flat, step.x.reshape(b.n, -1)) + 1e-9
         result = np.asarray(similarities.distance_manhattan(a, maps) / apart)
         if labels is not None:
             result[labels[s - 1] != b.y] = np.nan

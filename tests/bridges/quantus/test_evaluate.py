@@ -74,3 +74,34 @@ def test_what_is_refused(case):
         ours.evaluate(metrics(), {"m": case.a}, case.net, case.x, case.y, sofmax=True)
     with pytest.raises(TypeError, match="call_kwargs"):
         ours.evaluate(metrics(), {"m": case.a}, case.net, case.x, case.y, call_kwargs=[1])
+
+
+def test_metrics_with_the_same_noise_share_explanations(case, monkeypatch):
+    """Of two groups, Max and Avg, and RIS and ROS, only the first of each asks."""
+    asked = []
+    ask = ours.batch.Batch.ask
+    monkeypatch.setattr(
+        ours.batch.Batch,
+        "ask",
+        lambda self, *a, **k: asked.append(self.metric) or ask(self, *a, **k),
+    )
+    few = {
+        "max": ours.MaxSensitivity(nr_samples=3),
+        "ris": ours.RelativeInputStability(nr_samples=3, return_nan_when_prediction_changes=False),
+        "avg": ours.AvgSensitivity(nr_samples=3),
+        "ros": ours.RelativeOutputStability(nr_samples=3),
+        "other": ours.AvgSensitivity(nr_samples=3, abs=True),
+    }
+    with ours.engine("jaxeval"):
+        np.random.seed(0)
+        results = ours.evaluate(few, {"Gradient": {}}, case.net, case.x, case.y)["Gradient"]
+    assert asked == [few["max"], few["ris"], few["other"]]
+    assert (np.asarray(results["avg"]) < np.asarray(results["max"])).all()
+    first, a = {}, theirs.explain(case.net, case.x, case.y, method="Gradient")
+    call = {"explain_func": theirs.explain, "explain_func_kwargs": {"method": "Gradient"}}
+    np.random.seed(0)
+    for name, of in (("max", theirs.MaxSensitivity), ("ris", theirs.RelativeInputStability)):
+        fields = {} if name == "max" else {"return_nan_when_prediction_changes": False}
+        metric = of(nr_samples=3, **fields)
+        first[name] = metric(model=case.net, x_batch=case.x, y_batch=case.y, a_batch=a, **call)
+        np.testing.assert_allclose(results[name], first[name], rtol=1e-3)
