@@ -26,6 +26,7 @@ from .functions import normalise_by_negative as normalise_by_negative
 from .functions import uniform_sampling as uniform_sampling
 from .installing import install as install
 from .metrics import CLASSES
+from .mstc import MSTC as MSTC
 from .settings import Answered as Answered
 from .settings import Unmapped as Unmapped
 from .settings import clear_log as clear_log

@@ -16,7 +16,7 @@ from . import work
 from .explainers import explainer_of
 from .models import convert, ends_in_softmax, is_converted, of_outputs
 from .questions import Explained, Inputs, Outputs
-from .settings import Unmapped, chosen
+from .settings import Unmapped, chosen, refused
 from .sharing import Shared, shared
 
 CHUNK = 2**28
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     relative: np.ndarray
     distance: np.ndarray
     changed: np.ndarray
-    maps: np.ndarray | None
+    maps: Any
 
 
 @dataclasses.dataclass
@@ -98,7 +98,10 @@ class Batch:
         if "model" not in given:
             given["model"], given["output"] = of_outputs(self.wrapped, x)
         given.setdefault("a", x)
-        outcome = je.score(metric, x=x, y=self.y, **given)
+        try:
+            outcome = je.score(metric, x=x, y=self.y, **given)
+        except (TypeError, ValueError) as e:
+            raise refused(e) from e
         self.job.done()
         return outcome
 

@@ -13,7 +13,7 @@ import jaxeval as je
 
 from . import work
 from .models import convert, is_converted
-from .settings import Unmapped, chosen, note
+from .settings import Unmapped, chosen, note, refused
 
 quantus_explain = theirs.explain
 """Quantus's own, whatever `install` puts in its place."""
@@ -112,7 +112,10 @@ def _explained(model: Any, inputs: Any, targets: Any, kwargs: Mapping[str, Any])
     job = work.Job(model, x, steps=1, gradients=cost, name=f"explain {name}")
     if chosen["engine"] == "auto":
         job.choose(is_converted(model, x.shape[1:]))
-    a = np.array(je.attribute(explainer, convert(model, x), x, y.reshape(-1)))
+    try:
+        a = np.array(je.attribute(explainer, convert(model, x), x, y.reshape(-1)))
+    except (TypeError, ValueError) as e:
+        raise refused(e) from e
     job.done()
     if explainer.reduce_channels and not kwargs.get("keepdims", True):
         a = a.squeeze(1)

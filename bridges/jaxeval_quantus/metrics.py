@@ -87,7 +87,7 @@ class OnEngine(Metric):
         return {**given, **extra}
 
     def _call(self, given: dict[str, Any]) -> Any:
-        n, start = len(given["x_batch"]), mark()
+        start = mark()
         if not self._row.explains:
             return super().__call__(**given)
         if self._row.paper and "quantus" not in chosen.values():
@@ -100,6 +100,7 @@ class OnEngine(Metric):
             whys = ["explain_func is the caller's own function"]
         elif not asked:
             whys = ["nothing was explained"]
+        n = len(given["x_batch"])
         note(self._theirs.__name__, "quantus" if whys else "jaxeval", n, "; ".join(whys))
         return scores
 

@@ -108,10 +108,15 @@ def _with_weights(model: je.Model, module: Any) -> je.Model:
     return dataclasses.replace(model, params={k: moved(v) for k, v in model.params.items()})
 
 
+def device_of(module: Any) -> Any:
+    """The device of a module's first parameter."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
 def _agrees(model: je.Model, module: Any, x: np.ndarray) -> bool:
     rows = np.ascontiguousarray(x[:2], np.float32)
     with torch.no_grad(), jax.default_matmul_precision("highest"):
-        want = module(torch.from_numpy(rows)).detach().cpu().numpy()
+        want = module(torch.from_numpy(rows).to(device_of(module))).detach().cpu().numpy()
         got = np.asarray(_forward(model.apply, model.params, rows))
     return got.shape == want.shape and bool(
         np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()

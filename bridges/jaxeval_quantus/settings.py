@@ -67,6 +67,11 @@ class Unmapped(Exception):
     """Why Quantus's own code has to run: an argument without a counterpart in jaxeval."""
 
 
+def refused(error: Exception) -> Unmapped:
+    """What jaxeval refuses before it asks the model, and Quantus may take."""
+    return Unmapped(f"jaxeval refuses it: {str(error).strip().splitlines()[0]}")
+
+
 class Small(Unmapped):
     """Quantus's own code runs as its number is the same, or was asked for: no warning."""
 

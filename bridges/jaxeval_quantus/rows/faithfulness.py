@@ -263,7 +263,7 @@ def sufficiency(b: Batch) -> list[float]:
     b.worth(1, always=True)
     labels = b.wrapped.predict(b.x).argmax(-1)
     a = b.a.reshape(b.n, -1)
-    return je.functional.sufficiency(a, labels, b.metric.threshold).tolist()
+    return np.nan_to_num(je.functional.sufficiency(a, labels, b.metric.threshold)).tolist()
 
 
 REPLACED = ("baseline_replacement_by_indices",)
@@ -300,7 +300,8 @@ ROWS = {
         sufficiency,
         in_torch=True,
         paper="maps are compared over the whole data set, and constant features are left out; "
-        "Quantus compares within a batch, and scores 0 where a feature is constant",
+        "Quantus compares within a batch, and scores 0 where a feature is constant. As there, a "
+        "sample that is like no other scores 0",
         whole=True,
     ),
 }

@@ -177,7 +177,8 @@ def continuity(b: Batch) -> np.ndarray:
 def consistency(b: Batch) -> list[float]:
     b.worth(1, always=True)
     codes = np.array([b.metric.discretise_func(a) for a in b.a.reshape(b.n, -1)])
-    return je.functional.consistency(codes, b.wrapped.predict(b.x).argmax(-1)).tolist()
+    scores = je.functional.consistency(codes, b.wrapped.predict(b.x).argmax(-1))
+    return np.nan_to_num(scores).tolist()
 
 
 ROWS = {
@@ -191,8 +192,8 @@ ROWS = {
     "Consistency": Row(
         consistency,
         in_torch=True,
-        paper="explanations are compared over the whole data set, and one that no other sample "
-        "shares is undefined (NaN); Quantus compares within a batch, and scores 0",
+        paper="explanations are compared over the whole data set; Quantus compares within a batch. As "
+        "there, a sample that is like no other scores 0",
         whole=True,
     ),
 }

@@ -154,6 +154,27 @@ def test_a_model_that_cannot_be_converted_runs_in_torch(case):
     assert "cannot be converted" in whys()
 
 
+def test_what_jaxeval_refuses_runs_in_quantus(case):
+    """Probabilities by a softmax that is no module, which Quantus takes for logits."""
+
+    class Probabilities(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = case.net
+
+        def forward(self, x):
+            return torch.softmax(self.net(x), -1)
+
+    net, scores = Probabilities().eval(), []
+    for library in (ours, theirs):
+        np.random.seed(0)
+        with ours.engine("jaxeval"):
+            metric = library.FaithfulnessCorrelation(nr_runs=3, return_aggregate=False)
+            scores.append(metric(net, case.x, case.y, case.a))
+    assert scores[0] == scores[1]
+    assert "jaxeval refuses it" in whys()
+
+
 def test_training_mode_is_an_error_as_in_quantus(case):
     net = copy.deepcopy(case.net).train()
     metric = ours.FaithfulnessCorrelation(nr_runs=3)
@@ -249,3 +270,22 @@ def test_every_metric_of_quantus_has_a_row():
     every = {m.__name__ for table in theirs.AVAILABLE_METRICS.values() for m in table.values()}
     assert every <= set(ours.rows.ROWS)
     assert len(every) == 37
+
+
+def test_compactness(case):
+    """Which released versions of Quantus lack."""
+    import jaxeval as je
+
+    a = np.abs(case.a)
+    want = [je.functional.mstc(v[0], 80, 20) for v in a]
+    call = {"a_batch": a, "model": None, "x_batch": case.x, "y_batch": case.y}
+    np.testing.assert_allclose(ours.MSTC(normalise=False)(**call), want, rtol=1e-6)
+    plain = ours.MSTC(normalise=False, scale_score=False)(**call)
+    np.testing.assert_allclose(np.multiply(plain, 100 * 28 * 2**0.5), want, rtol=1e-6)
+    explained = {**call, "model": case.net, "a_batch": None, "explain_func": ours.explain}
+    explained["explain_func_kwargs"] = {"method": "Gradient"}
+    np.testing.assert_allclose(ours.MSTC()(**explained), want, rtol=1e-3)
+    with pytest.raises(ValueError, match="MSTC scores maps"):
+        ours.MSTC()(None, np.repeat(case.x, 3, 1), case.y, np.repeat(a, 3, 1), channel_first=True)
+    with pytest.raises(ValueError, match="percentile"):
+        ours.MSTC(threshold=101)
