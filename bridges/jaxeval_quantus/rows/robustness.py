@@ -142,25 +142,24 @@ def rrs(b: Batch) -> Any:
 def continuity(b: Batch) -> np.ndarray:
     """Maps are compared as in Quantus, shift by shift; NaN for what its `np.NaN` was."""
     metric = b.metric
+    if b.x.ndim != 4:
+        raise Unmapped("inputs that are no images")
     explainer, cost = b.explainer()
-    b.worth(metric.nr_steps, 1, cost)
-    x = b.x if b.x.ndim == 4 else b.x[:, :, None, :]
-    stride, width = (x.shape[3] * 2 + 1) // metric.nr_steps, x.shape[3]
+    watch = metric.return_nan_when_prediction_changes
+    # Quantus's own code would stop at np.NaN, which NumPy 2 does not have.
+    b.worth(metric.nr_steps, 1, cost, always=watch and not hasattr(np, "NaN"))
+    width = b.x.shape[3]
+    stride = (2 * width + 1) // metric.nr_steps
     shifts = [-width + stride * (s + 1) for s in range(metric.nr_steps)]
-    moved = iter([perturb_func.batched_translation(x, "black", d, direction="x") for d in shifts])
-
-    def draw() -> np.ndarray:
-        return next(moved).reshape(b.x.shape)
 
     def twice(maps: np.ndarray) -> np.ndarray:
         return finished(metric, finished(metric, maps)).reshape(b.n, -1)
 
     a, results = None, []
-    watch = metric.return_nan_when_prediction_changes
-    first = [b.x, *(draw() for _ in shifts)]
-    given = iter(first)
-    answers = b.explained(lambda: next(given), len(first), explainer, raw=True)
-    labels = None if not watch else [b.wrapped.predict(v).argmax(-1) for v in first[1:]]
+    moved = [perturb_func.batched_translation(b.x, "black", d, direction="x") for d in shifts]
+    given = iter([b.x, *moved])
+    answers = b.explained(lambda: next(given), len(moved) + 1, explainer, raw=True)
+    labels = None if not watch else [b.wrapped.predict(v).argmax(-1) for v in moved]
     for s, step in enumerate(answers):
         maps = twice(step.maps)
         if a is None:
@@ -192,8 +191,8 @@ ROWS = {
     "Consistency": Row(
         consistency,
         in_torch=True,
-        paper="explanations are compared over the whole data set; Quantus compares within a batch. As "
-        "there, a sample that is like no other scores 0",
+        paper="explanations are compared over the whole data set; Quantus compares within a "
+        "batch. As there, a sample that is like no other scores 0",
         whole=True,
     ),
 }
