@@ -105,9 +105,12 @@ def main() -> None:
     parser.add_argument("--network", choices=("lenet", "residual"), default="lenet")
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--only", help="cases whose names contain this")
+    parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    if options.threads:
+        torch.set_num_threads(options.threads)
     network = getattr(networks, options.network)(options.samples)
     lines = [
         f"{options.network}, {options.samples} samples. "

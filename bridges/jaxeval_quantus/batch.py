@@ -16,7 +16,7 @@ from . import work
 from .explainers import explainer_of
 from .models import convert, ends_in_softmax, is_converted, of_outputs
 from .questions import Explained, Inputs, Outputs
-from .settings import Unmapped, chosen, refused
+from .settings import Small, Unmapped, chosen, refused
 from .sharing import Shared, shared
 
 CHUNK = 2**28
@@ -43,6 +43,7 @@ class Batch:
     x: np.ndarray
     y: np.ndarray
     a: np.ndarray
+    in_torch: bool = False
 
     @classmethod
     def of(cls, metric: Any, given: dict[str, Any]) -> Batch:
@@ -78,23 +79,31 @@ class Batch:
         """The maps with a value for each entry of x, [N, F]: Quantus repeats them over channels."""
         return np.broadcast_to(self.a, self.x.shape).reshape(self.n, -1)
 
-    def worth(self, steps: int, outputs: int = 1, gradients: int = 0, always: bool = False) -> None:
+    def worth(
+        self, steps: int, outputs: int = 1, gradients: int = 0, always: bool = False, maps: str = ""
+    ) -> None:
         """Raise Unmapped if the engine is not to be asked, or Quantus's code would be done first.
 
         Args:
           steps: queries a sample.
           outputs, gradients: forward and backward passes of each.
-          always: whether Quantus's own code gives another number.
+          always: whether Quantus's own code gives another number. Then the `outputs` of small jobs
+            are torch's.
+          maps: the explainer's name.
         """
         module = self.wrapped.get_model()
         name = type(self.metric).__name__
-        self.job = work.Job(module, self.x, steps, name, outputs, gradients)
-        if chosen["engine"] == "auto" and not always:
-            self.job.choose(is_converted(module, self.x.shape[1:]))
+        self.job = work.Job(module, self.x, steps, name, outputs, gradients, maps)
+        self.in_torch = False
+        if chosen["engine"] == "auto":
+            small = self.job.is_small(is_converted(module, self.x.shape[1:]))
+            if small and not always:
+                raise Small("the job is small: compiling would take longer")
+            self.in_torch = small
 
     def ask(self, metric: je.Metric, **given: Any) -> je.Outcome:
         """The outcome of a jaxeval metric for this batch, with Quantus's class score."""
-        x = np.ascontiguousarray(self.x, np.float32)
+        x = np.ascontiguousarray(given.pop("x", self.x), np.float32)
         if "model" not in given:
             given["model"], given["output"] = of_outputs(self.wrapped, x)
         given.setdefault("a", x)
@@ -105,10 +114,31 @@ class Batch:
         self.job.done()
         return outcome
 
-    def outputs(self, question: Any, what: str = "value", **extras: np.ndarray) -> np.ndarray:
-        """[N, S]: what the model answers, see `Outputs`."""
-        outcome = self.ask(Outputs(question=question, what=what), extras=extras)
-        return np.asarray(outcome.curve)
+    def outputs(
+        self, question: Any, what: str = "value", x: np.ndarray | None = None, **extras: np.ndarray
+    ) -> np.ndarray:
+        """[N, S]: what the model answers, see `Outputs`; `clean` becomes f(x), [N].
+
+        Args:
+          x: other inputs to start from.
+        """
+        x = np.asarray(self.x if x is None else x, np.float32)
+        if not self.in_torch:
+            outcome = self.ask(Outputs(question=question, what=what), x=x, extras=extras)
+            self.clean = np.asarray(outcome.score)
+            return np.asarray(outcome.curve)
+        rows, steps = np.arange(self.n), question.n_steps(None)
+        self.clean = self.wrapped.predict(x)[rows, self.y]
+        answers = []
+        for s in range(steps):
+            draw = getattr(question, "draws", None)
+            if draw is not None:
+                draw = draw[:, s].reshape(self.n, *[1] * (x.ndim - 1))
+            sample = je.Sample(x=x, y=self.y, key=None, position=None, draw=draw, extras=extras)
+            changed = np.array(question.apply(sample, None, s).x)
+            answers.append(self.wrapped.predict(changed)[rows, self.y])
+        found = np.stack(answers, 1)
+        return self.clean[:, None] - found if what == "drop" else found
 
     def explainer(self) -> tuple[je.explain.Explainer, int]:
         """jaxeval's explainer for Quantus's `explain_func`; raises Unmapped."""

@@ -31,15 +31,16 @@ def baseline_of(metric: Any, known: Any = theirs.batch_baseline_replacement_by_i
     raise Unmapped(f"perturb_baseline={baseline!r}")
 
 
-def fills(metric: Any, arr: np.ndarray) -> Callable[[], np.ndarray]:
+def fills(metric: Any, arr: np.ndarray, *known: Any) -> Callable[[], np.ndarray]:
     """A function that draws the value [N] of removed features for the next step.
 
     For every baseline with a name Quantus draws a uniform number a sample, used or not.
 
     Args:
       arr: what is perturbed, [N, F]; "black", "white" and "mean" are those of its rows.
+      known: as for `baseline_of`.
     """
-    baseline, n = baseline_of(metric), len(arr)
+    baseline, n = baseline_of(metric, *known), len(arr)
     if not isinstance(baseline, str):
         return lambda: np.full(n, baseline)
     kwargs = metric.perturb_func.keywords

@@ -109,7 +109,7 @@ def _explained(model: Any, inputs: Any, targets: Any, kwargs: Mapping[str, Any])
         raise Unmapped("inputs hold NaN or infinite values")
     model.eval()  # as Quantus does
     name = type(explainer).__name__
-    job = work.Job(model, x, steps=1, gradients=cost, name=f"explain {name}")
+    job = work.Job(model, x, steps=1, gradients=cost, name="explain", explainer=name)
     if chosen["engine"] == "auto":
         job.choose(is_converted(model, x.shape[1:]))
     try:

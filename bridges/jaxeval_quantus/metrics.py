@@ -129,7 +129,8 @@ class OnEngine(Metric):
             return own(**kwargs)
         if row.paper:
             self._say(row.paper)
-        note(name, "jaxeval", n, "one or two outputs a sample, from torch" if row.in_torch else "")
+        torch = row.in_torch or batch.in_torch
+        note(name, "jaxeval", n, "few outputs, which are torch's" if torch else "")
         return result
 
     def custom_postprocess(self, **kwargs: Any) -> Any:

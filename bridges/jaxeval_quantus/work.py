@@ -20,8 +20,8 @@ SPEED = 1e10
 STEP, ROW = 2e-4, 4e-5
 """What a step of Quantus's loop costs beside the model, and each of its samples."""
 FIRST_CONVERSION, CONVERSION = 4.0, 1.0
-PROGRAM = 2.0
-"""Compiling what a metric needs."""
+KERNELS, OUTPUTS, MAPS = 1.0, 1.0, 3.0
+"""Compiling what a metric needs, the forward pass, and an explainer."""
 CALL = 0.02
 """A call of the engine that is compiled."""
 
@@ -72,7 +72,7 @@ def repeated(times: int) -> Iterator[None]:
 @dataclasses.dataclass
 class Job:
     """A job of one batch: `steps` queries a sample, each of `outputs` forward passes and
-    `gradients` forward and backward passes."""
+    `gradients` forward and backward passes of an `explainer`."""
 
     module: Any
     x: np.ndarray
@@ -80,6 +80,7 @@ class Job:
     name: str
     outputs: int = 0
     gradients: int = 0
+    explainer: str = ""
 
     @property
     def seconds(self) -> float:
@@ -89,23 +90,37 @@ class Job:
         return calls * STEP + self.steps * len(self.x) * (ROW + each)
 
     @property
-    def key(self) -> Any:
-        work = flops(self.module, self.x)  # tells networks of one class apart
-        return self.name, type(self.module), tuple(self.x.shape[1:]), work
+    def programs(self) -> dict[Any, float]:
+        """{program: seconds to compile it}."""
+        # Its work tells networks of one class apart.
+        network = (type(self.module), tuple(self.x.shape[1:]), flops(self.module, self.x))
+        found = {(self.name, network): KERNELS}
+        if self.outputs:
+            found["outputs", network] = OUTPUTS
+        if self.gradients:
+            found[self.explainer, network] = MAPS
+        return found
 
-    def choose(self, converted: bool) -> None:
-        """Raise Small if Quantus's own code is likely to be done first.
+    def is_small(self, converted: bool) -> bool:
+        """Whether Quantus's own code is likely to be done first.
 
         What small jobs spend there counts: once it exceeds the cost of compiling, that is done.
         """
-        first = 0.0 if self.key in _compiled else PROGRAM
+        first = sum(cost for program, cost in self.programs.items() if program not in _compiled)
         if not converted:
             first += CONVERSION if _compiled else FIRST_CONVERSION
-        seconds, spent = self.seconds, _spent.get(self.key, 0.0)
-        if seconds < CALL or seconds * _times[-1] + spent < first:
-            _spent[self.key] = spent + seconds
+        key = next(iter(self.programs))
+        seconds, spent = self.seconds, _spent.get(key, 0.0)
+        small = seconds < CALL or seconds * _times[-1] + spent < first
+        if small:
+            _spent[key] = spent + seconds
+        return small
+
+    def choose(self, converted: bool) -> None:
+        """Raise Small if it is."""
+        if self.is_small(converted):
             raise Small("the job is small: compiling would take longer")
 
     def done(self) -> None:
         """The engine has done this job, and has its programs now."""
-        _compiled.add(self.key)
+        _compiled.update(self.programs)

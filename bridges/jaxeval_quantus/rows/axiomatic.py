@@ -24,7 +24,6 @@ def completeness(b: Batch) -> np.ndarray:
     if metric.output_func is not identity:
         raise Unmapped("output_func")
     fill = fills(metric, b.flat)
-    b.worth(1, always=True)
     blank = np.repeat(fill()[:, None], b.flat.shape[1], 1).reshape(b.x.shape)
     rows = np.arange(b.n)
     f, f_blank = (b.wrapped.predict(v)[rows, b.y] for v in (b.x, blank))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import quantus.functions.perturb_func as perturb_func
 from quantus.helpers import utils
@@ -74,7 +76,7 @@ def monotonicity_correlation(b: Batch) -> list[float]:
     b.worth(math.ceil(b.flat.shape[1] / metric.features_in_step) * metric.nr_samples)
     order = np.argsort(b.full, axis=1)
     drops = one_group_at_a_time(b, order, metric.nr_samples).reshape(b.n, -1, metric.nr_samples)
-    f = b.outputs(Removed(steps=1), group=np.ones(b.x.shape, np.int32), value=b.x)[:, :1]
+    f = b.clean[:, None]
     scale = np.where(np.abs(f) >= metric.eps, 1 / np.maximum(np.abs(f), metric.eps), 1) ** 2
     variances = np.mean(drops**2, axis=2) * scale
     sums = group_sums(b.full, order, metric.features_in_step)
@@ -168,16 +170,16 @@ def infidelity(b: Batch) -> np.ndarray:
 
 
 def monotonicity(b: Batch) -> list[bool]:
-    b.worth(1, always=True)
-    metric = je.Monotonicity(
-        strict=True,
-        features_in_step=b.metric.features_in_step,
-        baseline=jaxeval_baseline(b),
-        normalise=None,
-        absolute=False,
-    )
-    score = b.ask(metric, a=np.array(b.full.reshape(b.x.shape), np.float32)).score
-    return [bool(s) for s in np.asarray(score)]
+    """Whether f never falls while features return to the baseline, those with least first."""
+    fill, size = fills(b.metric, b.flat), b.metric.features_in_step
+    steps = math.ceil(b.flat.shape[1] / size)
+    b.worth(steps, always=True)
+    blank = np.repeat(fill()[:, None], b.flat.shape[1], 1).reshape(b.x.shape)
+    group = (places(np.argsort(b.full, axis=1)) // size).astype(np.int32).reshape(b.x.shape)
+    curve = b.outputs(Removed(steps=steps), x=blank, group=group, value=b.x.astype(np.float32))
+    curve = np.concatenate([b.clean[:, None], curve], 1)
+    strictly = jax.vmap(lambda c: je.functional.monotonicity(c, True))
+    return np.asarray(strictly(curve)).astype(bool).tolist()
 
 
 def sensitivity_n(b: Batch) -> list[Any]:
@@ -199,23 +201,26 @@ def irof(b: Batch) -> np.ndarray:
     known = perturb_func.baseline_replacement_by_mask
     if b.metric.perturb_func.func is not known:
         raise Unmapped("perturb_func of IROF")
-    baseline = jaxeval_baseline(b, known)
-    b.worth(1, always=True)
-    segments = [
-        utils.get_superpixel_segments(
-            img=np.moveaxis(x, 0, -1).astype("double"),
-            segmentation_method=b.metric.segmentation_method,
-        )
-        for x in b.x
-    ]
-    metric = je.IROF(
-        n_segments=int(max(s.max() for s in segments)) // 2 + 1,
-        baseline="channel_mean" if baseline == "mean" else baseline,
-        normalise=None,
-    )
-    a = np.array(b.full.reshape(b.x.shape), np.float32)
-    extras = {"segments": np.stack(segments).astype(np.int32)}
-    return np.asarray(b.ask(metric, a=a, extras=extras).score)
+    baseline = baseline_of(b.metric, known)
+    method, a = b.metric.segmentation_method, b.full.reshape(b.x.shape)
+    images = [np.moveaxis(x, 0, -1).astype("double") for x in b.x]
+    segments = [utils.get_superpixel_segments(img=i, segmentation_method=method) for i in images]
+    counts = np.array([int(s.max()) + 1 for s in segments])
+    group = np.empty(b.x.shape, np.int32)
+    for i, segment in enumerate(segments):
+        means = [a[i][:, segment == s].mean() for s in range(counts[i])]
+        group[i] = places(np.argsort(-np.array(means), kind="stable")[None])[0][segment]
+    b.worth(int(counts.max()), always=True)
+    if baseline == "mean":
+        value = np.broadcast_to(b.x.mean((2, 3), keepdims=True), b.x.shape)
+    else:
+        steps = [fills(b.metric, b.flat, known)() for _ in range(counts.max())]
+        value = np.take_along_axis(np.stack(steps, 1), group.reshape(b.n, -1), 1)
+    value = np.array(value, np.float32).reshape(b.x.shape)
+    curve = b.outputs(Removed(steps=int(counts.max())), group=group, value=value)
+    drops = 1 - curve / np.where(b.clean > 0, b.clean, np.nan)[:, None]
+    valid = np.arange(counts.max()) < counts[:, None]
+    return np.asarray(jax.vmap(je.functional.irof)(jnp.asarray(drops), jnp.asarray(valid)))
 
 
 def road(b: Batch) -> list[np.ndarray]:
@@ -260,7 +265,6 @@ def seed() -> int:
 def sufficiency(b: Batch) -> list[float]:
     if b.metric.distance_func != "seuclidean":
         raise Unmapped(f"distance_func={b.metric.distance_func!r}")
-    b.worth(1, always=True)
     labels = b.wrapped.predict(b.x).argmax(-1)
     a = b.a.reshape(b.n, -1)
     return np.nan_to_num(je.functional.sufficiency(a, labels, b.metric.threshold)).tolist()

@@ -32,10 +32,10 @@ def test_small_jobs_run_quantus_own_code(case):
 
 
 def test_small_jobs_that_add_up_are_compiled(case, monkeypatch):
-    monkeypatch.setattr(ours.work, "STEP", 0.5)
+    monkeypatch.setattr(ours.work, "STEP", 0.2)
     monkeypatch.setattr(ours.work, "_spent", {})
     monkeypatch.setattr(ours.work, "_compiled", set())
-    for _ in range(4):
+    for _ in range(6):
         case.run(ours, "FaithfulnessCorrelation", {"nr_runs": 7}, batch_size=N)
     assert engines()[0] == "quantus"
     assert engines()[-1] == "jaxeval"
@@ -155,17 +155,17 @@ def test_a_model_that_cannot_be_converted_runs_in_torch(case):
 
 
 def test_what_jaxeval_refuses_runs_in_quantus(case):
-    """Probabilities by a softmax that is no module, which Quantus takes for logits."""
+    """A model whose rows depend on each other."""
 
-    class Probabilities(torch.nn.Module):
+    class Centred(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.net = case.net
 
         def forward(self, x):
-            return torch.softmax(self.net(x), -1)
+            return self.net(x - x.mean(0, keepdim=True))
 
-    net, scores = Probabilities().eval(), []
+    net, scores = Centred().eval(), []
     for library in (ours, theirs):
         np.random.seed(0)
         with ours.engine("jaxeval"):

@@ -71,6 +71,7 @@ def model(case):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("engine", ["auto", "jaxeval"])
 @pytest.mark.parametrize(
     ("name", "metric"),
     [
@@ -78,24 +79,32 @@ def model(case):
         ("Monotonicity", je.Monotonicity(strict=True, features_in_step=196, absolute=False)),
     ],
 )
-def test_the_number_is_that_of_jaxeval(case, model, name, metric):
-    """Of maps with one largest magnitude for all, as Quantus normalises."""
+def test_the_number_is_that_of_jaxeval(case, model, name, metric, engine):
+    """Of maps with one largest magnitude for all, as Quantus normalises.
+
+    The outputs of small jobs are torch's.
+    """
     a = case.a / np.abs(case.a).max()
     a = a if name == "Infidelity" else case.a
-    mine = case.run(ours, name, {**DEPARTING[name], "normalise": False}, softmax=False, a_batch=a)
+    with ours.engine(engine):
+        fields = {**DEPARTING[name], "normalise": False}
+        mine = case.run(ours, name, fields, softmax=False, a_batch=a)
+    assert {bool(e.why) for e in ours.log()} == {engine == "auto"}
     want = metric(model, case.x, case.y, a, output="logit")
     assert {e.engine for e in ours.log()} == {"jaxeval"}
     np.testing.assert_allclose(np.asarray(mine, float), want, rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_irof_of_quantus_segments(case, model):
+@pytest.mark.parametrize("engine", ["auto", "jaxeval"])
+def test_irof_of_quantus_segments(case, model, engine):
     from quantus.helpers.utils import get_superpixel_segments
 
     segments = [
         get_superpixel_segments(x.transpose(1, 2, 0).astype("double"), "slic") for x in case.x
     ]
-    mine = case.run(ours, "IROF", softmax=True)
+    with ours.engine(engine):
+        mine = case.run(ours, "IROF", softmax=True)
     metric = je.IROF(n_segments=64)
     want = metric(model, case.x, case.y, case.a, extras={"segments": np.stack(segments)})
     np.testing.assert_allclose(mine, want, rtol=1e-4)
