@@ -21,7 +21,7 @@ STEP, ROW = 2e-4, 4e-5
 """What a step of Quantus's loop costs beside the model, and each of its samples."""
 FIRST_CONVERSION, CONVERSION = 4.0, 1.0
 KERNELS, OUTPUTS, MAPS = 1.5, 1.5, 4.0
-"""Compiling what a metric needs, the forward pass, and an explainer (twice that if it has steps)."""
+"""Compiling what a metric needs, the forward pass, an explainer (twice that if it has steps)."""
 CALL = 0.02
 """A call of the engine that is compiled."""
 
