@@ -13,7 +13,7 @@ from quantus.helpers.model.pytorch_model import PyTorchModel
 import jaxeval as je
 
 from . import work
-from .explainers import explainer_of
+from .explainers import Mapped, explainer_of
 from .models import convert, ends_in_softmax, is_converted, of_outputs
 from .questions import Explained, Inputs, Outputs
 from .settings import Small, Unmapped, chosen, refused
@@ -140,7 +140,7 @@ class Batch:
         found = np.stack(answers, 1)
         return self.clean[:, None] - found if what == "drop" else found
 
-    def explainer(self) -> tuple[je.explain.Explainer, int]:
+    def explainer(self) -> Mapped:
         """jaxeval's explainer for Quantus's `explain_func`; raises Unmapped."""
         return explainer_of(self.metric.explain_func, self.metric.explain_func_kwargs, self.x.ndim)
 
@@ -148,7 +148,7 @@ class Batch:
         self,
         draw: Callable[[], np.ndarray],
         steps: int,
-        explainer: Any,
+        explainer: Mapped,
         *,
         watch: bool = False,
         raw: bool = False,
@@ -189,7 +189,7 @@ class Batch:
                     raw=group.raw,
                     eps=eps,
                 )
-                outcome = self.ask(metric, model=model, a=a, explainer=explainer)
+                outcome = self.ask(metric, model=model, a=a, explainer=explainer.make())
                 answers = np.array(outcome.curve).reshape(self.n, size, -1)
                 group.keep(key, answers)
             for s, x in enumerate(inputs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import quantus.functions.explanation_func as theirs
@@ -41,10 +41,22 @@ UNKNOWN = ("xai_lib_kwargs", "baseline", "softmax")
 """Keyword arguments of Quantus's `explain` that change the map and have no counterpart."""
 
 
-def explainer_of(
-    explain_func: Any, kwargs: Mapping[str, Any], ndim: int
-) -> tuple[je.explain.Explainer, int]:
-    """(jaxeval's explainer with the same maps, gradients a map costs).
+class Mapped(NamedTuple):
+    """The explainer of jaxeval that stands for a method of Quantus's `explain`.
+
+    `cost`: gradients of a map. It is made when it is needed, as small jobs do not.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    cost: int
+
+    def make(self) -> je.explain.Explainer:
+        return je.explain.get(self.name, **self.settings)
+
+
+def explainer_of(explain_func: Any, kwargs: Mapping[str, Any], ndim: int) -> Mapped:
+    """jaxeval's explainer with the same maps.
 
     Args:
       kwargs: keyword arguments of `explain`.
@@ -71,7 +83,7 @@ def explainer_of(
         reduce = "sum"
     else:
         raise Unmapped(f"reduce_axes={axes} of explain")
-    return je.explain.get(name, reduce_channels=reduce, **settings(kwargs, ndim)), cost
+    return Mapped(name, {"reduce_channels": reduce, **settings(kwargs, ndim)}, cost)
 
 
 def explain(model: Any, inputs: Any, targets: Any, **kwargs: Any) -> np.ndarray:
@@ -103,21 +115,22 @@ def _explained(model: Any, inputs: Any, targets: Any, kwargs: Mapping[str, Any])
     x, y = as_array(inputs), as_array(targets)
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or y.dtype.kind not in "iu":
         raise Unmapped("inputs are not floating-point numbers, or targets no classes")
-    explainer, cost = explainer_of(explain, kwargs, x.ndim)
+    explainer = explainer_of(explain, kwargs, x.ndim)
     x = np.ascontiguousarray(x, np.float32)
     if not np.isfinite(x).all():
         raise Unmapped("inputs hold NaN or infinite values")
     model.eval()  # as Quantus does
-    name = type(explainer).__name__
-    job = work.Job(model, x, steps=1, gradients=cost, name="explain", explainer=name)
+    job = work.Job(
+        model, x, steps=1, gradients=explainer.cost, name="explain", explainer=explainer.name
+    )
     if chosen["engine"] == "auto":
         job.choose(is_converted(model, x.shape[1:]))
     try:
-        a = np.array(je.attribute(explainer, convert(model, x), x, y.reshape(-1)))
+        a = np.array(je.attribute(explainer.make(), convert(model, x), x, y.reshape(-1)))
     except (TypeError, ValueError) as e:
         raise refused(e) from e
     job.done()
-    if explainer.reduce_channels and not kwargs.get("keepdims", True):
+    if explainer.settings["reduce_channels"] and not kwargs.get("keepdims", True):
         a = a.squeeze(1)
     return a
 

@@ -30,8 +30,8 @@ def finished(metric: Any, maps: np.ndarray) -> np.ndarray:
 def sensitivities(b: Batch, watch: bool) -> np.ndarray:
     """[N, S] of MaxSensitivity and AvgSensitivity; NaN where the prediction changes, if asked."""
     metric, a = b.metric, b.a.reshape(b.n, -1)
-    explainer, cost = b.explainer()
-    b.worth(metric.nr_samples, 2 * watch, cost, maps=type(explainer).__name__)
+    explainer = b.explainer()
+    b.worth(metric.nr_samples, 2 * watch, explainer.cost, maps=explainer.name)
     plain = (
         not metric.normalise
         and metric.similarity_func is similarities.difference
@@ -64,9 +64,9 @@ def avg_sensitivity(b: Batch) -> np.ndarray:
 
 def local_lipschitz(b: Batch) -> np.ndarray:
     metric, a = b.metric, b.a.reshape(b.n, -1)
-    explainer, cost = b.explainer()
+    explainer = b.explainer()
     watch = watches(metric)
-    b.worth(metric.nr_samples, 2 * watch, cost, maps=type(explainer).__name__)
+    b.worth(metric.nr_samples, 2 * watch, explainer.cost, maps=explainer.name)
     plain = (
         not metric.normalise
         and metric.similarity_func is similarities.lipschitz_constant
@@ -90,9 +90,9 @@ def local_lipschitz(b: Batch) -> np.ndarray:
 def relative_stability(b: Batch, ours: Any, **how: Any) -> np.ndarray | list[Any]:
     """The largest ratio of relative changes; NaN if one draw changes the prediction, if asked."""
     metric = b.metric
-    explainer, cost = b.explainer()
+    explainer = b.explainer()
     watch = watches(metric)
-    b.worth(metric._nr_samples, 1 + 2 * watch, cost, maps=type(explainer).__name__)
+    b.worth(metric._nr_samples, 1 + 2 * watch, explainer.cost, maps=explainer.name)
     if b.x.ndim > 4:
         raise Unmapped("inputs with more than four axes")
     ratios = np.empty((metric._nr_samples, b.n))
@@ -144,11 +144,11 @@ def continuity(b: Batch) -> np.ndarray:
     metric = b.metric
     if b.x.ndim != 4:
         raise Unmapped("inputs that are no images")
-    explainer, cost = b.explainer()
+    explainer = b.explainer()
     watch = metric.return_nan_when_prediction_changes
     # Quantus's own code would stop at np.NaN, which NumPy 2 does not have.
     always = watch and not hasattr(np, "NaN")
-    b.worth(metric.nr_steps, 1, cost, always, type(explainer).__name__)
+    b.worth(metric.nr_steps, 1, explainer.cost, always, explainer.name)
     width = b.x.shape[3]
     stride = (2 * width + 1) // metric.nr_steps
     shifts = [-width + stride * (s + 1) for s in range(metric.nr_steps)]
