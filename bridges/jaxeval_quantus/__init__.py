@@ -15,17 +15,17 @@ from . import explainers as explainers
 from . import rows as rows
 from . import settings as settings
 from . import work as work
-from .evaluation import evaluate as evaluate
+from .classes import CLASSES
+from .evaluating import evaluate as evaluate
 from .explainers import explain as explain
-from .functions import calculate_auc as calculate_auc
-from .functions import correlation_spearman as correlation_spearman
-from .functions import fro_norm as fro_norm
-from .functions import l2_norm as l2_norm
-from .functions import linf_norm as linf_norm
-from .functions import normalise_by_negative as normalise_by_negative
-from .functions import uniform_sampling as uniform_sampling
 from .installing import install as install
-from .metrics import CLASSES
+from .mended import calculate_auc as calculate_auc
+from .mended import correlation_spearman as correlation_spearman
+from .mended import fro_norm as fro_norm
+from .mended import l2_norm as l2_norm
+from .mended import linf_norm as linf_norm
+from .mended import normalise_by_negative as normalise_by_negative
+from .mended import uniform_sampling as uniform_sampling
 from .mstc import MSTC as MSTC
 from .settings import Answered as Answered
 from .settings import Unmapped as Unmapped

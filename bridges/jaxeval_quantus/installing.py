@@ -7,10 +7,10 @@ from typing import Any
 
 import quantus.helpers.constants as constants
 
-from .evaluation import evaluate
+from .classes import CLASSES
+from .evaluating import evaluate
 from .explainers import explain
-from .functions import calculate_auc, fro_norm, l2_norm, linf_norm, normalise_by_negative
-from .metrics import CLASSES
+from .mended import calculate_auc, fro_norm, l2_norm, linf_norm, normalise_by_negative
 
 FUNCTIONS = {
     "evaluate": evaluate,

@@ -15,7 +15,7 @@ import jaxeval as je
 
 from ..batch import Batch
 from ..draws import baseline_of, fills, patch_sums, patches, places
-from ..functions import calculate_auc
+from ..mended import calculate_auc
 from ..questions import Removed, Replaced, Subsets
 from ..settings import Unmapped
 from .row import Row

@@ -201,11 +201,10 @@ def theirs_gini(a, x=None, **_):
 
 @pytest.mark.parametrize("name", ours.rows.BY_CHOICE)
 def test_metrics_of_maps_alone_are_quantus_own(case, name):
-    if name == "Focus":
-        pytest.skip("asks for mosaics")
     mask = np.zeros((N, *case.x.shape[1:]), bool)
     mask[..., 4:12, 6:20] = True
     fields = {"k": 90} if name == "TopKIntersection" else {}
-    mine, want = case.both(name, fields, s_batch=mask)
+    call = {"custom_batch": [[1, 0, 0, 1]] * N} if name == "Focus" else {"s_batch": mask}
+    mine, want = case.both(name, fields, **call)
     assert {entry.engine for entry in ours.log()} == {"quantus"}
     np.testing.assert_array_equal(mine, want)

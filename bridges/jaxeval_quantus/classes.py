@@ -15,7 +15,7 @@ from quantus.metrics.base import Metric
 from . import work
 from .batch import Batch
 from .explainers import as_array, explain, quantus_explain
-from .functions import BATCHED, FASTER, MENDED
+from .mended import BATCHED, FASTER, MENDED
 from .rows import ROWS
 from .rows.row import Row
 from .settings import PAGE, Small, Unmapped, answers_since, chosen, mark, note, say_once
