@@ -55,6 +55,27 @@ def fills(metric: Any, arr: np.ndarray, *known: Any) -> Callable[[], np.ndarray]
     return fill
 
 
+def drifting_means(x: np.ndarray, group: np.ndarray, steps: int) -> np.ndarray:
+    """[N, S]: the mean of each row of x [N, F] before each step, as it moves with what is removed.
+
+    Step s sets the entries of group s to the mean before it.
+
+    >>> drifting_means(np.array([[3.0, 0.0, 0.0]]), np.array([[0, 1, 2]]), 3).round(3).tolist()
+    [[1.0, 0.333, 0.444]]
+    """
+    n, features = x.shape
+    inside = group < steps
+    cell = (np.arange(n)[:, None] * steps + np.minimum(group, steps - 1))[inside]
+    sums = np.bincount(cell, x[inside], n * steps).reshape(n, steps)
+    counts = np.bincount(cell, minlength=n * steps).reshape(n, steps)
+    means = np.empty((n, steps))
+    mean = x.mean(1, dtype=np.float64)
+    for s in range(steps):
+        means[:, s] = mean
+        mean = mean + (counts[:, s] * mean - sums[:, s]) / features
+    return means
+
+
 def noisy(perturb_func: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
     """A function that draws the next perturbed inputs [N, *x], as ``perturb_func(arr, indices)``.
 

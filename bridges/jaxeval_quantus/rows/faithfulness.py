@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,16 +15,11 @@ from quantus.helpers import utils
 import jaxeval as je
 
 from ..batch import Batch
-from ..draws import baseline_of, fills, patch_sums, patches, places
+from ..draws import baseline_of, drifting_means, fills, patch_sums, patches, places
 from ..mended import calculate_auc
 from ..questions import Removed, Replaced, Subsets
 from ..settings import Unmapped
 from .row import Row
-
-DRIFTS = (
-    'perturb_baseline="mean" is the mean of the clean sample; Quantus takes that of the sample '
-    "as perturbed so far"
-)
 
 
 def faithfulness_correlation(b: Batch) -> list[float]:
@@ -83,15 +79,23 @@ def monotonicity_correlation(b: Batch) -> list[float]:
     return metric.similarity_func(a=sums, b=variances, batched=True).tolist()
 
 
-def removed(b: Batch, group: np.ndarray, steps: int, what: str) -> np.ndarray:
+def removed(
+    b: Batch,
+    group: np.ndarray,
+    steps: int,
+    what: str,
+    padded: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None,
+) -> np.ndarray:
     """[N, S]: answers while groups are removed one after the other and stay away.
 
-    `group` [N, F]: the step at which each entry is removed.
+    Args:
+      group: the step at which each entry is removed, [N, F].
+      padded: the same inputs and groups with what Quantus pads them by, which counts for a mean.
     """
     fill = fills(b.metric, b.flat)
     values = np.stack([fill() for _ in range(steps)], 1)
     if baseline_of(b.metric) == "mean":
-        b.metric._say(DRIFTS)
+        values = drifting_means(*(padded() if padded else (b.flat, group)), steps)
     value = np.take_along_axis(values, np.minimum(group, steps - 1), 1)
     return b.outputs(
         Removed(steps=steps),
@@ -112,10 +116,19 @@ def pixel_flipping(b: Batch) -> list[Any]:
     ).tolist()
 
 
-def patch_groups(b: Batch, order: np.ndarray) -> np.ndarray:
-    """[N, F]: the place of each entry's patch in an order of the patches [N, P]."""
-    of, _, _ = patches(b.x, b.metric.patch_size)
-    return places(order)[:, of.reshape(-1)]
+def patches_removed(b: Batch, order: np.ndarray, steps: int, what: str) -> np.ndarray:
+    """[N, S]: answers while patches are removed in this order [N, P]."""
+    size, place = b.metric.patch_size, places(order)
+    of, (_, columns), pads = patches(b.x, size)
+
+    def padded() -> tuple[np.ndarray, np.ndarray]:
+        x = b.x.reshape(b.n, b.x.shape[1], -1, b.x.shape[-1])
+        x = np.pad(x, ((0, 0), (0, 0), *pads), "edge")
+        row, column = np.indices(x.shape[2:])
+        tile = np.broadcast_to(row // size * columns + column // size, x.shape[1:])
+        return x.reshape(b.n, -1), place[:, tile.reshape(-1)]
+
+    return removed(b, place[:, of.reshape(-1)], steps, what, padded)
 
 
 def patch_scores(b: Batch) -> np.ndarray:
@@ -136,15 +149,15 @@ def region_perturbation(b: Batch) -> np.ndarray:
         order = np.argsort(-sums if metric.order == "morf" else sums, -1)
     else:
         raise Unmapped(f"order={metric.order!r}")
-    return removed(b, patch_groups(b, order), steps, "drop")
+    return patches_removed(b, order, steps, "drop")
 
 
 def selectivity(b: Batch) -> np.ndarray:
     baseline_of(b.metric)
     steps = int(np.prod(patches(b.x, b.metric.patch_size)[1]))
     b.worth(steps)
-    group = patch_groups(b, np.argsort(-patch_scores(b), -1))
-    return removed(b, group, steps, "value").astype(np.float64)
+    order = np.argsort(-patch_scores(b), -1)
+    return patches_removed(b, order, steps, "value").astype(np.float64)
 
 
 def infidelity(b: Batch) -> np.ndarray:

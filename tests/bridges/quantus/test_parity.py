@@ -44,6 +44,9 @@ OUTPUTS = [
     ("RegionPerturbation", {"patch_size": 7, "order": "random"}),
     ("RegionPerturbation", {"patch_size": 7, "order": "lerf", "perturb_baseline": 0.3}),
     ("Selectivity", {"patch_size": 8, "perturb_baseline": "white"}),
+    ("Selectivity", {"patch_size": 9, "perturb_baseline": "mean"}),
+    ("RegionPerturbation", {"patch_size": 5, "regions_evaluation": 7, "perturb_baseline": "mean"}),
+    ("PixelFlipping", {"features_in_step": 98, "perturb_baseline": "mean"}),
     pytest.param("MonotonicityCorrelation", {"features_in_step": 112, "nr_samples": 5}, marks=slow),
 ]
 
