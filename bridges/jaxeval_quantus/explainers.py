@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -65,6 +66,8 @@ def explainer_of(explain_func: Any, kwargs: Mapping[str, Any], ndim: int) -> Map
     Raises:
       Unmapped: there is none.
     """
+    while isinstance(explain_func, functools.partial) and not explain_func.args:
+        explain_func, kwargs = explain_func.func, {**explain_func.keywords, **kwargs}
     if explain_func not in (explain, quantus_explain):
         raise Unmapped("explain_func is the caller's own function")
     method = kwargs.get("method", "Gradient")

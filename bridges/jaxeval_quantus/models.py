@@ -89,13 +89,14 @@ def _from_torch(module: Any, x: np.ndarray, exact_layers: bool) -> je.Model:
     outputs = "probabilities" if ends_in_softmax(module) else "logits"
     axis = None if x.ndim == 2 else 1
     try:
-        return from_torch(
+        model = from_torch(
             module, example, exact_layers=exact_layers, channel_axis=axis, outputs=outputs
         )
     except ConversionError as e:
         first = str(e).strip().splitlines()[0]
         _refused[module] = f"the model cannot be converted to JAX: {first}"
         raise Unmapped(_refused[module]) from e
+    return dataclasses.replace(model, init=None)  # which would keep the module alive
 
 
 def _with_weights(model: je.Model, module: Any) -> je.Model:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import gc
 import pickle
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -175,6 +178,18 @@ def test_what_jaxeval_refuses_runs_in_quantus(case):
     assert "jaxeval refuses it" in whys()
 
 
+def test_partial_functions_are_seen_through(case):
+    explain = functools.partial(ours.explain, method="Gradient")
+    with ours.engine("jaxeval"):
+        mine = case.run(
+            ours, "MaxSensitivity", {"nr_samples": 2}, explain_func=explain, explain_func_kwargs={}
+        )
+    assert set(engines()) == {"jaxeval"}
+    np.testing.assert_allclose(
+        mine, case.run(theirs, "MaxSensitivity", {"nr_samples": 2}), rtol=1e-4
+    )
+
+
 def test_training_mode_is_an_error_as_in_quantus(case):
     net = copy.deepcopy(case.net).train()
     metric = ours.FaithfulnessCorrelation(nr_runs=3)
@@ -193,6 +208,18 @@ def test_changed_weights_are_seen(case):
                 ours.explain(net, case.x, case.y, method="Gradient"), maps, atol=1e-5
             )
     assert set(engines()) == {"jaxeval"}
+
+
+def test_modules_are_let_go(case):
+    net = copy.deepcopy(case.net)
+    net.append(torch.nn.Linear(10, 3))  # an architecture of its own
+    with ours.engine("jaxeval"):
+        ours.explain(net, case.x, case.y % 3, method="Gradient")
+    assert ours.log()[-1].engine == "jaxeval"
+    alive = weakref.ref(net)
+    del net
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_softmax_is_taken_off_and_put_on(case):
