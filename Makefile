@@ -53,6 +53,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/explainers.py
+	$(BIN)/python benchmarks/quantus_bridge.py
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxeval needs Python 3.11 or later: make PYTHON=python3.12 ...")'

@@ -1,0 +1,204 @@
+"""One batch of Quantus's, as the engine is asked about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from quantus.helpers.model.pytorch_model import PyTorchModel
+
+import jaxeval as je
+
+from . import work
+from .explainers import Mapped, explainer_of
+from .models import convert, ends_in_softmax, is_converted, of_outputs
+from .questions import Explained, Inputs, Outputs
+from .settings import Small, Unmapped, chosen, refused
+from .sharing import Shared, shared
+
+CHUNK = 2**28
+"""Bytes of given inputs, and of maps that come back, at a time."""
+
+
+class Step(NamedTuple):
+    """The answers of one step: the inputs [N, *x], numbers [N], and the maps [N, *a] or None."""
+
+    x: np.ndarray
+    change: np.ndarray
+    relative: np.ndarray
+    distance: np.ndarray
+    changed: np.ndarray
+    maps: Any
+
+
+@dataclasses.dataclass
+class Batch:
+    """The arguments of Quantus's `evaluate_batch`; its maps a are normalised as it does."""
+
+    metric: Any
+    wrapped: Any
+    x: np.ndarray
+    y: np.ndarray
+    a: np.ndarray
+    in_torch: bool = False
+
+    @classmethod
+    def of(cls, metric: Any, given: dict[str, Any]) -> Batch:
+        """Raises Unmapped where the engine does not take the model or the inputs."""
+        wrapped, x = given["model"], given["x_batch"]
+        if not isinstance(wrapped, PyTorchModel):
+            raise Unmapped("the model is no torch module")
+        if wrapped.model_predict_kwargs:
+            raise Unmapped("model_predict_kwargs")
+        if not wrapped.channel_first:
+            raise Unmapped("channels come last")
+        if wrapped.get_model().training:
+            raise Unmapped("the model is in training mode")
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.ndim < 2:
+            raise Unmapped("the inputs are no array of floating-point numbers")
+        if not np.isfinite(x).all():
+            raise Unmapped("the inputs hold NaN or infinite values")
+        y = np.asarray(given["y_batch"]).reshape(-1)
+        if y.dtype.kind not in "iu":
+            raise Unmapped("the classes are no integers")
+        return cls(metric, wrapped, x, y, given["a_batch"])
+
+    @property
+    def n(self) -> int:
+        return len(self.x)
+
+    @property
+    def flat(self) -> np.ndarray:
+        return self.x.reshape(self.n, -1)
+
+    @property
+    def full(self) -> np.ndarray:
+        """The maps with a value for each entry of x, [N, F]: Quantus repeats them over channels."""
+        return np.broadcast_to(self.a, self.x.shape).reshape(self.n, -1)
+
+    def worth(
+        self, steps: int, outputs: int = 1, gradients: int = 0, always: bool = False, maps: str = ""
+    ) -> None:
+        """Raise Unmapped if the engine is not to be asked, or Quantus's code would be done first.
+
+        Args:
+          steps: queries a sample.
+          outputs, gradients: forward and backward passes of each.
+          always: whether Quantus's own code gives another number. Then the `outputs` of small jobs
+            are torch's.
+          maps: the explainer's name.
+        """
+        module = self.wrapped.get_model()
+        name = type(self.metric).__name__
+        self.job = work.Job(module, self.x, steps, name, outputs, gradients, maps)
+        self.in_torch = False
+        if chosen["engine"] == "auto":
+            small = self.job.is_small(is_converted(module, self.x.shape[1:]))
+            if small and not always:
+                raise Small("the job is small: compiling would take longer")
+            self.in_torch = small
+
+    def ask(self, metric: je.Metric, **given: Any) -> je.Outcome:
+        """The outcome of a jaxeval metric for this batch, with Quantus's class score."""
+        x = np.ascontiguousarray(given.pop("x", self.x), np.float32)
+        if "model" not in given:
+            given["model"], given["output"] = of_outputs(self.wrapped, x)
+        given.setdefault("a", x)
+        try:
+            outcome = je.score(metric, x=x, y=self.y, **given)
+        except (TypeError, ValueError) as e:
+            raise refused(e) from e
+        self.job.done()
+        return outcome
+
+    def outputs(
+        self, question: Any, what: str = "value", x: np.ndarray | None = None, **extras: np.ndarray
+    ) -> np.ndarray:
+        """[N, S]: what the model answers, see `Outputs`; `clean` becomes f(x), [N].
+
+        Args:
+          x: other inputs to start from.
+        """
+        x = np.asarray(self.x if x is None else x, np.float32)
+        if not self.in_torch:
+            outcome = self.ask(Outputs(question=question, what=what), x=x, extras=extras)
+            self.clean = np.asarray(outcome.score)
+            return np.asarray(outcome.curve)
+        rows, steps = np.arange(self.n), question.n_steps(None)
+        self.clean = self.wrapped.predict(x)[rows, self.y]
+        answers = []
+        for s in range(steps):
+            draw = getattr(question, "draws", None)
+            if draw is not None:
+                draw = draw[:, s].reshape(self.n, *[1] * (x.ndim - 1))
+            sample = je.Sample(x=x, y=self.y, key=None, position=None, draw=draw, extras=extras)
+            changed = np.array(question.apply(sample, None, s).x)
+            answers.append(self.wrapped.predict(changed)[rows, self.y])
+        found = np.stack(answers, 1)
+        return self.clean[:, None] - found if what == "drop" else found
+
+    def explainer(self) -> Mapped:
+        """jaxeval's explainer for Quantus's `explain_func`; raises Unmapped."""
+        return explainer_of(self.metric.explain_func, self.metric.explain_func_kwargs, self.x.ndim)
+
+    def explained(
+        self,
+        draw: Callable[[], np.ndarray],
+        steps: int,
+        explainer: Mapped,
+        *,
+        watch: bool = False,
+        raw: bool = False,
+        distance: Any = None,
+        eps: float = 1e-6,
+        exact_layers: bool = False,
+    ) -> Iterator[Step]:
+        """Explains what `draw()` gives for each step, as many steps at a time as fit in memory.
+
+        Args:
+          draw: the inputs [N, *x] of the next step.
+          explainer: jaxeval's.
+          watch, raw, eps: as of `Explained`.
+          distance: a metric of relative stability.
+          exact_layers: whether hidden layers are asked for.
+        """
+        group, own = shared(self.metric), () if distance is None else (distance,)
+        if group is None or not (set(map(type, own)) <= set(map(type, group.distances))):
+            group = Shared(watch, raw, own)
+        at = [type(d) for d in group.distances].index(type(distance)) if own else None
+        module = self.wrapped.get_model()
+        if ends_in_softmax(module) and (group.watch or group.distances):
+            raise Unmapped("the model ends in a Softmax, and both its outputs and maps are needed")
+        model = convert(module, self.x, exact_layers=exact_layers)
+        size = self._at_a_time(steps, group.raw)
+        a, n = np.asarray(self.a, np.float32), 3 + len(group.distances)
+        for start in range(0, steps, size):
+            inputs = [draw() for _ in range(min(size, steps - start))]
+            given = np.stack([*inputs, *inputs[-1:] * (size - len(inputs))], 1, dtype=np.float32)
+            key = group.key(given, a)
+            answers = group.answers.get(key)
+            if answers is None:
+                metric = Explained(
+                    question=Inputs(draws=given),
+                    absolute=self.metric.abs and not self.metric.normalise,
+                    distances=group.distances,
+                    watch=group.watch,
+                    raw=group.raw,
+                    eps=eps,
+                )
+                outcome = self.ask(metric, model=model, a=a, explainer=explainer.make())
+                answers = np.array(outcome.curve).reshape(self.n, size, -1)
+                group.keep(key, answers)
+            for s, x in enumerate(inputs):
+                change, relative, changed = answers[:, s, :3].T
+                far = np.zeros(self.n) if at is None else answers[:, s, 3 + at]
+                maps = answers[:, s, n:].reshape(self.a.shape).copy() if group.raw else None
+                yield Step(x, change, relative, far, changed > 0, maps)
+
+    def _at_a_time(self, steps: int, raw: bool) -> int:
+        """How many steps are asked about at once: equal parts, each within `CHUNK` bytes."""
+        each = 4 * self.n * (self.flat.shape[1] + (self.a[0].size if raw else 0))
+        return math.ceil(steps / math.ceil(steps * each / CHUNK))

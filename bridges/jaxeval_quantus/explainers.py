@@ -1,0 +1,145 @@
+"""`explain`: Quantus's function of that name, run in JAX where jaxeval has the method."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import quantus.functions.explanation_func as theirs
+import torch
+
+import jaxeval as je
+
+from . import work
+from .models import convert, is_converted
+from .settings import Unmapped, chosen, note, refused
+
+quantus_explain = theirs.explain
+"""Quantus's own, whatever `install` puts in its place."""
+
+
+def _window(kwargs: Mapping[str, Any], ndim: int) -> dict[str, Any]:
+    return {"window": tuple(kwargs.get("window", (1, *[4] * (ndim - 2)))), "stride": 1}
+
+
+METHODS: dict[str, tuple[str, Callable[[Mapping[str, Any], int], dict[str, Any]], int]] = {
+    "Gradient": ("Gradient", lambda *_: {}, 1),
+    "Saliency": ("Saliency", lambda *_: {}, 1),
+    "InputXGradient": ("InputXGradient", lambda *_: {}, 1),
+    # Quantus fixes the number of steps and the rule.
+    "IntegratedGradients": (
+        "IntegratedGradients",
+        lambda *_: {"n_steps": 10, "method": "riemann_trapezoid"},
+        10,
+    ),
+    "Occlusion": ("Occlusion", _window, 100),
+}
+"""{captum's name: (jaxeval's, its settings from the keyword arguments, gradients a map)}."""
+
+UNKNOWN = ("xai_lib_kwargs", "baseline", "softmax")
+"""Keyword arguments of Quantus's `explain` that change the map and have no counterpart."""
+
+
+class Mapped(NamedTuple):
+    """The explainer of jaxeval that stands for a method of Quantus's `explain`.
+
+    `cost`: gradients of a map. It is made when it is needed, as small jobs do not.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    cost: int
+
+    def make(self) -> je.explain.Explainer:
+        return je.explain.get(self.name, **self.settings)
+
+
+def explainer_of(explain_func: Any, kwargs: Mapping[str, Any], ndim: int) -> Mapped:
+    """jaxeval's explainer with the same maps.
+
+    Args:
+      kwargs: keyword arguments of `explain`.
+      ndim: the number of axes of the inputs.
+
+    Raises:
+      Unmapped: there is none.
+    """
+    while isinstance(explain_func, functools.partial) and not explain_func.args:
+        explain_func, kwargs = explain_func.func, {**explain_func.keywords, **kwargs}
+    if explain_func not in (explain, quantus_explain):
+        raise Unmapped("explain_func is the caller's own function")
+    method = kwargs.get("method", "Gradient")
+    if method not in METHODS:
+        raise Unmapped(f"the method {method!r} of explain runs in captum")
+    if kwargs.get("xai_lib", "captum") != "captum":
+        raise Unmapped(f"xai_lib={kwargs['xai_lib']!r}")
+    for name in UNKNOWN:
+        if kwargs.get(name) is not None and not (name == "xai_lib_kwargs" and not kwargs[name]):
+            raise Unmapped(f"{name}= of explain")
+    name, settings, cost = METHODS[method]
+    axes = tuple(kwargs.get("reduce_axes", (1,)))
+    if ndim < 3 or not axes:
+        reduce = None
+    elif axes == (1,):
+        reduce = "sum"
+    else:
+        raise Unmapped(f"reduce_axes={axes} of explain")
+    return Mapped(name, {"reduce_channels": reduce, **settings(kwargs, ndim)}, cost)
+
+
+def explain(model: Any, inputs: Any, targets: Any, **kwargs: Any) -> np.ndarray:
+    """The maps [N, ...] that `quantus.explain` makes, by jaxeval's explainer where it has one.
+
+    Args:
+      model: a torch module.
+      inputs: x [N, C, ...] or [N, F], an array or a tensor.
+      targets: the classes [N].
+      kwargs: those of Quantus: `method`, `reduce_axes`, `keepdims`, `window`, `device`, ...
+
+    Methods, models and arguments that jaxeval does not have run in Quantus; `log` says which did.
+    """
+    n = len(inputs)
+    try:
+        a = _explained(model, inputs, targets, kwargs)
+    except Unmapped as why:
+        note("explain", "quantus", n, str(why))
+        return quantus_explain(model, inputs, targets, **kwargs)
+    note("explain", "jaxeval", n)
+    return a
+
+
+def _explained(model: Any, inputs: Any, targets: Any, kwargs: Mapping[str, Any]) -> np.ndarray:
+    if chosen["engine"] == "quantus":
+        raise Unmapped('engine("quantus")')
+    if not isinstance(model, torch.nn.Module):
+        raise Unmapped("the model is no torch module")
+    x, y = as_array(inputs), as_array(targets)
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or y.dtype.kind not in "iu":
+        raise Unmapped("inputs are not floating-point numbers, or targets no classes")
+    explainer = explainer_of(explain, kwargs, x.ndim)
+    x = np.ascontiguousarray(x, np.float32)
+    if not np.isfinite(x).all():
+        raise Unmapped("inputs hold NaN or infinite values")
+    model.eval()  # as Quantus does
+    job = work.Job(
+        model, x, steps=1, gradients=explainer.cost, name="explain", explainer=explainer.name
+    )
+    if chosen["engine"] == "auto":
+        job.choose(is_converted(model, x.shape[1:]))
+    try:
+        a = np.array(je.attribute(explainer.make(), convert(model, x), x, y.reshape(-1)))
+    except (TypeError, ValueError) as e:
+        raise refused(e) from e
+    job.done()
+    if explainer.settings["reduce_channels"] and not kwargs.get("keepdims", True):
+        a = a.squeeze(1)
+    return a
+
+
+def as_array(v: Any) -> Any:
+    """Tensors and lists as NumPy arrays; other things as they are."""
+    if isinstance(v, torch.Tensor):
+        return v.detach().cpu().numpy()
+    return np.asarray(v) if isinstance(v, (list, tuple)) else v

@@ -1,0 +1,110 @@
+"""Metrics of one `evaluate` that explain the same noisy inputs share the explanations."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+import jaxeval as je
+from jaxeval.digests import array_digest
+
+MOST = 2**28
+"""Bytes of answers that are kept for the next metric of a group."""
+DISTANCES: dict[str, Any] = {"RelativeInputStability": je.RIS, "RelativeOutputStability": je.ROS}
+SHARING = ("MaxSensitivity", "AvgSensitivity", "LocalLipschitzEstimate", *DISTANCES)
+
+
+@dataclasses.dataclass
+class Shared:
+    """What the metrics of a group need together, and the answers so far, by their inputs."""
+
+    watch: bool
+    raw: bool
+    distances: tuple[Any, ...]
+    answers: dict[Any, np.ndarray] = dataclasses.field(default_factory=dict)
+    state: Any = None
+
+    def key(self, *arrays: np.ndarray) -> Any:
+        return tuple((a.shape, array_digest(a)) for a in arrays)
+
+    def keep(self, key: Any, answer: np.ndarray) -> None:
+        if sum(a.nbytes for a in self.answers.values()) + answer.nbytes <= MOST:
+            self.answers[key] = answer
+
+
+_now: dict[int, Shared] = {}
+
+
+def shared(metric: Any) -> Shared | None:
+    """The group of a metric in the `evaluate` that is running; None if it has none."""
+    return _now.get(id(metric))
+
+
+def watches(metric: Any) -> bool:
+    """Whether a changed prediction makes a score NaN. AvgSensitivity has another name for it."""
+    name = "changed_prediction_indices"
+    function = getattr(metric, f"{name}_func", None) or getattr(metric, name)
+    return bool(function.keywords["return_nan_when_prediction_changes"])
+
+
+def _name(metric: Any) -> str:
+    return getattr(getattr(metric, "_theirs", None), "__name__", "")
+
+
+def _noise(metric: Any) -> Any:
+    """Equal for metrics that explain the same inputs and finish maps alike."""
+    perturb, of = metric.perturb_func, vars(metric)
+    samples = of.get("nr_samples", of.get("_nr_samples"))
+    finish = metric.normalise_func if metric.normalise else None
+    settings = sorted((k, repr(v)) for k, v in perturb.keywords.items())
+    return perturb.func, repr(settings), samples, metric.abs, finish, of.get("_eps_min", 1e-6)
+
+
+@contextlib.contextmanager
+def grouped(metrics: Mapping[str, Any]) -> Iterator[None]:
+    """Inside, metrics with equal noise draw it from one state of NumPy's generator.
+
+    They ask the engine for what all of them need, once. `begin` has to be called before each.
+    """
+    groups: dict[Any, list[Any]] = {}
+    for metric in metrics.values():
+        if _name(metric) in SHARING:
+            groups.setdefault(_noise(metric), []).append(metric)
+    before = dict(_now)
+    for group in groups.values():
+        if len(group) > 1:
+            names = {_name(metric) for metric in group}
+            plain = ("MaxSensitivity", "AvgSensitivity", *DISTANCES)
+            eps = next((m._eps_min for m in group if hasattr(m, "_eps_min")), 1e-6)
+            together = Shared(
+                watch=any(watches(metric) for metric in group),
+                raw=any(metric.normalise or _name(metric) not in plain for metric in group)
+                or not all(_is_difference(metric) for metric in group),
+                distances=tuple(make(eps=eps) for name, make in DISTANCES.items() if name in names),
+            )
+            _now.update(dict.fromkeys(map(id, group), together))
+    try:
+        yield
+    finally:
+        _now.clear()
+        _now.update(before)
+
+
+def _is_difference(metric: Any) -> bool:
+    function = getattr(metric, "similarity_func", None)
+    return function is None or function.__name__ in ("difference", "lipschitz_constant")
+
+
+def begin(metric: Any) -> None:
+    """The first metric of a group draws on from where NumPy's generator is, the others like it."""
+    group = shared(metric)
+    if group is None:
+        return
+    if group.state is None:
+        group.state = np.random.get_state()
+    else:
+        np.random.set_state(group.state)

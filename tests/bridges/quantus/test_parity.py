@@ -1,0 +1,213 @@
+"""Quantus's scores, on the same seed, from jaxeval's engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.bridges.quantus.conftest import N, ours, theirs
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+slow = pytest.mark.slow
+
+
+def flat(scores) -> np.ndarray:
+    values = list(scores.values()) if isinstance(scores, dict) else scores
+    return np.asarray(values, float)
+
+
+def laplace(arr, indices, **_):
+    return (arr + np.random.laplace(scale=0.05, size=arr.shape)).astype(arr.dtype)
+
+
+def largest_change(a, b):
+    return np.abs(a - b).max(-1, keepdims=True)
+
+
+UNIFORM = {"perturb_baseline": "uniform"}
+MAPS = {"normalise": True, "abs": True}
+HALF = {"perturb_func_kwargs": {"uniform_low": 0.5, "uniform_high": 0.8}, **UNIFORM}
+
+OUTPUTS = [
+    ("FaithfulnessCorrelation", {"nr_runs": 12}),
+    ("FaithfulnessCorrelation", {"nr_runs": 12, **HALF}),
+    (
+        "FaithfulnessCorrelation",
+        {"nr_runs": 12, "similarity_func": theirs.correlation_spearman, "perturb_baseline": "mean"},
+    ),
+    ("FaithfulnessEstimate", {"features_in_step": 28}),
+    ("FaithfulnessEstimate", {"features_in_step": 28, "abs": True, **UNIFORM}),
+    ("PixelFlipping", {"features_in_step": 28}),
+    ("PixelFlipping", {"features_in_step": 28, "return_auc_per_sample": True, **UNIFORM}),
+    ("RegionPerturbation", {"patch_size": 8, "regions_evaluation": 5}),
+    ("RegionPerturbation", {"patch_size": 7, "order": "random"}),
+    ("RegionPerturbation", {"patch_size": 7, "order": "lerf", "perturb_baseline": 0.3}),
+    ("Selectivity", {"patch_size": 8, "perturb_baseline": "white"}),
+    ("Selectivity", {"patch_size": 9, "perturb_baseline": "mean"}),
+    ("RegionPerturbation", {"patch_size": 5, "regions_evaluation": 7, "perturb_baseline": "mean"}),
+    ("PixelFlipping", {"features_in_step": 98, "perturb_baseline": "mean"}),
+    pytest.param("MonotonicityCorrelation", {"features_in_step": 112, "nr_samples": 5}, marks=slow),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), OUTPUTS)
+def test_of_outputs(case, name, fields):
+    mine, want = map(flat, case.both(name, fields, softmax=False))
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    assert [entry.samples for entry in ours.log()] == [4, 2]
+    np.testing.assert_allclose(mine, want, atol=1e-5 * np.abs(want).max())
+
+
+def test_of_probabilities(case):
+    mine, want = map(flat, case.both("PixelFlipping", {"features_in_step": 28}))
+    assert (want >= 0).all()
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    np.testing.assert_allclose(mine, want, atol=1e-5)
+
+
+@slow
+@pytest.mark.parametrize("baseline", ["black", "uniform"])
+def test_counts(case, baseline):
+    """Of features that are not both used and attributed; rounding may tip one over `eps`."""
+    fields = {"eps": 1e-2, "perturb_baseline": baseline}
+    mine, want = map(flat, case.both("NonSensitivity", fields, softmax=False))
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    assert np.ptp(want) > 10
+    assert np.abs(mine - want).max() < 2
+
+
+@slow
+def test_imputation(case):
+    """In one batch, as Quantus scores the first only."""
+    fields = {"percentages": [5, 29, 60]}
+    mine, want = case.both("ROAD", fields, batch_size=N, softmax=True)
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    assert mine == want
+    batched, _ = case.both("ROAD", fields, batch_size=4)
+    assert set(batched) == set(want)
+    assert all(round(share * N, 6) % 1 == 0 for share in batched.values())
+
+
+EXPLAINED = [
+    ("MaxSensitivity", {"nr_samples": 4}, "Gradient"),
+    ("MaxSensitivity", {"nr_samples": 4, **MAPS}, "Gradient"),
+    (
+        "MaxSensitivity",
+        {"nr_samples": 4, "perturb_func": laplace, "similarity_func": largest_change},
+        "Saliency",
+    ),
+    ("AvgSensitivity", {"nr_samples": 4, "lower_bound": 0.02, "abs": True}, "InputXGradient"),
+    (
+        "AvgSensitivity",
+        {"nr_samples": 4, "return_nan_when_prediction_changes": True, "lower_bound": 0.05},
+        "Gradient",
+    ),
+    ("LocalLipschitzEstimate", {"nr_samples": 4}, "Gradient"),
+    pytest.param(
+        "LocalLipschitzEstimate",
+        {
+            "nr_samples": 4,
+            "normalise": False,
+            "norm_denominator": theirs.distance_manhattan,
+            "perturb_std": 0.02,
+        },
+        "IntegratedGradients",
+        marks=slow,
+    ),
+    ("Continuity", {"nr_steps": 7}, "Gradient"),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "method"), EXPLAINED)
+@pytest.mark.parametrize("given", [True, False])
+def test_of_maps(case, name, fields, method, given):
+    call = {"explain_func_kwargs": {"method": method}}
+    if given:
+        call["a_batch"] = theirs.explain(case.net, case.x, case.y, method=method)
+    mine, want = map(flat, case.both(name, fields, given, **call))
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    np.testing.assert_allclose(mine, want, atol=1e-5 * np.nanmax(np.abs(want)))
+
+
+def lifted(library):
+    """Maps without small entries, by which relative stability divides, from either library."""
+
+    def explain(model, inputs, targets, **kwargs):
+        return library.explain(model, inputs, targets, **kwargs) + 0.6
+
+    return explain
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("RelativeInputStability", {}),
+        ("RelativeInputStability", {"normalise": True, "abs": True}),
+        ("RelativeOutputStability", {"return_aggregate": True}),
+        pytest.param("RelativeRepresentationStability", {"layer_names": ["fc_3"]}, marks=slow),
+        pytest.param("RelativeRepresentationStability", {"layer_indices": [1]}, marks=slow),
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_of_relative_changes(case, name, fields, strict):
+    """Relative to the size of what a rounding of the smallest entry of a map does to the score."""
+    noise = {"lower_bound": 0.02, "upper_bound": 0.2 if strict else None}
+    fields = {
+        "nr_samples": 4,
+        "return_nan_when_prediction_changes": strict,
+        "perturb_func_kwargs": noise,
+    } | fields
+    mine, want = map(flat, case.both(name, fields))
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    np.testing.assert_array_equal(np.isnan(mine), np.isnan(want))
+    np.testing.assert_allclose(mine, want, rtol=2e-3)
+    assert np.nanmedian(np.abs(mine / want - 1)) < 1e-4
+
+
+RANDOMISED = [
+    ("MPRT", {}),
+    ("MPRT", {"layer_order": "bottom_up", "similarity_func": theirs.correlation_pearson}),
+    ("MPRT", {"layer_order": "independent", "return_average_correlation": True}),
+    ("MPRT", {"return_last_correlation": True, "skip_layers": True, "seed": 5}),
+    ("RandomLogit", {"num_classes": 10}),
+    ("RandomLogit", {"num_classes": 10, "similarity_func": theirs.distance_euclidean, "seed": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), RANDOMISED)
+@pytest.mark.parametrize("method", ["Gradient", pytest.param("IntegratedGradients", marks=slow)])
+def test_of_randomised_models(case, name, fields, method):
+    call = {"explain_func_kwargs": {"method": method}}
+    call["a_batch"] = theirs.explain(case.net, case.x, case.y, method=method)
+    mine, want = case.both(name, fields, **call)
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    assert ours.log()[-1].metric == name
+    if isinstance(want, dict):
+        assert list(mine) == list(want)
+    np.testing.assert_allclose(flat(mine), flat(want), atol=1e-4)
+
+
+def test_of_complexities_of_randomised_models(case):
+    """Histograms do not forgive rounding; the mean of a sample moves by what one entry does."""
+    mine, want = map(flat, case.both("EfficientMPRT", {"complexity_func": theirs_gini}))
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    np.testing.assert_allclose(mine, want, atol=1e-4)
+
+
+def theirs_gini(a, x=None, **_):
+    """A complexity that is continuous in the map."""
+    a = np.sort(np.abs(a).ravel())
+    rank = 2 * np.arange(1, len(a) + 1) - len(a) - 1
+    return float((rank * a).sum() / (len(a) * a.sum()))
+
+
+@pytest.mark.parametrize("name", ours.rows.BY_CHOICE)
+def test_metrics_of_maps_alone_are_quantus_own(case, name):
+    mask = np.zeros((N, *case.x.shape[1:]), bool)
+    mask[..., 4:12, 6:20] = True
+    fields = {"k": 90} if name == "TopKIntersection" else {}
+    call = {"custom_batch": [[1, 0, 0, 1]] * N} if name == "Focus" else {"s_batch": mask}
+    mine, want = case.both(name, fields, **call)
+    assert {entry.engine for entry in ours.log()} == {"quantus"}
+    np.testing.assert_array_equal(mine, want)
