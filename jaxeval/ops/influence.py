@@ -68,7 +68,7 @@ def half_width(
     tails are heavy if half of them or more are. NaN for fewer than two draws.
 
     >>> error, effective, heavy = half_width(jnp.array([1.0, -1.0, 1.0, -1.0]))
-    >>> print(error.round(2), effective, heavy)
+    >>> print(f"{error:.2f}", effective, heavy)
     1.84 4.0 False
     """
     influence, marks = as_float(influence), _marks(where)
@@ -96,7 +96,7 @@ def students_quantile(degrees: ArrayLike) -> Array:
 
     Source: Abramowitz and Stegun 1964, 26.7.5.
 
-    >>> print(students_quantile(10.0).round(2))
+    >>> print(f"{students_quantile(10.0):.2f}")
     2.23
     """
     z, d = NORMAL, jnp.maximum(jnp.asarray(degrees), 1)
@@ -124,7 +124,7 @@ def curve_error(
       score: the score, an area under some of the points.
       complete: whether no state lies between the points; then nothing is unknown.
 
-    >>> print(curve_error(jnp.array([1.0, 0.0, 0.0]), 0.25, False).round(3))
+    >>> print(f"{curve_error(jnp.array([1.0, 0.0, 0.0]), 0.25, False):.3f}")
     0.372
     """
     points = as_float(points)
