@@ -24,8 +24,6 @@ from .ops import Background as Background
 from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
 from .perturb import layer_names as layer_names
-from .results import Results as Results
-from .results import Store as Store
 from .types import Answer as Answer
 from .types import Outcome as Outcome
 from .types import Query as Query
@@ -61,6 +59,8 @@ if _TYPE_CHECKING:
     from .metrics.randomisation import *  # noqa: F403
     from .metrics.robustness import *  # noqa: F403
     from .names import register as register
+    from .results import Results as Results
+    from .results import Store as Store
     from .sweep import Grid as Grid
     from .sweep import Sweep as Sweep
     from .sweep import SweepError as SweepError
@@ -74,6 +74,7 @@ _ROOMS = (
 _ELSEWHERE = {
     **dict.fromkeys(("Grid", "Sweep", "SweepError", "run"), "sweep"),
     **dict.fromkeys(("InputNoise", "MapNoise", "MetaResults", "ModelNoise"), "meta"),
+    **dict.fromkeys(("Results", "Store"), "results"),
     "meta_evaluate": "meta",
     "QGE": "metrics",
     "register": "names",

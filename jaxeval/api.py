@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,11 @@ from .engine.plan import EvalPlan, make_plan
 from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
-from .results import Results
 from .types import Outcome
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .results import Results
 
 
 def score(
@@ -219,6 +221,8 @@ def attribute(
 
 def evaluate_job(job: Job, progress: bool = False) -> Results:
     """The results of a checked job; sweeps call it for each of their shards."""
+    from .results import Results  # loaded when there are some: a tenth of the import
+
     began = time.perf_counter()
     evaluator, plan = evaluator_of(job), None
     bar = Bar() if progress else NoProgress()
