@@ -1,4 +1,4 @@
-"""Which steps of a question are asked: equal queries once, the clean sample never."""
+"""Which steps of a question are asked: one of each `same` label, none of the clean sample."""
 
 from __future__ import annotations
 

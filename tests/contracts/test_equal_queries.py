@@ -211,3 +211,13 @@ def test_on_any_batch_size(batch_size: int):
         np.testing.assert_allclose(
             got.outcomes[cell].score, want.outcomes[cell].score, 1e-4, 1e-5, err_msg=str(cell)
         )
+
+
+def test_a_question_without_a_valid_step():
+    """No square of four fits into what is not padding, in any sample: scores are NaN."""
+    padding = np.ones((N, 1, H, H), bool)
+    padding[:, :, 2:4, 2:4] = False
+    metric = je.Infidelity(perturbation="square", patch_size=4, n_samples=5)
+    got = evaluate(metrics={"i": metric}, explainers={"u": OF_CELLS["u"]}, padding=padding)
+    assert np.isnan(got["u", "i"].score).all()
+    assert got.asked["output"] == N
