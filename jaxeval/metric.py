@@ -220,7 +220,7 @@ def check_class(metric: Metric | type[Metric]) -> None:
     """Check that the class, or that of an instance, defines everything a metric needs.
 
     Raises:
-      TypeError: something is missing; the message names it.
+      TypeError: something is missing; the message names it and says what to do.
       ValueError: an instance has an unknown direction.
     """
     cls = metric if isinstance(metric, type) else type(metric)
@@ -231,6 +231,11 @@ def check_class(metric: Metric | type[Metric]) -> None:
     ):
         if not hasattr(cls, name):
             raise TypeError(f"the class {cls.__name__} lacks {name} = ..., {wanted}")
+    if cls.areas and not any(f.name == "tolerance" for f in dataclasses.fields(cls)):
+        raise TypeError(
+            f"the class {cls.__name__} has areas = True without a field tolerance: make it a "
+            "subclass of jaxeval.metrics.bases.Area"
+        )
     if not isinstance(metric, type) and metric.direction not in DIRECTIONS:
         raise ValueError(
             f'{cls.__name__}.direction must be "higher" or "lower", got {metric.direction!r}'

@@ -143,7 +143,8 @@ class BlockState:
             reduced = jax.device_get(kernels.reduce(self.mesh, scored.which, *args))
             for cell, got, (outcome, clean) in zip(cells, given, reduced, strict=True):
                 for unknown in (v.error for v in got if v.error is not None):
-                    outcome = dataclasses.replace(outcome, error=outcome.error + unknown)
+                    known = 0 if outcome.error is None else outcome.error
+                    outcome = dataclasses.replace(outcome, error=known + unknown)
                 outcome = jax.tree.map(lambda v: v[self.block.real], outcome)
                 unsound = np.stack([clean, *(np.asarray(v.unsound) for v in got)])
                 unsound = unsound.max(0)[self.block.real] > 0

@@ -161,6 +161,11 @@ def plan(once: bool, pert: Perturbation, shared: Any, s: Sample, ref: Answer, ow
         count = pert.count(seen, made)
         fixed = isinstance(count, (int, np.integer))
         same = pert.same(seen, made) if once else None
+        if same is not None and jnp.shape(same) != (pert.n_steps(seen),):
+            raise ValueError(
+                f"{type(pert).__name__}.same must give a label for each of the "
+                f"{pert.n_steps(seen)} steps, got the shape {jnp.shape(same)}"
+            )
         return made, None if fixed else jnp.asarray(count, jnp.int32), same
 
     return jax.vmap(one)(s, ref, own)

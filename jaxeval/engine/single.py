@@ -75,7 +75,7 @@ def as_function(
         raise TypeError(f"as_function: {type(metric).__name__} is defined over a whole data set")
     if type(metric).finish is not Metric.finish:
         raise TypeError(f"as_function: {type(metric).__name__} is finished on the host")
-    if metric.areas and getattr(metric, "tolerance", None) is not None:
+    if metric.areas and metric.tolerance is not None:  # type: ignore[attr-defined]
         raise TypeError(
             f"as_function: {type(metric).__name__}(tolerance=...) chooses its steps on the host; "
             "use evaluate or score"

@@ -26,7 +26,7 @@ from ..types import Answer, Outcome, Query, Sample, pytree, static
 
 
 def of_draws(
-    score: Any, influence: Float[Array, " S"], where: Any = None, curve: Any = None
+    score: Any, influence: Float[Array, " ..."], where: Any = None, curve: Any = None
 ) -> Outcome:
     """The outcome of a score from random draws, given the influence of each on it."""
     error, effective, heavy = ops.half_width(influence, where)

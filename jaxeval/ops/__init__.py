@@ -12,6 +12,7 @@ from .baseline import is_random as is_random
 from .code_length import code_length as code_length
 from .correlate import cosine as cosine
 from .correlate import pearson as pearson
+from .correlate import scaled_to as scaled_to
 from .correlate import spearman as spearman
 from .curve import append as append
 from .curve import area as area

@@ -88,6 +88,25 @@ def spearman(
     return pearson(average_ranks(u, marks), average_ranks(v, marks), marks)
 
 
+def scaled_to(
+    u: Real[ArrayLike, " S"],
+    v: Real[ArrayLike, " S"],
+    where: Bool[ArrayLike, " S"] | None = None,
+) -> Float[Array, " S"]:
+    """u times the factor beta = u . v / (u . u) that brings it closest to v; 0 for u = 0.
+
+    Args:
+      u, v: arrays [S].
+      where: mask [S] of the entries that decide beta; None: all.
+
+    >>> scaled_to(jnp.array([1.0, 2.0]), jnp.array([3.0, 6.0])).tolist()
+    [3.0, 6.0]
+    """
+    u, v = as_float(u), as_float(v)
+    power = (u * u).sum(where=where)
+    return (u * v).sum(where=where) / jnp.where(power > 0, power, 1) * u
+
+
 def cosine(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
     """Cosine similarity: u . v / (||u||_2 ||v||_2).
 

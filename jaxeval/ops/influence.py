@@ -17,6 +17,8 @@ NORMAL = 1.959963984540054
 """The quantile of the normal distribution for 95 %."""
 ENOUGH = 30
 """Effective draws for which the central limit theorem is trusted."""
+FEWEST = 8
+"""Draws of a correlation: fewer may all lie on a line by chance, and would seem sure."""
 
 
 def _mean(v: Array, where: Array | None) -> Array:
@@ -38,10 +40,11 @@ def pearson_influence(
 ) -> Float[Array, " S"]:
     """The influence of each draw on the Pearson correlation r of u and v.
 
-    u v - r (u^2 + v^2) / 2 of the standardised u and v. NaN where either is constant.
+    u v - r (u^2 + v^2) / 2 of the standardised u and v. NaN where either is constant, and for
+    fewer than 8 draws, which may lie on a line by chance.
 
-    >>> pearson_influence(jnp.arange(3.0), 2 * jnp.arange(3.0)).round(4).tolist()
-    [0.0, 0.0, 0.0]
+    >>> abs(pearson_influence(jnp.arange(8.0), 2 * jnp.arange(8.0))).max() < 1e-6
+    Array(True, dtype=bool)
     """
     marks = _marks(where)
 
@@ -53,11 +56,12 @@ def pearson_influence(
 
     u, v = standardised(as_float(u)), standardised(as_float(v))
     r = _mean(u * v, marks)
-    return only(u * v - r / 2 * (u * u + v * v), marks)
+    n = u.size if marks is None else marks.sum()
+    return only(jnp.where(n < FEWEST, jnp.nan, u * v - r / 2 * (u * u + v * v)), marks)
 
 
 def half_width(
-    influence: Float[ArrayLike, " S"], where: Bool[ArrayLike, " S"] | None = None
+    influence: Float[ArrayLike, "*shape"], where: Bool[ArrayLike, "*#shape"] | None = None
 ) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
     """(half width of the 95 % interval of a score, effective draws, whether tails are heavy).
 
@@ -71,7 +75,8 @@ def half_width(
     >>> print(f"{error:.2f}", effective, heavy)
     1.84 4.0 False
     """
-    influence, marks = as_float(influence), _marks(where)
+    influence = as_float(influence)
+    marks = None if where is None else jnp.broadcast_to(where, influence.shape)
     n = jnp.asarray(influence.size if marks is None else marks.sum(), influence.dtype)
     influence = only(influence, marks)
     scale = largest(influence)

@@ -180,3 +180,25 @@ def test_the_jackknife_of_replacements():
         for n in (12, 200)
     )  # fmt: skip
     assert 0.85 <= (np.abs(few.score - many.score) <= few.error).mean() <= 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+@pytest.mark.parametrize("kind", ["FaithfulnessCorrelation", "MuFidelity", "SensitivityN"])
+def test_correlations_of_a_few_draws_are_not_sure(kind: str, n: int):
+    """Two draws always lie on a line, and their correlation would seem to be exact."""
+    fields = {"FaithfulnessCorrelation": {"subset_size": 6}, "SensitivityN": {"sizes": [3, 6]}}
+    metric = getattr(je, kind)(n_runs=n, **fields.get(kind, {"grid_size": 6}))
+    out = je.score(metric, MODEL, X[:5], np.zeros(5, int), A[:5])
+    assert np.isfinite(out.score).any()
+    assert np.isnan(out.error).all()
+
+
+def test_scaled_to_is_least_squares():
+    rng = np.random.default_rng(8)
+    u, v = rng.normal(size=(2, 50)).astype(np.float32)
+    some = rng.random(50) < 0.6
+    for where in (None, some):
+        at = slice(None) if where is None else where
+        beta = np.linalg.lstsq(u[at, None].astype(float), v[at].astype(float), rcond=None)[0][0]
+        np.testing.assert_allclose(ops.scaled_to(u, v, where), beta * u, rtol=1e-5, atol=1e-6)
+    assert (ops.scaled_to(jnp.zeros(3), jnp.ones(3)) == 0).all()

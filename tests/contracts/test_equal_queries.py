@@ -68,13 +68,13 @@ def first_equal(queries: list[Any], clean: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("features", [SHAPE, SHAPE[1:], (1, H, H)], ids=str)
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize(
+    ("name", "padded"),
+    [(name, padded) for name, q in QUESTIONS.items() for padded in {False, bool(q.takes_padding)}],
+)
 def test_which_are_the_same(name: str, padded: bool, features: tuple[int, ...]):
     """As found by comparing the bytes of all queries."""
     question = QUESTIONS[name]
-    if padded and not question.takes_padding:
-        pytest.skip("takes no padding")
     valid = np.ones((1, H, H), bool)
     valid[:, :, 4:] = not padded
     x = images()
@@ -221,3 +221,34 @@ def test_a_question_without_a_valid_step():
     got = evaluate(metrics={"i": metric}, explainers={"u": OF_CELLS["u"]}, padding=padding)
     assert np.isnan(got["u", "i"].score).all()
     assert got.asked["output"] == N
+
+
+def test_labels_that_are_not_one_a_step_are_refused():
+    @je.pytree
+    class Short(perturb.Perturbation):
+        def n_steps(self, sample: Any) -> int:
+            return 3
+
+        def same(self, sample: Any, plan: Any) -> Any:
+            return jnp.array([0, 1])
+
+    @je.pytree
+    class Asks(je.Metric):
+        family, direction, asks = "faithfulness", "higher", frozenset({"output"})
+
+        def questions(self) -> Any:
+            return Short()
+
+        def reduce(self, sample: Any, reference: Any, measured: Any, valid: Any) -> Any:
+            return je.Outcome(score=measured.sum())
+
+    with pytest.raises(ValueError, match=r"Short\.same must give a label for each of the 3 steps"):
+        evaluate(metrics={"m": Asks()}, explainers={"u": maps(1)})
+
+
+def test_on_two_devices(two_devices: Any):
+    metrics = {k: METRICS[k] for k in ("flipping", "estimate", "selectivity")}
+    got, want = evaluate(metrics=metrics, mesh=two_devices), evaluate(metrics=metrics)
+    assert got.asked == want.asked
+    for cell, outcome in want.outcomes.items():
+        np.testing.assert_allclose(got.outcomes[cell].score, outcome.score, 1e-5, 1e-5)

@@ -24,7 +24,7 @@ if len(ROWS) < len(EVERY):  # of these rows
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_a_metric_file_is_short_documented_and_exported(path):
     text = path.read_text()
-    assert len(text.splitlines()) < 115
+    assert len(text.splitlines()) < 110
     assert "jit(" not in text, "the engine compiles"
     family = path.parent.name
     exported = [v for v in vars(getattr(je.metrics, family)).values() if isinstance(v, type)]

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import jaxeval as je
+from jaxeval import perturb
 from jaxeval.engine.rounds import Curve, curve_of
 from jaxeval.engine.steps import steps_of
+from jaxeval.metrics.bases import Area
 
 N, F = 12, 64
 RNG = np.random.default_rng(0)
@@ -203,3 +205,47 @@ def test_the_bound_holds_for_monotone_curves():
     assert (curve.error() <= 0.01).all()
     assert (off <= 0.01).mean() >= 0.95
     assert curve.evaluations < 0.6 * rows * n
+
+
+def test_on_two_devices(two_devices: Any):
+    given: dict[str, Any] = {"metrics": {"f": METRICS["flipping"]}, "tolerance": 0.03}
+    got, want = evaluate(mesh=two_devices, **given), evaluate(**given)
+    assert got.asked == want.asked
+    np.testing.assert_allclose(got["u", "f"].score, want["u", "f"].score, 1e-5, 1e-6)
+
+
+@je.pytree
+class MeanDrop(Area):
+    """The mean drop, which says nothing of its error."""
+
+    family = "faithfulness"
+    direction = "higher"
+    asks = frozenset({"output"})
+
+    def questions(self) -> Any:
+        return perturb.RankedDeletion(steps=None, baseline=0.0)
+
+    def measure(self, sample: Any, reference: Any, query: Any, answer: Any) -> Any:
+        return self.drop(reference, answer, sample.y)
+
+    def reduce(self, sample: Any, reference: Any, measured: Any, valid: Any) -> Any:
+        return je.Outcome(score=measured.mean())
+
+
+def test_an_area_of_ones_own():
+    got, want = (evaluate(metrics={"m": MeanDrop()}, tolerance=t)["u", "m"] for t in (0.05, None))
+    assert want.error is None
+    assert (got.error <= 0.05).all()
+    assert (np.abs(got.score - want.score) <= 0.05).mean() >= 0.8
+
+
+def test_an_area_needs_a_tolerance():
+    @je.pytree
+    class Bare(je.Metric):
+        family, direction, areas = "faithfulness", "higher", True
+
+        def reduce(self, sample: Any, reference: Any, measured: Any, valid: Any) -> Any:
+            return je.Outcome(score=jnp.zeros(()))
+
+    with pytest.raises(TypeError, match="make it a subclass of"):
+        evaluate(metrics={"m": Bare()})

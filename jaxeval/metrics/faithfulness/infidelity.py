@@ -29,16 +29,9 @@ def infidelity(
     >>> float(infidelity(v, v)), float(infidelity(2 * v, v, normalised=True))
     (0.0, 0.0)
     """
-    return squared_residuals(products, drops, normalised, where).mean(where=where)
-
-
-def squared_residuals(products: Any, drops: Any, normalised: bool, where: Any) -> Array:
-    """What `infidelity` is the mean of [S]; as the factor is optimal, it has no influence."""
     if normalised:
-        power = (products**2).sum(where=where)
-        beta = (products * drops).sum(where=where) / jnp.where(power > 0, power, 1)
-        products = beta * products
-    return (products - drops) ** 2
+        products = ops.scaled_to(products, drops, where)
+    return ((products - drops) ** 2).mean(where=where)
 
 
 @pytree
@@ -106,9 +99,10 @@ class Infidelity(Metric):
         return jnp.stack([product, self.drop(reference, answer, sample.y)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        where = sample.step_mask(valid)
-        given = (measured[:, 0], measured[:, 1], self.normalised, where)
-        residuals, score = squared_residuals(*given), infidelity(*given)
+        (products, drops), where = measured.T, sample.step_mask(valid)
+        if self.normalised:  # the factor is optimal: its own error has no influence
+            products = ops.scaled_to(products, drops, where)
+        score = infidelity(products, drops, where=where)
         if self.perturbation == "patches":
             return exact(score)
-        return of_draws(score, ops.mean_influence(residuals, where), where)
+        return of_draws(score, ops.mean_influence((products - drops) ** 2, where), where)
