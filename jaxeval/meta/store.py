@@ -75,23 +75,10 @@ def read(path: Path) -> dict[str, Any]:
       FileNotFoundError: there is no such file.
       ValueError: it was not written by `MetaResults.save`.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from ..results.parquet import metadata, read_table
 
-    with open(path, "rb") as file:
-        try:
-            table = pq.read_table(file)
-        except pa.ArrowInvalid as e:
-            raise ValueError(f"{path} is not a Parquet file, or is broken: {e}") from e
-    found = (table.schema.metadata or {}).get(KEY)
-    if found is None:
-        raise ValueError(
-            f"{path} was not written by MetaResults.save: its schema metadata has no key "
-            f"{KEY.decode()!r}"
-        )
-    about = json.loads(found)
-    if about["version"] > VERSION:
-        raise ValueError(f"{path} was written by a newer jaxeval: upgrade jaxeval to read it")
+    table = read_table(path)
+    about = metadata(table, KEY, VERSION, "MetaResults.save", str(path))
     scores = table["score"].to_numpy()
     sizes = [int(np.prod(shape)) for *_, shape, _ in about["arrays"]]
     if sum(sizes) != len(scores):

@@ -143,24 +143,36 @@ def _lists(curve: np.ndarray | None, part: slice, dtype: np.dtype) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, pa.array(flat, mask=np.isnan(flat)))
 
 
+def metadata(
+    table: pa.Table, key: bytes, version: int, written_by: str, source: str
+) -> dict[str, Any]:
+    """The JSON under a key of the table's schema, of a layout up to `version`.
+
+    Raises:
+      ValueError: it is not there, or of a later version; the message says what to do.
+    """
+    found = (table.schema.metadata or {}).get(key)
+    if found is None:
+        raise ValueError(
+            f"{source} was not written by {written_by}: its schema metadata has no key "
+            f"{key.decode()!r}"
+        )
+    meta = json.loads(found)
+    if meta["version"] > version:
+        raise ValueError(
+            f"{source} has version {meta['version']} of the layout, but this jaxeval reads only up "
+            f"to {version}: upgrade jaxeval to read it"
+        )
+    return meta
+
+
 def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
     """The arguments of `Results`, from a table made by `to_arrow`.
 
     Raises:
       ValueError: the table was not made by `to_arrow`; the message says what it lacks.
     """
-    found = (table.schema.metadata or {}).get(KEY)
-    if found is None:
-        raise ValueError(
-            f"{source} was not written by Results.save: its schema metadata has no key "
-            f"{KEY.decode()!r}"
-        )
-    meta = json.loads(found)
-    if meta["version"] > VERSION:
-        raise ValueError(
-            f"{source} has version {meta['version']} of the layout, but this jaxeval reads only up "
-            f"to {VERSION}: upgrade jaxeval to read it"
-        )
+    meta = metadata(table, KEY, VERSION, "Results.save", source)
     wanted = schema(np.dtype("int64"), np.dtype("float32")).names
     for late in ("curve_std", "error", "effective"):
         if not any(cell.get(late) for cell in meta["cells"]):
@@ -230,9 +242,17 @@ def write_table(table: pa.Table, file: IO[bytes]) -> None:
 
 def read(path: Path) -> dict[str, Any]:
     """The arguments of `Results`, from the file at `path`."""
+    return from_arrow(read_table(path), str(path))
+
+
+def read_table(path: Path) -> pa.Table:
+    """The table in the file at `path`.
+
+    Raises:
+      ValueError: it is no Parquet file.
+    """
     with open(path, "rb") as file:
         try:
-            table = pq.read_table(file)
+            return pq.read_table(file)
         except pa.ArrowInvalid as e:
             raise ValueError(f"{path} is not a Parquet file, or is broken: {e}") from e
-    return from_arrow(table, str(path))
