@@ -24,6 +24,8 @@ from .ops import Background as Background
 from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
 from .perturb import layer_names as layer_names
+from .tokens import Tokens as Tokens
+from .trace.embedding import embedded as embedded
 from .types import Answer as Answer
 from .types import Outcome as Outcome
 from .types import Query as Query

@@ -17,6 +17,7 @@ from .engine.job import Job, read_job
 from .engine.options import Options
 from .engine.pixels import as_given
 from .engine.plan import EvalPlan, make_plan
+from .engine.removal import named
 from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
@@ -36,6 +37,7 @@ def score(
     *,
     mask: Any = None,
     padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     explainer: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
@@ -91,6 +93,7 @@ def score(
         padding=padding,
         index=index,
         extras=extras,
+        inputs=inputs,
     )
     results = evaluate_job(job, progress)
     return jax.tree.map(jnp.asarray, results[name, type(metric).__name__])
@@ -105,6 +108,7 @@ def evaluate(
     metrics: Any,
     mask: Any = None,
     padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
@@ -123,7 +127,7 @@ def evaluate(
     Args:
       model: a `Model`, or any function x [N, ...] -> logits [N, K]. A function that JAX cannot
         trace is called on the host.
-      x: inputs [N, ...], floating-point and finite.
+      x: inputs [N, ...], floating-point and finite; token ids [N, T] for a model with `tokens`.
       y: classes to explain [N]; None: the predicted ones.
       explainers: {name: explainer}; an explainer is one of `jaxeval.explain`, a function
         ``(model, x, y, keys) -> a`` on a batch, or an array of attributions [N, ...].
@@ -134,7 +138,11 @@ def evaluate(
         model with channel_axis=-1. Padding is not a feature and is never perturbed: a padded
         sample scores the same as the sample without its padding, provided that the model ignores
         padding (it sees x only). Explainers see x unchanged. Curves are NaN after the sample's
-        last step. Metrics that cannot exclude padding raise an error.
+        last step. Metrics that cannot exclude padding raise an error. Of texts, padding and special
+        tokens never count; `padding` adds to them.
+      inputs: {name: array [N, ...]} of what the model reads with x and is not explained: it is
+        called as ``apply(params, x, inputs)``. They travel with their samples, and no perturbation
+        changes them; where tokens are deleted, those with an axis T [N, T, ...] move along.
       index: integer ids of the samples [N], which seed their random draws (default: positions).
         With ids, a sample's scores do not depend on its position in the data set.
       extras: {name: array [N, ...]} for metrics and perturbations that read them.
@@ -183,7 +191,9 @@ def evaluate(
         precision=precision, background=background, reduce_channels=reduce_channels,
         tolerance=tolerance,
     )  # fmt: skip
-    given = {"mask": mask, "padding": padding, "index": index, "extras": extras}
+    given = {
+        "mask": mask, "padding": padding, "inputs": inputs, "index": index, "extras": extras,
+    }  # fmt: skip
     return evaluate_job(read_job(model, x, y, explainers, metrics, options, **given), progress)
 
 
@@ -193,6 +203,8 @@ def attribute(
     x: Any,
     y: Any = None,
     *,
+    padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     index: Any = None,
     background: Any = None,
     key: Any = 0,
@@ -214,7 +226,8 @@ def attribute(
         key=key, batch_size=batch_size, mesh=mesh, outputs=outputs, precision=precision,
         background=background,
     )  # fmt: skip
-    job = read_job(model, x, y, {"explainer": explainer}, {}, options, index=index)
+    given = {"padding": padding, "inputs": inputs, "index": index}
+    job = read_job(model, x, y, {"explainer": explainer}, {}, options, **given)
     evaluator = evaluator_of(job)
     return jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
 
@@ -281,6 +294,9 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "versions": {"jaxeval": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
+    if (tokens := job.model.tokens) is not None:
+        found["metrics"] = named(found["metrics"], tokens)
+        found["model"]["tokens"] = str(tokens)
     if plan is not None:
         found |= {"points": plan.points(), "chunk_width": plan.output_width}
     return found

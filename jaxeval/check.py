@@ -15,6 +15,9 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+TOKEN_BASELINES = ("mask", "pad", "delete")
+"""Names of baselines of token ids: the ways of removing a token."""
+
 
 def foreign(model: Any) -> str | None:
     """For a model of another library: its kind and how to pass it; None for any callable."""
@@ -145,7 +148,7 @@ def warn(message: str) -> None:
 
 def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
     """Check that the field is a baseline's name, a finite number or array, or a `Background`."""
-    value = getattr(owner, name)
+    value, options = getattr(owner, name), (*options, *TOKEN_BASELINES)
     if (rows := getattr(value, "rows", None)) is not None:
         if not isinstance(rows, Tracer) and (np.ndim(rows) < 2 or not len(rows)):
             raise ValueError(_message(owner, name, "Background(rows) of samples [B, ...]"))
@@ -162,15 +165,17 @@ def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
 def one_array(model: Any, owner: str) -> None:
     """Check that the model takes a single floating-point array, if it has an `example`."""
     example = getattr(model, "example", None)
+    if getattr(model, "tokens", None) is not None:
+        return
     if isinstance(example, tuple):
         shapes = ", ".join(str(list(part.shape)) for part in example)
         raise TypeError(
             f"{owner}: this model takes a tuple or dict of inputs (of the shapes {shapes} in its "
-            "example), but explainers need a single array x [N, ...]. Wrap it in a Model of one "
-            "array. An input v [1, ...] that all samples share can be a constant: je.Model(lambda "
-            "p, x: model.apply(p, (x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), "
-            "model.params). Inputs that differ between samples can be concatenated into x and "
-            "split again: model.apply(p, (x[:, :k], x[:, k:]))"
+            "example), but explainers need a single array x [N, ...]. Inputs that are not "
+            "explained belong to the rows of x: je.Model(lambda p, x, inputs: model.apply(p, (x, "
+            'inputs["second"])), model.params), with inputs={"second": array} to evaluate. Inputs '
+            "that are explained together can be concatenated into x and split again: "
+            "model.apply(p, (x[:, :k], x[:, k:]))"
         )
     if example is not None and np.dtype(example.dtype).kind in "iub":
         what = f"{list(example.shape)} in its example"
@@ -181,10 +186,9 @@ def takes_numbers(dtype: Any, what: str) -> str:
     """The error message for a model of integer inputs, such as token ids."""
     return (
         f"this model takes whole numbers ({dtype}; {what}), such as token ids, but explainers need "
-        "continuous inputs. Explain the embeddings: split the module at its embedding, convert the "
-        "rest, from_torch(rest, embedding(ids), channel_axis=-1) (or wrap_torch), and give "
-        "x = embedding(ids) [N, T, E]. A pixel map [N, T] or [N, T, 1] has one number per token, "
-        "and padding= [N, T] marks the padding of shorter texts"
+        "continuous inputs. Say what the ids are: Model(tokens=jaxeval.Tokens(...)), or "
+        "from_torch(module, example, tokens=tokenizer). Other categories: split the module at its "
+        "embedding, convert the rest, and give x = embedding(ids) [N, T, E]"
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from typing import Any, ClassVar
 
 from .content import OpaqueError, content, text
 from .lifetime import Weak, Wrapper, lasting, remembered, target
 from .model import Model
+from .tokens import ATTENTION
 
 __all__ = ["from_flax"]
 
@@ -35,17 +37,30 @@ class _Linen(Wrapper):
     def __call__(self, *args: Any) -> Any:
         return getattr(self, self.call)(*args, **dict(self.kwargs))
 
-    def apply(self, variables: Any, x: Any, **kwargs: Any) -> Any:
-        return target(self.module).apply(variables, x, **kwargs)
+    reads_inputs: ClassVar[bool] = True
 
-    def hidden(self, variables: Any, x: Any, **kwargs: Any) -> Any:
-        logits, state = target(self.module).apply(
-            variables, x, capture_intermediates=True, mutable=["intermediates"], **kwargs
-        )
+    def apply(self, variables: Any, x: Any, inputs: Any = None, **kwargs: Any) -> Any:
+        module = target(self.module)
+        return module.apply(variables, x, **_named(module, inputs), **kwargs)
+
+    def hidden(self, variables: Any, x: Any, inputs: Any = None, **kwargs: Any) -> Any:
+        module = target(self.module)
+        kwargs |= {"capture_intermediates": True, "mutable": ["intermediates"]}
+        logits, state = module.apply(variables, x, **_named(module, inputs), **kwargs)
         return logits, _outputs(state["intermediates"])
 
     def init(self, key: Any, x: Any, **kwargs: Any) -> Any:
         return target(self.module).init(key, x, **kwargs)
+
+
+def _named(module: Any, inputs: Any) -> dict[str, Any]:
+    """The rows' inputs as keyword arguments; the attention mask only if the module takes one."""
+    given = dict(inputs or {})
+    takes = inspect.signature(type(module).__call__).parameters
+    if ATTENTION in given and ATTENTION not in takes:
+        if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+            del given[ATTENTION]
+    return given
 
 
 def _architecture(module: Any) -> str | None:
@@ -79,11 +94,11 @@ class _Nnx:
     def __architecture__(self) -> str | None:
         return _architecture(self.graph)
 
-    def __call__(self, state: Any, x: Any) -> Any:
+    def __call__(self, state: Any, x: Any, inputs: Any = None) -> Any:
         from flax import nnx
 
         module = nnx.merge(self.graph, state["params"], state["state"])
-        return module(x)
+        return module(x, **_named(module, inputs))
 
 
 def from_flax(
@@ -92,6 +107,7 @@ def from_flax(
     *,
     channel_axis: int | None = -1,
     outputs: str = "logits",
+    tokens: Any = None,
     **kwargs: Any,
 ) -> Model:
     """A `Model` from a Flax module.
@@ -105,6 +121,10 @@ def from_flax(
         channel-first input and transposes it itself.
       outputs: what the module returns: "logits", "probabilities", "binary" or "values", as for
         `jaxeval.Model`.
+      tokens: for a module of token ids, as for `jaxeval.Model`.
+
+    Inputs that belong to the rows of x (``inputs=`` of `jaxeval.evaluate`), such as an attention
+    mask, are passed as keyword arguments of the module's ``__call__``.
 
     Hidden layers (Linen) are named by their module paths, such as ``"Dense_0"``.
 
@@ -139,6 +159,7 @@ def from_flax(
             init=init,
             channel_axis=channel_axis,
             outputs=outputs,
+            tokens=tokens,
         )
     if isinstance(module, nnx.Module):
         if variables is not None or kwargs:
@@ -148,5 +169,5 @@ def from_flax(
         # Random streams are part of the state; the forward pass in inference mode ignores them.
         graph, params, rest = nnx.split(copy, nnx.Param, ...)
         params = {"params": params, "state": rest}
-        return Model(_Nnx(graph), params, channel_axis=channel_axis, outputs=outputs)
+        return Model(_Nnx(graph), params, channel_axis=channel_axis, outputs=outputs, tokens=tokens)
     raise TypeError(f"from_flax takes a flax.linen or flax.nnx module, got {type(module).__name__}")

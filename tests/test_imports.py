@@ -21,6 +21,7 @@ ANYONE = {"check", "registry", "version"}
 MAY = {
     # nouns and tools
     "types": set(),
+    "tokens": set(),
     "digests": set(),
     "progress": set(),
     "private_jax": set(),
@@ -28,12 +29,12 @@ MAY = {
     "lifetime": {"types"},
     "identity": {"digests", "types"},
     "ops": {"types"},
-    "model": {"identity", "lifetime", "types"},
+    "model": {"identity", "lifetime", "tokens", "types"},
     "classes": {"model"},
     "trace": {"model", "types"},
     "content": {"digests", "trace"},
     "describe": {"digests"},
-    "of_flax": {"content", "lifetime", "model"},
+    "of_flax": {"content", "lifetime", "model", "tokens"},
     "cpu": {"identity", "lifetime", "model", "private_jax", "trace", "types"},
     # what is asked, and what of it is scored
     "perturb": {"model", "ops", "trace", "types"},

@@ -89,8 +89,7 @@ def _known(model: Model) -> dict[Any, Model | None]:
 def _faster(model: Model, x: Any) -> Model | None:
     """The model with slow operations replaced, if it has any."""
     apply = model.apply.fn if isinstance(model.apply, RewrittenOnCpus) else model.apply
-    spec = jax.ShapeDtypeStruct((1, *x.shape), jnp.dtype(x.dtype))
-    known, given = remembered(apply), ("gains", *shapes_of((model.params, spec)))
+    known, given = remembered(apply), ("gains", *shapes_of(model.like(x, rows=1)))
     if given not in known:
         known[given] = _gains(apply, *given[1:])
     if not known[given]:

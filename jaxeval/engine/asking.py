@@ -259,12 +259,13 @@ class _Asking:
         query, keys, i, step, ok, place = self._probe(counts, place)
         output = Answer()
         if q.asks_model:
-            output = evaluator.output(model, query.x, "hidden" in q.asks, real, self.where)
+            hidden = "hidden" in q.asks
+            output = evaluator.output(model, query.x, query.inputs, hidden, real, self.where)
             state.wait(output)
         for e in q.by:
             answer = output
             if e in q.explained:
-                batch = Batch(query.x, query.y, keys, real, self.where)
+                batch = Batch(query.x, query.y, keys, query.inputs, real, self.where)
                 a = state.plan.attributors[e].explain(evaluator, model, batch)
                 answer = dataclasses.replace(output, attribution=a)
                 state.wait(a)

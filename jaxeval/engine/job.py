@@ -17,6 +17,7 @@ from .explainers import Attributor, read_explainers
 from .models import read_model
 from .options import Options, read_output
 from .pixels import to_pixels
+from .removal import with_removal
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,6 +57,7 @@ def read_job(
     padding: Any = None,
     index: Any = None,
     extras: Any = None,
+    inputs: Any = None,
 ) -> Job:
     """Check all arguments.
 
@@ -67,13 +69,17 @@ def read_job(
       ValueError, TypeError: invalid or incompatible arguments, before anything is compiled.
     """
     check.one_array(model, "model")
-    data = read_data(x, y, mask, index, extras, padding)
+    tokens = getattr(model, "tokens", None)
+    data = read_data(x, y, mask, index, extras, padding, inputs, tokens)
     metrics = read_metrics(metrics, mask is not None) if metrics else {}
     explainers = named("explainers", explainers)
     background = read_background(options.background, data.x)
     metrics, explainers = with_background(metrics, explainers, background)
-    warn_of_units(metrics, explainers, data.x.shape)
-    model = read_model(model, data.x, data.y, options.outputs)
+    if tokens is None:
+        warn_of_units(metrics, explainers, data.x.shape)
+    else:
+        metrics = {name: with_removal(name, metric, tokens) for name, metric in metrics.items()}
+    model = read_model(model, data, options.outputs)
     output = read_output(options.output, model.outputs)
     one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
     metrics = with_tolerance(bind_all(metrics, output, model, one), options.tolerance)

@@ -63,7 +63,7 @@ def ask(pert: Perturbation, seen: Sample, plan: Any, step: Any) -> Query:
     Restores the clean x at padding, except for perturbations that change the model and its input
     together.
     """
-    query = pert.apply(seen, plan, step)
+    query = dataclasses.replace(pert.apply(seen, plan, step), inputs=seen.inputs)
     if seen.valid is None or pert.changes_params:
         return query
     return dataclasses.replace(query, x=jnp.where(seen.valid, query.x, seen.x))

@@ -164,6 +164,7 @@ class DeepLift(Explainer):
         values = graph.forward(model.params, x)
         named = isinstance(self.baseline, str)
         shared = self.baseline == "zero" if named else not ops.is_random(self.baseline)
+        shared = shared and model.inputs is None  # which differ between rows
         baseline = self.once(graph, model, b) if shared else None
         if baseline is None:
             baseline = graph.forward(model.params, b)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ class ExpectedGradients(SteppedExplainer):
     Array([[ 1., -4.]], dtype=float32)
     """
 
+    on_tokens: ClassVar[str] = ""
     background: Any = None
     n_samples: int = static(default=50)
 
@@ -56,9 +57,9 @@ class ExpectedGradients(SteppedExplainer):
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         if keys is None:
             raise TypeError(needs_keys(self, "in its draws", len(x)))
-        return background(self, x), self.spread(x)
+        return background(self, x), self.spread(model, x)
 
-    def spread(self, x: jax.Array) -> Any:
+    def spread(self, model: Model, x: jax.Array) -> Any:
         """The standard deviation of the noise on x; None for no noise."""
         return None
 

@@ -46,5 +46,5 @@ class GradientShap(ExpectedGradients):
         super().__post_init__()
         check.real(self, "noise_level", least=0)
 
-    def spread(self, x: jax.Array) -> Any:
-        return share_of_range(self.noise_level, x)
+    def spread(self, model: Model, x: jax.Array) -> Any:
+        return share_of_range(self.noise_level, model, x)

@@ -61,8 +61,8 @@ class Hidden:
     apply: Callable[..., Any]
     layers: tuple[str, ...] | None
 
-    def __call__(self, params: Any, x: Any) -> tuple[Any, dict[str, Any]]:
-        graph = Graph(Model(self.apply, params), x, precise=False)
+    def __call__(self, params: Any, x: Any, inputs: Any = None) -> tuple[Any, dict[str, Any]]:
+        graph = Graph(Model(self.apply, params, inputs=inputs), x, precise=False)
         values = graph.forward(params, x)
         names = graph.weighted if self.layers is None else self.layers
         return values[graph.out], {name: values[graph.layer(name)] for name in names}

@@ -34,11 +34,14 @@ class Perturbation:
       takes_padding: whether it supports padded samples, i.e. never selects or counts padding as
         features. The engine restores the clean x at padding in every query (unless
         `changes_params`), so a perturbation need not keep padding unchanged itself.
+      takes_ids: whether x may be token ids: it replaces features by a baseline, which then is an id
+        or stands for a deletion, and computes nothing from x.
     """
 
     reads: ClassVar[Any] = frozenset()
     changes_params: ClassVar[bool] = False
     takes_padding: ClassVar[bool] = False
+    takes_ids: ClassVar[bool] = False
 
     def host_extras(self) -> dict[str, HostExtra]:
         """Extras computed on the host, once per image, unless the caller provides them.

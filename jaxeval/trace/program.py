@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -50,14 +51,19 @@ class Program:
                 "this method traces the model's operations, and a host callable shows nothing; use "
                 "an explainer that needs only outputs (Occlusion)"
             )
-        apply, given = model.apply, jax.tree.map(_spec, (model.params, x))
-        if isinstance(apply, Narrow):
+        given = jax.tree.map(_spec, (model.params, x))
+        if isinstance(apply := model.apply, Narrow):
             own = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, apply.dtype), given[1])
-            apply, given = apply.fn, (given[0], own)
+            model, given = dataclasses.replace(model, apply=apply.fn), (given[0], own)
+
+        # A new function, because JAX caches traces by function: replacements are only recorded
+        # during tracing, and other callers must not get this trace. The rows' inputs are constants.
+        def outputs(params: Any, x: Any) -> Any:
+            own = dataclasses.replace(model, params=params)
+            return in_columns(model.apply(*own.given(x, clean=True)))
+
         with as_written(turned) as written:
-            # A new lambda, because JAX caches traces by function: replacements are only recorded
-            # during tracing, and other callers must not get this trace.
-            closed = jax.make_jaxpr(lambda *given: in_columns(apply(*given)))(*given)
+            closed = jax.make_jaxpr(outputs)(*given)
         if precise and holds_half(closed):
             closed = widened(closed)
             given = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, wide(v.dtype)), given)
