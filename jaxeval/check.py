@@ -192,6 +192,16 @@ def takes_numbers(dtype: Any, what: str) -> str:
     )
 
 
+def at_most_features(owner: Any, name: str, sample: Any) -> None:
+    """Check that a number of features, or None, is not above that of a sample's attribution."""
+    value = getattr(owner, name)
+    if value is not None and value > sample.n_features:
+        raise ValueError(
+            f"{name}={int(value)} is larger than the {sample.n_features} features of the "
+            f"attribution, shape {tuple(sample.features)}"
+        )
+
+
 def _numbers(
     owner: Any,
     name: str,

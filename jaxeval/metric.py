@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import check, ops
 from .registry import Registry, check_complete
@@ -138,6 +139,17 @@ class Metric:
 
     def questions(self) -> Perturbation | tuple[Perturbation, ...] | None:
         """The questions to ask the model: None, one perturbation, or a tuple of them."""
+        return None
+
+    def chosen(self, counts: np.ndarray, n_steps: int) -> np.ndarray | None:
+        """Which steps of its only question it needs, bool [N, S]; None: all. On the host.
+
+        The engine asks the others only if other metrics need them; `measured` is NaN there.
+
+        Args:
+          counts: the number of valid steps of each sample [N].
+          n_steps: S.
+        """
         return None
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..lifetime import jit
-from ..metric import asks_of
 from ..model import Model
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Query, Sample, canonical
@@ -82,13 +81,11 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
 
 
 def _curves(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve]:
-    """The curves of the cells that are asked to a tolerance."""
+    """The curves of the cells that do not need all steps."""
     curves = {}
     for s in (s for subscriptions in q.by.values() for s in subscriptions):
-        metric: Any = state.plan.cells[s.cell]
-        if metric.areas and metric.tolerance is not None:
-            share = metric.tolerance / len(asks_of(metric))
-            curves[s.cell] = curve_of(steps, q.n_steps, share)
+        if (curve := curve_of(steps, q.n_steps, state.plan.cells[s.cell])) is not None:
+            curves[s.cell] = curve
     return curves
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..tokens import ATTENTION, COUNTED, IDS, SPECIAL, Tokens
+from ..tokens import ATTENTION, COUNTED, IDS, KEPT, SPECIAL, Tokens
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,8 +85,6 @@ def read_inputs(inputs: Any, n: int) -> dict[str, np.ndarray]:
         )
     found = {}
     for name, v in inputs.items():
-        if name in (IDS, COUNTED):
-            raise ValueError(f"inputs[{name!r}]: the token ids are x, and this name is taken")
         found[name] = read_rows(f"inputs[{name!r}]", v, n)
         if found[name].dtype.kind in "fV":
             _finite(f"inputs[{name!r}]", found[name])
@@ -97,6 +95,9 @@ def read_text(
     tokens: Tokens, x: np.ndarray, inputs: dict[str, np.ndarray], padding: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """The inputs of texts, with what counts."""
+    for name in (IDS, COUNTED, KEPT):
+        if name in inputs:
+            raise ValueError(f"inputs[{name!r}]: the token ids are x, and this name is taken")
     for name in (ATTENTION, SPECIAL):
         if name in inputs and inputs[name].shape != x.shape:
             raise ValueError(

@@ -26,6 +26,8 @@ from ..metric import Metric
 from ..model import Model, in_columns, with_inputs
 from ..ops import draw
 from ..perturb import Perturbation, RandomPerturbation
+from ..tokens import KEPT
+from ..trace.embedding import with_kept
 from ..types import Answer, Sample
 from .sample_view import (
     ask,
@@ -88,7 +90,11 @@ def forward_rows(fixed: tuple[bool, str], model: Model, x: Any, inputs: Any = No
     hidden, precision = fixed
     layers = None
     with precise(precision):
-        given = with_inputs(model, inputs).given(x)
+        if KEPT in (inputs or {}):
+            model, x = with_kept(model, x, inputs)
+            given = model.given(x)
+        else:
+            given = with_inputs(model, inputs).given(x)
         if hidden:
             assert model.hidden is not None
             out, layers = model.hidden(*given)

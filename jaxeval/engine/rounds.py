@@ -9,9 +9,11 @@ else is evaluated. Everything here is NumPy, on the host.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
+from ..metric import asks_of
 from .steps import Steps
 
 FIRST = 8
@@ -97,7 +99,7 @@ class Curve:
         e = apart / width * change / 2
         return np.where(self.used & (apart > 1), np.nan_to_num(e, nan=0.0, posinf=0.0), 0.0)
 
-    def error(self) -> np.ndarray:
+    def error(self) -> np.ndarray | None:
         """By how much the area may be off [rows]: errors of intervals uniform and independent."""
         return 2 * np.sqrt((self.unknown() ** 2).sum(1) / 3)
 
@@ -143,10 +145,40 @@ class Curve:
         return int(self.asked.sum())
 
 
-def curve_of(steps: Steps, n_steps: int, tolerance: float) -> Curve:
-    """A curve of which nothing is known but what the clean sample tells."""
+@dataclasses.dataclass(eq=False)
+class Chosen(Curve):
+    """A curve of which only some steps are needed, `chosen` [rows, S]; the others are NaN."""
+
+    chosen: np.ndarray
+
+    def first(self) -> np.ndarray:
+        return self.chosen & self.valid
+
+    def wanted(self) -> np.ndarray:
+        return np.zeros_like(self.used)
+
+    def error(self) -> None:
+        return None
+
+    def filled(self) -> np.ndarray:
+        return self.values
+
+
+def curve_of(steps: Steps, n_steps: int, metric: Any) -> Curve | None:
+    """The curve of a metric that does not need all steps; None for others.
+
+    Nothing of it is known but what the clean sample tells.
+    """
+    chosen = metric.chosen(steps.counts, n_steps)
+    to_tolerance = metric.areas and metric.tolerance is not None
+    if chosen is None and not to_tolerance:
+        return None
     blank = np.zeros((len(steps.counts), n_steps), bool)
-    return Curve(steps, tolerance, blank, blank.copy(), np.full(blank.shape, np.nan))
+    values = np.full(blank.shape, np.nan)
+    if chosen is not None:
+        return Chosen(steps, 0.0, blank, blank.copy(), values, chosen)
+    share = metric.tolerance / len(asks_of(metric))
+    return Curve(steps, share, blank, blank.copy(), values)
 
 
 def to_ask(curve: Curve, wanted: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from ..lifetime import Wrapper, jit
 from ..model import Model, reads_inputs
-from ..tokens import ATTENTION, COUNTED, HIDDEN, IDS, SPECIAL, Tokens
+from ..tokens import ATTENTION, COUNTED, HIDDEN, IDS, KEPT, SPECIAL, Tokens
 from .graph import Graph
 from .jaxprs import words
 from .parts import Operation, Value
@@ -130,6 +130,20 @@ def looked_up(graph: Graph, tokens: Tokens) -> tuple[Value, int | None]:
         f"the layer of the embeddings is not clear ({found}): name it, Tokens(embedding=...), one "
         f"of {', '.join(graph.layers)}; or give Tokens(embed=..., apply=...)"
     )
+
+
+def with_kept(model: Model, ids: Any, inputs: dict[str, Any]) -> tuple[Model, Any]:
+    """The model of embeddings and the embeddings, 0 where ``inputs["kept"]`` [N, T, E] is False."""
+    kept = inputs[KEPT]
+    model, e = of_embeddings(dataclasses.replace(model, inputs=inputs), ids)
+    rest = {k: v for k, v in model.inputs.items() if k != KEPT}
+    return dataclasses.replace(model, inputs=rest), jnp.where(kept, e, jnp.zeros((), e.dtype))
+
+
+def embedding_size(model: Model, x: Any) -> int:
+    """E, of embeddings [N, T, E]; x: shape and dtype of one sample."""
+    ids = model.like(x)[1]
+    return embeddings.eval_shape(dataclasses.replace(model, inputs=model.inputs), ids).shape[-1]
 
 
 def vocabulary(model: Model, x: Any) -> int | None:
