@@ -57,9 +57,9 @@ def _named(module: Any, inputs: Any) -> dict[str, Any]:
     """The rows' inputs as keyword arguments; the attention mask only if the module takes one."""
     given = dict(inputs or {})
     takes = inspect.signature(type(module).__call__).parameters
-    if ATTENTION in given and ATTENTION not in takes:
-        if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
-            del given[ATTENTION]
+    free = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    if ATTENTION not in takes and not free:
+        given.pop(ATTENTION, None)
     return given
 
 

@@ -177,7 +177,7 @@ def _moved(
     It goes to the side where the clean text has its own: to the end, or to the beginning if the
     text ends without padding and begins with it.
     """
-    n, length = x.shape
+    length = x.shape[1]
     at_end = ~((attended[:, :1] == 0) & (attended[:, -1:] != 0))
     number = gone.sum(1, keepdims=True)
     rank = jnp.where(gone, 2 * length, jnp.arange(length))

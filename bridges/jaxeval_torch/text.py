@@ -99,4 +99,3 @@ def _compare(model: je.Model, ids: Any, inputs: dict[str, Any], expected: Any) -
             f"{error / scale:.3g} of the largest: name the layer that reads the table at the ids, "
             "Tokens(embedding=...)"
         )
-

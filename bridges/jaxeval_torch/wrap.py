@@ -256,6 +256,4 @@ def wrap_torch(
             raise TypeError("wrap_torch(callback=True) takes no tokens: use from_torch")
         refuse_deadlock()
         return je.Model(Callback(call), {}, channel_axis=channel_axis, outputs=outputs)
-    return je.Model(
-        call, {}, channel_axis=channel_axis, host="jax", outputs=outputs, tokens=tokens
-    )
+    return je.Model(call, {}, channel_axis=channel_axis, host="jax", outputs=outputs, tokens=tokens)

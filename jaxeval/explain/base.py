@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from .. import check, classes, ops
 from ..cpu import program, suited
-from ..model import Model
+from ..model import Model, reads_inputs
 from ..registry import Registry
 from ..tokens import COUNTED, IDS
 from ..trace import jaxprs
@@ -266,8 +266,8 @@ def _baseline(b: Any, model: Model, new: Model, e: jax.Array) -> jax.Array:
     else:
         if isinstance(b, str) and b == "delete":
             raise ValueError(
-                'baseline="delete": there is no path to a deleted token: give "zero", "mask", "pad" '
-                "or an id"
+                'baseline="delete": there is no path to a deleted token: give "zero", "mask", '
+                '"pad" or an id'
             )
         one = model.tokens.removal(model.tokens.pad if b == "pad" else b, default="zero")
         one = model.tokens.pad if one < 0 else one
@@ -296,12 +296,13 @@ def _array(v: Any) -> Any:
 def _checked(model: Model, y: np.ndarray, owner: str) -> Model:
     """A host model that checks the classes y at its first output, when K becomes known."""
 
-    def apply(params: Any, x: Any) -> Any:
-        z = model.apply(params, x)
+    def apply(*given: Any) -> Any:
+        z = model.apply(*given)
         n_outputs = np.shape(z)[1] if np.ndim(z) == 2 else 1
         classes.check_classes(y, ops.n_classes(n_outputs, model.outputs), owner)
         return z
 
+    apply.reads_inputs = reads_inputs(model.apply)  # type: ignore[attr-defined]
     return dataclasses.replace(model, apply=apply)
 
 

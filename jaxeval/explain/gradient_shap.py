@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from .. import check
+from ..model import Model
 from ..types import pytree, static
 from .expected_gradients import ExpectedGradients
 from .noisy import share_of_range

@@ -174,6 +174,8 @@ def _reads_table(graph: Graph, operation: Operation) -> bool:
     if len(table.shape) != 2 or not table.inexact or np.prod(out.shape[:-1]) != np.prod(ids):
         return False
     seen, todo = set(), [v for v in operation.ins[1:] if v in operation.active]
+    if not todo:
+        return False
     while todo:
         value = todo.pop()
         made = graph.made.get(value)

@@ -202,8 +202,8 @@ class Captum:
         if more:
             if self.alone is None:
                 raise TypeError(
-                    f"the model reads {', '.join(more)} with its input, which an object of captum's "
-                    "does not get: give captum_explainer the name of the method, and the module"
+                    f"the model reads {', '.join(more)} with its input, which an object of "
+                    "captum's does not get: give captum_explainer the method's name and the module"
                 )
             first = next(iter(inspect.signature(module.forward).parameters))
             self.alone.names = (first, *more)

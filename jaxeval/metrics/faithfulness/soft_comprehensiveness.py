@@ -22,8 +22,8 @@ def soft_comprehensiveness(drops: Float[Array, " S"], most: Float[Array, ""]) ->
 class SoftComprehensiveness(SoftRemovalMetric):
     r"""Drop of the output as features are erased in proportion to their attribution.
 
-    Entries of the input, or of the embeddings of tokens, are set to zero at random: an entry of feature i stays with probability
-    1 - a'_i, with a' the map rescaled to [0, 1] (min-max).
+    Entries of the input, or of the embeddings of tokens, are set to zero at random: an entry of
+    feature i stays with probability 1 - a'_i, with a' the map rescaled to [0, 1] (min-max).
 
     .. math:: \operatorname{clip}_0^1 \frac{\max(0, f(x) - f(x'))}{\max(0, f(x) - f(x_0))}
 

@@ -24,10 +24,11 @@ def soft_sufficiency(drops: Float[Array, " S"], most: Float[Array, ""]) -> Float
 class SoftSufficiency(SoftRemovalMetric):
     r"""What is left of the output as features are kept in proportion to their attribution.
 
-    Entries of the input, or of the embeddings of tokens, are set to zero at random: an entry of feature i stays with probability
-    a'_i, with a' the map rescaled to [0, 1] (min-max).
+    Entries of the input, or of the embeddings of tokens, are set to zero at random: an entry of
+    feature i stays with probability a'_i, with a' the map rescaled to [0, 1] (min-max).
 
-    .. math:: \operatorname{clip}_0^1 \Big( 1 - \frac{\max(0, f(x) - f(x'))}{\max(0, f(x) - f(x_0))} \Big)
+    .. math:: \operatorname{clip}_0^1
+              \Big( 1 - \frac{\max(0, f(x) - f(x'))}{\max(0, f(x) - f(x_0))} \Big)
 
     with x' the remaining input and x_0 all features at zero, averaged over draws. The mean of a'
     decides how much is erased, so methods with flat maps are erased alike: the share of entries

@@ -12,7 +12,6 @@ from ... import check, ops
 from ...metric import Metric
 from ...types import Answer, Outcome, Sample, pytree, static
 
-
 AREAS = ("steps", "trapezoid")
 
 
