@@ -28,7 +28,10 @@ def explainers(background: Any) -> dict[str, explain.Explainer]:
     """
     grid = {"patch": 2}
     layer = {"layer": "Conv_1"}
+    unit = {"layer": "Dense_0", "unit": 3}
     fields: dict[str, dict[str, Any]] = {
+        **{cls.__name__: unit for cls in explain.FAMILIES["neurons"]},
+        "NeuronGradientShap": {"background": background, **unit},
         "Occlusion": {"window": 3},
         "SmoothGrad": {"n_samples": 50, "noise_level": 0.1},
         "DeepLiftShap": {"background": background},

@@ -53,6 +53,16 @@ from .lrp_rules import Pass as Pass
 from .lrp_rules import WSquare as WSquare
 from .lrp_rules import ZBox as ZBox
 from .lrp_rules import ZPlus as ZPlus
+from .neuron import Neuron as Neuron
+from .neuron import NeuronExplainer as NeuronExplainer
+from .neuron_conductance import NeuronConductance as NeuronConductance
+from .neurons import NeuronDeconvolution as NeuronDeconvolution
+from .neurons import NeuronDeepLift as NeuronDeepLift
+from .neurons import NeuronFeatureAblation as NeuronFeatureAblation
+from .neurons import NeuronGradient as NeuronGradient
+from .neurons import NeuronGradientShap as NeuronGradientShap
+from .neurons import NeuronGuidedBackprop as NeuronGuidedBackprop
+from .neurons import NeuronIntegratedGradients as NeuronIntegratedGradients
 from .noisegrad import NoiseGrad as NoiseGrad
 from .occlusion import Occlusion as Occlusion
 from .rise import RISE as RISE
@@ -75,6 +85,10 @@ FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
     "layers": (
         *(GradCAM, GuidedGradCAM, LayerActivation, LayerGradientXActivation, LayerConductance),
         *(InternalInfluence, LayerIntegratedGradients),
+    ),
+    "neurons": (
+        *(NeuronGradient, NeuronIntegratedGradients, NeuronGradientShap, NeuronConductance),
+        *(NeuronDeepLift, NeuronGuidedBackprop, NeuronDeconvolution, NeuronFeatureAblation),
     ),
     "perturbation": (
         *(Occlusion, FeatureAblation, FeaturePermutation, ShapleyValueSampling),

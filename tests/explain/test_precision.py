@@ -13,7 +13,7 @@ from .helpers import every, jitted, keys, run
 
 FEATURES = np.array([0, 0, 1, 1, 2, 3])
 EVERY = every(
-    {"n_steps": 4, "n_samples": 4, "layer": "first"},
+    {"n_steps": 4, "n_samples": 4, "layer": "first", "unit": 2},
     {
         "Saliency": {"output": "probability"},
         "InputXGradient": {"output": "log_probability"},
@@ -28,6 +28,7 @@ EVERY = every(
         "KernelShap": {"n_samples": 40, "features": FEATURES},
         "Lime": {"n_samples": 40},
         "RISE": {"n_samples": 8, "cells": 2},
+        "NeuronFeatureAblation": {"features": FEATURES},
         "Constant": {"value": 0.5},
         # Of images.
         "GradCAM": {"layer": None},

@@ -21,7 +21,7 @@ def hundredfold(z, y):
 
 
 ROWS = np.ones((3, 12), np.float32)
-SMALL = {"n_steps": 4, "n_samples": 4, "layer": "fc_1"}
+SMALL = {"n_steps": 4, "n_samples": 4, "layer": "fc_1", "unit": 3}
 """Settings of every explainer that has them."""
 OWN = {
     "Saliency": {"output": "probability"},
@@ -47,6 +47,9 @@ OWN = {
         "n_features": 4,
     },
     "Lime": {"n_samples": 20},
+    "NeuronGradientShap": {"background": ROWS},
+    "NeuronDeepLift": {"baseline": "uniform", "layer": "fc_2/relu"},
+    "NeuronFeatureAblation": {"patch": 5, "unit": (slice(3, 9),)},
 }
 """Settings of single explainers, which try more than the default."""
 
@@ -56,7 +59,7 @@ EVERY = every(SMALL, OWN)
 
 QUICK = (
     *("Gradient", "IntegratedGradients", "SmoothGrad", "GradientShap", "FusionGrad", "GuidedIG"),
-    *("LRP", "DeepLift", "LayerConductance", "GradCAM"),
+    *("LRP", "DeepLift", "LayerConductance", "GradCAM", "NeuronConductance", "NeuronDeepLift"),
     *("Occlusion", "FeatureAblation", "KernelShap", "RISE", "Random", "Constant", "Sobel"),
 )
 """One explainer of every kind; what holds for them is tried on the others in the slow tests."""
