@@ -40,6 +40,7 @@ def explainers(background: Any) -> dict[str, explain.Explainer]:
         "ExpectedGradients": {"background": background},
         "BlurIG": {"max_sigma": 5.0},
         "GuidedIG": {"n_steps": 50},
+        "ScoreCAM": {"output": "probability"},
         "LayerActivation": layer,
         "LayerGradientXActivation": layer,
         "LayerConductance": layer,

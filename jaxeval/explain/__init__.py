@@ -18,6 +18,7 @@ from .controls import Sobel as Sobel
 from .deconvolution import Deconvolution as Deconvolution
 from .deep_lift import DeepLift as DeepLift
 from .deep_lift_shap import DeepLiftShap as DeepLiftShap
+from .eigen_cam import EigenCAM as EigenCAM
 from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .expected_gradients import ExpectedGradients as ExpectedGradients
 from .feature_ablation import FeatureAblation as FeatureAblation
@@ -27,6 +28,10 @@ from .grad_cam import GradCAM as GradCAM
 from .gradient import Gradient as Gradient
 from .gradient import InputXGradient as InputXGradient
 from .gradient import Saliency as Saliency
+from .gradient_cams import GradCAMPlusPlus as GradCAMPlusPlus
+from .gradient_cams import HiResCAM as HiResCAM
+from .gradient_cams import LayerCAM as LayerCAM
+from .gradient_cams import XGradCAM as XGradCAM
 from .gradient_shap import GradientShap as GradientShap
 from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_grad_cam import GuidedGradCAM as GuidedGradCAM
@@ -66,6 +71,8 @@ from .neurons import NeuronIntegratedGradients as NeuronIntegratedGradients
 from .noisegrad import NoiseGrad as NoiseGrad
 from .occlusion import Occlusion as Occlusion
 from .rise import RISE as RISE
+from .score_cam import AblationCAM as AblationCAM
+from .score_cam import ScoreCAM as ScoreCAM
 from .shapley_value_sampling import ShapleyValueSampling as ShapleyValueSampling
 from .smoothed import Smoothed as Smoothed
 from .smoothgrad import SmoothGrad as SmoothGrad
@@ -82,8 +89,12 @@ FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
     "modified backpropagation": (
         *(GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap, LRP, ExcitationBackprop),
     ),
+    "class activation maps": (
+        *(GradCAM, GuidedGradCAM, HiResCAM, LayerCAM, XGradCAM, GradCAMPlusPlus),
+        *(ScoreCAM, AblationCAM, EigenCAM),
+    ),
     "layers": (
-        *(GradCAM, GuidedGradCAM, LayerActivation, LayerGradientXActivation, LayerConductance),
+        *(LayerActivation, LayerGradientXActivation, LayerConductance),
         *(InternalInfluence, LayerIntegratedGradients),
     ),
     "neurons": (

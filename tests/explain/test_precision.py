@@ -11,6 +11,7 @@ from jaxeval.types import canonical
 
 from .helpers import every, jitted, keys, run
 
+IMAGES = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
 FEATURES = np.array([0, 0, 1, 1, 2, 3])
 EVERY = every(
     {"n_steps": 4, "n_samples": 4, "layer": "first", "unit": 2},
@@ -30,9 +31,7 @@ EVERY = every(
         "RISE": {"n_samples": 8, "cells": 2},
         "NeuronFeatureAblation": {"features": FEATURES},
         "Constant": {"value": 0.5},
-        # Of images.
-        "GradCAM": {"layer": None},
-        "GuidedGradCAM": {"layer": None},
+        **dict.fromkeys(IMAGES, {"layer": None}),
     },
 )
 OTHERS = {
@@ -49,7 +48,6 @@ OTHERS = {
     "Occlusion, of probabilities": explain.Occlusion(window=2, output="probability"),
 }
 ALL = {**EVERY, **OTHERS}
-IMAGES = ("GradCAM", "GuidedGradCAM")
 
 
 def table(params, x):

@@ -20,6 +20,7 @@ def hundredfold(z, y):
     return 100 * z[y]
 
 
+CAMS = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
 ROWS = np.ones((3, 12), np.float32)
 SMALL = {"n_steps": 4, "n_samples": 4, "layer": "fc_1", "unit": 3}
 """Settings of every explainer that has them."""
@@ -36,7 +37,7 @@ OWN = {
     "BlurIG": {"max_sigma": 2.0},
     "GuidedIG": {"baseline": "uniform"},
     "InternalInfluence": {"layer": "fc_1/relu"},
-    "GradCAM": {"layer": None},
+    **dict.fromkeys(CAMS, {"layer": None}),
     "GuidedGradCAM": {"layer": "conv_1/activation", "output": hundredfold},
     "FeatureAblation": {"patch": 5, "baseline": "uniform"},
     "FeaturePermutation": {"features": np.arange(12) // 4, "background": ROWS, "n_samples": 1},
@@ -59,7 +60,15 @@ EVERY = every(SMALL, OWN)
 
 QUICK = (
     *("Gradient", "IntegratedGradients", "SmoothGrad", "GradientShap", "FusionGrad", "GuidedIG"),
-    *("LRP", "DeepLift", "LayerConductance", "GradCAM", "NeuronConductance", "NeuronDeepLift"),
+    *(
+        "LRP",
+        "DeepLift",
+        "LayerConductance",
+        "GradCAM",
+        "ScoreCAM",
+        "NeuronConductance",
+        "NeuronDeepLift",
+    ),
     *("Occlusion", "FeatureAblation", "KernelShap", "RISE", "Random", "Constant", "Sobel"),
 )
 """One explainer of every kind; what holds for them is tried on the others in the slow tests."""
@@ -67,7 +76,7 @@ quick_ones = pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EVERY]
 )
 
-IMAGES = ("Occlusion", "IntegratedGradients", "GradCAM", "GuidedGradCAM")
+IMAGES = ("Occlusion", "IntegratedGradients", *CAMS)
 """Explainers that are tried on images; the others on a table, which is faster."""
 
 
@@ -77,7 +86,7 @@ def case_of(name, n=3):
 
 def shape_of(name, x):
     """The shape of an explainer's maps."""
-    if name == "GradCAM":
+    if name in CAMS and name != "GuidedGradCAM":
         return (len(x), 1, *x.shape[2:])
     if name.startswith(("Layer", "Internal")):
         return (len(x), 32)
