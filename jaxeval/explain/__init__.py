@@ -42,7 +42,11 @@ from .kernel_shap import KernelShap as KernelShap
 from .layer import layers as layers
 from .layer import with_hidden as with_hidden
 from .layer_activation import LayerActivation as LayerActivation
+from .layer_backprop import LayerDeepLift as LayerDeepLift
+from .layer_backprop import LayerLRP as LayerLRP
 from .layer_conductance import LayerConductance as LayerConductance
+from .layer_feature_ablation import LayerFeatureAblation as LayerFeatureAblation
+from .layer_gradient_shap import LayerGradientShap as LayerGradientShap
 from .layer_gradient_x_activation import LayerGradientXActivation as LayerGradientXActivation
 from .layer_integrated_gradients import LayerIntegratedGradients as LayerIntegratedGradients
 from .lime import Lime as Lime
@@ -95,7 +99,8 @@ FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
     ),
     "layers": (
         *(LayerActivation, LayerGradientXActivation, LayerConductance),
-        *(InternalInfluence, LayerIntegratedGradients),
+        *(InternalInfluence, LayerIntegratedGradients, LayerGradientShap, LayerDeepLift, LayerLRP),
+        LayerFeatureAblation,
     ),
     "neurons": (
         *(NeuronGradient, NeuronIntegratedGradients, NeuronGradientShap, NeuronConductance),

@@ -95,6 +95,13 @@ class LayerExplainer(Explainer):
             )
         return graph.layer(self.layer)
 
+    def split_graph(self, model: Model, x: Any) -> tuple[Graph, Value]:
+        """The model's graph, whose backward pass can stop at the layer, and the layer's value."""
+        graph = Graph(model, x)
+        value = self.value(graph)
+        graph.split(value)
+        return graph, value
+
     def activation(self, graph: Graph, model: Model, x: jax.Array) -> jax.Array:
         """The layer's output for x."""
         value = self.value(graph)

@@ -154,12 +154,16 @@ class LRP(Explainer):
                 return RULES[rule]() if isinstance(rule, str) else rule
         return RULES[self.rule]() if isinstance(self.rule, str) else self.rule
 
-    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+    def graph(self, model: Model, x: Any) -> tuple[Graph, Value]:
+        """The model's graph, and the value in it that is explained: the input."""
         graph = Graph(model, x, turned=all(rule.anywhere for rule in self._rules()))
+        return graph, graph.inputs[0]
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        graph, explained = self.graph(model, x)
         values = graph.forward(model.params, x)
-        z = values[graph.out]
-        seed = self.seed(z, y)
-        return graph.backward(values, seed, Relevance(self, graph).table())
+        seed = self.seed(values[graph.out], y)
+        return graph.backward(values, seed, Relevance(self, graph).table(), explained)
 
     def _rules(self) -> list[LrpRule]:
         """All rules that may be used."""

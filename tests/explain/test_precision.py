@@ -31,7 +31,7 @@ EVERY = every(
         "RISE": {"n_samples": 8, "cells": 2},
         "NeuronFeatureAblation": {"features": FEATURES},
         "Constant": {"value": 0.5},
-        **dict.fromkeys(IMAGES, {"layer": None}),
+        **{name: {"layer": None} for name in IMAGES},
     },
 )
 OTHERS = {

@@ -37,7 +37,7 @@ OWN = {
     "BlurIG": {"max_sigma": 2.0},
     "GuidedIG": {"baseline": "uniform"},
     "InternalInfluence": {"layer": "fc_1/relu"},
-    **dict.fromkeys(CAMS, {"layer": None}),
+    **{name: {"layer": None} for name in CAMS},
     "GuidedGradCAM": {"layer": "conv_1/activation", "output": hundredfold},
     "FeatureAblation": {"patch": 5, "baseline": "uniform"},
     "FeaturePermutation": {"features": np.arange(12) // 4, "background": ROWS, "n_samples": 1},
@@ -50,6 +50,10 @@ OWN = {
     "Lime": {"n_samples": 20},
     "NeuronGradientShap": {"background": ROWS},
     "NeuronDeepLift": {"baseline": "uniform", "layer": "fc_2/relu"},
+    "LayerGradientShap": {"background": ROWS},
+    "LayerDeepLift": {"baseline": "uniform"},
+    "LayerLRP": {"rule": "epsilon_gamma_box", "layer": "fc_1/relu"},
+    "LayerFeatureAblation": {"baseline": "mean"},
     "NeuronFeatureAblation": {"patch": 5, "unit": (slice(3, 9),)},
 }
 """Settings of single explainers, which try more than the default."""
@@ -60,15 +64,8 @@ EVERY = every(SMALL, OWN)
 
 QUICK = (
     *("Gradient", "IntegratedGradients", "SmoothGrad", "GradientShap", "FusionGrad", "GuidedIG"),
-    *(
-        "LRP",
-        "DeepLift",
-        "LayerConductance",
-        "GradCAM",
-        "ScoreCAM",
-        "NeuronConductance",
-        "NeuronDeepLift",
-    ),
+    *("LRP", "DeepLift", "LayerConductance", "GradCAM", "ScoreCAM", "NeuronConductance"),
+    *("NeuronDeepLift", "LayerDeepLift"),
     *("Occlusion", "FeatureAblation", "KernelShap", "RISE", "Random", "Constant", "Sobel"),
 )
 """One explainer of every kind; what holds for them is tried on the others in the slow tests."""
@@ -240,7 +237,8 @@ def test_outside_jit_an_explainer_compiles_itself_once(name):
     spy = Model(apply, case.model.params, channel_axis=axis)
     first = EVERY[name](spy, case.x, case.y, keys(3))
     n = len(traces)
-    assert n <= 5  # its classes and operations, the input, the baseline, a step
+    # Its classes and operations, the input, the baseline, a step; and the layer that is ablated.
+    assert n <= 5 + (name == "LayerFeatureAblation")
     assert all(isinstance(x, jax.core.Tracer) for x in traces)
     other = Model(apply, jax.tree.map(lambda w: 2 * w, spy.params), channel_axis=axis)
     EVERY[name](other, case.x, case.y, keys(3, 1))
