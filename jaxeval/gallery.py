@@ -1,5 +1,7 @@
 """A picture of every attribution method, on three digits.
 
+Methods that follow attention explain a small transformer, all others a convolutional network.
+
 ``jaxeval gallery`` writes it; ``run(Path("gallery.png"))`` does the same from Python.
 """
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from . import explain, plot
 from .api import attribute
-from .data import digits, digits_cnn
+from .data import digits, digits_cnn, digits_transformer
 from .plot.style import new_figure
 from .progress import Bar, NoProgress
 
@@ -71,6 +73,7 @@ def run(out: Path, seed: int = 0, progress: bool = True) -> dict[str, np.ndarray
     """
     new_figure(1, 1)  # fails now where matplotlib is missing, not after all the work
     data, model = digits(), digits_cnn()
+    transformer, attention = digits_transformer(), explain.FAMILIES["attention"]
     rows = [int(np.flatnonzero(data.y_test == label)[0]) for label in SHOWN]
     x = data.x_test[rows]
     y = np.asarray(model(x)).argmax(-1).astype(np.int32)
@@ -79,7 +82,8 @@ def run(out: Path, seed: int = 0, progress: bool = True) -> dict[str, np.ndarray
     bar.start(len(methods))
     try:
         for name, method in methods.items():
-            maps[name] = np.asarray(attribute(method, model, x, y, key=seed, batch_size=len(x)))
+            net = transformer if isinstance(method, attention) else model
+            maps[name] = np.asarray(attribute(method, net, x, y, key=seed, batch_size=len(x)))
             bar.advance(1)
     finally:
         bar.stop()

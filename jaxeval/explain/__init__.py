@@ -9,6 +9,9 @@ from typing import Any
 from ..check import did_you_mean
 from ..registry import enter
 from ..trace import Unsupported as Unsupported
+from .attention import AttentionExplainer as AttentionExplainer
+from .attention import AttentionRollout as AttentionRollout
+from .attention import GenericAttention as GenericAttention
 from .base import EXPLAINERS as EXPLAINERS
 from .base import Explainer as Explainer
 from .blur_ig import BlurIG as BlurIG
@@ -52,6 +55,7 @@ from .layer_integrated_gradients import LayerIntegratedGradients as LayerIntegra
 from .lime import Lime as Lime
 from .lrp import LRP as LRP
 from .lrp import RULES as _RULES
+from .lrp import AttnLRP as AttnLRP
 from .lrp_rules import LRP_RULES as LRP_RULES
 from .lrp_rules import AlphaBeta as AlphaBeta
 from .lrp_rules import Epsilon as Epsilon
@@ -82,16 +86,19 @@ from .smoothed import Smoothed as Smoothed
 from .smoothgrad import SmoothGrad as SmoothGrad
 from .smoothgrad_squared import SmoothGradSquared as SmoothGradSquared
 from .stepped import SteppedExplainer as SteppedExplainer
+from .transformer_attribution import TransformerAttribution as TransformerAttribution
 from .vargrad import VarGrad as VarGrad
+from .xrai import XRAI as XRAI
 
 FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
     "gradients": (
         *(Gradient, Saliency, InputXGradient, IntegratedGradients),
         *(SmoothGrad, SmoothGradSquared, VarGrad, GradientShap, ExpectedGradients),
-        *(NoiseGrad, FusionGrad, BlurIG, GuidedIG),
+        *(NoiseGrad, FusionGrad, BlurIG, GuidedIG, XRAI),
     ),
     "modified backpropagation": (
-        *(GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap, LRP, ExcitationBackprop),
+        *(GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap, LRP, AttnLRP),
+        ExcitationBackprop,
     ),
     "class activation maps": (
         *(GradCAM, GuidedGradCAM, HiResCAM, LayerCAM, XGradCAM, GradCAMPlusPlus),
@@ -102,6 +109,7 @@ FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
         *(InternalInfluence, LayerIntegratedGradients, LayerGradientShap, LayerDeepLift, LayerLRP),
         LayerFeatureAblation,
     ),
+    "attention": (AttentionRollout, GenericAttention, TransformerAttribution),
     "neurons": (
         *(NeuronGradient, NeuronIntegratedGradients, NeuronGradientShap, NeuronConductance),
         *(NeuronDeepLift, NeuronGuidedBackprop, NeuronDeconvolution, NeuronFeatureAblation),

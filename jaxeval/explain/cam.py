@@ -60,26 +60,38 @@ class CamExplainer(LayerExplainer):
 
     def finished(self, model: Model, x: jax.Array, cam: jax.Array, axis: int) -> jax.Array:
         """The map of the layer's size, with 1 channel on `axis`, resized to the input."""
-        return cam if self.upsample is None else self.resized(model, x, cam, axis, self.upsample)
+        return cam if self.upsample is None else resized(self, model, x, cam, axis, self.upsample)
 
-    def resized(self, model: Model, x: jax.Array, cam: jax.Array, axis: int, how: str) -> jax.Array:
-        """A map of the layer's size, resized to the input."""
-        channel = model.sample_channel_axis(x.ndim - 1)
-        if channel is None or cam.ndim != x.ndim:
-            raise ValueError(
-                f"{type(self).__name__}: a map {list(cam.shape)} of the layer cannot be resized to "
-                f"inputs {list(x.shape)}; upsample=None keeps the size of the layer"
-            )
-        cam = jnp.moveaxis(cam, axis, channel + 1)
-        shape = tuple(1 if i == channel + 1 else n for i, n in enumerate(x.shape))
-        if how == "bilinear":
-            return jax.image.resize(cam, shape, "bilinear", antialias=False)
-        for axis, n in enumerate(shape):
-            if how == "nearest":
-                cam = jnp.take(cam, np.arange(n) * cam.shape[axis] // n, axis)
-            elif n != cam.shape[axis]:
-                cam = corners(cam, axis, n)
-        return cam
+
+def resized(
+    owner: Any,
+    model: Model,
+    x: jax.Array,
+    cam: jax.Array,
+    axis: int,
+    how: str,
+    channel: int | None = None,
+) -> jax.Array:
+    """A map of a layer's size with 1 channel on `axis`, resized to the input.
+
+    `channel`: the channel axis of a sample, if it is not the model's.
+    """
+    channel = model.sample_channel_axis(x.ndim - 1) if channel is None else channel
+    if channel is None or cam.ndim != x.ndim:
+        raise ValueError(
+            f"{type(owner).__name__}: a map {list(cam.shape)} of the layer cannot be resized to "
+            f"inputs {list(x.shape)}; upsample=None keeps the size of the layer"
+        )
+    cam = jnp.moveaxis(cam, axis, channel + 1)
+    shape = tuple(1 if i == channel + 1 else n for i, n in enumerate(x.shape))
+    if how == "bilinear":
+        return jax.image.resize(cam, shape, "bilinear", antialias=False)
+    for axis, n in enumerate(shape):
+        if how == "nearest":
+            cam = jnp.take(cam, np.arange(n) * cam.shape[axis] // n, axis)
+        elif n != cam.shape[axis]:
+            cam = corners(cam, axis, n)
+    return cam
 
 
 def corners(v: jax.Array, axis: int, n: int) -> jax.Array:

@@ -12,7 +12,7 @@ from .. import check, ops
 from ..model import Model
 from ..trace import Graph
 from ..types import pytree, static
-from .cam import SignedCam
+from .cam import SignedCam, resized
 from .layer import layer_shape
 from .stepped import SteppedExplainer, rows
 
@@ -95,7 +95,7 @@ class ScoreCAM(StepwiseCam):
         axis = self.axis(model, a.shape)
         one = lax.dynamic_index_in_dim(a, i, axis)
         how = "corners" if self.align_corners else "bilinear"
-        mask = self.resized(model, x, one, axis, how)
+        mask = resized(self, model, x, one, axis, how)
         space = tuple(range(1, mask.ndim))
         low = mask.min(space, keepdims=True)
         width = mask.max(space, keepdims=True) - low

@@ -12,6 +12,7 @@ from jaxeval.types import canonical
 from .helpers import every, jitted, keys, run
 
 IMAGES = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
+ATTENTION = tuple(cls.__name__ for cls in explain.FAMILIES["attention"])
 FEATURES = np.array([0, 0, 1, 1, 2, 3])
 EVERY = every(
     {"n_steps": 4, "n_samples": 4, "layer": "first", "unit": 2},
@@ -30,6 +31,7 @@ EVERY = every(
         "Lime": {"n_samples": 40},
         "RISE": {"n_samples": 8, "cells": 2},
         "NeuronFeatureAblation": {"features": FEATURES},
+        "XRAI": {"segments": FEATURES},
         "Constant": {"value": 0.5},
         **{name: {"layer": None} for name in IMAGES},
     },
@@ -60,6 +62,11 @@ def images(params, x):
     return jax.nn.relu(z).mean((2, 3)) @ params["second"]["w"]
 
 
+def sequence(params, x):
+    h = jax.nn.softmax(x @ params["first"]["w"] @ x.mT / 8) @ x
+    return (h + x)[:, 0] @ params["second"]["w"]
+
+
 def cased(name, dtype):
     """(model, x): rows of numbers, one of zeros among them, as one sample is all zeros.
 
@@ -70,7 +77,11 @@ def cased(name, dtype):
     def numbers(*shape):
         return (rng.integers(-8, 9, shape) / 8).astype(dtype)
 
-    if name in IMAGES:
+    if name in ATTENTION:
+        params = {"first": {"w": numbers(6, 6)}, "second": {"w": numbers(6, 3)}}
+        x = numbers(4, 5, 6)
+        model = Model(sequence, jax.tree.map(jnp.asarray, params), channel_axis=-1)
+    elif name in IMAGES:
         params = {"conv": numbers(4, 2, 3, 3), "second": {"w": numbers(4, 3)}}
         x = numbers(4, 2, 6, 6)
         model = Model(images, jax.tree.map(jnp.asarray, params))

@@ -12,8 +12,9 @@ from jaxeval.explain.stepped import SteppedExplainer
 from jaxeval.identity import identity
 from jaxeval.model import Model
 from jaxeval.types import canonical
+from tests import transformers_by_hand
 
-from .helpers import assert_close, every, jitted, keys, linear, make, run
+from .helpers import Case, assert_close, every, jitted, keys, linear, make, run
 
 
 def hundredfold(z, y):
@@ -48,6 +49,7 @@ OWN = {
         "n_features": 4,
     },
     "Lime": {"n_samples": 20},
+    "XRAI": {"segments": np.arange(12) // 3},
     "NeuronGradientShap": {"background": ROWS},
     "NeuronDeepLift": {"baseline": "uniform", "layer": "fc_2/relu"},
     "LayerGradientShap": {"background": ROWS},
@@ -64,8 +66,9 @@ EVERY = every(SMALL, OWN)
 
 QUICK = (
     *("Gradient", "IntegratedGradients", "SmoothGrad", "GradientShap", "FusionGrad", "GuidedIG"),
+    "XRAI",
     *("LRP", "DeepLift", "LayerConductance", "GradCAM", "ScoreCAM", "NeuronConductance"),
-    *("NeuronDeepLift", "LayerDeepLift"),
+    *("NeuronDeepLift", "LayerDeepLift", "GenericAttention", "TransformerAttribution"),
     *("Occlusion", "FeatureAblation", "KernelShap", "RISE", "Random", "Constant", "Sobel"),
 )
 """One explainer of every kind; what holds for them is tried on the others in the slow tests."""
@@ -73,17 +76,21 @@ quick_ones = pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EVERY]
 )
 
+ATTENTION = tuple(cls.__name__ for cls in explain.FAMILIES["attention"])
 IMAGES = ("Occlusion", "IntegratedGradients", *CAMS)
 """Explainers that are tried on images; the others on a table, which is faster."""
 
 
 def case_of(name, n=3):
+    if name in ATTENTION:
+        model, x = transformers_by_hand.model(True), transformers_by_hand.inputs(True, n)
+        return Case(model, lambda: None, x, np.resize(np.array([0, 3, 2], np.int32), n))
     return make("rgb" if name in IMAGES else "tabular", n)
 
 
 def shape_of(name, x):
     """The shape of an explainer's maps."""
-    if name in CAMS and name != "GuidedGradCAM":
+    if name in (*CAMS, *ATTENTION) and name != "GuidedGradCAM":
         return (len(x), 1, *x.shape[2:])
     if name.startswith(("Layer", "Internal")):
         return (len(x), 32)
