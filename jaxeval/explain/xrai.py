@@ -27,6 +27,8 @@ SIGMA, LEAST = 0.8, 150
 """The smoothing of the segmentation, and the least size of a segment."""
 RADIUS, NEW = 5, 50
 """The radius by which segments are dilated, and the fewest new pixels of a region."""
+MOST = 512
+"""The largest number of regions that are found within `jax.jit`."""
 
 
 @pytree
@@ -47,8 +49,7 @@ class XRAI(Explainer):
       segments: the regions, which may overlap: masks (booleans) [M, H, W] for all samples or
         [N, M, H, W]; the number of each pixel's segment (whole numbers) [H, W]; or a JAX function
         of one sample that returns masks [M, H, W]. None: six segmentations of each sample by
-        Felzenszwalb's algorithm, as in the paper (needs scikit-image). They are computed on the
-        host, so they cannot be found within `jax.jit`.
+        Felzenszwalb's algorithm, as in the paper (needs scikit-image), which runs on the host.
       dilation: the radius of the disk by which these segments are dilated; None: 5 pixels for
         images of 224 x 224, as in the paper, and in proportion for others.
       explainer: of the pixels' attributions, an explainer or a JAX function
@@ -136,10 +137,7 @@ class XRAI(Explainer):
         given = self.segments
         if given is None:
             if is_traced(x):
-                raise TypeError(
-                    f"{type(self).__name__} finds segments on the host, which jax.jit cannot "
-                    "trace: give segments=, or call it outside of jax.jit"
-                )
+                return self._called_back(jnp.asarray(x), channel, space)
             given = segmented(np.asarray(x, np.float32), channel, self.dilation)
         elif isinstance(given, Segmenter):
             given = jax.vmap(given.fn)(jnp.asarray(x))
@@ -152,6 +150,19 @@ class XRAI(Explainer):
                 f"{list(given.shape)}"
             )
         return given
+
+
+    def _called_back(self, x: jax.Array, channel: int | None, space: tuple[int, ...]) -> jax.Array:
+        """The regions [N, MOST, H, W] of traced inputs."""
+
+        def found(x: Any) -> np.ndarray:
+            masks = segmented(np.asarray(x, np.float32), channel, self.dilation)
+            if masks.shape[1] > MOST:
+                raise ValueError(f"XRAI found over {MOST} segments in an image: give segments=")
+            return np.pad(masks, ((0, 0), (0, MOST - masks.shape[1]), (0, 0), (0, 0)))
+
+        shape = jax.ShapeDtypeStruct((len(x), MOST, *space), bool)
+        return jax.pure_callback(found, shape, x, vmap_method="sequential")
 
 
 @jit()

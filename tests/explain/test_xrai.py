@@ -118,7 +118,9 @@ def test_wrong_settings_are_named(settings, error, message):
         explain.XRAI(**settings)(case.model, case.x, case.y)
 
 
-def test_segments_are_not_found_within_jit():
-    case = make("rgb")
-    with pytest.raises(TypeError, match=r"on the host.*give segments="):
-        jax.jit(lambda x: explain.XRAI()(case.model, x, case.y))(case.x)
+def test_segments_are_found_within_jit():
+    case, e = make("rgb", 2), explain.XRAI(explainer=explain.InputXGradient())
+    inside = jax.jit(lambda x: e(case.model, x, case.y))(case.x)
+    np.testing.assert_allclose(inside, e(case.model, case.x, case.y), atol=1e-6)
+    shape = jax.eval_shape(lambda x: e(case.model, x, case.y), case.x).shape
+    assert shape == (2, 1, 18, 18)
