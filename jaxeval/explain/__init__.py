@@ -78,6 +78,7 @@ from .neurons import NeuronGuidedBackprop as NeuronGuidedBackprop
 from .neurons import NeuronIntegratedGradients as NeuronIntegratedGradients
 from .noisegrad import NoiseGrad as NoiseGrad
 from .occlusion import Occlusion as Occlusion
+from .rap import RAP as RAP
 from .rise import RISE as RISE
 from .score_cam import AblationCAM as AblationCAM
 from .score_cam import ScoreCAM as ScoreCAM
@@ -98,7 +99,7 @@ FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
     ),
     "modified backpropagation": (
         *(GuidedBackprop, Deconvolution, DeepLift, DeepLiftShap, LRP, AttnLRP),
-        ExcitationBackprop,
+        *(RAP, ExcitationBackprop),
     ),
     "class activation maps": (
         *(GradCAM, GuidedGradCAM, HiResCAM, LayerCAM, XGradCAM, GradCAMPlusPlus),

@@ -151,7 +151,6 @@ class XRAI(Explainer):
             )
         return given
 
-
     def _called_back(self, x: jax.Array, channel: int | None, space: tuple[int, ...]) -> jax.Array:
         """The regions [N, MOST, H, W] of traced inputs."""
 
