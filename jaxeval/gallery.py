@@ -57,6 +57,7 @@ def explainers(background: Any) -> dict[str, explain.Explainer]:
         "KernelShap": {"n_samples": 500, **grid},
         "Lime": {"n_samples": 500, **grid},
         "RISE": {"cells": 4},
+        "ExtremalPerturbation": {"areas": 0.3, "n_steps": 200, "step_size": 2, "sigma": 1.5},
     }
     return {name: explain.get(name, **fields.get(name, {})) for name in explain.EXPLAINERS}
 

@@ -24,6 +24,7 @@ from .deep_lift_shap import DeepLiftShap as DeepLiftShap
 from .eigen_cam import EigenCAM as EigenCAM
 from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .expected_gradients import ExpectedGradients as ExpectedGradients
+from .extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
 from .feature_ablation import FeatureAblation as FeatureAblation
 from .feature_permutation import FeaturePermutation as FeaturePermutation
 from .fusiongrad import FusionGrad as FusionGrad
@@ -117,7 +118,7 @@ FAMILIES: dict[str, tuple[type[Explainer], ...]] = {
     ),
     "perturbation": (
         *(Occlusion, FeatureAblation, FeaturePermutation, ShapleyValueSampling),
-        *(KernelShap, Lime, RISE),
+        *(KernelShap, Lime, RISE, ExtremalPerturbation),
     ),
     "controls": (Random, Constant, Sobel),
 }

@@ -11,7 +11,8 @@ from jaxeval.types import canonical
 
 from .helpers import every, jitted, keys, run
 
-IMAGES = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
+CAMS = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
+IMAGES = (*CAMS, "ExtremalPerturbation")
 ATTENTION = tuple(cls.__name__ for cls in explain.FAMILIES["attention"])
 FEATURES = np.array([0, 0, 1, 1, 2, 3])
 EVERY = every(
@@ -32,8 +33,9 @@ EVERY = every(
         "RISE": {"n_samples": 8, "cells": 2},
         "NeuronFeatureAblation": {"features": FEATURES},
         "XRAI": {"segments": FEATURES},
+        "ExtremalPerturbation": {"step_size": 3, "sigma": 2.0},
         "Constant": {"value": 0.5},
-        **{name: {"layer": None} for name in IMAGES},
+        **{name: {"layer": None} for name in CAMS},
     },
 )
 OTHERS = {

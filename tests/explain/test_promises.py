@@ -49,6 +49,7 @@ OWN = {
         "n_features": 4,
     },
     "Lime": {"n_samples": 20},
+    "ExtremalPerturbation": {"step_size": 6, "sigma": 5.0},
     "XRAI": {"segments": np.arange(12) // 3},
     "NeuronGradientShap": {"background": ROWS},
     "NeuronDeepLift": {"baseline": "uniform", "layer": "fc_2/relu"},
@@ -77,7 +78,7 @@ quick_ones = pytest.mark.parametrize(
 )
 
 ATTENTION = tuple(cls.__name__ for cls in explain.FAMILIES["attention"])
-IMAGES = ("Occlusion", "IntegratedGradients", *CAMS)
+IMAGES = ("Occlusion", "IntegratedGradients", "ExtremalPerturbation", *CAMS)
 """Explainers that are tried on images; the others on a table, which is faster."""
 
 
@@ -90,7 +91,7 @@ def case_of(name, n=3):
 
 def shape_of(name, x):
     """The shape of an explainer's maps."""
-    if name in (*CAMS, *ATTENTION) and name != "GuidedGradCAM":
+    if name in (*CAMS, *ATTENTION, "ExtremalPerturbation") and name != "GuidedGradCAM":
         return (len(x), 1, *x.shape[2:])
     if name.startswith(("Layer", "Internal")):
         return (len(x), 32)
