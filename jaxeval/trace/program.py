@@ -37,6 +37,8 @@ class Program:
       x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
       turned: whether values may have a different axis order than in the model, if that is faster.
       precise: whether half-precision operations are computed in float32.
+      rewritten: whether the operations may be computed by their faster forms (`jaxeval.cpu`); not
+        for a graph whose evaluation is traced and rewritten itself.
 
     Attributes:
       operations: the operations; `Operation.active` lists the inputs that depend on x.
@@ -45,7 +47,14 @@ class Program:
       known: the values that depend neither on parameters nor on x.
     """
 
-    def __init__(self, model: Model, x: Any, turned: bool = False, precise: bool = True):
+    def __init__(
+        self,
+        model: Model,
+        x: Any,
+        turned: bool = False,
+        precise: bool = True,
+        rewritten: bool = True,
+    ):
         if model.host:
             raise TypeError(
                 "this method traces the model's operations, and a host callable shows nothing; use "
@@ -67,7 +76,7 @@ class Program:
         if precise and holds_half(closed):
             closed = widened(closed)
             given = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, wide(v.dtype)), given)
-        self._replacements = written.replacements
+        self._replacements = written.replacements if rewritten else []
         self.names = paths(model.params)
         specs = jax.tree.leaves(given)
         inputs = [Value(v) for v in specs]
