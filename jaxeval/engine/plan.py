@@ -18,7 +18,7 @@ from .evaluator import Evaluator
 from .explainers import Attributor, OnHost
 from .job import Job
 from .outcomes import check_outcomes
-from .questions import Cell, Question, chunk_width, collect
+from .questions import Cell, Question, chunk_width, collect, narrow_width
 from .sample_view import needs_output
 from .samples import Block, Clean
 from .shapes import check_features, check_padded, fit_mask, fit_padding
@@ -43,7 +43,7 @@ class EvalPlan:
       batch_size: maximum number of evaluations at once on a device.
       local: samples per block on each device.
       output_width, map_width: slots on each device of a chunk answered with outputs, and of one
-        answered with attributions.
+        answered with attributions; round_width: of one of a question asked in rounds.
       clean_output: whether the model is evaluated on the clean samples; hidden: with its hidden
         layers.
       first: answers of host explainers and the model about the first block, which determine the
@@ -61,13 +61,16 @@ class EvalPlan:
     local: int
     output_width: int
     map_width: int
+    round_width: int
     clean_output: bool
     hidden: bool
     first: Clean | None
 
     def width(self, q: Question) -> int:
         """Slots of a chunk of this question, on each device."""
-        return self.map_width if q.explained else self.output_width
+        if q.explained:
+            return self.map_width
+        return self.round_width if q.in_rounds else self.output_width
 
     def forward_rows(self) -> int:
         """Rows of the forward program on each device: one shape for clean samples and chunks."""
@@ -139,6 +142,8 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         }
         questions = ask_what(job, attributors, cells, spec, valid)
     output_width, map_width = widths(questions, local, batch_size)
+    asked = [q for q in questions if q.asks_model]
+    blocks = -(-per_device // local)
     return EvalPlan(
         job=job,
         attributors=attributors,
@@ -151,6 +156,7 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         local=local,
         output_width=output_width,
         map_width=map_width,
+        round_width=narrow_width(asked, local, batch_size, output_width, blocks),
         clean_output=clean_output,
         hidden=hidden,
         first=first,
