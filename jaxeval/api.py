@@ -20,6 +20,7 @@ from .engine.plan import EvalPlan, make_plan
 from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
+from .tolerance import Tolerance, read
 from .types import Outcome
 from .version import __version__
 
@@ -41,7 +42,7 @@ def score(
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
     reduce_channels: str | None = None,
-    tolerance: float | None = None,
+    tolerance: float | Tolerance | None = None,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -77,7 +78,7 @@ def score(
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
-        tolerance=tolerance,
+        tolerance=read(tolerance),
     )  # fmt: skip
     job = read_job(
         model,
@@ -109,7 +110,10 @@ def evaluate(
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
     reduce_channels: str | None = None,
-    tolerance: float | None = None,
+    tolerance: float | Tolerance | None = None,
+    per: str = "sample",
+    confidence: float = 0.95,
+    budget: int = 4096,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -144,10 +148,14 @@ def evaluate(
       reduce_channels: "sum", "mean" or "max" over the channel axis of all maps, given and computed
         ones, so that maps with a value per entry can be compared with maps with a value per
         pixel. None: maps stay as they are.
-      tolerance: how far the scores that are areas under curves may be from those with all their
-        steps (``n_steps=None``: all features), in their unit; fewer steps are then asked, chosen
-        for each sample. An estimate, see docs/statistics.md. A metric's own `tolerance` takes
-        precedence; scores of other metrics are not affected. None: all steps are asked.
+      tolerance: how far scores may be from those that they estimate, in their unit, or a
+        `jaxeval.Tolerance`. Areas under curves then ask fewer steps (``n_steps=None``: of all
+        features), scores from random draws as many as it takes. A metric's own `tolerance` takes
+        precedence; metrics that take none are not affected. None: all steps are asked, and as
+        many draws as the metrics say. See docs/statistics.md.
+      per, confidence, budget: those of `jaxeval.Tolerance`, where `tolerance` is a number: what
+        should be as sure as that, every "sample", the "mean" of each explainer or the "ranking" of
+        the explainers; the coverage of intervals; most draws of a sample.
       key: seed or JAX key of all randomness.
       batch_size: most model evaluations in flight on each device; None: chosen from the size of
         the job, the model's activations and the machine, within memory. It does not change scores
@@ -174,14 +182,14 @@ def evaluate(
     ...     model, x, explainers={"x": x}, metrics={"sparse": je.Sparseness()}, progress=False
     ... )
     >>> results.to_dataframe().columns.tolist()
-    ['explainer', 'metric', 'sample', 'score', 'error', 'effective', 'status']
+    ['explainer', 'metric', 'sample', 'score', 'error', 'effective', 'asked', 'status']
     """
     if not metrics:
         raise ValueError("metrics is empty")
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
-        tolerance=tolerance,
+        tolerance=read(tolerance, per, confidence, budget),
     )  # fmt: skip
     given = {"mask": mask, "padding": padding, "index": index, "extras": extras}
     return evaluate_job(read_job(model, x, y, explainers, metrics, options, **given), progress)
@@ -271,7 +279,7 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         "model": {"outputs": job.model.outputs, "host": job.model.host},
         "output": describe(job.output),
         "reduce_channels": options.reduce_channels,
-        "tolerance": options.tolerance,
+        "tolerance": describe(options.tolerance),
         "precision": options.precision,
         "key": np.asarray(jax.random.key_data(options.key)).tolist(),
         "batch_size": options.batch_size if plan is None else plan.batch_size,

@@ -23,6 +23,7 @@ MAY = {
     "types": set(),
     "digests": set(),
     "progress": set(),
+    "tolerance": set(),
     "private_jax": set(),
     "cache": {"private_jax"},
     "lifetime": {"types"},
@@ -38,8 +39,8 @@ MAY = {
     # what is asked, and what of it is scored
     "perturb": {"model", "ops", "trace", "types"},
     "explain": {"classes", "cpu", "lifetime", "model", "ops", "trace", "types"},
-    "metric": {"ops", "types"},
-    "metrics": {"explain", "metric", "model", "ops", "perturb", "types"},
+    "metric": {"ops", "tolerance", "types"},
+    "metrics": {"explain", "metric", "model", "ops", "perturb", "tolerance", "types"},
     "functional": {"metrics"},
     "names": {"explain", "metrics", "perturb"},
     # who asks: any metric and any perturbation, never a named one
@@ -54,13 +55,14 @@ MAY = {
         "ops",
         "perturb",
         "progress",
+        "tolerance",
         "trace",
         "types",
     },
     # what comes of it
     "results": {"ops", "types"},
     "plot": {"ops", "results", "types"},
-    "api": {"describe", "engine", "metric", "progress", "results", "types"},
+    "api": {"describe", "engine", "metric", "progress", "results", "tolerance", "types"},
     "meta": {
         "api",
         "describe",

@@ -33,10 +33,10 @@ MetaResults Metric Model ModelNoise Monotonicity MonotonicityCorrelation MuFidel
 NonSensitivity Outcome PGI PGU Perturbation PixelFlipping PointingGame QGE Query RIS ROAD ROS RRS
 RandomLogit RegionPerturbation RelativeInputStability RelativeOutputStability
 RelativeRepresentationStability RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample
-Selectivity SensitivityN SmoothMPRT Sparseness Store Sufficiency Sweep SweepError TopKIntersection
-__version__ as_function attribute data evaluate explain from_flax functional layer_names meta
-meta_evaluate metrics ops perturb plot pytree register report results run score static sweep
-use_compilation_cache
+Selectivity SensitivityN SmoothMPRT Sparseness Store Sufficiency Sweep SweepError Tolerance
+TopKIntersection __version__ as_function attribute data evaluate explain from_flax functional
+layer_names meta meta_evaluate metrics ops perturb plot pytree register report results run score
+static sweep use_compilation_cache
 """
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..identity import identity
-from ..metric import Metric
+from ..metric import Metric, limit_of
 from ..perturb import Perturbation
 from ..types import Sample, canonical
 from .batch_size import automatic
@@ -25,6 +26,8 @@ from .shapes import check_features, check_padded, fit_mask, fit_padding
 
 UNASKED = 1024
 """Samples per block if nothing is evaluated."""
+DRAWS = 2**21
+"""Most draws of a block on a device, asked or not, to a tolerance."""
 MOST = 65_536
 """Larger batches make no device faster."""
 
@@ -132,7 +135,7 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         batch_size = UNASKED
         if asks or questions:
             batch_size = automatic(job.model, job.one, most, evaluator.mesh.devices.flat[0])
-    local = min(per_device, batch_size)
+    local = min(per_device, batch_size, rows_of_buffers(job))
     if questions is None:
         block = Block(job, evaluator, local, 0)
         first = answer_first(block, attributors, clean_output, hidden, valid)
@@ -163,9 +166,20 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
     )
 
 
+def rows_of_buffers(job: Job) -> int:
+    """Most samples of a block on each device, so that buffers for whole budgets of draws fit."""
+    limits = [limit_of(m) for m in job.metrics.values() if m.steps_are == "draws"]
+    return max(1, DRAWS // max([1, *(limit.budget for limit in limits if limit is not None)]))
+
+
 def compiled(metric: Metric) -> Metric:
-    """The metric for compiled programs, which do not depend on the tolerance of an area."""
-    return canonical(dataclasses.replace(metric, tolerance=None) if metric.areas else metric)
+    """The metric for compiled programs, which do not depend on how large a tolerance is."""
+    if (limit := limit_of(metric)) is None:
+        return canonical(metric)
+    drawn = metric.steps_are == "draws"
+    limit = dataclasses.replace(limit, absolute=1.0, relative=None, per="sample")
+    changed: dict[str, Any] = {"tolerance": limit if drawn else None}
+    return canonical(dataclasses.replace(metric, **changed))
 
 
 def check_job(job: Job) -> None:

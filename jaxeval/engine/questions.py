@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..identity import identity
-from ..metric import Metric, asks_of
+from ..metric import Metric, asks_of, limit_of
 from ..model import Model
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Sample
@@ -144,13 +144,13 @@ def _subscribed(
         by=by,
         asks=frozenset().union(*asks.values()),
         explained=tuple(e for e, asked in asks.items() if "attribution" in asked),
-        in_rounds=all(has_rounds(cells[s.cell]) for s in subscriptions),
+        in_rounds=all(of_few(cells[s.cell]) for s in subscriptions),
     )
 
 
-def has_rounds(metric: Metric) -> bool:
-    """Whether the metric is an area to a tolerance."""
-    return metric.areas and metric.tolerance is not None  # type: ignore[attr-defined]
+def of_few(metric: Metric) -> bool:
+    """Whether only a few steps are asked at a time: of a curve, to a tolerance."""
+    return metric.steps_are in ("curve", "binary") and limit_of(metric) is not None
 
 
 ROUNDS = (9, 4, 2, 1, 1 / 4)
