@@ -17,6 +17,7 @@ from .engine.job import Job, read_job
 from .engine.options import Options
 from .engine.pixels import as_given
 from .engine.plan import EvalPlan, make_plan
+from .engine.racing import check_race, race, ranked
 from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
@@ -235,7 +236,7 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
     evaluator, plan = evaluator_of(job), None
     bar = Bar() if progress else NoProgress()
 
-    def results(record: Record) -> Results:
+    def results(record: Record, **more: Any) -> Results:
         y = np.full(job.n, -1, np.int32) if job.data.y is None else job.data.y.copy()
         y[: len(record.y)] = record.y
         return Results(
@@ -245,10 +246,14 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
             job.data.index.astype(np.int64),
             y,
             record.asked,
-            settings(job, plan, time.perf_counter() - began),
+            settings(job, plan, time.perf_counter() - began) | more,
         )
 
     try:
+        if limits := ranked(job.metrics, job.options.tolerance):
+            check_race(job, limits)
+            record, decided = race(job, evaluator, limits, bar)
+            return results(record, decided=decided)
         plan = make_plan(job, evaluator)
         return results(run(plan, evaluator, bar))
     except (Exception, KeyboardInterrupt) as e:

@@ -287,6 +287,16 @@ def refusal(metric: Metric, limit: Tolerance) -> str | None:
     return None
 
 
+def needs_all(metric: Metric) -> str | None:
+    """Why the metric can only be computed over the whole data set at once, or None."""
+    if type(metric).aggregate is not Metric.aggregate:
+        return "is computed over the whole data set at once"
+    limit = None if metric.steps_are == "all" else read(metric.tolerance)  # type: ignore
+    if limit is not None and limit.per != "sample":
+        return f"has a tolerance per={limit.per!r}, over all samples"
+    return None
+
+
 def asks_of(metric: Metric) -> tuple[Perturbation, ...]:
     """The metric's questions, always as a tuple."""
     q = metric.questions()

@@ -22,12 +22,38 @@ from . import kernels
 from .block import Answered, BlockState, Scored
 from .explainers import Batch
 from .image_memo import once_per_image
-from .questions import Question
+from .questions import Question, Subscription
 from .rounds import Curve
 from .sample_view import measure_one
 from .steps import Steps, steps_of
 from .stops import Stops
 from .until import in_rounds, pending
+
+FEW = 128
+"""Draws of each sample that there is room for at first, where the mean over all is asked for."""
+
+
+@dataclasses.dataclass(eq=False)
+class Open:
+    """A question of one block that is not finished: `known` [rows, S] are the steps asked."""
+
+    asking: Asking
+    steps: Steps
+    known: np.ndarray
+
+    def ask(self, wanted: np.ndarray) -> None:
+        """Ask the wanted steps [rows, S] that are not known."""
+        ask = self.steps.to_ask(wanted) & ~self.known
+        self.asking.some(self.asking.state.evaluator.model, ask)
+        self.known |= ask
+
+    def measured(self, at: Subscription) -> tuple[Any, Any]:
+        """A subscriber's measurements [rows, S, ...], and what was unsound [rows, 2]."""
+        e = at.cell.attributor
+        buffers = self.asking.buffers
+        return (buffers[e] if e in buffers else self.asking.unasked(e))[
+            self.asking.q.by[e].index(at)
+        ]
 
 
 @dataclasses.dataclass
@@ -57,21 +83,31 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
     if pert.changes_params:
         # One set of parameters at a time, which all samples of the block share.
         once, key, unsure = np.minimum(steps.counts, 1), state.plan.job.options.key, {}
+        of_means = set()
         for step in range(q.n_steps):
             asking(kernels.new_model(pert, evaluator.model, key, step), once, first=step)
     else:
         asking.known(steps)
         unsure = pending(state, q, steps)
-        all_ = len(unsure) < sum(map(len, q.by.values()))
+        cells = [s.cell for subscriptions in q.by.values() for s in subscriptions]
+        of_means = {cell for cell in cells if cell in state.plan.means}
+        all_ = len(unsure) + len(of_means) < len(cells)
         if all_:
             asking(evaluator.model, steps.asked, order=steps.order)
-        asked = in_rounds(asking, evaluator.model, steps, unsure, all_)
-        advance((int(steps.counts.sum()) - asked) * q.cost)
+        known = in_rounds(asking, evaluator.model, steps, unsure, all_)
+        if of_means:
+            state.open.append(Open(asking, steps, known))
+        else:
+            advance(int(steps.counts.sum() - known.sum()) * q.cost)
     valid = np.arange(q.n_steps)[None] < steps.counts[:, None]
     valid, source = block.evaluator.put((valid, steps.source))
     for e, subscriptions in q.by.items():
+        if of_means.issuperset(s.cell for s in subscriptions):
+            continue
         buffers = asking.buffers[e] if e in asking.buffers else asking.unasked(e)
         for (cell, slot), (buffer, flags) in zip(subscriptions, buffers, strict=True):
+            if cell in of_means:
+                continue
             answered, n = Answered(buffer, valid, source, flags), int(steps.counts.sum())
             if (of := unsure.get(cell)) is not None:
                 answered = of_rounds(evaluator.put, of, answered)
@@ -173,6 +209,8 @@ class Asking:
         self.draws, self.advance = draws, advance
         self.where = f"{state.block.where}, perturbed"
         self.width = state.plan.width(q)
+        few = all(s.cell in state.plan.means for own in q.by.values() for s in own)
+        self.room = min(q.n_steps, FEW) if few and state.plan.drawn(q) else q.n_steps
         self.buffers: dict[str, tuple[Any, ...]] = {}
         self.scored = {
             e: state.scored(e, [s.cell.metric for s in subscriptions])
@@ -193,6 +231,20 @@ class Asking:
             real = (np.arange(self.width)[None] < slots[:, None]).reshape(-1)
             place = self._chunk(model, on_device, place, real)
             self.advance(int(slots.sum()) * self.q.cost)
+
+    def grow(self, n: int) -> None:
+        """Make room for n steps in the buffers."""
+        if n <= self.room:
+            return
+        more = min(self.q.n_steps, max(n, 4 * self.room)) - self.room
+        self.room += more
+
+        def leaf(v: Any, value: float) -> Any:
+            pad = [(0, 0), (0, more), *[(0, 0)] * (v.ndim - 2)]
+            return self.state.evaluator.put(np.pad(np.asarray(v), pad, constant_values=value))
+
+        for e, buffers in self.buffers.items():
+            self.buffers[e] = tuple((leaf(v, np.nan), flags) for v, flags in buffers)
 
     def some(self, model: Model, ask: np.ndarray) -> None:
         """Ask the marked steps [rows, S]."""
@@ -266,7 +318,7 @@ class Asking:
     def _buffers(self, scored: Scored, *given: Any) -> tuple[Any, ...]:
         """Buffers for all measurements, filled with NaN."""
         one = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), given)
-        rows = (len(self.state.block.real), self.q.n_steps)
+        rows = (len(self.state.block.real), self.room)
         shapes = _measured.eval_shape(scored.which, scored.metrics, *one)
         nan = [
             (

@@ -52,6 +52,7 @@ class Answered(NamedTuple):
       unsound: see `sample_view.unsound`, [rows, 2].
       error: what steps that were not asked add to the error of the score [rows]; None: nothing.
       asked: how many steps were asked, to a tolerance [rows]; None: all.
+      given: the scores and what is said of them, where they are not those of `measured` alone.
     """
 
     measured: Any
@@ -60,6 +61,7 @@ class Answered(NamedTuple):
     unsound: Any
     error: np.ndarray | None = None
     asked: np.ndarray | None = None
+    given: Any = None
 
 
 class BlockState:
@@ -82,6 +84,8 @@ class BlockState:
         """{(name, function): extra computed on the host}, for questions that need it."""
         self.done: dict[Cell, dict[int, Answered]] = {}
         self.steps: dict[Cell, list[int]] = {}
+        self.open: list[Any] = []
+        """Questions of which more may be asked, for means over all samples."""
         self._maps: dict[Any, Any] = {}
         self._pending: collections.deque[Any] = collections.deque()
 
@@ -149,6 +153,8 @@ class BlockState:
                 for unknown in (v.error for v in got if v.error is not None):
                     known = 0 if outcome.error is None else outcome.error
                     outcome = dataclasses.replace(outcome, error=known + unknown)
+                for given in (v.given for v in got if v.given is not None):
+                    outcome = for_mean(outcome, given)
                 if any(v.asked is not None for v in got):
                     outcome = with_status(plan.cells[cell], outcome, got)
                 outcome = jax.tree.map(lambda v: v[self.block.real], outcome)
@@ -160,6 +166,16 @@ class BlockState:
 
     def _complete(self, cell: Cell) -> bool:
         return len(self.done.get(cell, {})) == len(asks_of(self.plan.metrics[cell.metric]))
+
+
+def for_mean(outcome: Outcome, given: Any) -> Outcome:
+    """The outcome with the scores that were estimated for their mean."""
+    dtype = np.asarray(outcome.score).dtype
+    found = {k: getattr(given, k).astype(dtype) for k in ("score", "error", "effective")}
+    status = np.full(len(given.score), given.status, np.int8)
+    return dataclasses.replace(
+        outcome, **found, asked=given.asked, status=status, heavy_tails=status == HEAVY
+    )
 
 
 def with_status(metric: Metric, outcome: Outcome, got: list[Answered]) -> Outcome:

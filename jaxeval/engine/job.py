@@ -24,7 +24,8 @@ from .pixels import to_pixels
 class Job:
     """A model, a data set, and the metrics and explainers to evaluate on it.
 
-    `metrics` are bound to the run's `output`, the score of a class.
+    `metrics` are bound to the run's `output`, the score of a class. `only` are the (explainer,
+    metric) to evaluate; None: all.
     """
 
     model: Model
@@ -33,6 +34,7 @@ class Job:
     metrics: Mapping[str, Metric]
     output: Any
     options: Options
+    only: frozenset[tuple[str, str]] | None = None
 
     @property
     def n(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,6 +70,17 @@ class EvalPlan:
     hidden: bool
     first: Clean | None
 
+    @functools.cached_property
+    def means(self) -> frozenset[Cell]:
+        """The cells that are asked for their means over all samples."""
+        limits = {cell: limit_of(metric) for cell, metric in self.cells.items()}
+        return frozenset(c for c, v in limits.items() if v is not None and v.per == "mean")
+
+    def drawn(self, q: Question) -> bool:
+        """Whether all that subscribe to a question take it as random draws."""
+        cells = [s.cell for own in q.by.values() for s in own]
+        return all(self.cells[cell].steps_are == "draws" for cell in cells)
+
     def width(self, q: Question) -> int:
         """Slots of a chunk of this question, on each device."""
         if q.explained:
@@ -117,7 +129,7 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
       ValueError, TypeError: incompatible metrics, explainers and samples.
     """
     metrics, data = job.metrics.values(), job.data
-    attributors, cells = derived(job.attributors, job.metrics)
+    attributors, cells = derived(job)
     clean_output = data.y is None or any(map(needs_output, metrics))
     hidden = any("hidden" in m.asks for m in metrics)
     valid, spec = specify(job)
@@ -188,23 +200,23 @@ def check_job(job: Job) -> None:
     Raises:
       ValueError, TypeError: as for `make_plan`.
     """
-    attributors, cells = derived(job.attributors, job.metrics)
+    attributors, cells = derived(job)
     valid, spec = specify(job)
     if all(a.features is not None for a in attributors.values()):
         ask_what(job, attributors, cells, spec, valid)
 
 
-def derived(
-    attributors: Mapping[str, Attributor], metrics: Mapping[str, Metric]
-) -> tuple[dict[str, Attributor], dict[Cell, Metric]]:
+def derived(job: Job) -> tuple[dict[str, Attributor], dict[Cell, Metric]]:
     """All attributors, and the cells of the results.
 
     A metric may score an explainer derived from the given one (such as its smoothed maps): that is
     a separate attributor, shared by metrics that derive the same.
     """
-    found, made, cells = dict(attributors), {}, {}
-    for e, attributor in attributors.items():
-        for m, metric in metrics.items():
+    found, made, cells = dict(job.attributors), {}, {}
+    for e, attributor in job.attributors.items():
+        for m, metric in job.metrics.items():
+            if job.only is not None and (e, m) not in job.only:
+                continue
             name = e
             if attributor.explainer is not None:
                 explainer = metric.explainer(attributor.explainer)
@@ -213,7 +225,7 @@ def derived(
                     name = made.setdefault((e, identity(explainer)), f"{e} (for {m})")
                     found.setdefault(name, attributor.using(name, explainer))
             cells[Cell(name, m, e)] = metric
-    used = {cell.attributor for cell in cells} if metrics else set(found)
+    used = {cell.attributor for cell in cells} if job.metrics else set(found)
     return {name: a for name, a in found.items() if name in used}, cells
 
 

@@ -45,19 +45,20 @@ def pending(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve | 
 
 def in_rounds(
     asking: Asking, model: Model, steps: Steps, cells: Mapping[Cell, Curve | Stops], all_: bool
-) -> int:
-    """Ask until every one of the cells is sure; return how many steps were asked.
+) -> np.ndarray:
+    """Ask until every one of the cells is sure; return which steps were asked [rows, S].
 
     Args:
       all_: whether all steps have been asked already, for others.
     """
-    known = np.full((len(steps.counts), asking.q.n_steps), all_)
-    asked = int(steps.asked.sum()) if all_ else 0
+    known = np.zeros((len(steps.counts), asking.q.n_steps), bool)
+    if all_:
+        known = steps.to_ask(np.arange(known.shape[1]) < steps.counts[:, None])
     wanted = {cell: of.first() for cell, of in cells.items()}
     while any(w.any() for w in wanted.values()):
         ask = steps.to_ask(np.any(list(wanted.values()), axis=0)) & ~known
         asking.some(model, ask)
-        asked, known = asked + int(ask.sum()), known | ask
+        known |= ask
         for e, subscriptions in asking.q.by.items():
             stops = {}
             for (cell, _), (buffer, _) in zip(subscriptions, asking.buffers[e], strict=True):
@@ -70,7 +71,7 @@ def in_rounds(
             if any(wanted[cell].any() for cell in stops):
                 _decide(asking.state, e, steps, stops)
                 wanted |= {cell: of.wanted() for cell, (of, _) in stops.items()}
-    return asked
+    return known
 
 
 def _decide(state: BlockState, e: str, steps: Steps, stops: Mapping[Cell, tuple[Any, Any]]) -> None:

@@ -105,7 +105,7 @@ def test_few_draws_that_decide_are_not_trusted(guarded: bool, monkeypatch: pytes
         lambda w, x: jnp.exp(spread * x[:, :1]), jnp.zeros(1), outputs="values", channel_axis=None
     )
     limit = math.exp(spread**2 / 2) * math.erf(spread / math.sqrt(2))  # E |1 - exp(s z)|
-    x, a = np.zeros((n, 2), np.float32), np.tile(np.float32([1, 0]), (n, 1))
+    x, a = np.zeros((n, 2), np.float32), np.tile(np.array([1, 0], np.float32), (n, 1))
     budget = 1024 if guarded else 1032  # traced anew
     if not guarded:
         monkeypatch.setattr(ops, "ENOUGH", 0)
