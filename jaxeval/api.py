@@ -17,10 +17,12 @@ from .engine.job import Job, read_job
 from .engine.options import Options
 from .engine.pixels import as_given
 from .engine.plan import EvalPlan, make_plan
+from .engine.racing import check_race, race, ranked
 from .engine.removal import named
 from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
+from .tolerance import Tolerance, read
 from .types import Outcome
 from .version import __version__
 
@@ -43,7 +45,7 @@ def score(
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
     reduce_channels: str | None = None,
-    tolerance: float | None = None,
+    tolerance: float | Tolerance | None = None,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -79,7 +81,7 @@ def score(
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
-        tolerance=tolerance,
+        tolerance=read(tolerance),
     )  # fmt: skip
     job = read_job(
         model,
@@ -113,7 +115,10 @@ def evaluate(
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
     reduce_channels: str | None = None,
-    tolerance: float | None = None,
+    tolerance: float | Tolerance | None = None,
+    per: str = "sample",
+    confidence: float = 0.95,
+    budget: int = 4096,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -152,10 +157,14 @@ def evaluate(
       reduce_channels: "sum", "mean" or "max" over the channel axis of all maps, given and computed
         ones, so that maps with a value per entry can be compared with maps with a value per
         pixel. None: maps stay as they are.
-      tolerance: how far the scores that are areas under curves may be from those with all their
-        steps (``n_steps=None``: all features), in their unit; fewer steps are then asked, chosen
-        for each sample. An estimate, see docs/statistics.md. A metric's own `tolerance` takes
-        precedence; scores of other metrics are not affected. None: all steps are asked.
+      tolerance: how far scores may be from those that they estimate, in their unit, or a
+        `jaxeval.Tolerance`. Areas under curves then ask fewer steps (``n_steps=None``: of all
+        features), scores from random draws as many as it takes. A metric's own `tolerance` takes
+        precedence; metrics that take none are not affected. None: all steps are asked, and as
+        many draws as the metrics say. See docs/statistics.md.
+      per, confidence, budget: those of `jaxeval.Tolerance`, where `tolerance` is a number: what
+        should be as sure as that, every "sample", the "mean" of each explainer or the "ranking" of
+        the explainers; the coverage of intervals; most draws of a sample.
       key: seed or JAX key of all randomness.
       batch_size: most model evaluations in flight on each device; None: chosen from the size of
         the job, the model's activations and the machine, within memory. It does not change scores
@@ -182,14 +191,14 @@ def evaluate(
     ...     model, x, explainers={"x": x}, metrics={"sparse": je.Sparseness()}, progress=False
     ... )
     >>> results.to_dataframe().columns.tolist()
-    ['explainer', 'metric', 'sample', 'score', 'error', 'effective', 'status']
+    ['explainer', 'metric', 'sample', 'score', 'error', 'effective', 'asked', 'status']
     """
     if not metrics:
         raise ValueError("metrics is empty")
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
-        tolerance=tolerance,
+        tolerance=read(tolerance, per, confidence, budget),
     )  # fmt: skip
     given = {
         "mask": mask, "padding": padding, "inputs": inputs, "index": index, "extras": extras,
@@ -240,7 +249,7 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
     evaluator, plan = evaluator_of(job), None
     bar = Bar() if progress else NoProgress()
 
-    def results(record: Record) -> Results:
+    def results(record: Record, **more: Any) -> Results:
         y = np.full(job.n, -1, np.int32) if job.data.y is None else job.data.y.copy()
         y[: len(record.y)] = record.y
         return Results(
@@ -250,10 +259,14 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
             job.data.index.astype(np.int64),
             y,
             record.asked,
-            settings(job, plan, time.perf_counter() - began),
+            settings(job, plan, time.perf_counter() - began) | more,
         )
 
     try:
+        if limits := ranked(job.metrics, job.options.tolerance):
+            check_race(job, limits)
+            record, decided = race(job, evaluator, limits, bar)
+            return results(record, decided=decided)
         plan = make_plan(job, evaluator)
         return results(run(plan, evaluator, bar))
     except (Exception, KeyboardInterrupt) as e:
@@ -284,7 +297,7 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         "model": {"outputs": job.model.outputs, "host": job.model.host},
         "output": describe(job.output),
         "reduce_channels": options.reduce_channels,
-        "tolerance": options.tolerance,
+        "tolerance": describe(options.tolerance),
         "precision": options.precision,
         "key": np.asarray(jax.random.key_data(options.key)).tolist(),
         "batch_size": options.batch_size if plan is None else plan.batch_size,

@@ -224,6 +224,10 @@ class Outcome:
     distance to the score of all steps. `effective` [] is the number of draws that decide the score,
     and `heavy_tails` [] whether they are so few that `error` may be too small; see
     `jaxeval.ops.half_width`.
+
+    Scores to a tolerance say what they took: `asked` [] is the number of evaluations used, and
+    `status` [] is 0 if it was met, 1 if the budget of draws was reached before, 2 if so and the
+    tails are heavy, and 3 if the sample was not asked, as it could not change a ranking.
     """
 
     score: Any
@@ -233,8 +237,13 @@ class Outcome:
     error: Any = None
     effective: Any = None
     heavy_tails: Any = None
+    asked: Any = None
+    status: Any = None
 
     @property
     def n_undefined(self) -> int:
-        """The number of samples whose score is undefined (NaN)."""
-        return int(np.isnan(np.asarray(self.score)).sum())
+        """The number of samples whose score is undefined (NaN), of those that were asked."""
+        undefined = np.isnan(np.asarray(self.score))
+        if self.status is not None:
+            undefined &= np.asarray(self.status) != 3
+        return int(undefined.sum())

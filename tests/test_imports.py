@@ -24,6 +24,7 @@ MAY = {
     "tokens": set(),
     "digests": set(),
     "progress": set(),
+    "tolerance": set(),
     "private_jax": set(),
     "cache": {"private_jax"},
     "lifetime": {"types"},
@@ -39,8 +40,8 @@ MAY = {
     # what is asked, and what of it is scored
     "perturb": {"model", "ops", "tokens", "trace", "types"},
     "explain": {"classes", "cpu", "lifetime", "model", "ops", "tokens", "trace", "types"},
-    "metric": {"ops", "types"},
-    "metrics": {"explain", "metric", "model", "ops", "perturb", "types"},
+    "metric": {"ops", "tolerance", "types"},
+    "metrics": {"explain", "metric", "model", "ops", "perturb", "tolerance", "types"},
     "functional": {"metrics"},
     "names": {"explain", "metrics", "perturb"},
     # who asks: any metric and any perturbation, never a named one
@@ -56,13 +57,14 @@ MAY = {
         "perturb",
         "progress",
         "tokens",
+        "tolerance",
         "trace",
         "types",
     },
     # what comes of it
     "results": {"ops", "types"},
     "plot": {"ops", "results", "types"},
-    "api": {"describe", "engine", "metric", "progress", "results", "types"},
+    "api": {"describe", "engine", "metric", "progress", "results", "tolerance", "types"},
     "meta": {
         "api",
         "describe",

@@ -24,18 +24,18 @@ LATER = tuple(
 )
 
 PUBLIC = """
-ABPC ADCC AIC AOPCComprehensiveness AOPCSufficiency AUC Answer AttributionLocalisation
-AverageDrop AveragePrecision AverageStability AvgSensitivity Background ClassSensitivity
-Completeness Complexity Consistency Continuity Deletion Described EffectiveComplexity
-EfficientMPRT EvaluationError FaithfulnessCorrelation FaithfulnessEstimate Focus Grid Host IROF
+ABPC ADCC AIC AOPCComprehensiveness AOPCSufficiency AUC Answer AttributionLocalisation AverageDrop
+AveragePrecision AverageStability AvgSensitivity Background ClassSensitivity Completeness
+Complexity Consistency Continuity Deletion Described EffectiveComplexity EfficientMPRT
+EvaluationError FaithfulnessCorrelation FaithfulnessEstimate Focus Grid Host IROF
 IncreaseInConfidence Infidelity InputInvariance InputNoise Insertion IoU LOOCorrelation
 LocalLipschitz LocalLipschitzEstimate LogOdds METRICS MPRT MSTC MapNoise MaxSensitivity
 MetaResults Metric Model ModelNoise Monotonicity MonotonicityCorrelation MuFidelity Noise
-NonSensitivity Outcome PGI PGU Perturbation PixelFlipping PointingGame QGE Query RIS ROAD ROS
-RRS RandomLogit RationaleF1 RegionPerturbation RelativeInputStability RelativeOutputStability
-RelativeRepresentationStability RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG
-Sample Selectivity SensitivityN SmoothMPRT SoftComprehensiveness SoftSufficiency Sparseness
-Store Sufficiency Sweep SweepError Tokens TopKIntersection __version__ as_function attribute
+NonSensitivity Outcome PGI PGU Perturbation PixelFlipping PointingGame QGE Query RIS ROAD ROS RRS
+RandomLogit RationaleF1 RegionPerturbation RelativeInputStability RelativeOutputStability
+RelativeRepresentationStability RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample
+Selectivity SensitivityN SmoothMPRT SoftComprehensiveness SoftSufficiency Sparseness Store
+Sufficiency Sweep SweepError Tokens Tolerance TopKIntersection __version__ as_function attribute
 data embedded evaluate explain from_flax functional layer_names meta meta_evaluate metrics ops
 perturb plot pytree register report results run score static sweep use_compilation_cache
 """

@@ -11,8 +11,9 @@ import numpy as np
 
 from .. import ops
 from ..lifetime import remembered
-from ..metric import Metric, asks_of
+from ..metric import Metric, asks_of, limit_of
 from ..model import Model, called, with_inputs
+from ..tolerance import CONVERGED, HEAVY
 from ..types import Answer, Outcome, Sample
 from . import kernels
 from .answers import check_alone, company
@@ -25,6 +26,7 @@ from .questions import Cell
 from .sample_view import finish_all
 from .samples import Block, Clean
 from .shapes import fit_mask
+from .stops import status_of
 
 IN_FLIGHT = 2
 """Chunks that may be queued on the device before the host waits for the oldest."""
@@ -49,6 +51,8 @@ class Answered(NamedTuple):
       source: the step whose measurement is used for each step [rows, S]; None: its own.
       unsound: see `sample_view.unsound`, [rows, 2].
       error: what steps that were not asked add to the error of the score [rows]; None: nothing.
+      asked: how many steps were asked, to a tolerance [rows]; None: all.
+      given: the scores and what is said of them, where they are not those of `measured` alone.
     """
 
     measured: Any
@@ -56,6 +60,8 @@ class Answered(NamedTuple):
     source: Any
     unsound: Any
     error: np.ndarray | None = None
+    asked: np.ndarray | None = None
+    given: Any = None
 
 
 class BlockState:
@@ -78,6 +84,8 @@ class BlockState:
         """{(name, function): extra computed on the host}, for questions that need it."""
         self.done: dict[Cell, dict[int, Answered]] = {}
         self.steps: dict[Cell, list[int]] = {}
+        self.open: list[Any] = []
+        """Questions of which more may be asked, for means over all samples."""
         self._maps: dict[Any, Any] = {}
         self._pending: collections.deque[Any] = collections.deque()
 
@@ -145,6 +153,10 @@ class BlockState:
                 for unknown in (v.error for v in got if v.error is not None):
                     known = 0 if outcome.error is None else outcome.error
                     outcome = dataclasses.replace(outcome, error=known + unknown)
+                for given in (v.given for v in got if v.given is not None):
+                    outcome = for_mean(outcome, given)
+                if any(v.asked is not None for v in got):
+                    outcome = with_status(plan.cells[cell], outcome, got)
                 outcome = jax.tree.map(lambda v: v[self.block.real], outcome)
                 unsound = np.stack([clean, *(np.asarray(v.unsound) for v in got)])
                 unsound = unsound.max(0)[self.block.real] > 0
@@ -154,6 +166,28 @@ class BlockState:
 
     def _complete(self, cell: Cell) -> bool:
         return len(self.done.get(cell, {})) == len(asks_of(self.plan.metrics[cell.metric]))
+
+
+def for_mean(outcome: Outcome, given: Any) -> Outcome:
+    """The outcome with the scores that were estimated for their mean."""
+    dtype = np.asarray(outcome.score).dtype
+    found = {k: getattr(given, k).astype(dtype) for k in ("score", "error", "effective")}
+    status = np.full(len(given.score), given.status, np.int8)
+    return dataclasses.replace(
+        outcome, **found, asked=given.asked, status=status, heavy_tails=status == HEAVY
+    )
+
+
+def with_status(metric: Metric, outcome: Outcome, got: list[Answered]) -> Outcome:
+    """The outcome with what a tolerance took, and whether it was met."""
+    limit = limit_of(metric)
+    assert limit is not None
+    asked: Any = sum(v.asked for v in got if v.asked is not None)
+    if metric.steps_are != "draws":
+        status = np.full(len(outcome.score), CONVERGED, np.int8)
+        return dataclasses.replace(outcome, asked=asked, status=status)
+    status = status_of(limit, outcome.score, outcome.error, outcome.heavy_tails)
+    return dataclasses.replace(outcome, asked=asked, status=status, heavy_tails=status == HEAVY)
 
 
 def answer_clean(plan: EvalPlan, evaluator: Evaluator, block: Block) -> Clean:

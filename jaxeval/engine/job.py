@@ -9,8 +9,9 @@ from typing import Any
 import jax
 
 from .. import check
-from ..metric import Metric, asks_of, bind, check_class
+from ..metric import STEPS, Metric, asks_of, bind, check_class, refusal
 from ..model import Model
+from ..tolerance import Tolerance
 from .baselines import read_background, warn_of_units, with_background
 from .data import Data, read_data
 from .explainers import Attributor, read_explainers
@@ -24,7 +25,8 @@ from .removal import with_removal
 class Job:
     """A model, a data set, and the metrics and explainers to evaluate on it.
 
-    `metrics` are bound to the run's `output`, the score of a class.
+    `metrics` are bound to the run's `output`, the score of a class. `only` are the (explainer,
+    metric) to evaluate; None: all.
     """
 
     model: Model
@@ -33,6 +35,7 @@ class Job:
     metrics: Mapping[str, Metric]
     output: Any
     options: Options
+    only: frozenset[tuple[str, str]] | None = None
 
     @property
     def n(self) -> int:
@@ -113,19 +116,18 @@ def bind_all(metrics: Mapping[str, Metric], output: Any, model: Model, x: Any) -
     return bound
 
 
-def with_tolerance(metrics: Mapping[str, Metric], tolerance: float | None) -> Mapping[str, Metric]:
-    """The metrics with the run's tolerance, where they are areas under curves and have none."""
-    if tolerance is None:
+def with_tolerance(metrics: Mapping[str, Metric], limit: Tolerance | None) -> Mapping[str, Metric]:
+    """The metrics with the run's tolerance, where they take it and have none of their own."""
+    if limit is None or limit.per == "ranking" or not metrics:
         return metrics
-    areas: dict[str, Any] = {name: metric for name, metric in metrics.items() if metric.areas}
-    if metrics and not areas:
-        raise ValueError(
-            f"tolerance={tolerance}: none of the metrics is the area under a curve, which is what "
-            "can be computed to a tolerance; give the others more draws, and see Outcome.error"
-        )
-    with_own = (name for name, metric in areas.items() if metric.tolerance is not None)
-    chosen = {name: dataclasses.replace(m, tolerance=tolerance) for name, m in areas.items()}
-    return {**metrics, **chosen, **{name: areas[name] for name in with_own}}
+    reasons = {name: refusal(metric, limit) for name, metric in metrics.items()}
+    takes = {m: metric.steps_are in STEPS and reasons[m] is None for m, metric in metrics.items()}
+    if not any(takes.values()):
+        given = f"tolerance={limit.absolute if limit.relative is None else limit}"
+        why = "; ".join(f"{name!r}: {reason}" for name, reason in reasons.items())
+        raise ValueError(f"{given}: none of the metrics takes it. {why}")
+    own: dict[str, Any] = {m: v for m, v in metrics.items() if takes[m] and v.tolerance is None}  # type: ignore[attr-defined]
+    return {**metrics, **{m: dataclasses.replace(v, tolerance=limit) for m, v in own.items()}}
 
 
 def read_metrics(metrics: Any, masked: bool) -> dict[str, Metric]:

@@ -297,6 +297,27 @@ def reduce(
     return tuple(found)
 
 
+@spread(1, once=True)
+def weights(
+    fixed: None,
+    metrics: tuple[Metric],
+    s: Sample,
+    maps: tuple[Any, ...],
+    ref: Answer,
+    valid: tuple[Any, ...],
+) -> tuple[Any, tuple[Any, ...]]:
+    """A score that is linear in the measurements: (that of zeros [n], each one's weight [n, S])."""
+    (metric,), (a,) = metrics, maps
+
+    def one(s: Sample, ref: Answer, valid: tuple[Any, ...]) -> Any:
+        def score(measured: tuple[Any, ...]) -> Any:
+            return reduce_one(metric, s, ref, measured, valid).score.astype(jnp.float32)
+
+        return jax.value_and_grad(score)(tuple(jnp.zeros(v.shape) for v in valid))
+
+    return jax.vmap(one)(dataclasses.replace(s, a=a), ref, valid)
+
+
 @spread(0, once=True)
 def predicted(fixed: None, logits: Any) -> Any:
     return logits.argmax(-1).astype(jnp.int32)

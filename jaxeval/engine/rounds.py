@@ -9,11 +9,9 @@ else is evaluated. Everything here is NumPy, on the host.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
-from ..metric import asks_of
 from .steps import Steps
 
 FIRST = 8
@@ -54,28 +52,16 @@ class Curve:
 
     def learn(self, wanted: np.ndarray, measured: np.ndarray) -> None:
         """Use `wanted` steps [rows, S], whose measurements are in `measured` [rows, S]."""
-        source, valid = self.source, self.valid
-        rows, at = np.nonzero(wanted & valid & ~self.clean)
-        self.asked[rows, source[rows, at]] = True
-        self.used = (np.take_along_axis(self.asked, source, 1) | self.clean) & valid
+        source, clean = self.steps.sources(measured.shape[1])
+        self.asked |= self.steps.to_ask(wanted & self.valid)
+        self.used = (np.take_along_axis(self.asked, source, 1) | clean) & self.valid
         values = np.take_along_axis(measured, source, 1)
         self.values = np.where(self.used, values, np.nan)
-
-    @property
-    def source(self) -> np.ndarray:
-        return self.own if self.steps.source is None else self.steps.source
 
     @property
     def own(self) -> np.ndarray:
         """Each step's own index [rows, S]."""
         return np.broadcast_to(np.arange(self.used.shape[1]), self.used.shape)
-
-    @property
-    def clean(self) -> np.ndarray:
-        """The steps whose query is the clean sample."""
-        if self.steps.clean is None:
-            return np.zeros_like(self.used)
-        return self.source == self.steps.clean[:, None]
 
     def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
         """The used steps before or at, and after or at, each step [rows, S]."""
@@ -140,9 +126,9 @@ class Curve:
         return np.where(self.valid, found, np.nan)
 
     @property
-    def evaluations(self) -> int:
-        """How many steps were asked for this cell, over all samples."""
-        return int(self.asked.sum())
+    def evaluations(self) -> np.ndarray:
+        """How many steps were asked for this cell [rows]."""
+        return self.asked.sum(1)
 
 
 @dataclasses.dataclass(eq=False)
@@ -164,26 +150,13 @@ class Chosen(Curve):
         return self.values
 
 
-def curve_of(steps: Steps, n_steps: int, metric: Any) -> Curve | None:
-    """The curve of a metric that does not need all steps; None for others.
-
-    Nothing of it is known but what the clean sample tells.
-    """
-    chosen = metric.chosen(steps.counts, n_steps)
-    to_tolerance = metric.areas and metric.tolerance is not None
-    if chosen is None and not to_tolerance:
-        return None
+def curve_of(steps: Steps, n_steps: int, tolerance: float) -> Curve:
+    """A curve of which nothing is known but what the clean sample tells."""
     blank = np.zeros((len(steps.counts), n_steps), bool)
-    values = np.full(blank.shape, np.nan)
-    if chosen is not None:
-        return Chosen(steps, 0.0, blank, blank.copy(), values, chosen)
-    share = metric.tolerance / len(asks_of(metric))
-    return Curve(steps, share, blank, blank.copy(), values)
+    return Curve(steps, tolerance, blank, blank.copy(), np.full(blank.shape, np.nan))
 
 
-def to_ask(curve: Curve, wanted: np.ndarray) -> np.ndarray:
-    """The steps [rows, S] whose queries answer the wanted ones; not those of the clean sample."""
-    ask = np.zeros_like(wanted)
-    rows, at = np.nonzero(wanted & ~curve.clean)
-    ask[rows, curve.source[rows, at]] = True
-    return ask
+def only(steps: Steps, chosen: np.ndarray) -> Chosen:
+    """A curve of which the steps `chosen` [rows, S] are needed."""
+    blank = np.zeros(chosen.shape, bool)
+    return Chosen(steps, 0.0, blank, blank.copy(), np.full(blank.shape, np.nan), chosen)

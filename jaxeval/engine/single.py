@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import check, classes, ops
 from ..cpu import suited
-from ..metric import Metric, asks_of, bind
+from ..metric import Metric, asks_of, bind, limit_of
 from ..model import TRACED_ROWS, Model, with_inputs
 from ..perturb import Perturbation, RandomPerturbation
 from ..tokens import COUNTED, IDS
@@ -78,7 +78,7 @@ def as_function(
         raise TypeError(f"as_function: {type(metric).__name__} is defined over a whole data set")
     if type(metric).finish is not Metric.finish:
         raise TypeError(f"as_function: {type(metric).__name__} is finished on the host")
-    if metric.areas and metric.tolerance is not None:  # type: ignore[attr-defined]
+    if limit_of(metric) is not None:
         raise TypeError(
             f"as_function: {type(metric).__name__}(tolerance=...) chooses its steps on the host; "
             "use evaluate or score"

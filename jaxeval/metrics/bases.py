@@ -5,27 +5,32 @@ A subclass adds its family, direction and reference, and computes the score from
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .. import check, ops
-from ..metric import Metric
+from ..metric import Metric, limit_of, refusal
 from ..perturb import (
-    AllZero,
     Noise,
     RandomiseLayers,
     RankedDeletion,
     RankedGroups,
     RankedNoise,
     SingleFeature,
-    SoftRemoval,
 )
-from ..perturb.base import at_count, feature_counts, feature_places
+from ..perturb.base import feature_places
 from ..perturb.layers import LAYER_ORDERS, RANDOMISATIONS
+from ..tolerance import Tolerance, read
 from ..types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def exact(score: Any, curve: Any = None) -> Outcome:
+    """The outcome of a score without any error of estimation."""
+    score = jnp.asarray(score)
+    return Outcome(score=score, curve=curve, error=jnp.zeros_like(score))
 
 
 def of_draws(
@@ -36,28 +41,100 @@ def of_draws(
     return Outcome(score=score, curve=curve, error=error, effective=effective, heavy_tails=heavy)
 
 
-def exact(score: Any, curve: Any = None) -> Outcome:
-    """The outcome of a score without any error of estimation."""
-    score = jnp.asarray(score)
-    return Outcome(score=score, curve=curve, error=jnp.zeros_like(score))
-
-
 @pytree
-class Area(Metric):
-    """An area under a curve, linear in the measurements of ordered steps, one number each.
+class Limited(Metric):
+    """Has a `tolerance`: a number (absolute, for each sample), or a `jaxeval.Tolerance`.
 
-    `tolerance`: how far the score may be from that with all its steps, in its unit. Fewer steps are
-    then asked, chosen for each sample; an estimate, see docs/statistics.md. None: all are asked.
+    `positive`: scores are never negative, so that a relative tolerance means something.
     """
 
-    areas: ClassVar[bool] = True
+    positive: ClassVar[bool] = False
 
-    tolerance: float | None = static(None)
+    tolerance: float | Tolerance | None = static(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tolerance is not None:
-            check.real(self, "tolerance", above=0)
+        limit = read(self.tolerance)
+        if limit is not None and (why := refusal(self, limit)) is not None:
+            raise ValueError(f"{type(self).__name__}(tolerance=...): {why}")
+
+    @property
+    def draws_given(self) -> bool:
+        """Whether the caller gave the draws."""
+        given = (self, getattr(self, "noise", None))
+        return any(getattr(v, "draws", None) is not None for v in given)
+
+
+@pytree
+class Area(Limited):
+    """A score that is linear in the measurements of ordered steps, one number each.
+
+    With a `tolerance`, fewer steps are asked than there are, chosen for each sample, or at random
+    for the mean over the samples; an estimate, see docs/statistics.md.
+    """
+
+    steps_are: ClassVar[Any] = "curve"
+
+
+@pytree
+class Drawn(Limited):
+    """A score from random draws; with a `tolerance`, from as many as it takes, not its own number.
+
+    `first_draws`: how many are asked before the first decision.
+    """
+
+    steps_are: ClassVar[Any] = "draws"
+    first_draws: ClassVar[int] = 32
+
+    def at_most(self, n: int) -> int:
+        """The number of draws: n, or the budget of the tolerance."""
+        limit = limit_of(self)
+        return n if limit is None else limit.budget
+
+    def among(self, sample: Sample, valid: Any) -> Any:
+        """Mask [S] of the draws that were asked, or None for all."""
+        return sample.step_mask(valid) if limit_of(self) is None else valid
+
+    def outcome(self, score: Any, influence: Float[Array, " ..."], where: Any = None) -> Outcome:
+        """As `of_draws`; to a tolerance, 30 effective draws are wanted."""
+        limit = limit_of(self)
+        if limit is None:
+            return of_draws(score, influence, where)
+        error, effective, heavy = ops.half_width(influence, where, limit.confidence, ops.ENOUGH)
+        return Outcome(score=score, error=error, effective=effective, heavy_tails=heavy)
+
+
+@pytree
+class Largest(Drawn):
+    """The largest of the values of random draws, or a `quantile` of them; NaN are ignored.
+
+    A quantile has a limit as the draws become many, and an interval that holds for any
+    distribution; see `jaxeval.ops.quantile_interval`.
+    """
+
+    positive: ClassVar[bool] = True
+
+    quantile: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quantile is not None:
+            check.real(self, "quantile", above=0, most=1)
+
+    @property
+    def steps_are(self) -> str:
+        return "max" if self.quantile is None else "draws"
+
+    def of_values(self, largest: Any, sample: Sample, values: Any, valid: Any) -> Outcome:
+        """The outcome, given the function that takes the maximum."""
+        if self.quantile is None:
+            return Outcome(score=largest(values))
+        where, limit = ~jnp.isnan(values), limit_of(self)
+        if (asked := self.among(sample, valid)) is not None:
+            where &= asked
+        confidence = 0.95 if limit is None else limit.confidence
+        score, error, n = ops.quantile_interval(values, self.quantile, where, confidence)
+        return Outcome(score=score, error=error, effective=n, heavy_tails=jnp.zeros((), bool))
 
 
 @pytree
@@ -140,52 +217,11 @@ class Grouped(Metric):
         return sums, drops
 
 
-BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
-"""The shares of features of ERASER."""
-
-
-def share_of(share: float, n: Any) -> np.ndarray:
-    """ceil(share n), at least 1, on the host; rounding of the product does not count."""
-    return np.maximum(np.ceil(share * np.asarray(n, float) - 1e-9), 1).astype(np.int32)
-
-
 @pytree
-class TopShares(Metric):
-    """Evaluates the model without, or with only, some shares of the top-ranked features."""
-
-    inserts: ClassVar[bool] = False
-
-    bins: tuple[float, ...] = static(BINS)
-    baseline: Any = "black"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check.reals(self, "bins", above=0, most=1)
-        object.__setattr__(self, "bins", tuple(float(b) for b in self.bins))
-        check.baseline(self, "baseline", ops.BASELINES)
-
-    def questions(self) -> RankedDeletion:
-        return RankedDeletion(steps=None, insert=self.inserts, baseline=self.baseline)
-
-    def chosen(self, counts: np.ndarray, n_steps: int) -> np.ndarray:
-        at = np.stack([share_of(b, counts) for b in self.bins], 1) - (not self.inserts)
-        return (at[:, :, None] == np.arange(n_steps)).any(1)
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        return self.drop(reference, answer, sample.y)
-
-    def at_bins(self, sample: Sample, measured: Any) -> Float[Array, " B"]:
-        """The drops at k = ceil(b F) features, for each bin b."""
-        k = jnp.stack([at_count(sample, share_of(b, feature_counts(sample))) for b in self.bins])
-        if not self.inserts:
-            return measured[k - 1]
-        # All features are the clean sample, which is no step.
-        return jnp.where(k < sample.n_valid, measured[jnp.minimum(k, len(measured) - 1)], 0)
-
-
-@pytree
-class InformationCurve(Ranked):
+class InformationCurve(Limited, Ranked):
     """The area under an output as a function of the information shown, from blurred to sharp."""
+
+    steps_are: ClassVar[Any] = "information"
 
     baseline: Any = "blur"
 
@@ -215,48 +251,10 @@ class InformationCurve(Ranked):
 
 
 @pytree
-class SoftRemovalMetric(Metric):
-    """Evaluates the model while entries of the features are set to zero, by their attribution."""
-
-    keeps_top: ClassVar[bool] = False
-
-    n_samples: int = static(10)
-    draws: Any = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check.integer(self, "n_samples")
-
-    def questions(self) -> tuple[SoftRemoval, AllZero]:
-        soft = SoftRemoval(keep_top=self.keeps_top, n_samples=self.n_samples, draws=self.draws)
-        return soft, AllZero()
-
-    def points(self, asked: Any) -> tuple[str, ...]:
-        return ("erased",)
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        return jnp.maximum(self.drop(reference, answer, sample.y), 0)
-
-    def share(self, drops: Float[Array, " S"], most: Float[Array, ""]) -> Float[Array, " S"]:
-        """What each draw contributes, given its drop and that of the input without features."""
-        raise NotImplementedError(f"{type(self).__name__}.share")
-
-    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        drops, most = measured[0], measured[1][0]
-        a, where = sample.a, sample.where
-        least, largest = a.min(where=where, initial=jnp.inf), a.max(where=where, initial=-jnp.inf)
-        shares = self.share(drops, jnp.where(most > 0, most, 1))
-        defined = (most > 0) & (largest > least)
-        score = jnp.where(defined, shares.mean(), jnp.nan)
-        kept = ops.unit_range(a, where).mean(where=where)
-        erased = 1 - kept if self.keeps_top else kept
-        return of_draws(score, shares - shares.mean(), curve=erased[None])
-
-
-@pytree
-class PredictionGap(Metric):
+class PredictionGap(Drawn):
     """The change of the output under noise on the top features, or on all others."""
 
+    positive: ClassVar[bool] = True
     top: ClassVar[bool]
 
     absolute: bool = static(True)
@@ -276,7 +274,7 @@ class PredictionGap(Metric):
             top=self.top,
             share=self.top_fraction,
             scale=self.std,
-            n_samples=self.n_samples,
+            n_samples=self.at_most(self.n_samples),
             draws=self.draws,
         )
 
@@ -285,8 +283,10 @@ class PredictionGap(Metric):
 
 
 @pytree
-class NoisyInputMetric(Metric):
+class NoisyInputMetric(Drawn):
     """Explains inputs with uniform noise of a given `radius`, or with a shared `noise`."""
+
+    positive: ClassVar[bool] = True
 
     radius: Any = 0.2
     n_samples: int = static(200)
@@ -300,8 +300,8 @@ class NoisyInputMetric(Metric):
         check.instance(self, "noise", Noise)
 
     def questions(self) -> Noise:
-        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
-        return self.noise or own
+        noise = self.noise or Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        return dataclasses.replace(noise, n_samples=self.at_most(noise.n_samples))
 
 
 @pytree
@@ -317,7 +317,7 @@ class Sensitivity(NoisyInputMetric):
 
 
 @pytree
-class RelativeStability(NoisyInputMetric):
+class RelativeStability(Largest, NoisyInputMetric):
     """Measures ||(a - a') / a|| / `distance`; NaN where the predicted class changes."""
 
     radius: Any = 0.05

@@ -321,8 +321,10 @@ def equal_removals(sizes: Any, place: Any, changed: Any, insert: bool = False) -
       place: position [n] of each item in the order.
       changed: which items the removal changes, bool [n].
     """
-    removed = (changed & (place < sizes[:, None])).sum(1, dtype=jnp.int32)
-    clean = changed.sum(dtype=jnp.int32) if insert else 0
+    in_order = jnp.zeros_like(changed).at[place].set(changed)
+    removed = jnp.cumsum(jnp.concatenate([jnp.zeros(1, jnp.int32), in_order]), dtype=jnp.int32)
+    clean = removed[-1] if insert else 0
+    removed = removed[jnp.minimum(sizes, len(changed))]
     return jnp.where(removed == clean, -1, removed)
 
 

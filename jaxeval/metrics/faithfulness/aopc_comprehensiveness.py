@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import TopShares
+from ..shares import TopShares
 
 
 def aopc_comprehensiveness(drops: Float[Array, " B"]) -> Float[Array, ""]:

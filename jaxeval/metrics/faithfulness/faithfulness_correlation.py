@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
 from ...perturb import RandomSubsets
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import of_draws
+from ..bases import Drawn
 
 
 def faithfulness_correlation(
-    sums: Float[Array, " R"], drops: Float[Array, " R"]
+    sums: Float[Array, " R"],
+    drops: Float[Array, " R"],
+    where: Bool[Array, " R"] | None = None,
 ) -> Float[Array, ""]:
     """The Pearson correlation of the subsets' attributions with the drops of the output.
 
@@ -23,11 +24,11 @@ def faithfulness_correlation(
     >>> round(float(faithfulness_correlation(v, 2 * v)), 4)
     1.0
     """
-    return ops.pearson(sums, drops)
+    return ops.pearson(sums, drops, where)
 
 
 @pytree
-class FaithfulnessCorrelation(Metric):
+class FaithfulnessCorrelation(Drawn):
     r"""Correlation over random subsets: their attribution against the drop when they are removed.
 
     .. math:: \operatorname{corr}_{S} \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
@@ -44,6 +45,8 @@ class FaithfulnessCorrelation(Metric):
       subset_size: features in a subset; at most the number of features.
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each subset.
       draws: the subsets, feature indices [n_runs, n] or [N, n_runs, n].
+      tolerance: ask as many draws as the score needs to be this close to its limit, instead of
+        `n_runs`; see `jaxeval.Tolerance`.
 
     Outcome: score []; error [], from the draws.
     """
@@ -53,6 +56,8 @@ class FaithfulnessCorrelation(Metric):
     asks = frozenset({"output"})
     takes_padding = True
     reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
+
+    first_draws = 64
 
     output: Any = static("logit")
     n_runs: int = static(100)
@@ -68,12 +73,16 @@ class FaithfulnessCorrelation(Metric):
 
     def questions(self) -> RandomSubsets:
         return RandomSubsets(
-            n_runs=self.n_runs, sizes=self.subset_size, baseline=self.baseline, draws=self.draws
+            n_runs=self.at_most(self.n_runs),
+            sizes=self.subset_size,
+            baseline=self.baseline,
+            draws=self.draws,
         )
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         return self.mass_and_drop(sample, reference, query, answer)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        sums, drops = measured.T
-        return of_draws(faithfulness_correlation(sums, drops), ops.pearson_influence(sums, drops))
+        (sums, drops), where = measured.T, self.among(sample, valid)
+        influence = ops.pearson_influence(sums, drops, where)
+        return self.outcome(faithfulness_correlation(sums, drops, where), influence, where)

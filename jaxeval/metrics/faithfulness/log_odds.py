@@ -12,7 +12,7 @@ from ...metric import Metric
 from ...perturb import RankedDeletion
 from ...perturb.base import at_count, feature_counts
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import share_of
+from ..shares import share_of
 
 
 def log_odds(drop: Float[Array, ""]) -> Float[Array, ""]:

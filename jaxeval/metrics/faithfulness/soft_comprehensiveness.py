@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...types import pytree
-from ..bases import SoftRemovalMetric
+from ..shares import SoftRemovalMetric
 
 
 def soft_comprehensiveness(drops: Float[Array, " S"], most: Float[Array, ""]) -> Float[Array, " S"]:

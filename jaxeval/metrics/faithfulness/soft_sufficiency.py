@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...types import pytree
-from ..bases import SoftRemovalMetric
+from ..shares import SoftRemovalMetric
 
 
 def soft_sufficiency(drops: Float[Array, " S"], most: Float[Array, ""]) -> Float[Array, " S"]:

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import Sensitivity
+from ..bases import Largest, Sensitivity
 
 
 def max_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
@@ -21,7 +21,7 @@ def max_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class MaxSensitivity(Sensitivity):
+class MaxSensitivity(Largest, Sensitivity):
     r"""Largest relative change of the attribution under uniform noise on the input.
 
     .. math:: \max_s
@@ -36,8 +36,12 @@ class MaxSensitivity(Sensitivity):
       n_samples: number of draws.
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
+      quantile: in (0, 1]: score this quantile of the draws instead of their maximum; None: the
+        maximum, which grows with the number of draws.
+      tolerance: of a quantile: ask as many draws as it needs to be this close to its limit; see
+        `jaxeval.Tolerance`.
 
-    Outcome: score [].
+    Outcome: score []; error [], of a quantile.
     """
 
     family = "robustness"
@@ -47,4 +51,4 @@ class MaxSensitivity(Sensitivity):
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=max_sensitivity(measured))
+        return self.of_values(max_sensitivity, sample, measured, valid)
