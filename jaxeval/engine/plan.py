@@ -159,7 +159,8 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
 
 def compiled(metric: Metric) -> Metric:
     """The metric for compiled programs, which do not depend on the tolerance of an area."""
-    return canonical(dataclasses.replace(metric, tolerance=None) if metric.areas else metric)
+    metric = dataclasses.replace(metric, tolerance=None) if metric.areas else metric
+    return canonical(metric.compiled())
 
 
 def check_job(job: Job) -> None:

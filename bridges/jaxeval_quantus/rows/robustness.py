@@ -31,7 +31,7 @@ def sensitivities(b: Batch, watch: bool) -> np.ndarray:
     """[N, S] of MaxSensitivity and AvgSensitivity; NaN where the prediction changes, if asked."""
     metric, a = b.metric, b.a.reshape(b.n, -1)
     explainer = b.explainer()
-    b.worth(metric.nr_samples, 2 * watch, explainer.cost, maps=explainer.name)
+    b.worth(metric.nr_samples, 2 * watch, explainer)
     plain = (
         not metric.normalise
         and metric.similarity_func is similarities.difference
@@ -66,7 +66,7 @@ def local_lipschitz(b: Batch) -> np.ndarray:
     metric, a = b.metric, b.a.reshape(b.n, -1)
     explainer = b.explainer()
     watch = watches(metric)
-    b.worth(metric.nr_samples, 2 * watch, explainer.cost, maps=explainer.name)
+    b.worth(metric.nr_samples, 2 * watch, explainer)
     plain = (
         not metric.normalise
         and metric.similarity_func is similarities.lipschitz_constant
@@ -92,7 +92,7 @@ def relative_stability(b: Batch, ours: Any, **how: Any) -> np.ndarray | list[Any
     metric = b.metric
     explainer = b.explainer()
     watch = watches(metric)
-    b.worth(metric._nr_samples, 1 + 2 * watch, explainer.cost, maps=explainer.name)
+    b.worth(metric._nr_samples, 1 + 2 * watch, explainer)
     if b.x.ndim > 4:
         raise Unmapped("inputs with more than four axes")
     ratios = np.empty((metric._nr_samples, b.n))
@@ -148,7 +148,7 @@ def continuity(b: Batch) -> np.ndarray:
     watch = metric.return_nan_when_prediction_changes
     # Quantus's own code would stop at np.NaN, which NumPy 2 does not have.
     always = watch and not hasattr(np, "NaN")
-    b.worth(metric.nr_steps, 1, explainer.cost, always, explainer.name)
+    b.worth(metric.nr_steps, int(watch), explainer, always)
     width = b.x.shape[3]
     stride = (2 * width + 1) // metric.nr_steps
     shifts = [-width + stride * (s + 1) for s in range(metric.nr_steps)]
