@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -157,19 +159,22 @@ def continuity(b: Batch) -> np.ndarray:
         return finished(metric, finished(metric, maps)).reshape(b.n, -1)
 
     a, results = None, []
-    moved = [perturb_func.batched_translation(b.x, "black", d, direction="x") for d in shifts]
-    given = iter([b.x, *moved])
-    answers = b.explained(lambda: next(given), len(moved) + 1, explainer, raw=True)
-    labels = None if not watch else [b.wrapped.predict(v).argmax(-1) for v in moved]
-    for s, step in enumerate(answers):
+
+    def given() -> Iterator[np.ndarray]:
+        yield b.x
+        for d in shifts:  # each draws a number, as every baseline with a name
+            yield perturb_func.batched_translation(b.x, "black", d, direction="x")
+
+    draw = functools.partial(next, given())
+    for step in b.explained(draw, len(shifts) + 1, explainer, raw=True):
         maps = twice(step.maps)
         if a is None:
             a = maps
             continue
         apart = similarities.distance_euclidean(b.flat, step.x.reshape(b.n, -1)) + 1e-9
         result = np.asarray(similarities.distance_manhattan(a, maps) / apart)
-        if labels is not None:
-            result[labels[s - 1] != b.y] = np.nan
+        if watch:
+            result[b.wrapped.predict(step.x).argmax(-1) != b.y] = np.nan
         results.append(result)
     return np.max(np.stack(results, 1), 1)
 
