@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,12 +145,38 @@ class Batch:
         for s in range(steps):
             draw = getattr(question, "draws", None)
             if draw is not None:
-                draw = draw[:, s].reshape(self.n, *[1] * (x.ndim - 1))
+                draw = draw[:, s]
+                draw = draw if draw.ndim == x.ndim else draw.reshape(self.n, *[1] * (x.ndim - 1))
             sample = je.Sample(x=x, y=self.y, key=None, position=None, draw=draw, extras=extras)
             changed = np.array(question.apply(sample, None, s).x)
             answers.append(self.wrapped.predict(changed)[rows, self.y])
         found = np.stack(answers, 1)
         return self.clean[:, None] - found if what == "drop" else found
+
+    def answers(self, made: Iterator[np.ndarray], steps: int, what: str = "value") -> np.ndarray:
+        """[N, S]: what the model answers about the next `steps` inputs [N, *x] or [N, F] made.
+
+        For the caller's own `perturb_func`, which makes them on the host.
+        """
+        size, found = self._at_a_time(steps, False), []
+        for start in range(0, steps, size):
+            n = min(size, steps - start)
+            given = np.empty((self.n, size, *self.x.shape[1:]), np.float32)
+            for s in range(n):
+                given[:, s] = next(made).reshape(self.x.shape)
+            given[:, n:] = given[:, n - 1 : n]
+            found.append(self.outputs(Inputs(draws=given), what)[:, :n])
+        return np.concatenate(found, 1)
+
+    def perturbed(
+        self, indices: Iterable[np.ndarray], in_turn: bool = False
+    ) -> Iterator[np.ndarray]:
+        """x with `perturb_func` called for each of the indices [N, n], of x or `in_turn`."""
+        x = self.x.reshape(self.n, -1).copy()
+        for at in indices:
+            changed = self.metric.perturb_func(arr=x, indices=at)
+            x = changed if in_turn else x
+            yield changed
 
     def explainer(self) -> Mapped | OnHost:
         """What explains for Quantus's `explain_func`: jaxeval's explainer, or the function itself."""

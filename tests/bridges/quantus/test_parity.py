@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.bridges.quantus.conftest import N, ours, theirs
+from tests.bridges.quantus.conftest import N, ours, theirs, torch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -23,6 +23,12 @@ def laplace(arr, indices, **_):
 
 def largest_change(a, b):
     return np.abs(a - b).max(-1, keepdims=True)
+
+
+def scrambled(arr, indices, **_):
+    """Replaces entries by others, and those where it was called before by new ones."""
+    arr[np.arange(len(arr))[:, None], indices] = np.random.uniform(size=indices.shape)
+    return arr
 
 
 UNIFORM = {"perturb_baseline": "uniform"}
@@ -47,6 +53,12 @@ OUTPUTS = [
     ("Selectivity", {"patch_size": 9, "perturb_baseline": "mean"}),
     ("RegionPerturbation", {"patch_size": 5, "regions_evaluation": 7, "perturb_baseline": "mean"}),
     ("PixelFlipping", {"features_in_step": 98, "perturb_baseline": "mean"}),
+    ("FaithfulnessCorrelation", {"nr_runs": 5, "perturb_func": scrambled}),
+    ("FaithfulnessEstimate", {"features_in_step": 196, "perturb_func": scrambled}),
+    ("PixelFlipping", {"features_in_step": 98, "perturb_func": scrambled}),
+    ("PixelFlipping", {"features_in_step": 98, "perturb_func": theirs.batch_gaussian_noise}),
+    ("RegionPerturbation", {"patch_size": 5, "regions_evaluation": 4, "perturb_func": scrambled}),
+    ("Selectivity", {"patch_size": 14, "perturb_func": scrambled}),
     pytest.param("MonotonicityCorrelation", {"features_in_step": 112, "nr_samples": 5}, marks=slow),
 ]
 
@@ -59,6 +71,23 @@ def test_of_outputs(case, name, fields):
     np.testing.assert_allclose(mine, want, atol=1e-5 * np.abs(want).max())
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "shape"),
+    [
+        ("FaithfulnessCorrelation", {"nr_runs": 4, "subset_size": 50}, (N, 50)),
+        ("PixelFlipping", {"features_in_step": 98}, (N, 98)),
+        ("RegionPerturbation", {"patch_size": 14}, (N, 196)),
+    ],
+)
+def test_arrays_as_baselines(case, name, fields, shape):
+    """One value for each of the entries that a step removes."""
+    values = np.random.default_rng(1).uniform(size=shape)
+    fields = {**fields, "perturb_baseline": values}
+    mine, want = map(flat, case.both(name, fields, batch_size=N))
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    np.testing.assert_allclose(mine, want, atol=1e-5 * np.abs(want).max())
+
+
 def test_of_probabilities(case):
     mine, want = map(flat, case.both("PixelFlipping", {"features_in_step": 28}))
     assert (want >= 0).all()
@@ -67,10 +96,14 @@ def test_of_probabilities(case):
 
 
 @slow
-@pytest.mark.parametrize("baseline", ["black", "uniform"])
-def test_counts(case, baseline):
+@pytest.mark.parametrize(
+    "removed",
+    [{}, UNIFORM, {"perturb_func": scrambled}],
+    ids=["black", "uniform", "own"],
+)
+def test_counts(case, removed):
     """Of features that are not both used and attributed; rounding may tip one over `eps`."""
-    fields = {"eps": 1e-2, "perturb_baseline": baseline}
+    fields = {"eps": 1e-2, **removed}
     mine, want = map(flat, case.both("NonSensitivity", fields, softmax=False))
     assert {entry.engine for entry in ours.log()} == {"jaxeval"}
     assert np.ptp(want) > 10
@@ -87,6 +120,40 @@ def test_imputation(case):
     batched, _ = case.both("ROAD", fields, batch_size=4)
     assert set(batched) == set(want)
     assert all(round(share * N, 6) % 1 == 0 for share in batched.values())
+
+
+def test_imputation_by_the_callers_function(case):
+    def filled(arr, indices, **_):
+        arr = arr.copy()
+        arr.reshape(-1)[indices] = np.random.uniform()
+        return arr
+
+    fields = {"percentages": [20, 60], "perturb_func": filled}
+    mine, want = case.both("ROAD", fields, batch_size=N)
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    assert mine == want
+
+
+def test_imputation_of_colour_images():
+    """Quantus's function imputes all channels of a pixel; its metric gives it entries instead."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(8, 3, 7, 7)).astype(np.float32)
+    y, a = rng.integers(0, 3, 8), rng.normal(size=(8, 1, 7, 7)).astype(np.float32)
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(147, 3)).eval()
+    np.random.seed(3)
+    with ours.engine("jaxeval"):
+        found = ours.ROAD(percentages=[15, 70], noise=0.3)(net, x, y, a)
+    assert {entry.engine for entry in ours.log()} == {"jaxeval"}
+    np.random.seed(3)
+    for percentage, score in found.items():
+        order = np.argsort(-a.reshape(8, -1), 1)[:, : int(49 * percentage / 100)]
+        of = [
+            theirs.noisy_linear_imputation(row, at, noise=0.3)
+            for row, at in zip(x, order, strict=True)
+        ]
+        predicted = theirs.PyTorchModel(net).predict(np.stack(of)).argmax(1)
+        assert score == np.mean(predicted == y)
 
 
 EXPLAINED = [
