@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,21 @@ def test_counts(case, removed):
     assert {entry.engine for entry in ours.log()} == {"jaxeval"}
     assert np.ptp(want) > 10
     assert np.abs(mine - want).max() < 2
+
+
+@slow
+@pytest.mark.parametrize("eps", [1e-2, 1e-5])
+def test_counts_differ_where_changes_are_the_threshold(case, eps):
+    """By no more than the changes that are `eps` to the rounding of an output in float32."""
+    mine, want = map(flat, case.both("NonSensitivity", {"eps": eps}, softmax=False))
+    net = copy.deepcopy(case.net).double()
+    for i, x in enumerate(case.x):
+        rows = np.repeat(x.reshape(1, -1).astype(float), x.size + 1, 0)
+        rows[np.arange(x.size), np.arange(x.size)] = x.min()  # the last row is x
+        with torch.no_grad():
+            f = net(torch.from_numpy(rows.reshape(-1, *x.shape))).numpy()[:, case.y[i]]
+        near = np.abs(np.abs(f[:-1] - f[-1]) - eps) <= 8 * np.finfo(np.float32).eps * np.abs(f[-1])
+        assert np.abs(mine[i] - want[i]) <= near.sum()
 
 
 @slow
