@@ -53,6 +53,7 @@ def score(
     outputs: str | None = None,
     precision: str = "highest",
     progress: bool = False,
+    rows: int | None = None,
 ) -> Outcome:
     """One metric over a data set.
 
@@ -61,6 +62,8 @@ def score(
       a: attributions [N, ...]; their shape defines what a feature is. None: `explainer` computes
         them.
       explainer: required by metrics that explain perturbed inputs or models.
+      rows: compile for this many samples, if there are fewer: sets of several sizes then share
+        programs.
 
     The other arguments are those of `evaluate`.
 
@@ -81,7 +84,7 @@ def score(
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
-        tolerance=read(tolerance),
+        tolerance=read(tolerance), rows=rows,
     )  # fmt: skip
     job = read_job(
         model,

@@ -168,6 +168,10 @@ class Metric:
         """
         raise NotImplementedError(f"{type(self).__name__}.reduce")
 
+    def compiled(self) -> Metric:
+        """The metric as compiled programs take it, without arrays that only `questions` reads."""
+        return self
+
     def finish(self, outcome: Outcome) -> Outcome:
         """Complete a sample's outcome on the host, in NumPy, from what `reduce` recorded.
 
