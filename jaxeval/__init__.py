@@ -19,7 +19,10 @@ from .engine import Host as Host
 from .engine import as_function as as_function
 from .metric import Metric as Metric
 from .model import Model as Model
+from .of_equinox import from_equinox as from_equinox
 from .of_flax import from_flax as from_flax
+from .of_keras import from_keras as from_keras
+from .of_sklearn import from_sklearn as from_sklearn
 from .ops import Background as Background
 from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation

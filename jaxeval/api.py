@@ -281,6 +281,10 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "versions": {"jaxeval": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
+    if job.data.names is not None:
+        found["feature_names"] = [*job.data.names]
+    if job.model.classes is not None:
+        found["classes"] = [*job.model.classes]
     if plan is not None:
         found |= {"points": plan.points(), "chunk_width": plan.output_width}
     return found

@@ -31,9 +31,12 @@ def foreign(model: Any) -> str | None:
         )
     if of("flax."):
         return f"a Flax module ({name}): give jaxeval.from_flax(module, variables)"
+    if of("equinox."):
+        return f"an Equinox module ({name}): give jaxeval.from_equinox(module)"
     if of("keras.", "tf_keras.", "tensorflow."):
         return (
-            f"a Keras model ({name}): give jaxeval.Model(lambda _, x: np.asarray(model(x, "
+            f"a Keras model ({name}): give jaxeval.from_keras(model) where Keras runs on JAX, else "
+            "jaxeval.Model(lambda _, x: np.asarray(model(x, "
             'training=False)), {}, host=True, channel_axis=-1, outputs="probabilities"), with '
             'outputs="logits" where it does not end in a softmax'
         )
@@ -41,12 +44,14 @@ def foreign(model: Any) -> str | None:
         return None
     if hasattr(model, "predict_proba"):
         return (
-            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict_proba(x), {{}}, "
+            f"an estimator ({name}): give jaxeval.from_sklearn(estimator), or "
+            "jaxeval.Model(lambda _, x: estimator.predict_proba(x), {}, "
             'host=True, channel_axis=None, outputs="probabilities")'
         )
     if hasattr(model, "predict"):
         return (
-            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict(x), {{}}, "
+            f"an estimator ({name}): give jaxeval.from_sklearn(estimator), or "
+            "jaxeval.Model(lambda _, x: estimator.predict(x), {}, "
             'host=True, channel_axis=None, outputs="values")'
         )
     return None

@@ -34,6 +34,9 @@ MAY = {
     "content": {"digests", "trace"},
     "describe": {"digests"},
     "of_flax": {"content", "lifetime", "model"},
+    "of_sklearn": {"lifetime", "model"},
+    "of_equinox": {"lifetime", "model"},
+    "of_keras": {"lifetime", "model"},
     "cpu": {"identity", "lifetime", "model", "private_jax", "trace", "types"},
     # what is asked, and what of it is scored
     "perturb": {"model", "ops", "trace", "types"},
@@ -114,6 +117,9 @@ WHEN_CALLED = {
     ("results", "report"): "results can be reported",
     ("meta", "report"): "so can meta-evaluations",
     ("model", "explain"): "a model lists its layers",
+    ("of_flax", "explain"): "and shows what is in them",
+    ("of_equinox", "explain"): "and shows what is in them",
+    ("of_keras", "explain"): "and shows what is in them",
 }
 """Imports against the direction, inside functions, and what for."""
 

@@ -34,7 +34,8 @@ NonSensitivity Outcome PGI PGU Perturbation PixelFlipping PointingGame QGE Query
 RandomLogit RegionPerturbation RelativeInputStability RelativeOutputStability
 RelativeRepresentationStability RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample
 Selectivity SensitivityN SmoothMPRT Sparseness Store Sufficiency Sweep SweepError TopKIntersection
-__version__ as_function attribute data evaluate explain from_flax functional layer_names meta
+__version__ as_function attribute data evaluate explain from_equinox from_flax from_keras
+from_sklearn functional layer_names meta
 meta_evaluate metrics ops perturb plot pytree register report results run score static sweep
 use_compilation_cache
 """

@@ -22,6 +22,8 @@ class Data:
     mask: np.ndarray | None
     extras: dict[str, np.ndarray]
     padding: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+    """The names of the columns of tabular x."""
 
 
 def read_x(x: Any) -> np.ndarray:
@@ -53,7 +55,10 @@ def read_y(y: Any, n: int) -> np.ndarray | None:
     if y.shape != (n,):
         raise ValueError(f"y must have one class for each of the {n} samples, got {list(y.shape)}")
     if y.dtype.kind not in "iu":
-        raise TypeError(f"y must hold integer classes, got {y.dtype}")
+        raise TypeError(
+            f"y must hold integer classes, got {y.dtype}: y says which output is explained, "
+            "y.astype(int) for classes; the targets of a regression are not needed, leave y out"
+        )
     if y.min() < 0:
         raise ValueError(f"y must hold classes from 0 on, got {y.min()}")
     if y.max() > np.iinfo(np.int32).max:
@@ -61,7 +66,9 @@ def read_y(y: Any, n: int) -> np.ndarray | None:
     return y.astype(np.int32)
 
 
-def read_data(x: Any, y: Any, mask: Any, index: Any, extras: Any, padding: Any = None) -> Data:
+def read_data(
+    x: Any, y: Any, mask: Any, index: Any, extras: Any, padding: Any = None, names: Any = None
+) -> Data:
     """The whole data set."""
     x = read_x(x)
     n = len(x)
@@ -82,6 +89,7 @@ def read_data(x: Any, y: Any, mask: Any, index: Any, extras: Any, padding: Any =
         mask=None if mask is None else _read_mask("mask", mask, n),
         padding=None if padding is None else _read_padding(padding, n),
         extras={k: read_rows(f"extras[{k!r}]", v, n) for k, v in (extras or {}).items()},
+        names=names,
     )
 
 

@@ -19,9 +19,11 @@ from ..model import TRACED_ROWS, Model
 from ..trace.compare import unwrapped
 from ..types import canonical, pytree, static
 from . import kernels
-from .data import Data, read_rows
+from .data import Data
 from .errors import NOT_TRACEABLE, EvaluationError, named
 from .models import varies
+from .shapes import map_shapes
+from .stored import is_stored, read_maps
 
 if TYPE_CHECKING:
     from .evaluator import Evaluator
@@ -194,16 +196,18 @@ def read_explainers(
 ) -> dict[str, Attributor]:
     """{name: attributor}; `stored` holds given maps of the clean samples for some explainers."""
     x, found = data.x, {}
+    k = None if model.host else model.n_classes(jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+    wanted = map_shapes(x.shape[1:], model.sample_channel_axis(x.ndim - 1))
     for name, given in explainers.items():
         then, maps = None, given
-        if not hasattr(given, "shape"):
+        if not is_stored(given):
             then = as_attributor(name, given, model, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
             maps = (stored or {}).get(name)
         if maps is None:
             found[name] = then
             continue
         what = f"the attributions of explainer {name!r}"
-        maps = read_rows(what, maps, len(x))
+        maps = read_maps(what, maps, data, wanted, k, model.outputs)
         if then is not None and then.features not in (None, maps.shape[1:]):
             raise ValueError(
                 f"{what} have the shape {list(maps.shape)}, but the explainer makes maps of "

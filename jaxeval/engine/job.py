@@ -17,6 +17,7 @@ from .explainers import Attributor, read_explainers
 from .models import read_model
 from .options import Options, read_output
 from .pixels import to_pixels
+from .tables import check_width, read_frame, read_labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,13 +68,16 @@ def read_job(
       ValueError, TypeError: invalid or incompatible arguments, before anything is compiled.
     """
     check.one_array(model, "model")
-    data = read_data(x, y, mask, index, extras, padding)
+    x, names = read_frame("x", x, getattr(model, "feature_names", None))
+    data = read_data(x, read_labels(y, model), mask, index, extras, padding, names)
     metrics = read_metrics(metrics, mask is not None) if metrics else {}
     explainers = named("explainers", explainers)
-    background = read_background(options.background, data.x)
+    background = read_background(read_frame("background", options.background, names)[0], data.x)
     metrics, explainers = with_background(metrics, explainers, background)
     warn_of_units(metrics, explainers, data.x.shape)
     model = read_model(model, data.x, data.y, options.outputs)
+    if not model.host:
+        check_width(y, model.n_classes(jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)))
     output = read_output(options.output, model.outputs)
     one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
     metrics = with_tolerance(bind_all(metrics, output, model, one), options.tolerance)

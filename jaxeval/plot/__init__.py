@@ -20,3 +20,5 @@ from .statistics import correlation as correlation
 from .statistics import critical_difference as critical_difference
 from .statistics import rank_stability as rank_stability
 from .style import colours as colours
+from .tables import bars as bars
+from .tables import importance as importance
