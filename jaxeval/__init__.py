@@ -27,6 +27,7 @@ from .ops import Background as Background
 from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
 from .perturb import layer_names as layer_names
+from .several import join_inputs as join_inputs
 from .types import Answer as Answer
 from .types import Outcome as Outcome
 from .types import Query as Query

@@ -5,15 +5,25 @@ A wrong type is a TypeError, a wrong value a ValueError. Tracers pass, as their 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["fn"])
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """A function as the value of a field that also takes numbers and arrays."""
+
+    fn: Callable[..., Any]
 
 
 def foreign(model: Any) -> str | None:
@@ -149,8 +159,16 @@ def warn(message: str) -> None:
 
 
 def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
-    """Check that the field is a baseline's name, a finite number or array, or a `Background`."""
+    """Check that the field is a baseline's name, a finite number or array, or a `Background`.
+
+    Functions of a sample are held as `Function`, lists of numbers as arrays.
+    """
     value = getattr(owner, name)
+    if isinstance(value, Function):
+        return
+    if callable(value) and not isinstance(value, type):
+        object.__setattr__(owner, name, Function(value))
+        return
     if (rows := getattr(value, "rows", None)) is not None:
         if not isinstance(rows, Tracer) and (np.ndim(rows) < 2 or not len(rows)):
             raise ValueError(_message(owner, name, "Background(rows) of samples [B, ...]"))
@@ -160,8 +178,12 @@ def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
     elif not isinstance(value, Tracer):
         wanted = f"one of {', '.join(map(repr, options))}, a finite number, or an array of them"
         if isinstance(value, (list, tuple)):
-            raise TypeError(_message(owner, name, wanted))
+            try:
+                value = np.asarray(value)
+            except ValueError:
+                raise TypeError(_message(owner, name, wanted)) from None
         _numbers(owner, name, value, wanted, "iuf", None)
+        object.__setattr__(owner, name, value)
 
 
 def one_array(model: Any, owner: str) -> None:

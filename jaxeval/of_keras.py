@@ -118,8 +118,8 @@ def from_keras(
     if (backend := keras.backend.backend()) != "jax":
         raise ValueError(
             f"from_keras needs Keras on JAX, but it runs on {backend}: set the environment "
-            'variable KERAS_BACKEND=jax before Keras is imported, os.environ["KERAS_BACKEND"] = "jax", '
-            "and "
+            "variable KERAS_BACKEND=jax before Keras is imported "
+            '(os.environ["KERAS_BACKEND"] = "jax"), and '
             "load the model there (keras.saving.load_model reads what any backend saved)"
         )
     if not model.built:

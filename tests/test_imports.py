@@ -63,9 +63,12 @@ MAY = {
     # what comes of it
     "results": {"ops", "types"},
     "plot": {"ops", "results", "types"},
-    "api": {"describe", "engine", "metric", "progress", "results", "types"},
+    "by_name": set(),
+    "several": {"lifetime", "model"},
+    "api": {"by_name", "several", "describe", "engine", "metric", "progress", "results", "types"},
     "meta": {
         "api",
+        "by_name",
         "describe",
         "engine",
         "metric",
@@ -116,6 +119,8 @@ WHEN_CALLED = {
     ("metric", "api"): "a metric can be called",
     ("results", "report"): "results can be reported",
     ("meta", "report"): "so can meta-evaluations",
+    ("by_name", "explain"): "names stand for explainers",
+    ("by_name", "metrics"): "and for metrics",
     ("model", "explain"): "a model lists its layers",
     ("of_flax", "explain"): "and shows what is in them",
     ("of_equinox", "explain"): "and shows what is in them",

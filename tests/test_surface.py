@@ -35,7 +35,7 @@ RandomLogit RegionPerturbation RelativeInputStability RelativeOutputStability
 RelativeRepresentationStability RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample
 Selectivity SensitivityN SmoothMPRT Sparseness Store Sufficiency Sweep SweepError TopKIntersection
 __version__ as_function attribute data evaluate explain from_equinox from_flax from_keras
-from_sklearn functional layer_names meta
+from_sklearn functional join_inputs layer_names meta
 meta_evaluate metrics ops perturb plot pytree register report results run score static sweep
 use_compilation_cache
 """

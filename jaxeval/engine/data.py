@@ -31,7 +31,7 @@ def read_x(x: Any) -> np.ndarray:
     if isinstance(x, Mapping) or (isinstance(x, tuple) and any(np.ndim(v) > 1 for v in x)):
         raise TypeError(
             f"x must be one array [N, ...], got a {type(x).__name__} of {len(x)}: stack samples; "
-            "bind further inputs in the model, which must be a function of x alone"
+            "for a model of several inputs, jaxeval.join_inputs makes one array of them"
         )
     x = _array("x", x)
     if x.ndim < 2 or 0 in x.shape:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import ops
 from .draw import colour_scale, draw_input, draw_map, extent, unit_range
 from .series import draw_channels, series_maps
 from .volumes import sliced
@@ -47,7 +48,7 @@ class Shown:
             ndim = x.ndim + (axis is None)
             self.kind = {3: "series", 4: "image", 5: "volume"}[ndim]
         if denormalise is not None:
-            x = denormalised(x, *denormalise, axis)
+            x = ops.denormalise(x, *denormalise, axis)
         self.x = x[..., None] if axis is None else np.moveaxis(x, axis, -1)
         self.reach = {name: [extent(v) for v in a] for name, a in self.maps.items()}
         self.names = names
@@ -87,28 +88,6 @@ class Shown:
             style = colour_scale(signed)
             return draw_channels(axes, self.x[row], self.names, a / reach, **style)
         return draw_map(axes, a, self.x[row], signed, reach)
-
-
-def denormalised(x: np.ndarray, mean: Any, std: Any, axis: int | None) -> np.ndarray:
-    """``x * std + mean`` per channel.
-
-    Raises:
-      ValueError: mean and std have not one number per channel.
-    """
-    shape = [1] * x.ndim
-    if axis is not None:
-        shape[axis] = x.shape[axis]
-    try:
-        mean, std = (
-            np.broadcast_to(np.asarray(v, float).reshape(-1), (max(shape),)).reshape(shape)
-            for v in (mean, std)
-        )
-    except ValueError:
-        raise ValueError(
-            f"denormalise must be (mean, std), with one number or {max(shape)} each, one per "
-            f"channel, got {np.size(mean)} and {np.size(std)}"
-        ) from None
-    return np.clip(x * std + mean, 0, 1)
 
 
 def channels(x: np.ndarray, maps: Mapping[str, Any], channel_axis: Any) -> int | None:

@@ -147,7 +147,7 @@ def importance(
     return fitted(figure)
 
 
-def draw_bars(axes: Axes, a: np.ndarray, labels: Sequence[str], top: int) -> None:
+def draw_bars(axes: Axes, a: np.ndarray, labels: list[str], top: int) -> None:
     """The largest attributions [F] of one sample, and the sum of the others."""
     order = np.argsort(-np.abs(np.nan_to_num(a)), kind="stable")
     shown, rest = order[:top], order[top:]
