@@ -99,6 +99,18 @@ def integers(owner: Any, name: str, least: int = 1, optional: bool = False) -> N
     _numbers(owner, name, value, f"a list of whole numbers, each at least {least}", "iu", 1, least)
 
 
+def sides(owner: Any, name: str) -> None:
+    """Check that the field is None, a whole number >= 1, or a tuple of them, one per axis."""
+    value = getattr(owner, name)
+    if value is None:
+        return
+    if isinstance(value, (list, tuple)):
+        integers(owner, name)
+        object.__setattr__(owner, name, tuple(int(v) for v in value))
+    else:
+        integer(owner, name)
+
+
 def real(
     owner: Any,
     name: str,

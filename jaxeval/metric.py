@@ -63,6 +63,8 @@ class Metric:
       needs: what the caller must provide besides x, y and a: a subset of {"mask"}.
       of_classes: whether it uses the predicted class or classes other than y. If True, it raises
         an error for models with ``outputs="values"``, which have no classes.
+      of_signals: whether it measures images or series, whose neighbours are alike; True raises an
+        error for tables x [N, F].
       takes_padding: whether it supports padding: the score of a padded sample is that of the
         sample without its padding. If False, padding raises an error.
       areas: whether the score is an area under a curve: linear in the measurements of ordered
@@ -85,6 +87,7 @@ class Metric:
     asks: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
     of_classes: ClassVar[bool] = False
+    of_signals: ClassVar[bool] = False
     takes_padding: ClassVar[Any] = False
     areas: ClassVar[bool] = False
     reference: ClassVar[str] = ""

@@ -141,6 +141,8 @@ class Grouped(Metric):
 class InformationCurve(Ranked):
     """The area under an output as a function of the information shown, from blurred to sharp."""
 
+    of_signals: ClassVar[bool] = True
+
     baseline: Any = "blur"
 
     def questions(self) -> RankedDeletion:
