@@ -133,7 +133,7 @@ def main(out: Path, samples: int) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     shown = {"the coin": masks[:, None].astype(float)}
     for name in ("area", "place"):
-        shown |= {f"{m} ({name})": a for m, a in found[name]["maps"].items()}
+        shown |= {f"{m}, {name}": a for m, a in found[name]["maps"].items()}
     je.plot.attributions(x, shown, channel_axis=1, n=3).savefig(out / "segmentation.png", dpi=120)
     print(f"segmentation.png is in {out}")
     return found

@@ -4,7 +4,7 @@
     python docs/examples/series.py --out series
 
 The recording that comes with Matplotlib: four channels, 800 time steps. A perceptron reads 32 steps
-of all channels and predicts the first channel three steps later.
+of all channels and predicts the next value of the first channel.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sklearn.neural_network import MLPRegressor
 import jaxeval as je
 
 CHANNELS = ["PG3", "PG5", "PG7", "PG9"]
-LENGTH, AHEAD = 32, 3
+LENGTH, AHEAD = 32, 1
 
 
 def windows() -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +37,7 @@ def forecast() -> tuple[je.Model, np.ndarray]:
     """A model of x [N, 4, LENGTH] with one plain number as its output, and inputs to explain."""
     x, target = windows()
     half = len(x) // 2
-    net = MLPRegressor(hidden_layer_sizes=(32,), max_iter=400, random_state=0, alpha=1.0)
+    net = MLPRegressor(hidden_layer_sizes=(16,), max_iter=60, random_state=0, alpha=10.0)
     net.fit(x[:half].reshape(half, -1), target[:half])
     test = x[half + LENGTH :]
     score = net.score(test.reshape(len(test), -1), target[half + LENGTH :])
@@ -50,7 +50,7 @@ def forecast() -> tuple[je.Model, np.ndarray]:
 
 
 def explained(model: je.Model, x: np.ndarray) -> dict[str, Any]:
-    """Maps of three shapes: per channel and time [N, C, T], per time step [N, 1, T], per channel."""
+    """Methods per channel and time, per time step, and per channel."""
     pieces = {"baseline": 0.0, "patch": (1, 4)}
     per_channel = np.repeat(np.arange(4), LENGTH).reshape(4, LENGTH)
     return {

@@ -86,13 +86,10 @@ def main(out: Path, samples: int, steps: int = 150) -> dict[str, Any]:
     share = {k: float(np.abs(v[:, :1]).mean()) for k, v in joined.split(whole).items()}
     print("mean drop of the logit without", {k: round(v, 2) for k, v in share.items()})
 
-    # The image alone, while the table stays: a function of the image that knows the tables.
-    rows = jnp.arange(len(y))
-
     out.mkdir(parents=True, exist_ok=True)
     picture(x, y, maps).savefig(out / "several.png", dpi=120)
     print(f"several.png is in {out}")
-    return {"results": results, "maps": maps, "x": x, "share": share, "rows": rows}
+    return {"results": results, "maps": maps, "x": x, "share": share}
 
 
 def picture(
@@ -109,9 +106,11 @@ def picture(
             both = max(np.abs(v[line]).max() for v in a.values())
             style = {"cmap": "RdBu_r", "vmin": -both, "vmax": both}
             image.imshow(a["image"][line, ..., 0], **style)
-            image.set(title=name if line == 0 else "", xticks=[], yticks=[])
+            image.set(xticks=[], yticks=[])
+            image.set_title(name if line == 0 else "", fontsize=8)
             bars.barh(range(8), a["ink"][line], color="#0072B2")
-            bars.set(ylim=(7.5, -0.5), xlim=(-both, both), yticks=[], title="ink")
+            bars.set(ylim=(7.5, -0.5), xlim=(-both, both), yticks=[])
+            bars.set_title("ink" if line == 0 else "", fontsize=8)
             bars.tick_params(labelsize=7)
     return figure
 

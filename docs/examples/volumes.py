@@ -4,7 +4,7 @@
     python docs/examples/volumes.py --out volumes
 
 Photographs of scikit-image, each seen through a window that moves left or right: volumes of time,
-height and width, [N, T, H, W, 1]. A network with three-dimensional convolutions tells the direction.
+height and width, [N, T, H, W, 1]. A network with three-dimensional convolutions tells which.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from skimage.transform import resize
 
 import jaxeval as je
 
-LENGTH, SIDE = 6, 12
+LENGTH, SIDE = 6, 10
 PHOTOGRAPHS = ("camera", "coffee", "chelsea", "astronaut", "rocket")
 
 
 class Net(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.relu(nn.Conv(12, (2, 3, 5))(x))
-        x = nn.relu(nn.Conv(12, (2, 3, 5), strides=(2, 2, 2))(x))
+        x = nn.relu(nn.Conv(8, (2, 1, 4), padding="VALID")(x))
         return nn.Dense(2)(x.mean((1, 2, 3)))
 
 
@@ -83,7 +82,7 @@ def main(out: Path, samples: int, steps: int) -> dict[str, Any]:
     x, y = clips(samples, seed=2)
     methods = {
         "integrated gradients": ("IntegratedGradients", {"baseline": 0.0}),
-        "Grad-CAM": ("GradCAM", {"layer": "Conv_1"}),
+        "Grad-CAM": ("GradCAM", {"layer": "Conv_0"}),
         # windows and patches have a side for each axis: two slices, 4 x 4 pixels
         "occlusion": ("Occlusion", {"window": (2, 4, 4, 1), "stride": (1, 2, 2, 1)}),
     }
@@ -109,6 +108,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("volumes"), help="folder to write to")
     parser.add_argument("--samples", type=int, default=40, help="clips to explain")
-    parser.add_argument("--steps", type=int, default=400, help="of training")
+    parser.add_argument("--steps", type=int, default=200, help="of training")
     given = parser.parse_args()
     main(given.out, given.samples, given.steps)

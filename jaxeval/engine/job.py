@@ -208,8 +208,8 @@ def check_pairs(
         if metric.of_signals and data.x.ndim == 2:
             raise ValueError(
                 f"metric {m!r} ({type(metric).__name__}) compares the compressed sizes of images "
-                f"or series, but x {list(data.x.shape)} is a table, whose columns have no order: use "
-                "Insertion, which counts features. A series is [N, 1, T]"
+                f"or series, but x {list(data.x.shape)} is a table, whose columns have no order: "
+                "use Insertion, which counts features. A series is [N, 1, T]"
             )
         if "hidden" in metric.asks and (model.host or model.hidden is None):
             raise ValueError(
