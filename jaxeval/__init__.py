@@ -19,11 +19,15 @@ from .engine import Host as Host
 from .engine import as_function as as_function
 from .metric import Metric as Metric
 from .model import Model as Model
+from .of_equinox import from_equinox as from_equinox
 from .of_flax import from_flax as from_flax
+from .of_keras import from_keras as from_keras
+from .of_sklearn import from_sklearn as from_sklearn
 from .ops import Background as Background
 from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
 from .perturb import layer_names as layer_names
+from .several import join_inputs as join_inputs
 from .tokens import Tokens as Tokens
 from .tolerance import Tolerance as Tolerance
 from .trace.embedding import embedded as embedded

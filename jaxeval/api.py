@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .by_name import explainers_by_name, metrics_by_name, one_by_name
 from .describe import describe
 from .engine.collect import Record, nothing_scored
 from .engine.evaluator import evaluator_of
@@ -22,6 +23,7 @@ from .engine.removal import named
 from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
+from .several import is_several, join_inputs
 from .tolerance import Tolerance, read
 from .types import Outcome
 from .version import __version__
@@ -58,7 +60,7 @@ def score(
     """One metric over a data set.
 
     Args:
-      metric: an instance, such as ``PixelFlipping(n_steps=64)``.
+      metric: an instance, such as ``PixelFlipping(n_steps=64)``, or a name.
       a: attributions [N, ...]; their shape defines what a feature is. None: `explainer` computes
         them.
       explainer: required by metrics that explain perturbed inputs or models.
@@ -76,10 +78,16 @@ def score(
     >>> je.score(je.Sparseness(), model, x, a=x).score.shape
     (2,)
     """
+    metric = one_by_name(metric, metrics_by_name)
+    explainer = one_by_name(explainer, explainers_by_name)
     if not isinstance(metric, Metric):
         raise TypeError(f"metric must be an instance of a jaxeval metric, got {metric!r}")
     if a is None and explainer is None:
         raise ValueError("give a=, the attributions, or explainer=, which makes them")
+    if _several(model, x):
+        joined = join_inputs(model, x)
+        model, x, background = joined.model, joined.x, joined.background(background)
+        a = joined.explainers({"a": a})["a"]
     name = "a" if explainer is None else "explainer"
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
@@ -135,11 +143,18 @@ def evaluate(
     Args:
       model: a `Model`, or any function x [N, ...] -> logits [N, K]. A function that JAX cannot
         trace is called on the host.
-      x: inputs [N, ...], floating-point and finite; token ids [N, T] for a model with `tokens`.
-      y: classes to explain [N]; None: the predicted ones.
-      explainers: {name: explainer}; an explainer is one of `jaxeval.explain`, a function
-        ``(model, x, y, keys) -> a`` on a batch, or an array of attributions [N, ...].
-      metrics: {name: metric instance}.
+      x: inputs [N, ...], floating-point and finite; token ids [N, T] for a model with `tokens`; or a
+        data frame, whose columns name the features; or a tuple or dict of arrays for a model of
+        several inputs, whose entries are all features (see `join_inputs`).
+      y: classes to explain [N]; None: the predicted ones. Numbers, one-hot rows [N, K], or the
+        labels in `Model.classes`.
+      explainers: {name: explainer}; an explainer is one of `jaxeval.explain`, its name or
+        ``("name", {setting: value})``, a function ``(model, x, y, keys) -> a`` or
+        ``(model, inputs, targets, **kwargs) -> a`` on a batch, or attributions: an array [N, ...],
+        one for each class ([N, ..., K] or a list of K arrays), or a `shap.Explanation`. Or a list
+        of explainers, which have the names of their classes.
+      metrics: {name: metric}, or a list; a metric is an instance, its name or ``("name", {setting:
+        value})``.
       mask: ground-truth location of the object, bool [N, ...], for localisation metrics.
       padding: True at padding, for samples of different lengths: bool [N, ...] in the shape of x,
         with or without its channel axis, such as [N, T] for token embeddings x [N, T, E] of a
@@ -198,11 +213,16 @@ def evaluate(
     """
     if not metrics:
         raise ValueError("metrics is empty")
+    if _several(model, x):
+        joined = join_inputs(model, x)
+        model, x, background = joined.model, joined.x, joined.background(background)
+        explainers = joined.explainers(explainers)
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
         tolerance=read(tolerance, per, confidence, budget),
     )  # fmt: skip
+    metrics, explainers = metrics_by_name(metrics), explainers_by_name(explainers)
     given = {
         "mask": mask, "padding": padding, "inputs": inputs, "index": index, "extras": extras,
     }  # fmt: skip
@@ -224,24 +244,35 @@ def attribute(
     mesh: Any = None,
     outputs: str | None = None,
     precision: str = "highest",
-) -> jax.Array:
+) -> Any:
     """The attributions [N, ...] of one explainer, equal to those that `evaluate` would score.
 
-    Arguments as in `evaluate`. Attributions of a layer have the layer's shape.
+    Arguments as in `evaluate`. Attributions of a layer have the layer's shape; those of several
+    inputs are a tuple or dict, as x is.
 
     >>> import jax.numpy as jnp, jaxeval as je
     >>> model = je.Model(lambda w, x: x @ w, 2 * jnp.eye(3))
     >>> print(je.attribute(je.explain.Gradient(), model, jnp.ones((1, 3)), [1]))
     [[0. 2. 0.]]
     """
+    joined = join_inputs(model, x) if _several(model, x) else None
+    if joined is not None:
+        model, x, background = joined.model, joined.x, joined.background(background)
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, outputs=outputs, precision=precision,
         background=background,
     )  # fmt: skip
+    explainer = one_by_name(explainer, explainers_by_name)
     given = {"padding": padding, "inputs": inputs, "index": index}
     job = read_job(model, x, y, {"explainer": explainer}, {}, options, **given)
     evaluator = evaluator_of(job)
-    return jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
+    a = jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
+    return a if joined is None else joined.split(a)
+
+
+def _several(model: Any, x: Any) -> bool:
+    """Whether x are several inputs that are explained together; those of a text are not."""
+    return getattr(model, "tokens", None) is None and is_several(x)
 
 
 def evaluate_job(job: Job, progress: bool = False) -> Results:
@@ -313,6 +344,10 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
     if (tokens := job.model.tokens) is not None:
         found["metrics"] = named(found["metrics"], tokens)
         found["model"]["tokens"] = str(tokens)
+    if job.data.names is not None:
+        found["feature_names"] = [*job.data.names]
+    if job.model.classes is not None:
+        found["classes"] = [*job.model.classes]
     if plan is not None:
         found |= {"points": plan.points(), "chunk_width": plan.output_width}
     return found

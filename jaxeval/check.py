@@ -5,10 +5,12 @@ A wrong type is a TypeError, a wrong value a ValueError. Tracers pass, as their 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -17,6 +19,14 @@ from jax.core import Tracer
 
 TOKEN_BASELINES = ("mask", "pad", "delete")
 """Names of baselines of token ids: the ways of removing a token."""
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["fn"])
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """A function as the value of a field that also takes numbers and arrays."""
+
+    fn: Callable[..., Any]
 
 
 def foreign(model: Any) -> str | None:
@@ -34,9 +44,12 @@ def foreign(model: Any) -> str | None:
         )
     if of("flax."):
         return f"a Flax module ({name}): give jaxeval.from_flax(module, variables)"
+    if of("equinox."):
+        return f"an Equinox module ({name}): give jaxeval.from_equinox(module)"
     if of("keras.", "tf_keras.", "tensorflow."):
         return (
-            f"a Keras model ({name}): give jaxeval.Model(lambda _, x: np.asarray(model(x, "
+            f"a Keras model ({name}): give jaxeval.from_keras(model) where Keras runs on JAX, else "
+            "jaxeval.Model(lambda _, x: np.asarray(model(x, "
             'training=False)), {}, host=True, channel_axis=-1, outputs="probabilities"), with '
             'outputs="logits" where it does not end in a softmax'
         )
@@ -44,12 +57,14 @@ def foreign(model: Any) -> str | None:
         return None
     if hasattr(model, "predict_proba"):
         return (
-            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict_proba(x), {{}}, "
+            f"an estimator ({name}): give jaxeval.from_sklearn(estimator), or "
+            "jaxeval.Model(lambda _, x: estimator.predict_proba(x), {}, "
             'host=True, channel_axis=None, outputs="probabilities")'
         )
     if hasattr(model, "predict"):
         return (
-            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict(x), {{}}, "
+            f"an estimator ({name}): give jaxeval.from_sklearn(estimator), or "
+            "jaxeval.Model(lambda _, x: estimator.predict(x), {}, "
             'host=True, channel_axis=None, outputs="values")'
         )
     return None
@@ -85,6 +100,18 @@ def integers(owner: Any, name: str, least: int = 1, optional: bool = False) -> N
     if isinstance(value, Tracer) or (optional and value is None):
         return
     _numbers(owner, name, value, f"a list of whole numbers, each at least {least}", "iu", 1, least)
+
+
+def sides(owner: Any, name: str) -> None:
+    """Check that the field is None, a whole number >= 1, or a tuple of them, one per axis."""
+    value = getattr(owner, name)
+    if value is None:
+        return
+    if isinstance(value, (list, tuple)):
+        integers(owner, name)
+        object.__setattr__(owner, name, tuple(int(v) for v in value))
+    else:
+        integer(owner, name)
 
 
 def real(
@@ -147,8 +174,16 @@ def warn(message: str) -> None:
 
 
 def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
-    """Check that the field is a baseline's name, a finite number or array, or a `Background`."""
+    """Check that the field is a baseline's name, a finite number or array, or a `Background`.
+
+    Functions of a sample are held as `Function`, lists of numbers as arrays.
+    """
     value, options = getattr(owner, name), (*options, *TOKEN_BASELINES)
+    if isinstance(value, Function):
+        return
+    if callable(value) and not isinstance(value, type):
+        object.__setattr__(owner, name, Function(value))
+        return
     if (rows := getattr(value, "rows", None)) is not None:
         if not isinstance(rows, Tracer) and (np.ndim(rows) < 2 or not len(rows)):
             raise ValueError(_message(owner, name, "Background(rows) of samples [B, ...]"))
@@ -158,8 +193,12 @@ def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
     elif not isinstance(value, Tracer):
         wanted = f"one of {', '.join(map(repr, options))}, a finite number, or an array of them"
         if isinstance(value, (list, tuple)):
-            raise TypeError(_message(owner, name, wanted))
+            try:
+                value = np.asarray(value)
+            except ValueError:
+                raise TypeError(_message(owner, name, wanted)) from None
         _numbers(owner, name, value, wanted, "iuf", None)
+        object.__setattr__(owner, name, value)
 
 
 def one_array(model: Any, owner: str) -> None:

@@ -65,6 +65,8 @@ class Metric:
       needs: what the caller must provide besides x, y and a: a subset of {"mask"}.
       of_classes: whether it uses the predicted class or classes other than y. If True, it raises
         an error for models with ``outputs="values"``, which have no classes.
+      of_signals: whether it measures images or series, whose neighbours are alike; True raises an
+        error for tables x [N, F].
       takes_padding: whether it supports padding: the score of a padded sample is that of the
         sample without its padding. If False, padding raises an error.
       steps_are: what its steps are to a `tolerance`: "all" (a finite set, all asked), "curve" (the
@@ -89,6 +91,7 @@ class Metric:
     asks: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
     of_classes: ClassVar[bool] = False
+    of_signals: ClassVar[bool] = False
     takes_padding: ClassVar[Any] = False
     steps_are: ClassVar[Any] = "all"
     reference: ClassVar[str] = ""

@@ -63,6 +63,10 @@ class Model:
         tuple of them for several inputs. Converted models have one. Models with integer inputs
         that are not `tokens`, or with several inputs that are not ``inputs``, cannot be explained
         and raise an error.
+      classes: labels of the K classes, in the order of the outputs, if they are not 0..K-1: text or
+        whole numbers. y given to `evaluate`, `score` and `attribute` then holds these labels.
+      feature_names: names of the columns of tabular x [N, F], in their order. A data frame given as
+        x must have these columns.
       tokens: for a model of token ids x, integers [N, T]: which of them are special, and how to
         remove one; a `Tokens` or a Hugging Face tokenizer. If `apply` takes ``inputs``, they have
         the attention mask ``inputs["attention_mask"]`` [N, T], of the ids that are not padding
@@ -79,6 +83,8 @@ class Model:
     host: bool | str = static(False)
     example: jax.ShapeDtypeStruct | tuple[jax.ShapeDtypeStruct, ...] | None = static(None)
     outputs: str = static("logits")
+    classes: tuple[Any, ...] | None = static(None)
+    feature_names: tuple[str, ...] | None = static(None)
     tokens: Tokens | None = static(None)
     inputs: Any = None
 
@@ -98,6 +104,9 @@ class Model:
             )
         if self.host not in (False, True, "numpy", "jax", UNTRACEABLE):
             raise ValueError(f'Model(host=...) must be False, "numpy" or "jax", got {self.host!r}')
+        for name in ("classes", "feature_names"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _distinct(name, given))
 
     def __repr__(self) -> str:
         """A summary without parameter values, short even for large networks.
@@ -221,6 +230,18 @@ class Model:
                 "(axis 0 is the samples)"
             )
         return axis - 1
+
+
+def _distinct(name: str, given: Any) -> tuple[Any, ...]:
+    """Labels of classes or columns as a tuple of text and integers, all different."""
+    if isinstance(given, str):
+        raise TypeError(f"Model({name}={given!r}) must be a list of names, not one text")
+    found = tuple(v.item() if isinstance(v, np.generic) else v for v in given)
+    if not all(isinstance(v, (str, int)) for v in found):
+        raise TypeError(f"Model({name}=...) must hold text or whole numbers, got {found!r}")
+    if len(set(found)) < len(found):
+        raise ValueError(f"Model({name}=...) holds a name twice: {found!r}")
+    return found
 
 
 SHOWN = 20

@@ -36,6 +36,9 @@ MAY = {
     "content": {"digests", "trace"},
     "describe": {"digests"},
     "of_flax": {"content", "lifetime", "model", "tokens"},
+    "of_sklearn": {"lifetime", "model"},
+    "of_equinox": {"lifetime", "model"},
+    "of_keras": {"lifetime", "model"},
     "cpu": {"identity", "lifetime", "model", "private_jax", "trace", "types"},
     # what is asked, and what of it is scored
     "perturb": {"model", "ops", "tokens", "trace", "types"},
@@ -64,9 +67,22 @@ MAY = {
     # what comes of it
     "results": {"ops", "types"},
     "plot": {"ops", "results", "types"},
-    "api": {"describe", "engine", "metric", "progress", "results", "tolerance", "types"},
+    "by_name": set(),
+    "several": {"lifetime", "model"},
+    "api": {
+        "by_name",
+        "describe",
+        "engine",
+        "metric",
+        "progress",
+        "results",
+        "several",
+        "tolerance",
+        "types",
+    },
     "meta": {
         "api",
+        "by_name",
         "describe",
         "engine",
         "metric",
@@ -117,7 +133,12 @@ WHEN_CALLED = {
     ("metric", "api"): "a metric can be called",
     ("results", "report"): "results can be reported",
     ("meta", "report"): "so can meta-evaluations",
+    ("by_name", "explain"): "names stand for explainers",
+    ("by_name", "metrics"): "and for metrics",
     ("model", "explain"): "a model lists its layers",
+    ("of_flax", "explain"): "and shows what is in them",
+    ("of_equinox", "explain"): "and shows what is in them",
+    ("of_keras", "explain"): "and shows what is in them",
 }
 """Imports against the direction, inside functions, and what for."""
 

@@ -36,8 +36,9 @@ RandomLogit RationaleF1 RegionPerturbation RelativeInputStability RelativeOutput
 RelativeRepresentationStability RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample
 Selectivity SensitivityN SmoothMPRT SoftComprehensiveness SoftSufficiency Sparseness Store
 Sufficiency Sweep SweepError Tokens Tolerance TopKIntersection __version__ as_function attribute
-data embedded evaluate explain from_flax functional layer_names meta meta_evaluate metrics ops
-perturb plot pytree register report results run score static sweep use_compilation_cache
+data embedded evaluate explain from_equinox from_flax from_keras from_sklearn functional
+join_inputs layer_names meta meta_evaluate metrics ops perturb plot pytree register report results
+run score static sweep use_compilation_cache
 """
 
 

@@ -33,8 +33,16 @@ def check_shape(out: Any, n: int, kind: str) -> None:
     shape = getattr(out, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != n or not shape[1] or not _floating(out):
         got = f"{out.dtype}{list(shape)}" if shape is not None else type(out).__name__
+        more = ""
+        if shape is None or len(shape) > 2:
+            more = (
+                ". Say what is explained by a function of the output, jaxeval.Model(lambda p, x: "
+                'value(model(p, x)), params, outputs="values") with value [N, 1]: for segmentation '
+                "the mean logit of a class over an area, for detection the score of a box (docs/"
+                "fields.md)"
+            )
         raise ValueError(
-            f"the model must give floating-point logits [N, K]; for N = {n} it gave {got}"
+            f"the model must give floating-point logits [N, K]; for N = {n} it gave {got}{more}"
         )
     if kind == "binary" and shape[1] != 1:
         raise ValueError(

@@ -29,6 +29,8 @@ class Data:
     extras: dict[str, np.ndarray]
     padding: np.ndarray | None = None
     inputs: dict[str, np.ndarray] | None = None
+    names: tuple[str, ...] | None = None
+    """The names of the columns of tabular x."""
 
     def inputs_of(self, rows: Any) -> dict[str, np.ndarray] | None:
         """The inputs of some rows."""
@@ -40,8 +42,8 @@ def read_x(x: Any) -> np.ndarray:
     if isinstance(x, Mapping) or (isinstance(x, tuple) and any(np.ndim(v) > 1 for v in x)):
         raise TypeError(
             f"x must be one array [N, ...], got a {type(x).__name__} of {len(x)}: stack samples; "
-            "give what is not explained as inputs={name: array}, to a model apply(params, x, "
-            "inputs)"
+            "for a model of several inputs, jaxeval.join_inputs makes one array of them; give what "
+            "is not explained as inputs={name: array}, to a model apply(params, x, inputs)"
         )
     x = _array("x", x)
     if x.ndim < 2 or 0 in x.shape:
@@ -125,7 +127,10 @@ def read_y(y: Any, n: int) -> np.ndarray | None:
     if y.shape != (n,):
         raise ValueError(f"y must have one class for each of the {n} samples, got {list(y.shape)}")
     if y.dtype.kind not in "iu":
-        raise TypeError(f"y must hold integer classes, got {y.dtype}")
+        raise TypeError(
+            f"y must hold integer classes, got {y.dtype}: y says which output is explained, "
+            "y.astype(int) for classes; the targets of a regression are not needed, leave y out"
+        )
     if y.min() < 0:
         raise ValueError(f"y must hold classes from 0 on, got {y.min()}")
     if y.max() > np.iinfo(np.int32).max:
@@ -142,6 +147,7 @@ def read_data(
     padding: Any = None,
     inputs: Any = None,
     tokens: Tokens | None = None,
+    names: Any = None,
 ) -> Data:
     """The whole data set."""
     x = read_x(x) if tokens is None else read_ids(x)
@@ -169,6 +175,7 @@ def read_data(
         padding=padding,
         inputs=inputs,
         extras={k: read_rows(f"extras[{k!r}]", v, n) for k, v in (extras or {}).items()},
+        names=names,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -14,14 +16,16 @@ import numpy as np
 
 from .. import ops
 from ..check import warn
-from ..lifetime import hashable, jit
+from ..lifetime import Wrapper, hashable, jit
 from ..model import TRACED_ROWS, Model, with_inputs
 from ..trace.compare import unwrapped
 from ..types import canonical, pytree, static
 from . import kernels
-from .data import Data, read_rows
+from .data import Data
 from .errors import NOT_TRACEABLE, EvaluationError, named
 from .models import varies
+from .shapes import map_shapes
+from .stored import is_stored, read_maps
 
 if TYPE_CHECKING:
     from .evaluator import Evaluator
@@ -44,6 +48,28 @@ class Host:
         if self.arrays == "numpy":
             x, y = np.asarray(x), np.asarray(y)
         return self.fn(model, x, y, keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithoutKeys(Wrapper):
+    """``fn(model, inputs, targets, **kwargs) -> a`` as an explainer; equal ones share programs."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, model: Model, x: Any, y: Any, keys: Any) -> Any:
+        return self.fn(model, x, y)
+
+
+def _without_keys(fn: Callable[..., Any]) -> bool:
+    """Whether a function takes (model, inputs, targets) and no keys of the samples."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = list(inspect.signature(fn).parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return False
+    ordered = [p for p in parameters if p.kind in kinds]
+    if len(ordered) < 3 or any(p.default is p.empty for p in ordered[4:]):
+        return False  # the error of the call says what is missing
+    return len(ordered) == 3 or ordered[3].default is not inspect.Parameter.empty
 
 
 @pytree
@@ -200,16 +226,18 @@ def read_explainers(
 ) -> dict[str, Attributor]:
     """{name: attributor}; `stored` holds given maps of the clean samples for some explainers."""
     x, found = data.x, {}
+    k = None if model.host else model.n_classes(jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+    wanted = map_shapes(x.shape[1:], model.sample_channel_axis(x.ndim - 1))
     for name, given in explainers.items():
         then, maps = None, given
-        if not hasattr(given, "shape"):
+        if not is_stored(given):
             then = as_attributor(name, given, model, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
             maps = (stored or {}).get(name)
         if maps is None:
             found[name] = then
             continue
         what = f"the attributions of explainer {name!r}"
-        maps = read_rows(what, maps, len(x))
+        maps = read_maps(what, maps, data, wanted, k, model.outputs)
         if then is not None and then.features not in (None, maps.shape[1:]):
             raise ValueError(
                 f"{what} have the shape {list(maps.shape)}, but the explainer makes maps of "
@@ -250,6 +278,8 @@ def as_attributor(name: str, given: Any, model: Model, x: Any) -> Compiled | OnH
         )
     if isinstance(given, Host):
         return OnHost(name, given)
+    if isinstance(given, types.FunctionType) and _without_keys(given):
+        given = WithoutKeys(given)
     plain = jax.tree_util.all_leaves((given,))
     if not plain and not model.host and isinstance(output := getattr(given, "output", None), str):
         ops.check_output(output, model.outputs, model.traced(x).shape[-1])

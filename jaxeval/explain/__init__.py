@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import chain
 from typing import Any
 
-from ..check import did_you_mean
-from ..registry import enter
+from ..registry import enter, make
 from ..trace import Unsupported as Unsupported
 from .attention import AttentionExplainer as AttentionExplainer
 from .attention import AttentionRollout as AttentionRollout
@@ -136,16 +134,4 @@ def get(name: str, **fields: Any) -> Explainer:
     """
     if not isinstance(name, str):
         raise TypeError(f"get(name) takes the name of an explainer, got {type(name).__name__}")
-    if name not in EXPLAINERS:
-        raise ValueError(
-            f"no explainer {name!r}, only {', '.join(EXPLAINERS)}{did_you_mean(name, EXPLAINERS)}"
-        )
-    cls = EXPLAINERS[name]
-    known = [f.name for f in dataclasses.fields(cls)]
-    for field in fields:
-        if field not in known:
-            raise TypeError(
-                f"{name} has no field {field!r}, only {', '.join(known)}"
-                f"{did_you_mean(field, known)}"
-            )
-    return cls(**fields)
+    return make(EXPLAINERS, "explainer", name, fields)

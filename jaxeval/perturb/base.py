@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
+from ..check import Function
 from ..model import Model
 from ..ops import draw
 from ..registry import Registry
@@ -331,6 +332,9 @@ def equal_removals(sizes: Any, place: Any, changed: Any, insert: bool = False) -
 def check_baseline(baseline: Any, sample: Sample) -> None:
     """Check that an array baseline broadcasts to one input and a background has its shape."""
     wanted = tuple(sample.x.shape)
+    if isinstance(baseline, Function):
+        jax.eval_shape(lambda x: ops.baseline(x, baseline, sample.channel_axis), sample.x)
+        return
     if isinstance(baseline, str):
         if baseline in ops.BACKGROUND_BASELINES:
             raise ValueError(

@@ -113,6 +113,8 @@ class Program:
 
     def _operation(self, eqn: Any, ins: list[Value]) -> list[Value]:
         name = eqn.primitive.name
+        if name == "without_gradients":
+            raise Unsupported(eqn.params["why"])
         if name == "cond":
             return self._branches(eqn, ins)
         if name == "scan" and eqn.params["length"] <= LONGEST_SCAN:
