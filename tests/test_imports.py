@@ -93,8 +93,13 @@ MAY = {
     "report": {"api", "meta", "plot", "results", "sweep"},
     "demo": {"api", "data", "explain", "metric", "metrics", "model", "plot", "results"},
     "gallery": {"api", "data", "explain", "plot", "progress"},
+    "scoring": {"api", "cache", "data", "explain", "metrics", "model", "results", "sweep"},
+    "completion": {"explain", "metrics"},
+    "__main__": {"cli"},
     "cli": {
         "cache",
+        "completion",
+        "scoring",
         "metric",
         "names",
         "perturb",
