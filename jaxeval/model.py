@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from .check import did_you_mean
 from .identity import shapes_of
 from .lifetime import Wrapper, hashable, jit, remembered
+from .shown import card
 from .types import pytree, static
 
 UNTRACEABLE = "untraceable"
@@ -98,6 +100,10 @@ class Model:
         shown |= {"outputs": repr(self.outputs)} if self.outputs != "logits" else {}
         head = ", ".join(f"{k}={v}" for k, v in shown.items())
         return "\n".join([f"Model({head})", *_lines(self.params)])
+
+    def _repr_html_(self) -> str:
+        head, *lines = repr(self).splitlines()
+        return card(head, [re.split("  +", line.strip(), maxsplit=1) for line in lines], ("parameter", "array"))
 
     def __call__(self, x: Any) -> jax.Array:
         """The outputs [N, K] for a batch x [N, ...]."""

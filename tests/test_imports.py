@@ -15,7 +15,7 @@ ROOT = Path(je.__file__).parents[1]
 LIBRARY = sorted((ROOT / "jaxeval").rglob("*.py"))
 OUTSIDE = sorted(p for top in ("bridges", "benchmarks") for p in (ROOT / top).rglob("*.py"))
 
-ANYONE = {"check", "registry", "version"}
+ANYONE = {"check", "registry", "shown", "version"}
 """Rooms that import nothing of ours, and that all may import."""
 
 MAY = {
