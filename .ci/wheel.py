@@ -8,6 +8,7 @@ too large to install by default (`ray`) is left to ``python .ci/wheel.py ray``.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -54,8 +55,9 @@ COMMANDS = (["--version"], ["list", "metrics"], ["score", "--help"])
 
 
 def run(*command: object, **given: object) -> str:
+    own = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, **given  # pyright: ignore
+        list(map(str, command)), capture_output=True, text=True, env=own, **given  # pyright: ignore
     )  # fmt: skip
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}")
