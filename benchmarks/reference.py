@@ -39,7 +39,8 @@ class Case(NamedTuple):
     """A network, its data, and what is asked of it.
 
     Attributes:
-      mosaics: inputs with masks, for metrics of localisation, and `of_mosaics`, the network on them.
+      mosaics: inputs with masks, for metrics of localisation.
+      of_mosaics: the network on them.
     """
 
     about: str
@@ -73,8 +74,8 @@ def digits(samples: int) -> Case:
     return Case(
         f"The network of `jaxeval demo` (98.5 % of the held-out digits are right) on {samples} "
         "held-out digits of 8 × 8; metrics of localisation on mosaics of four digits, of which the "
-        "mean of the four logits is explained. Removed features become 0, the background. Metrics of robustness share one uniform noise of ± 0.1 "
-        "with 10 draws.",
+        "mean of the four logits is explained. Removed features become 0, the background. Metrics "
+        "of robustness share one uniform noise of ± 0.1 with 10 draws.",
         model, data.x_test[:samples], mosaics, on_mosaics(model), of_digits(), settings,
         {"baseline": 0.0, "noise": noise},
     )  # fmt: skip
@@ -178,7 +179,9 @@ def table(name: str, samples: int) -> pd.DataFrame:
     results = [je.evaluate(case.model, case.x, metrics=plain, **given)]
     if masked and case.mosaics is not None:
         at = case.mosaics
-        results.append(je.evaluate(case.of_mosaics, at.x, at.y, metrics=masked, mask=at.mask, **given))
+        results.append(
+            je.evaluate(case.of_mosaics, at.x, at.y, metrics=masked, mask=at.mask, **given)
+        )
     rows = []
     for found in results:
         summary = found.summary()
@@ -221,14 +224,14 @@ INTRO = """\
 
 <!-- Written by benchmarks/reference.py: do not edit by hand. -->
 
-Ten explainers under every metric, rebuilt by `make reference`, so that a change of any number is seen
-in review. Means over samples; **bold** is the best of a metric, and what its 95 % interval cannot tell
-from the best by eye (overlapping intervals) is not marked. Read [Choosing](choosing.md) first: the best
-under a metric of robustness may be a control, as `Random` and `Sobel` do not look at the model.
+Ten explainers under every metric, rebuilt by `make reference`, so that a change of any number is
+seen in review. Means over samples, ± half the width of a 95 % interval; **bold** is the best of a
+metric, which may be so by chance. Read [Choosing](choosing.md) first: the best under a metric of
+robustness may be a control, as `Random` and `Sobel` do not look at the model.
 
 "outputs" and "explanations" are what a metric alone asks of the model for each sample and explainer,
-with the settings that were used; asked together, most of it is shared. Intervals, errors of random
-draws, undefined scores and settings are in the files.
+with the settings that were used; asked together, most of it is shared. Errors of random draws, and
+settings, are in the files.
 """
 
 

@@ -41,11 +41,11 @@ TRACED = {
     "ExcitationBackprop": "two forward passes and a backward pass",
     "GuidedGradCAM": "a forward and two backward passes, one of them down to the layer",
     "LayerActivation": "a forward pass up to the layer",
-    "LayerConductance": "`n_steps` forward passes with derivatives up to the layer, and as many backward "
-    "to it",
+    "LayerConductance": "`n_steps` forward passes with derivatives up to the layer, and as many "
+    "backward to it",
     "InternalInfluence": "`n_steps` forward passes, and as many backward to the layer",
-    "LayerIntegratedGradients": "two forward passes up to the layer, and `n_steps` forward and backward "
-    "passes behind it",
+    "LayerIntegratedGradients": "two forward passes up to the layer, and `n_steps` forward and "
+    "backward passes behind it",
 }
 INTRO = """\
 # Explainers
@@ -151,8 +151,8 @@ RULES = """\
 ## Rules of LRP
 
 `LRP(rule=)` takes a rule by name or as an object, or the name of a composite; `jaxeval list rules`
-prints them with their settings. `je.explain.Smoothed(explainer)` is the mean of any explainer's maps
-over noisy inputs.
+prints them with their settings. `je.explain.Smoothed(explainer)` is the mean of any explainer's
+maps over noisy inputs.
 """
 
 

@@ -157,7 +157,9 @@ def section(cls: type[Metric]) -> str:
             if field.default == _default(Metric, field.name):
                 continue
             meaning = "see above."
-        default = "required" if field.default is dataclasses.MISSING else docstrings.value(field.default)
+        default = (
+            "required" if field.default is dataclasses.MISSING else docstrings.value(field.default)
+        )
         lines.append(f"| `{field.name}` | {default} | {docstrings.cell(meaning)} |")
     if lines[-1].startswith("|---"):
         lines[-2:] = ["Only the shared settings."]

@@ -85,4 +85,3 @@ def readable(text: str) -> str:
     text = re.sub(r"<style scoped>.*?</style>\n?", "", text, flags=re.DOTALL)
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return re.sub(r' (border="1"|style="text-align: right;")', "", text)
-

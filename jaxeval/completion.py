@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,9 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
       ImportError: shtab is not installed; the message says how to install it.
     """
     try:
-        import shtab
+        shtab: Any = importlib.import_module("shtab")
     except ImportError as e:
-        raise ImportError(
-            f'completion needs shtab ({e}): pip install "jaxeval[completion]"'
-        ) from e
+        raise ImportError(f'completion needs shtab ({e}): pip install "jaxeval[completion]"') from e
     functions: dict[str, list[str]] = {"bash": [], "zsh": []}
     for option, table in NAMES.items():
         own, names = f"_jaxeval_{option.strip('-')}", " ".join(table)

@@ -103,7 +103,11 @@ class Model:
 
     def _repr_html_(self) -> str:
         head, *lines = repr(self).splitlines()
-        return card(head, [re.split("  +", line.strip(), maxsplit=1) for line in lines], ("parameter", "array"))
+        return card(
+            head,
+            [re.split("  +", line.strip(), maxsplit=1) for line in lines],
+            ("parameter", "array"),
+        )
 
     def __call__(self, x: Any) -> jax.Array:
         """The outputs [N, K] for a batch x [N, ...]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import time
 from typing import Any
 
@@ -28,15 +29,15 @@ class InNotebook(NoProgress):
     def __init__(self, doing: str, what: str) -> None:
         self._words = doing, what
         self._handle: Any = None
+        self._ipython: Any = None
         self._total = self._done = 0
         self._began = self._drawn = 0.0
 
     def start(self, total: int | None) -> None:
-        from IPython.display import HTML, display
-
         self._total, self._done = total or 0, 0
         self._began = self._drawn = time.monotonic()
-        self._handle = display(HTML(self.text()), display_id=True)
+        self._ipython = importlib.import_module("IPython.display")  # in notebooks alone
+        self._handle = self._ipython.display(self._ipython.HTML(self.text()), display_id=True)
 
     def advance(self, n: int) -> None:
         self._done += n
@@ -63,9 +64,7 @@ class InNotebook(NoProgress):
         return f"{doing} <progress{known}></progress> {self._done:,}{of} {what}{rate}{left}"
 
     def _show(self, text: str) -> None:
-        from IPython.display import HTML
-
-        self._handle.update(HTML(text))
+        self._handle.update(self._ipython.HTML(text))
 
 
 class Bar(NoProgress):

@@ -33,12 +33,14 @@ def add(commands: Any, integer: Callable[[int, int], Any]) -> None:
     what = "Score explainers of a model by metrics, without writing Python."
     parser = commands.add_parser(
         "score", help=what, description=what, allow_abbrev=False,
-        epilog="An explainer or metric is a name of `jaxeval list`, with settings in brackets where "
-        "they differ from the defaults: 'PixelFlipping(n_steps=16, baseline=0.0)'. Quote these for "
+        epilog="An explainer or metric is a name of `jaxeval list`, with settings in brackets "
+        "where they differ from the defaults: 'PixelFlipping(n_steps=16, baseline=0.0)'. Quote these for "
         "the shell. Sweeps (`jaxeval run`) do more: grids of settings, data of any size, resuming.",
     )  # fmt: skip
     option = parser.add_argument
-    option("model", help='a file .onnx, "package.module:function" that returns a model, or "digits"')
+    option(
+        "model", help='a file .onnx, "package.module:function" that returns a model, or "digits"'
+    )
     option(
         "data",
         help="a file .npz with the arrays x and, if you have them, y, mask, padding, index; a file "

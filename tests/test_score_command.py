@@ -1,4 +1,4 @@
-"""``jaxeval score``, ``jaxeval completion``, ``python -m jaxeval``, and what commands say is missing."""
+"""``jaxeval score``, ``jaxeval completion``, ``python -m jaxeval``, and what commands lack."""
 
 from __future__ import annotations
 

@@ -66,7 +66,12 @@ def test_results_of_evaluations_escape_names():
     assert "&lt;script&gt;" in text
     assert "recovery" in text
     outcome = je.Outcome(score=np.float32([1, 2]))
-    parts = {"directions": {EVIL: "lower"}, "families": {EVIL: "f"}, "index": np.arange(2), "y": np.zeros(2, int)}
+    parts = {
+        "directions": {EVIL: "lower"},
+        "families": {EVIL: "f"},
+        "index": np.arange(2),
+        "y": np.zeros(2, int),
+    }
     text = je.Results({(EVIL, EVIL): outcome}, **parts)._repr_html_()
     assert "<script>" not in text
     assert text.count("&lt;script&gt;") == 2

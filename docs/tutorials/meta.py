@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Which metric can be trusted?
 #
-# Metrics disagree. A metric that measures something should see it when a map is permuted, stay when the
-# model hardly changes, and react when it is broken. Needs `pip install "jaxeval[demo]"`.
+# Metrics disagree. A metric that measures something should see it when a map is permuted, stay
+# when the model hardly changes, and react when it is broken. Needs `pip install "jaxeval[demo]"`.
 
 # %%
 import jaxeval as je
@@ -27,8 +27,8 @@ meta = je.meta_evaluate(
 meta
 
 # %% [markdown]
-# The last two rows are controls: random and constant scores. A metric that is no better than they are
-# has shown nothing. `recovery` asks whether scores fall as maps are permuted:
+# The last two rows are controls: random and constant scores. A metric that is no better than they
+# are has shown nothing. `recovery` asks whether scores fall as maps are permuted:
 
 # %%
 meta.ranking("recovery").round(2)
@@ -37,9 +37,9 @@ meta.ranking("recovery").round(2)
 je.plot.meta_recovery(meta)
 
 # %% [markdown]
-# Sparseness is blind to it: a permuted map is exactly as sparse as the map. And under a broken model,
-# `react` of flipping is negative: the broken model is unsure, so its curve is low from the start, which
-# this metric calls good. SRG, a difference of two such curves, is not fooled
+# Sparseness is blind to it: a permuted map is exactly as sparse as the map. And under a broken
+# model, `react` of flipping is negative: the broken model is unsure, so its curve is low from the
+# start, which this metric calls good. SRG, a difference of two such curves, is not fooled
 # ([why](../meta.md#pixelflipping-reacts-the-wrong-way)).
 
 # %%

@@ -2,8 +2,8 @@
 # # Does the ranking depend on settings?
 #
 # FaithfulnessCorrelation removes random subsets. How many pixels, and what do they become? Six
-# combinations, five explainers: who is first under which, and which setting decides? Needs
-# `pip install "jaxeval[demo]"`.
+# combinations, five explainers: who is first under which, and which setting decides? Needs `pip
+# install "jaxeval[demo]"`.
 
 # %%
 import itertools
@@ -28,11 +28,13 @@ results = je.evaluate(model, x, explainers=explainers, metrics=metrics, progress
 results
 
 # %% [markdown]
-# Random subsets do not depend on the map, so all explainers share them: the model was asked as often as
-# for one.
+# Random subsets do not depend on the map, so all explainers share them: the model was asked as
+# often as for one.
 
 # %%
-print(f"{results.asked['output']:,} evaluations; one at a time {results.asked['naive']['output']:,}")
+print(
+    f"{results.asked['output']:,} evaluations; one at a time {results.asked['naive']['output']:,}"
+)
 assert results.asked["output"] * 4 < results.asked["naive"]["output"]
 
 # %%
@@ -42,7 +44,8 @@ results.rank_stability().round(2)
 je.plot.rank_stability(results)
 
 # %% [markdown]
-# If settings did not matter, every bar would have a single colour. Which setting changes the ranking?
+# If settings did not matter, every bar would have a single colour. Which setting changes the
+# ranking?
 
 # %%
 results.sensitivity().round(3)

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A sweep that is killed in the middle
 #
-# Hours of work, and the machine goes away. A sweep writes finished blocks, and the same command goes on
-# with what is missing. Here the process is killed with SIGKILL, which no program can catch. Needs
-# `pip install "jaxeval[demo]"`.
+# Hours of work, and the machine goes away. A sweep writes finished blocks, and the same command
+# goes on with what is missing. Here the process is killed with SIGKILL, which no program can
+# catch. Needs `pip install "jaxeval[demo]"`.
 
 # %%
 import subprocess
@@ -72,5 +72,5 @@ results = je.Store("scores").results()
 results
 
 # %% [markdown]
-# Scores are the same as if nothing had happened, as the random numbers of a sample depend on the seed and
-# the sample alone. [Sweeps](../sweeps.md) has clusters, grids, and data of any size.
+# Scores are the same as if nothing had happened, as the random numbers of a sample depend on the
+# seed and the sample alone. [Sweeps](../sweeps.md) has clusters, grids, and data of any size.

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # A table, and a model without gradients
 #
-# A random forest of scikit-learn on thirty columns in different units. What a removed column becomes
-# decides what is measured, so background samples say it. Needs `pip install "jaxeval[demo]"`.
+# A random forest of scikit-learn on thirty columns in different units. What a removed column
+# becomes decides what is measured, so background samples say it. Needs `pip install
+# "jaxeval[demo]"`.
 
 # %%
 import numpy as np
@@ -18,8 +19,8 @@ forest = RandomForestClassifier(50, max_depth=6, random_state=0).fit(x_train, y_
 
 # %% [markdown]
 # Any Python function is a model: `host=True` calls it outside of compiled programs.
-# `outputs="probabilities"` says what it returns, so that no second softmax is taken; a table has no
-# channels.
+# `outputs="probabilities"` says what it returns, so that no second softmax is taken; a table has
+# no channels.
 
 # %%
 model = je.Model(
@@ -51,7 +52,8 @@ results = je.evaluate(
 results
 
 # %% [markdown]
-# Is the ranking the same if removed columns take the values of one random sample instead of the mean?
+# Is the ranking the same if removed columns take the values of one random sample instead of the
+# mean?
 
 # %%
 other = {

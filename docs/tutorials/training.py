@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Scores in your own training loop
 #
-# Metrics are pure functions, so a score can stand beside the loss: logged while you train, or as a
-# regulariser that the gradient goes through. Needs `pip install "jaxeval[demo]"`.
+# Metrics are pure functions, so a score can stand beside the loss: logged while you train, or as
+# a regulariser that the gradient goes through. Needs `pip install "jaxeval[demo]"`.
 
 # %%
 import flax.linen as nn
@@ -32,8 +32,9 @@ net = Net()
 # %% [markdown]
 # ## A score as a regulariser
 #
-# How concentrated is the saliency of each input? `je.functional.complexity` is the entropy of a map:
-# lower is simpler. It is differentiable, as is the gradient of tanh, so `jax.grad` goes through both.
+# How concentrated is the saliency of each input? `je.functional.complexity` is the entropy of a
+# map: lower is simpler. It is differentiable, as is the gradient of tanh, so `jax.grad` goes
+# through both.
 
 
 # %%
@@ -67,8 +68,9 @@ def make_step(weight):
 # %% [markdown]
 # ## Scores during training
 #
-# `je.from_flax` makes a model of the module and its current variables. The module stays the same, so
-# nothing is compiled anew from epoch to epoch: parameters are arguments of the compiled programs.
+# `je.from_flax` makes a model of the module and its current variables. The module stays the same,
+# so nothing is compiled anew from epoch to epoch: parameters are arguments of the compiled
+# programs.
 
 # %%
 metrics = {"SRG": je.SRG(n_steps=8, baseline=0.0), "complexity": je.Complexity()}
@@ -103,16 +105,16 @@ for axis, what in zip(axes, ("accuracy", "complexity", "SRG"), strict=True):
         axis.plot([row["epoch"] for row in log], [row[what] for row in log], label=name)
     axis.set(title=what, xlabel="epoch")
 axes[0].legend()
-figure  # noqa: B018
+figure
 
 # %% [markdown]
-# The regularised network has simpler maps. Whether they are also more faithful is another question, and
-# SRG asks it.
+# The regularised network has simpler maps. Whether they are also more faithful is another
+# question, and SRG asks it.
 
 # %%
 assert simple[-1]["complexity"] < plain[-1]["complexity"]
 assert min(simple[-1]["accuracy"], plain[-1]["accuracy"]) > 0.85
 
 # %% [markdown]
-# For one score of one sample inside your own `jit`, `je.as_function(metric, model)` is a pure function
-# `f(x, y, a, key, index)`.
+# For one score of one sample inside your own `jit`, `je.as_function(metric, model)` is a pure
+# function `f(x, y, a, key, index)`.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A torch model that reads digits
 #
-# From a PyTorch module to a picture and a table: captum's maps beside those of jaxeval, and which of
-# them finds the pixels that matter. Needs `pip install "jaxeval[torch,demo]"`.
+# From a PyTorch module to a picture and a table: captum's maps beside those of jaxeval, and which
+# of them finds the pixels that matter. Needs `pip install "jaxeval[torch,demo]"`.
 
 # %%
 import numpy as np
@@ -76,8 +76,8 @@ results = je.evaluate(
 results
 
 # %% [markdown]
-# Integrated gradients of captum and of jaxeval are the same map, so they have the same scores. Which
-# of the other differences are real?
+# Integrated gradients of captum and of jaxeval are the same map, so they have the same scores.
+# Which of the other differences are real?
 
 # %%
 pairs = results.wilcoxon("SRG")

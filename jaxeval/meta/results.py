@@ -335,7 +335,8 @@ class MetaResults:
 
     def _shown(self) -> pd.DataFrame:
         """The means over tests that are printed."""
-        table = self.means()[["MC", "MC_std", "tau", "agree", "react", "recovery", "alpha"]]
+        shown = ["MC", "MC_std", "tau", "agree", "react", "recovery", "alpha"]
+        table: Any = self.means()[shown]
         table.index = [f"{m} {ARROWS[self.directions[m]]}" for m in self.metrics]
         return table.round(2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,10 +35,8 @@ class Exports(SettingComparisons):
         Raises:
           ImportError: xarray is not installed; the message says how to install it.
         """
-        import json
-
         try:
-            import xarray
+            xarray: Any = importlib.import_module("xarray")
         except ImportError as e:
             raise ImportError(f'to_xarray needs xarray ({e}): pip install "jaxeval[xarray]"') from e
         explainers, metrics, n = list(self.explainers), list(self.metrics), len(self.index)
@@ -150,7 +150,9 @@ class Exports(SettingComparisons):
             raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}")
         for name, ids in (("these", self.index), ("the other", other.index)):
             if len(np.unique(ids)) < len(ids):
-                raise ValueError(f"{name} results have ids that occur twice: samples cannot be paired")
+                raise ValueError(
+                    f"{name} results have ids that occur twice: samples cannot be paired"
+                )
         _, mine, theirs = np.intersect1d(self.index, other.index, return_indices=True)
         if not len(mine):
             raise ValueError("the results have no sample in common: give evaluate(index=) the ids")

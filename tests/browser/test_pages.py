@@ -1,4 +1,4 @@
-"""The report and the site in a browser: what is shown, sorted and folded, on every kind of screen."""
+"""The report and the site in a browser: what is shown, sorted and folded, on every screen."""
 
 from __future__ import annotations
 
@@ -165,7 +165,8 @@ def test_sections_fold_and_maps_show(browser, report):
         assert len(details) > 2
         for one in details:
             inside = one.query_selector("figure, table, dl")
-            assert inside and not inside.is_visible()
+            assert inside
+            assert not inside.is_visible()
             one.query_selector("summary").click()
             assert inside.is_visible()
         for link in opened.page.query_selector_all("nav a"):

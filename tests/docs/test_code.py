@@ -1,7 +1,8 @@
 """Every block of code of every page runs, is read, or names commands that exist.
 
 Blocks of Python of a page run in order, in one module and an empty folder. What a page does not
-define itself, because it is the reader's own, is given here, by `GIVEN`.
+define itself, because it is the reader's own, is in given.py: of a page, or of the block that
+``<!-- given: name -->`` precedes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-import jaxeval as je
 from jaxeval import cli
+from tests.docs.given import OF_BLOCKS, OF_PAGES, start
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -35,19 +34,20 @@ ELSEWHERE = {
     "write-your-own.md": "tests/docs/test_write_your_own.py runs it",
     "meta.md": "tests/meta/test_docs.py runs it",
     "metrics.md": "its examples are those of docstrings, which run as doctests",
-    "explainers.md": "as on the page of metrics",
 }
 """Pages whose Python runs elsewhere, and where."""
 NEEDS = {
     "torch.md": ("torch", "captum", "onnx"),
     "quantus.md": ("quantus", "torch"),
     "guide.md": ("flax", "matplotlib", "jinja2"),
+    "README.md": ("flax", "matplotlib", "jinja2", "torch", "captum", "onnx", "quantus"),
 }
 READ = {"math", "text", "pycon", "bibtex", "bash", "json"}
 """Languages of blocks that are no Python, commands or settings of jaxeval."""
 
 
 class Block(NamedTuple):
+    given: str
     language: str
     code: str
     line: int
@@ -55,96 +55,9 @@ class Block(NamedTuple):
 
 def blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield Block(found[1], found[2], text[: found.start(2)].count("\n"))
-
-
-def given(page: Path) -> dict[str, Any]:
-    """What a reader of the page has: a model, data, and functions of their own."""
-    rng = np.random.default_rng(0)
-    w = rng.normal(size=(64, 3)).astype(np.float32)
-
-    def apply(params: Any, x: Any) -> Any:
-        return jnp.tanh(x.reshape(len(x), -1)) @ params
-
-    x = rng.normal(size=(6, 1, 8, 8)).astype(np.float32)
-    model = je.Model(apply, w)
-    names: dict[str, Any] = {"je": je, "np": np, "jnp": jnp, "model": model, "x": x}
-    if page.name == "README.md":
-        names |= of_readme(apply, w, x, rng)
-    if page.name == "sweeps.md":
-        names |= {"y": np.asarray(model(x)).argmax(1)} | of_sweeps()
-    if page.name == "quantus.md":
-        names |= of_quantus(x)
-    if page.name == "statistics.md":
-        names |= {"results": small_results(model, x)}
-    return names
-
-
-def small_results(model: Any, x: Any) -> je.Results:
-    explainers = {"A": je.explain.Saliency(), "B": je.explain.Random()}
-    metrics = {
-        "flipping": je.PixelFlipping(n_steps=4),
-        "correlation (2)": je.FaithfulnessCorrelation(n_runs=8, subset_size=2),
-        "correlation (4)": je.FaithfulnessCorrelation(n_runs=8, subset_size=4),
-        "sparseness": je.Sparseness(),
-    }
-    return je.evaluate(model, x, explainers=explainers, metrics=metrics, progress=False)
-
-
-def of_readme(apply: Any, w: Any, x: Any, rng: Any) -> dict[str, Any]:
-    """Of README.md: a Flax module, maps, metrics."""
-    import flax.linen as nn
-    import jax
-
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x: Any) -> Any:
-            x = nn.relu(nn.Conv(8, (3, 3))(x))
-            x = nn.relu(nn.Conv(8, (3, 3))(x))
-            return nn.Dense(3)(x.reshape(len(x), -1))
-
-    module = Net()
-    x = x.transpose(0, 2, 3, 1)
-    y = np.zeros(len(x), np.int32)
-    return {
-        "apply": apply,
-        "params": w,
-        "module": module,
-        "variables": module.init(jax.random.key(0), x),
-        "my_numpy_function": lambda x: np.tanh(np.reshape(x, (len(x), -1))) @ w,
-        "my_function": lambda model, x, y, keys: x,
-        "attributions": x,
-        "a": x,
-        "x": x,
-        "y": y,
-        "key": jax.random.key(0),
-        "jax": jax,
-    }
-
-
-def of_sweeps() -> dict[str, Any]:
-    """Of docs/sweeps.md: readers of Parquet, as modules."""
-    import importlib
-
-    def module(name: str) -> Any:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            return None
-
-    readers = {name: module(name) for name in ("pandas", "polars", "duckdb")}
-    return {**readers, "my_explainer": lambda model, x, y, keys: x}
-
-
-def of_quantus(x: Any) -> dict[str, Any]:
-    """Of docs/quantus.md: a torch network, and a metric of Quantus."""
-    import torch
-    from torch import nn
-
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
-    y = net(torch.from_numpy(x)).argmax(1).numpy()
-    return {"net": net, "y": y, "a": np.abs(x)}
+    pattern = r"(?:^<!-- given: (\w+) -->\n)?^```(\w*)\n(.*?)^```$"
+    for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
+        yield Block(found[1] or "", found[2], found[3], text[: found.start(3)].count("\n"))
 
 
 SLOW = {"guide.md", "torch.md", "quantus.md", "README.md"}
@@ -165,9 +78,11 @@ def test_python_runs(page, tmp_path, monkeypatch):
         pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
     module, printed = ModuleType("page"), ""
-    vars(module).update(given(page))
+    vars(module).update(start() | OF_PAGES.get(page.name, dict)())
     for block in blocks(page):
         if block.language == "python":
+            if block.given:
+                vars(module).update(OF_BLOCKS[block.given]())
             code = compile("\n" * block.line + block.code, page, "exec")
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(code, vars(module))
