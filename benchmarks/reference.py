@@ -229,9 +229,9 @@ seen in review. Means over samples, ± half the width of a 95 % interval; **bold
 metric, which may be so by chance. Read [Choosing](choosing.md) first: the best under a metric of
 robustness may be a control, as `Random` and `Sobel` do not look at the model.
 
-"outputs" and "explanations" are what a metric alone asks of the model for each sample and explainer,
-with the settings that were used; asked together, most of it is shared. Errors of random draws, and
-settings, are in the files.
+"outputs" and "explanations" are what a metric alone asks of the model for each sample and
+explainer, with the settings that were used; asked together, most of it is shared. Errors of random
+draws, and settings, are in the files.
 """
 
 
@@ -262,6 +262,11 @@ def section(name: str, frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def rounded(number: float, digits: int) -> str:
+    """Significant digits, without an exponent for numbers of a readable length."""
+    return f"{float(f'{number:.{digits}g}'):g}"
+
+
 def line(metric: str, own: pd.DataFrame, explainers: list[str]) -> str:
     """One metric."""
     means, first = own["mean"], own.iloc[0]
@@ -269,10 +274,10 @@ def line(metric: str, own: pd.DataFrame, explainers: list[str]) -> str:
     cells = [f"[{metric}](metrics.md#{metric.lower()}) {ARROWS[str(first['direction'])]}"]
     for e in explainers:
         mean, missing = means[e], int(own.loc[e, "n_undefined"])
-        text = "–" if np.isnan(mean) else f"{mean:.3g}"
+        text = "–" if np.isnan(mean) else rounded(mean, 3)
         text = f"**{text}**" if mean == best else text
         width = (own.loc[e, "ci_high"] - own.loc[e, "ci_low"]) / 2
-        text += "" if np.isnan(width) else f" ± {width:.1g}"
+        text += "" if np.isnan(width) else f" ± {rounded(width, 1)}"
         cells.append(text + (f" ({missing} undefined)" if missing else ""))
     cells += [f"{first['outputs']:,}", f"{first['explanations']:,}"]
     return "| " + " | ".join(cells) + " |"

@@ -34,8 +34,9 @@ def add(commands: Any, integer: Callable[[int, int], Any]) -> None:
     parser = commands.add_parser(
         "score", help=what, description=what, allow_abbrev=False,
         epilog="An explainer or metric is a name of `jaxeval list`, with settings in brackets "
-        "where they differ from the defaults: 'PixelFlipping(n_steps=16, baseline=0.0)'. Quote these for "
-        "the shell. Sweeps (`jaxeval run`) do more: grids of settings, data of any size, resuming.",
+        "where they differ from the defaults: 'PixelFlipping(n_steps=16, baseline=0.0)'. Quote "
+        "these for the shell. Sweeps (`jaxeval run`) do more: data of any size, many models, "
+        "resuming.",
     )  # fmt: skip
     option = parser.add_argument
     option(
