@@ -32,7 +32,7 @@ def test_the_page_shows_the_files(script):
 
 def test_every_metric_and_ten_explainers_are_there():
     frame = pd.read_csv(ROOT / "docs/reference-results/digits.csv")
-    known = {m for m in frame["metric"]}
+    known = set(frame["metric"])
     assert known <= set(je.METRICS)
     assert len(known) >= 53
     assert (frame.groupby("metric")["explainer"].nunique() == 10).all()
