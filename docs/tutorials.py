@@ -33,12 +33,16 @@ def pages(script: Path, run: bool) -> dict[str, str | bytes]:
     kept = CACHE / f"{script.stem}-{hashlib.sha256(script.read_bytes()).hexdigest()[:16]}"
     if run and not (kept / f"{script.stem}.md").exists():
         kept.mkdir(parents=True, exist_ok=True)
-        for name, content in converted(script, True).items():
+        made = converted(script, True)
+        for name, content in sorted(made.items(), key=lambda file: file[0].endswith(".md")):
             data = content if isinstance(content, bytes) else content.encode()
             (kept / name).write_bytes(data)
     if (kept / f"{script.stem}.md").exists():
         files = sorted(kept.iterdir())
-        return {f.name: f.read_text() if f.suffix == ".md" else f.read_bytes() for f in files}
+        return {
+            f.name: readable(f.read_text("utf-8")) if f.suffix == ".md" else f.read_bytes()
+            for f in files
+        }
     return converted(script, False)
 
 
@@ -84,4 +88,4 @@ def readable(text: str) -> str:
     """Without styles of tables, which the site has its own of, and colours of terminals."""
     text = re.sub(r"<style scoped>.*?</style>\n?", "", text, flags=re.DOTALL)
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return re.sub(r' (border="1"|style="text-align: right;")', "", text)
+    return re.sub(r' (border="1"|class="dataframe"|style="text-align: right;")', "", text)
