@@ -143,7 +143,7 @@ def evaluate(
     Args:
       model: a `Model`, or any function x [N, ...] -> logits [N, K]. A function that JAX cannot
         trace is called on the host.
-      x: inputs [N, ...], floating-point and finite; token ids [N, T] for a model with `tokens`; or a
+      x: inputs [N, ...], floating-point and finite; token ids [N, T] for a model with `tokens`; a
         data frame, whose columns name the features; or a tuple or dict of arrays for a model of
         several inputs, whose entries are all features (see `join_inputs`).
       y: classes to explain [N]; None: the predicted ones. Numbers, one-hot rows [N, K], or the

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import check, ops
 from .registry import Registry, check_complete
+from .shown import settings
 from .tolerance import Tolerance, read
 from .types import Answer, Outcome, Query, Sample, pytree, static
 
@@ -209,6 +210,11 @@ class Metric:
     def prepare(self, a: Any, where: Any = None) -> Any:
         """The attribution to score: 0 at padding, normalised, then absolute."""
         return None if a is None else ops.prepare(a, self.normalise, self.absolute, where)
+
+    def _repr_html_(self) -> str:
+        better = f"{self.direction} is better" if self.direction in DIRECTIONS else ""
+        about = ", ".join(filter(None, (self.family, better, self.reference)))
+        return settings(self, f"{type(self).__name__}: {about}")
 
     def __call__(
         self, model: Any, x: Any, y: Any = None, a: Any = None, **kwargs: Any

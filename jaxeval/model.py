@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from .check import did_you_mean
 from .identity import shapes_of
 from .lifetime import Weak, Wrapper, hashable, jit, remembered
+from .shown import card
 from .tokens import Tokens, read_tokens
 from .types import pytree, static
 
@@ -124,6 +126,14 @@ class Model:
         shown |= {"tokens": repr(self.tokens)} if self.tokens is not None else {}
         head = ", ".join(f"{k}={v}" for k, v in shown.items())
         return "\n".join([f"Model({head})", *_lines(self.params)])
+
+    def _repr_html_(self) -> str:
+        head, *lines = repr(self).splitlines()
+        return card(
+            head,
+            [re.split("  +", line.strip(), maxsplit=1) for line in lines],
+            ("parameter", "array"),
+        )
 
     def __call__(self, x: Any) -> jax.Array:
         """The outputs [N, K] for a batch x [N, ...]."""

@@ -15,7 +15,7 @@ ROOT = Path(je.__file__).parents[1]
 LIBRARY = sorted((ROOT / "jaxeval").rglob("*.py"))
 OUTSIDE = sorted(p for top in ("bridges", "benchmarks") for p in (ROOT / top).rglob("*.py"))
 
-ANYONE = {"check", "registry", "version"}
+ANYONE = {"check", "registry", "shown", "version"}
 """Rooms that import nothing of ours, and that all may import."""
 
 MAY = {
@@ -113,8 +113,13 @@ MAY = {
     "report": {"api", "meta", "plot", "results", "sweep"},
     "demo": {"api", "data", "explain", "metric", "metrics", "model", "plot", "results"},
     "gallery": {"api", "data", "explain", "plot", "progress"},
+    "scoring": {"api", "cache", "data", "explain", "metrics", "model", "results", "sweep"},
+    "completion": {"explain", "metrics"},
+    "__main__": {"cli"},
     "cli": {
         "cache",
+        "completion",
+        "scoring",
         "metric",
         "names",
         "perturb",

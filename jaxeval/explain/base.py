@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, final
@@ -18,6 +19,7 @@ from .. import check, classes, ops
 from ..cpu import program, suited
 from ..model import Model, reads_inputs
 from ..registry import Registry
+from ..shown import settings
 from ..tokens import COUNTED, IDS
 from ..trace import jaxprs
 from ..trace.embedding import embeddings, of_embeddings
@@ -95,6 +97,10 @@ class Explainer(ABC):
         keys: Key[Array, " n"] | None,
     ) -> Float[Array, "n ..."]:
         """The attributions of x, in the shape of x; implemented by subclasses."""
+
+    def _repr_html_(self) -> str:
+        summary = (inspect.getdoc(type(self)) or "").split("\n\n")[0].replace("``", "")
+        return settings(self, f"{type(self).__name__}: {summary}")
 
     @final
     def __call__(self, model: Model, x: Any, y: Any, keys: Any = None) -> Float[Array, "n ..."]:
