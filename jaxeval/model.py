@@ -7,7 +7,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -321,7 +321,7 @@ def reads_inputs(fn: Any) -> bool:
     if (says := getattr(fn, "reads_inputs", None)) is not None:
         return bool(says)
     try:
-        parameters = list(inspect.signature(fn).parameters.values())
+        parameters = [*inspect.signature(cast(Any, fn)).parameters.values()]
     except (TypeError, ValueError):
         return False
     return len(parameters) > 2 and parameters[2].name == "inputs"

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .check import TOKEN_BASELINES
 
@@ -102,7 +103,7 @@ class Tokens:
                     f"baseline={baseline!r} needs the id of {_NAMES[lacks]}, and this model has "
                     f"Tokens({lacks}=None): give that, another baseline, or an id"
                 )
-        elif not isinstance(baseline, jax.core.Tracer):
+        elif not isinstance(baseline, Tracer):
             value = np.asarray(baseline)
             if value.dtype.kind in "iu" and value.ndim == 0 and value >= 0:
                 return PADDED if int(value) == self.pad else int(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -64,9 +64,8 @@ def of_tokens(
         if fn is None:
             return None
         wrapped = isinstance(fn, RewrittenOnCpus)
-        forward: Forward = dataclasses.replace(
-            fn.fn if wrapped else fn, ids=name, length=ids.shape[1]
-        )
+        forward = cast(Forward, fn.fn if wrapped else fn)
+        forward = dataclasses.replace(forward, ids=name, length=ids.shape[1])
         return RewrittenOnCpus(forward) if wrapped else forward
 
     example = jax.ShapeDtypeStruct((1, *ids.shape[1:]), jnp.int32)

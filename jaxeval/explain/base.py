@@ -165,6 +165,7 @@ class Explainer(ABC):
                 "ids: give it what jaxeval.embedded(model, ids, inputs) returns, or use one of "
                 "FeatureAblation, KernelShap, Lime and ShapleyValueSampling"
             )
+        assert model.tokens is not None
         if self.on_tokens == "ids":
             inputs = dict(model.inputs or {})
             inputs |= {IDS: ids, COUNTED: model.tokens.counted(ids, inputs)}

@@ -240,12 +240,12 @@ def _segments(image: np.ndarray, channel: int | None, dilation: int | None) -> n
         raise ValueError(f"XRAI finds segments in images, and a sample has {image.ndim - 1} axes")
     space, width = image.shape[:2], np.ptp(image)
     image = (image - image.min()) / (width or 1) * 2 - 1
-    image = resize(
+    shown: Any = resize(
         image, (SIDE, SIDE), order=3, mode="constant", preserve_range=True, anti_aliasing=True
     )
     masks = []
     for scale in SCALES:
-        ids = felzenszwalb(image, scale=scale, sigma=SIGMA, min_size=LEAST, channel_axis=-1)
+        ids: Any = felzenszwalb(shown, scale=scale, sigma=SIGMA, min_size=LEAST, channel_axis=-1)
         ids = resize(
             *(ids, space), order=0, preserve_range=True, mode="constant", anti_aliasing=False
         ).astype(int)

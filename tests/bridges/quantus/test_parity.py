@@ -218,7 +218,8 @@ def rounding(case, noise, layers):
     """How far a rounding of each value of the last layer moves a score, relative to it, [N].
 
     Scores divide by the distance of the outputs for an input and its neighbours: by ||h - h'||
-    (`layers` False), or by ||(h - h') / h||. Values of h are known to four roundings of the largest.
+    (`layers` False), or by ||(h - h') / h||. Values of h are known to four roundings of the
+    largest.
     """
     ulps = 4 * np.finfo(np.float32).eps
     np.random.seed(7)
