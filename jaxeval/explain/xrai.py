@@ -246,7 +246,7 @@ def _segments(image: np.ndarray, channel: int | None, dilation: int | None) -> n
     masks = []
     for scale in SCALES:
         ids: Any = felzenszwalb(shown, scale=scale, sigma=SIGMA, min_size=LEAST, channel_axis=-1)
-        ids = resize(
+        ids: Any = resize(
             *(ids, space), order=0, preserve_range=True, mode="constant", anti_aliasing=False
         ).astype(int)
         masks += [ids == i for i in np.unique(ids)]
