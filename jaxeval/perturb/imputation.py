@@ -64,11 +64,12 @@ class RankedImputation(RandomPerturbation):
         a = sample.a
         if sample.channel_axis is not None and a.ndim == sample.x.ndim:
             a = a.sum(sample.channel_axis)
-        return ops.places((ops.descending if self.order == "morf" else ops.ascending)(a))
+        place = ops.places((ops.descending if self.order == "morf" else ops.ascending)(a))
+        return place.reshape(spatial_shape(sample))
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         x, noise = sample.x, sample.draw
-        gone = (plan < jnp.asarray(self.sizes)[step]).reshape(spatial_shape(sample))
+        gone = plan < jnp.asarray(self.sizes)[step]
         if noise is None:
             noise = self.scale * draw.normal(step_key(sample, step), x.shape, x.dtype)
         imputed = ops.impute(x, gone, sample.channel_axis) + noise
