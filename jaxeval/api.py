@@ -237,7 +237,7 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
             job.data.index.astype(np.int64),
             y,
             record.asked,
-            settings(job, plan, time.perf_counter() - began),
+            settings(job, record.plan or plan, time.perf_counter() - began),
         )
 
     try:
@@ -283,4 +283,5 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
     }
     if plan is not None:
         found |= {"points": plan.points(), "chunk_width": plan.output_width}
+        found |= {"too_large": [*plan.too_large]} if plan.too_large else {}
     return found

@@ -51,8 +51,16 @@ class Evaluator:
         if mesh.devices.size == 1:
             self.over_rows = self.everywhere = SingleDeviceSharding(mesh.devices.flat[0])
         self.given = model
-        self.suited = suited(model, x, mesh.devices.flat[0].platform)
+        self.suited = suited(model, x, self.platform)
         self.asked = {"output": 0, "attribution": 0, "hidden": 0}
+
+    @property
+    def platform(self) -> str:
+        return self.mesh.devices.flat[0].platform
+
+    @property
+    def devices(self) -> int:
+        return self.mesh.devices.size
 
     @functools.cached_property
     def model(self) -> Model:
@@ -82,8 +90,10 @@ class Evaluator:
         self.asked[what] += (n := int(real.sum()))
         return n
 
-    def output(self, model: Model, x: Any, hidden: bool, real: np.ndarray, where: str) -> Answer:
-        """The logits of a batch, with the hidden layers if wanted.
+    def output(
+        self, model: Model, x: Any, hidden: kernels.Layers, real: np.ndarray, where: str
+    ) -> Answer:
+        """The logits of a batch, with the hidden layers that are wanted.
 
         Args:
           real: which rows are not padding, [rows].

@@ -95,7 +95,7 @@ def as_function(
         explainer = Traced(fn=explainer)
     made = None if explainer is None else metric.explainer(explainer)
     given, explainer = made is explainer, made
-    hidden = "hidden" in metric.asks
+    hidden = kernels.layers_of([metric])
 
     def explain(model: Model, x: Any, y: Any, key: Any) -> Any:
         args = explainer, model, x[None], y[None], key[None]
