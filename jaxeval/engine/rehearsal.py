@@ -125,7 +125,9 @@ class Rehearsal:
                 return program.jit(*args)
         if self.compiles:
             compiled = program.compiled()
-            return jax.tree.map(_zeros, compiled.out_info, compiled.output_shardings)
+            placed = compiled.output_shardings
+            if all(s.device_set <= set(jax.devices()) for s in jax.tree.leaves(placed)):
+                return jax.tree.map(_zeros, compiled.out_info, placed)
         placed = next((v.sharding for v in jax.tree.leaves(args) if _placed(v)), None)
         return jax.tree.map(lambda v: _zeros(v, placed), program.jit.eval_shape(*args))
 

@@ -30,7 +30,8 @@ CASES = {
     "RegionPerturbation": (je.RegionPerturbation(), 0.15),
     "IROF": (je.IROF(), 0.15),
     "LocalLipschitz": (je.LocalLipschitz(n_samples=32), 0.15),
-    "AverageStability": (je.AverageStability(n_samples=32), 0.15),
+    # Ranks of the answer and, again in each chunk, of the clean map.
+    "AverageStability": (je.AverageStability(n_samples=32), 0.2),
     # An imputation by conjugate gradients, counted with one iteration of 10 to 20.
     "ROAD": (je.ROAD(), 1.0),
 }
@@ -46,7 +47,9 @@ def programs(name):
     """The programs of a metric on a batch of samples."""
     metric, rehearsal = CASES[name][0], Rehearsal("cuda", frozenset({"plan"}))
     x, y = np.zeros((ROWS, *SHAPE), np.float32), np.arange(ROWS) % CLASSES
-    given = {"extras": {"segments": np.zeros((ROWS, 224, 224), np.int32)}}
+    squares = np.arange(224) // 22  # superpixels of 22 x 22
+    segments = np.broadcast_to(11 * squares[:, None] + squares, (ROWS, 224, 224))
+    given = {"extras": {"segments": segments}}
     with watching(rehearsal):
         je.evaluate(
             network(), x, y, explainers={"g": je.explain.Gradient()}, metrics={"m": metric},
