@@ -250,7 +250,7 @@ def within_memory(
     plan: EvalPlan, evaluator: Evaluator, per_device: int, guess: int, most: int
 ) -> int:
     """The batch size for the memory of the devices, if they say how much they have."""
-    limit, job = sizes.limit(evaluator.mesh.devices.flat[0]), plan.job
+    limit, job = evaluator.limit, plan.job
     if limit is None or job.model.host:
         return guess
     # Queries in flight, the block's own samples and maps, and the buffers of measurements.
