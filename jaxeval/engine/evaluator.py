@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .job import Job
 
 
+Instead = tuple[str, int]
+"""A platform, and the bytes of memory of one of its devices."""
+
+
 @dataclasses.dataclass(frozen=True)
 class CompiledForward:
     """The forward pass as a compiled program, for host explainers, which may store it."""
@@ -46,14 +50,9 @@ class Evaluator:
     """
 
     def __init__(
-        self,
-        model: Model,
-        x: Any,
-        mesh: Any,
-        precision: str,
-        instead: tuple[str, int] | None = None,
+        self, model: Model, x: Any, mesh: Any, precision: str, instead: Instead | None = None
     ):
-        """x: shape and dtype of one sample; instead: a platform to plan for, and its memory."""
+        """x: shape and dtype of one sample; `instead` of the mesh's devices, plan for others."""
         self.mesh, self.precision, self._instead = mesh, precision, instead
         self.over_rows: Sharding = NamedSharding(mesh, P("data"))
         self.everywhere: Sharding = NamedSharding(mesh, P())
@@ -139,7 +138,7 @@ class Evaluator:
             raise EvaluationError(f"{name} failed: {named(e)}") from e
 
 
-def evaluator_of(job: Job, instead: tuple[str, int] | None = None) -> Evaluator:
+def evaluator_of(job: Job, instead: Instead | None = None) -> Evaluator:
     """The evaluator of a job's model on its devices; `instead` as for `Evaluator`."""
     options = job.options
     evaluator = Evaluator(job.model, job.one, options.mesh, options.precision, instead)

@@ -28,8 +28,8 @@ from .runner import Done, Runner
 from .supervise import end_with_parent, supervise
 
 OPTIONS = (
-    "--any-code", "--batch-size", "--device", "--devices", "--dry-run", "--gpus", "--on", "--quiet", "--rank",
-    "--restarts", "--world",
+    "--any-code", "--batch-size", "--device", "--devices", "--dry-run", "--gpus", "--on", "--quiet",
+    "--rank", "--restarts", "--world",
 )  # fmt: skip
 
 

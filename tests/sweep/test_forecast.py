@@ -1,4 +1,4 @@
-"""Estimates for devices that are not there: counts are those of a run, work is that of the model."""
+"""Estimates for devices that are not there: counts of a run, and the work of its model."""
 
 from __future__ import annotations
 
