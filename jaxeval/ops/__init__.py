@@ -30,6 +30,7 @@ from .histogram import MIN_BINS as MIN_BINS
 from .histogram import entropy as entropy
 from .histogram import histogram as histogram
 from .histogram import n_bins as n_bins
+from .impute import IMPUTE_TOLERANCE as IMPUTE_TOLERANCE
 from .impute import impute as impute
 from .influence import curve_error as curve_error
 from .influence import half_width as half_width

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ... import check
+from ... import check, ops
 from ...metric import DirectionBy, Metric
 from ...perturb import RankedImputation
 from ...types import Answer, Outcome, Query, Sample, pytree, static
@@ -43,6 +43,8 @@ class ROAD(Metric):
       percentages: p [S], each above 0 and below 100.
       order: "morf" or "lerf".
       noise: standard deviation of the noise, in units of the input.
+      solver_tolerance: error of the imputation, relative to the largest deviation of the remaining
+        pixels from their mean; 1e-3 is below the usual noise and takes two thirds of the time.
       draws: the noise itself, [S, *x] or [N, S, *x].
 
     Outcome: score []; curve [S], 1 where the prediction is y, else 0.
@@ -57,6 +59,7 @@ class ROAD(Metric):
     percentages: Any = tuple(range(1, 100, 2))
     order: str = static("morf")
     noise: Any = 0.01
+    solver_tolerance: Any = ops.IMPUTE_TOLERANCE
     draws: Any = None
 
     def __post_init__(self) -> None:
@@ -64,12 +67,14 @@ class ROAD(Metric):
         check.reals(self, "percentages", above=0, most=100)
         check.one_of(self, "order", ORDERS)
         check.real(self, "noise", least=0)
+        check.real(self, "solver_tolerance", above=0)
 
     def questions(self) -> RankedImputation:
         return RankedImputation(
             order=self.order,
             percentages=self.percentages,
             scale=self.noise,
+            tolerance=self.solver_tolerance,
             draws=self.draws,
         )
 
