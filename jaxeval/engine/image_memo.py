@@ -6,7 +6,7 @@ import collections
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -46,12 +46,12 @@ def once_per_image(make: Make, x: np.ndarray, channel_axis: int | None) -> np.nd
     return result
 
 
-def begin(make: Make, rows: Sequence[np.ndarray], channel_axis: int | None) -> list[Future[Any]]:
+def begin(make: Make, rows: Iterable[np.ndarray], channel_axis: int | None) -> list[Future[Any]]:
     """`once_per_image` for each row, in threads; for functions with ``in_threads = True`` only."""
     return [_pool().submit(once_per_image, make, row, channel_axis) for row in rows]
 
 
-def all_images(make: Make, rows: Sequence[np.ndarray], channel_axis: int | None) -> np.ndarray:
+def all_images(make: Make, rows: Iterable[np.ndarray], channel_axis: int | None) -> np.ndarray:
     """`once_per_image` for all rows, stacked."""
     if getattr(make, "in_threads", False):
         return np.stack([f.result() for f in begin(make, rows, channel_axis)])

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -108,7 +109,7 @@ class Rehearsal:
         return [program for program, _ in self._known.values()]
 
     def called(self, jit: Jit, args: tuple[Any, ...]) -> Any:
-        if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(args)):
+        if any(isinstance(v, Tracer) for v in jax.tree.leaves(args)):
             made, args = jit.portable(*args)  # part of the program that is being traced
             return made(*args)
         key = (jit, *(v if i in jit.static else signature(v) for i, v in enumerate(args)))
@@ -195,7 +196,7 @@ def _placed(v: Any) -> bool:
 def _zeros(v: Any, sharding: Any) -> Any:
     if jnp.issubdtype(v.dtype, jax.dtypes.prng_key):
         data = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(v.shape, v.dtype))
-        keys = jax.random.wrap_key_data(np.zeros(data.shape, data.dtype), impl=impl_of(v.dtype))
+        keys = jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype), impl=impl_of(v.dtype))
         return jax.device_put(keys, sharding)
     if getattr(sharding, "spec", None) not in (None, P()) and not v.shape:
         sharding = NamedSharding(sharding.mesh, P())

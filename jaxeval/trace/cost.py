@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from . import jaxprs
@@ -126,5 +127,5 @@ def stored(a: Any, platform: str) -> float:
         for axis, tile in zip((-2, -1), TILE, strict=True):
             if len(shape) >= -axis and shape[-1] > 1:
                 shape[axis] = -(-shape[axis] // tile) * tile
-    itemsize = 8 if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) else a.dtype.itemsize
+    itemsize = 8 if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a.dtype.itemsize
     return float(np.prod(shape, dtype=np.float64)) * itemsize
