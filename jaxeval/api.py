@@ -293,7 +293,7 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
             job.data.index.astype(np.int64),
             y,
             record.asked,
-            settings(job, plan, time.perf_counter() - began) | more,
+            settings(job, record.plan or plan, time.perf_counter() - began) | more,
         )
 
     try:
@@ -350,4 +350,5 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         found["classes"] = [*job.model.classes]
     if plan is not None:
         found |= {"points": plan.points(), "chunk_width": plan.output_width}
+        found |= {"too_large": [*plan.too_large]} if plan.too_large else {}
     return found

@@ -9,6 +9,7 @@ their constants and the model itself are freed.
 from __future__ import annotations
 
 import collections
+import contextvars
 import dataclasses
 import functools
 import types
@@ -280,6 +281,10 @@ def _is(a: Any, b: Any) -> bool:
     return a is b
 
 
+WATCHER: contextvars.ContextVar[Any] = contextvars.ContextVar("watcher", default=None)
+"""An object whose ``called(jit, args)`` is called instead of every `Jit` (`engine.rehearsal`)."""
+
+
 class Jit:
     """`jax.jit` whose compiled programs are freed with the static functions in their arguments.
 
@@ -310,8 +315,25 @@ class Jit:
         return made, args
 
     def __call__(self, *args: Any) -> Any:
+        if (watcher := WATCHER.get()) is not None:
+            return watcher.called(self, args)
         made, args = self._of(args)
         return made(*args)
+
+    @property
+    def static(self) -> tuple[int, ...]:
+        """The positions of static arguments."""
+        given = self._settings.get("static_argnums", ())
+        return (given,) if isinstance(given, int) else tuple(given)
+
+    def lower(self, *args: Any) -> Any:
+        """The program for these arguments, not compiled (`jax.stages.Lowered`)."""
+        made, args = self._of(args)
+        return made.lower(*args)
+
+    def portable(self, *args: Any) -> tuple[Any, tuple[Any, ...]]:
+        """(jitted function without options for CPUs, arguments for it)."""
+        return self._of(args)
 
     def eval_shape(self, *args: Any) -> Any:
         """The shapes and dtypes of the result, without computing it."""

@@ -131,6 +131,10 @@ class Metric:
         """Hook for metrics that score a modified explainer (SmoothMPRT); by default unchanged."""
         return explainer
 
+    def hidden_layers(self) -> tuple[str, ...] | None:
+        """The hidden layers it looks at, if it asks for them; None: all. Others are not kept."""
+        return None
+
     def fit(self, model: Any, sample: Sample) -> None:
         """Check that the metric is defined for this model and sample, whose leaves are shapes.
 

@@ -119,6 +119,7 @@ MAY = {
         "perturb",
         "progress",
         "results",
+        "trace",
     },
     "report": {"api", "meta", "plot", "results", "sweep"},
     "demo": {"api", "data", "explain", "metric", "metrics", "model", "plot", "results"},

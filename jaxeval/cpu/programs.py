@@ -66,9 +66,9 @@ class CpuJit(Jit):
         # Inner programs are compiled with the outer program's options and take none.
         return alone if _of_use() and not jaxprs.transformed() else nested, args
 
-    def lower(self, *args: Any) -> Any:
-        made, args = self._of(args)
-        return made.lower(*args)
+    def portable(self, *args: Any) -> tuple[Any, tuple[Any, ...]]:
+        (nested, _), args = super()._of(args)
+        return nested, args
 
 
 @functools.cache

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..identity import shapes_of
-from ..lifetime import Wrapper, loosened, remembered, traceable
+from ..lifetime import WATCHER, Wrapper, loosened, remembered, traceable
 from ..model import Model
 from ..trace import jaxprs
 from ..trace.written import wanted_as_written
@@ -60,6 +60,8 @@ def suited(model: Model, x: Any, platform: str) -> Model:
     Args:
       x: one sample, or its shape and dtype.
     """
+    if (watcher := WATCHER.get()) is not None:
+        platform = watcher.platform
     if platform != "cpu" or model.host or isinstance(model.apply, Rewritten):
         return model
     known, kind = _known(model), (x.shape, x.dtype)

@@ -21,7 +21,6 @@ from ..types import Answer, Query, Sample, canonical
 from . import kernels
 from .block import Answered, BlockState, Scored
 from .explainers import Batch
-from .image_memo import once_per_image
 from .questions import Question, Subscription
 from .rounds import Chosen, Curve
 from .sample_view import measure_one
@@ -135,9 +134,7 @@ def _extras(state: BlockState, pert: Perturbation, s: Sample) -> dict[str, Any]:
         if name not in extras:
             key = (name, make)
             if key not in state.extras:
-                x = block.padded(block.job.data.x)
-                rows = [once_per_image(make, row, s.channel_axis) for row in x]
-                state.extras[key] = state.evaluator.put(np.stack(rows))
+                state.extras[key] = state.evaluator.put(block.host_extra(make))
             extras[name] = state.extras[key]
     return extras
 
@@ -292,7 +289,7 @@ class Asking:
         query, keys, i, step, ok, place = self._probe(counts, place)
         output = Answer()
         if q.asks_model:
-            hidden = "hidden" in q.asks
+            hidden = state.plan.hidden if "hidden" in q.asks else False
             output = evaluator.output(model, query.x, query.inputs, hidden, real, self.where)
             state.wait(output)
         for e in q.by:

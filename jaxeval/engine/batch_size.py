@@ -1,13 +1,15 @@
 """The default of `batch_size`, the number of model evaluations at once.
 
 It depends on the traced model, the size of the job and the machine, never on timings: every
-process chooses the same, so runs with the same key agree bit for bit, and nothing is compiled.
+process chooses the same, so runs with the same key agree bit for bit. On CPUs nothing is compiled
+for it (`automatic`). Devices that say how much memory they have get the largest batch whose
+programs fit in it (`largest`), as the compiler says of the programs that will run.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -18,6 +20,8 @@ from ..identity import shapes_of
 from ..lifetime import remembered
 from ..model import TRACED_ROWS, Model, jaxpr_of
 from ..trace import jaxprs
+from .errors import out_of_memory
+from .rehearsal import Rehearsal
 
 HOST_SIZE = 128
 """A host callable is called once per batch; larger batches gain little and cost memory."""
@@ -91,12 +95,76 @@ def _sizes(eqn: Any, times: int) -> Iterator[int]:
         yield times * sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in avals)
 
 
+SHARE = 0.8
+"""Of a device's memory, what programs may use: the rest is lost to fragmentation."""
+
+
+def limit(device: Any) -> int | None:
+    """Bytes of memory of a device; None if it does not say so, as CPUs."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    return (stats or {}).get("bytes_limit")
+
+
 def memory(device: Any) -> float:
     """Bytes that evaluations may use on one device."""
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return 0.5 * stats["bytes_limit"]
+    if (most := limit(device)) is not None:
+        return 0.5 * most
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 8
     except (ValueError, OSError, AttributeError):
         return 2.0**30
+
+
+def multiple_of(platform: str, rows: int) -> int:
+    """Of what numbers of rows should be multiples: of a device's vector and matrix units."""
+    return 1 if platform == "cpu" else 128 if platform == "tpu" and rows >= 128 else 8
+
+
+def rounded(rows: float, most: int) -> int:
+    """`most` or, if that is too much, the largest power of two up to `rows`.
+
+    Powers of two are the same for devices whose memory differs a little.
+    """
+    return most if rows >= most else 2 ** int(np.log2(max(rows, 1)))
+
+
+def rounded_up(rows: int, platform: str) -> int:
+    """The next suitable multiple."""
+    unit = multiple_of(platform, rows)
+    return -(-rows // unit) * unit
+
+
+def largest(
+    rehearse: Callable[[int], Rehearsal],
+    guess: int,
+    most: int,
+    budget: float,
+    kept: float,
+    platform: str,
+) -> int:
+    """The most rows for which all programs fit in memory, within a factor of two.
+
+    Compiles the programs for a guess, computes the bytes of a row, and compiles them again if that
+    guess was far from what fits.
+
+    Args:
+      rehearse: the programs with the model for a batch size, compiled.
+      most: maximum number of rows that are of use.
+      budget: bytes on a device.
+      kept: bytes that a run keeps for each row, beside the programs.
+    """
+    most = rounded_up(min(most, MOST), platform)
+    rows, ceiling = rounded(guess, most), float(most)
+    while True:
+        try:
+            programs = rehearse(rows).programs
+        except Exception as e:  # some compilers refuse what does not fit
+            if not out_of_memory(e) or rows == 1:
+                raise
+            rows, ceiling = max(1, rows // 2), rows / 2
+            continue
+        fits = min((budget - p.fixed()) / (p.per_row() + kept) for p in programs)
+        best = rounded(min(fits, ceiling), most)
+        if best == rows or rows < best < 2 * rows:
+            return rows
+        rows, ceiling = best, float(best)

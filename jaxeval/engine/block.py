@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -62,6 +63,45 @@ class Answered(NamedTuple):
     error: np.ndarray | None = None
     asked: np.ndarray | None = None
     given: Any = None
+
+
+@dataclasses.dataclass
+class Reduced:
+    """The outcomes of a block, which the devices may not have finished.
+
+    Attributes:
+      cells: (cell, what is said of its answers).
+      values: for each of them, the outcome [rows] and what was unsound in the clean answers.
+    """
+
+    plan: EvalPlan
+    real: np.ndarray
+    labels: np.ndarray
+    steps: Mapping[Cell, list[int]]
+    cells: list[tuple[Cell, list[Answered]]]
+    values: list[Any]
+
+    def outcomes(self) -> dict[Cell, tuple[Outcome, np.ndarray]]:
+        """For each cell, the outcome [n] and its unsound samples.
+
+        The latter, bool [n, 2]: whether a map that it needed is not finite, and an output NaN.
+        """
+        found = {}
+        values = jax.device_get(self.values)
+        for (cell, got), (outcome, clean) in zip(self.cells, values, strict=True):
+            for unknown in (v.error for v in got if v.error is not None):
+                known = 0 if outcome.error is None else outcome.error
+                outcome = dataclasses.replace(outcome, error=known + unknown)
+            for given in (v.given for v in got if v.given is not None):
+                outcome = for_mean(outcome, given)
+            if any(v.asked is not None for v in got):
+                outcome = with_status(self.plan.cells[cell], outcome, got)
+            outcome = jax.tree.map(lambda v: v[self.real], outcome)
+            flags = [clean, *(np.asarray(v.unsound) for v in got)]
+            unsound = np.stack(flags).max(0)[self.real] > 0
+            finished = finish_all(self.plan.cells[cell], outcome, unsound.any(1))
+            found[cell] = finished, unsound
+        return found
 
 
 class BlockState:
@@ -130,39 +170,28 @@ class BlockState:
         if len(self._pending) > IN_FLIGHT:
             jax.block_until_ready(self._pending.popleft())
 
-    def outcomes(self) -> dict[Cell, tuple[Outcome, np.ndarray]]:
-        """For each cell with all questions asked, the outcome [n] and its unsound samples.
-
-        The latter, bool [n, 2]: whether a map that it needed is not finite, and an output NaN.
-        """
-        plan, found = self.plan, {}
+    def reduced(self) -> Reduced:
+        """The outcomes of the cells with all questions asked, being computed by the devices."""
+        plan, cells, outcomes = self.plan, [], []
         for e, s in self.samples.items():
-            cells = [c for c in plan.cells if c.attributor == e and self._complete(c)]
-            if not cells:
+            mine = [c for c in plan.cells if c.attributor == e and self._complete(c)]
+            if not mine:
                 continue
-            slots = [self.done.get(c, {}) for c in cells]
+            slots = [self.done.get(c, {}) for c in mine]
             given = [[got[k] for k in sorted(got)] for got in slots]
             measured = tuple(tuple(v.measured for v in got) for got in given)
             valid = tuple(tuple(v.valid for v in got) for got in given)
             source = tuple(tuple(v.source for v in got) for got in given)
-            scored = self.scored(e, [c.metric for c in cells])
+            scored = self.scored(e, [c.metric for c in mine])
             s = dataclasses.replace(s, a=None)
             args = (scored.metrics, s, scored.maps, self.reference, measured, valid, source)
-            reduced = jax.device_get(kernels.reduce(self.mesh, scored.which, *args))
-            for cell, got, (outcome, clean) in zip(cells, given, reduced, strict=True):
-                for unknown in (v.error for v in got if v.error is not None):
-                    known = 0 if outcome.error is None else outcome.error
-                    outcome = dataclasses.replace(outcome, error=known + unknown)
-                for given in (v.given for v in got if v.given is not None):
-                    outcome = for_mean(outcome, given)
-                if any(v.asked is not None for v in got):
-                    outcome = with_status(plan.cells[cell], outcome, got)
-                outcome = jax.tree.map(lambda v: v[self.block.real], outcome)
-                unsound = np.stack([clean, *(np.asarray(v.unsound) for v in got)])
-                unsound = unsound.max(0)[self.block.real] > 0
-                finished = finish_all(plan.cells[cell], outcome, unsound.any(1))
-                found[cell] = finished, unsound
-        return found
+            outcomes.extend(kernels.reduce(self.mesh, scored.which, *args))
+            cells.extend(
+                # Without the measurements, so that their memory is free for the next block.
+                (cell, [v._replace(measured=None, valid=None, source=None) for v in got])
+                for cell, got in zip(mine, given, strict=True)
+            )
+        return Reduced(plan, self.block.real, self.labels, self.steps, cells, outcomes)
 
     def _complete(self, cell: Cell) -> bool:
         return len(self.done.get(cell, {})) == len(asks_of(self.plan.metrics[cell.metric]))

@@ -11,7 +11,7 @@ import numpy as np
 from ..check import warn
 from ..metric import Metric
 from ..types import Outcome
-from .block import BlockState
+from .block import Reduced
 from .evaluator import Evaluator
 from .plan import EvalPlan
 from .questions import Cell, naive_cost
@@ -25,6 +25,7 @@ class Record:
     outcomes: dict[tuple[str, str], Outcome]
     asked: dict[str, Any]
     y: np.ndarray
+    plan: EvalPlan | None = None
 
 
 def nothing_scored(evaluator: Evaluator) -> Record:
@@ -43,14 +44,19 @@ class Collected:
         self.steps: dict[Cell, list[int]] = {cell: [] for cell in plan.cells}
         self.labels: list[np.ndarray] = []
 
-    def add(self, state: BlockState) -> None:
+    @property
+    def finished(self) -> int:
+        """The number of samples that all is known of."""
+        return sum(map(len, self.labels))
+
+    def add(self, reduced: Reduced) -> None:
         """Add the outcomes of a block, or the finished ones if it was interrupted."""
-        for cell, (outcome, unsound) in state.outcomes().items():
+        for cell, (outcome, unsound) in reduced.outcomes().items():
             self.parts[cell].append(outcome)
             self.unsound[cell].append(unsound)
-        for cell, steps in state.steps.items():
+        for cell, steps in reduced.steps.items():
             self.steps[cell].extend(steps)
-        self.labels.append(state.labels)
+        self.labels.append(reduced.labels)
 
     def warn(self) -> None:
         """Warn of samples that are undefined because of unsound maps or outputs."""
@@ -86,7 +92,7 @@ class Collected:
         explained = {e: a.explainer is not None for e, a in plan.attributors.items()}
         naive = naive_cost(plan.cells, self.steps, n, explained)
         y = np.concatenate(self.labels) if self.labels else np.zeros(0, np.int32)
-        return Record(outcomes, {**evaluator.asked, "naive": naive}, y)
+        return Record(outcomes, {**evaluator.asked, "naive": naive}, y, plan)
 
 
 def aggregate(metric: Metric, outcome: Outcome, bad: np.ndarray) -> Outcome:

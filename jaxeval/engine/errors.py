@@ -25,6 +25,19 @@ class EvaluationError(RuntimeError, ValueError):
     partial: Any = None
 
 
+def out_of_memory(e: BaseException | None) -> bool:
+    """Whether an error, or one of its causes, says that device memory ran out.
+
+    >>> out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: out of memory"))
+    True
+    """
+    while e is not None:
+        if isinstance(e, MemoryError) or "RESOURCE_EXHAUSTED" in str(e):
+            return True
+        e = e.__cause__ or e.__context__
+    return False
+
+
 def named(e: BaseException) -> str:
     """The error's type and message."""
     return f"{type(e).__name__}: {e}"

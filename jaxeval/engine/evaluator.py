@@ -12,15 +12,21 @@ import numpy as np
 from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from ..check import warn
 from ..cpu import suited
 from ..model import Model, called, reads_inputs, with_inputs
 from ..types import Answer
+from . import batch_size as sizes
 from . import kernels
 from .answers import check_shape
 from .errors import EvaluationError, named
 
 if TYPE_CHECKING:
     from .job import Job
+
+
+Instead = tuple[str, int]
+"""A platform, and the bytes of memory of one of its devices."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,16 +53,31 @@ class Evaluator:
       asked: the numbers of outputs, attributions and hidden layers evaluated.
     """
 
-    def __init__(self, model: Model, x: Any, mesh: Any, precision: str):
-        """x: shape and dtype of one sample."""
-        self.mesh, self.precision = mesh, precision
+    def __init__(
+        self, model: Model, x: Any, mesh: Any, precision: str, instead: Instead | None = None
+    ):
+        """x: shape and dtype of one sample; `instead` of the mesh's devices, plan for others."""
+        self.mesh, self.precision, self._instead = mesh, precision, instead
         self.over_rows: Sharding = NamedSharding(mesh, P("data"))
         self.everywhere: Sharding = NamedSharding(mesh, P())
         if mesh.devices.size == 1:
             self.over_rows = self.everywhere = SingleDeviceSharding(mesh.devices.flat[0])
         self.given = model
-        self.suited = suited(model, x, mesh.devices.flat[0].platform)
+        self.suited = suited(model, x, self.platform)
         self.asked = {"output": 0, "attribution": 0, "hidden": 0}
+
+    @property
+    def platform(self) -> str:
+        return self._instead[0] if self._instead else self.mesh.devices.flat[0].platform
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes of memory of a device, if it says how much it has."""
+        return self._instead[1] if self._instead else sizes.limit(self.mesh.devices.flat[0])
+
+    @property
+    def devices(self) -> int:
+        return self.mesh.devices.size
 
     @functools.cached_property
     def model(self) -> Model:
@@ -87,9 +108,15 @@ class Evaluator:
         return n
 
     def output(
-        self, model: Model, x: Any, inputs: Any, hidden: bool, real: np.ndarray, where: str
+        self,
+        model: Model,
+        x: Any,
+        inputs: Any,
+        hidden: kernels.Layers,
+        real: np.ndarray,
+        where: str,
     ) -> Answer:
-        """The logits of a batch, with the hidden layers if wanted.
+        """The logits of a batch, with the hidden layers that are wanted.
 
         Args:
           inputs: what the model is given with x.
@@ -123,6 +150,13 @@ class Evaluator:
             raise EvaluationError(f"{name} failed: {named(e)}") from e
 
 
-def evaluator_of(job: Job) -> Evaluator:
-    """The evaluator of a job's model on its devices."""
-    return Evaluator(job.model, job.one, job.options.mesh, job.options.precision)
+def evaluator_of(job: Job, instead: Instead | None = None) -> Evaluator:
+    """The evaluator of a job's model on its devices; `instead` as for `Evaluator`."""
+    options = job.options
+    evaluator = Evaluator(job.model, job.one, options.mesh, options.precision, instead)
+    if evaluator.platform == "tpu" and options.precision == "highest" and not instead:
+        warn(
+            'precision="highest" on a TPU: programs take about 16 times longer to compile than '
+            'with precision="fast", minutes for a ResNet-50, and six times the products'
+        )
+    return evaluator

@@ -11,16 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..check import warn
 from ..identity import identity
 from ..metric import Metric, limit_of
 from ..perturb import Perturbation
 from ..types import Sample, canonical
-from .batch_size import automatic
+from . import batch_size as sizes
+from . import kernels
+from .batch_size import automatic, rounded_up
+from .errors import out_of_memory
 from .evaluator import Evaluator
-from .explainers import Attributor, OnHost
+from .explainers import Attributor, Compiled, OnHost
 from .job import Job
 from .outcomes import check_outcomes
 from .questions import Cell, Question, chunk_width, collect, narrow_width
+from .rehearsal import Rehearsal, watching
 from .sample_view import needs_output
 from .samples import Block, Clean
 from .shapes import check_features, check_padded, fit_mask, fit_padding
@@ -48,10 +53,11 @@ class EvalPlan:
       local: samples per block on each device.
       output_width, map_width: slots on each device of a chunk answered with outputs, and of one
         answered with attributions; round_width: of one of a question asked in rounds.
-      clean_output: whether the model is evaluated on the clean samples; hidden: with its hidden
-        layers.
+      clean_output: whether the model is evaluated on the clean samples; hidden: with which of its
+        hidden layers.
       first: answers of host explainers and the model about the first block, which determine the
         shapes of maps.
+      too_large: numbers of evaluations at once for which the devices had not enough memory.
     """
 
     job: Job
@@ -67,8 +73,9 @@ class EvalPlan:
     map_width: int
     round_width: int
     clean_output: bool
-    hidden: bool
+    hidden: kernels.Layers
     first: Clean | None
+    too_large: tuple[int, ...] = ()
 
     @functools.cached_property
     def means(self) -> frozenset[Cell]:
@@ -87,6 +94,11 @@ class EvalPlan:
             return self.map_width
         return self.round_width if q.in_rounds else self.output_width
 
+    @property
+    def rows(self) -> int:
+        """The most evaluations at once on a device."""
+        return min(self.batch_size, max(self.local, self.output_width, self.map_width))
+
     def forward_rows(self) -> int:
         """Rows of the forward program on each device: one shape for clean samples and chunks."""
         return self.output_width if any(q.asks_model for q in self.questions) else self.local
@@ -104,6 +116,13 @@ class EvalPlan:
     def clean_evaluations(self) -> int:
         """Evaluations per clean sample."""
         return self.clean_output + sum(a.asked for a in self.attributors.values())
+
+    def in_threads(self) -> list[Any]:
+        """Functions of one image that questions need, unless the caller gave the result."""
+        given = self.job.data.extras
+        made = [q.pert.host_extras() for q in self.questions]
+        wanted = [make for makes in made for name, make in makes.items() if name not in given]
+        return [make for make in dict.fromkeys(wanted) if getattr(make, "in_threads", False)]
 
     def points(self) -> dict[str, list[str]]:
         """{metric: the names of its curve's points}, for the metrics that name them."""
@@ -131,51 +150,141 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
     metrics, data = job.metrics.values(), job.data
     attributors, cells = derived(job)
     clean_output = data.y is None or any(map(needs_output, metrics))
-    hidden = any("hidden" in m.asks for m in metrics)
+    hidden = kernels.layers_of(metrics)
     valid, spec = specify(job)
-    devices = evaluator.mesh.devices.size
-    per_device = -(-max(job.n, job.options.rows or 0) // devices)
-    questions, first = None, None
-    if all(a.features is not None for a in attributors.values()):
-        questions = ask_what(job, attributors, cells, spec, valid)
-    batch_size = job.options.batch_size
-    if batch_size is None:
-        asks = clean_output or any(a.asked for a in attributors.values())
-        most = MOST
-        if questions is not None:
-            most = per_device * max([q.n_steps for q in questions], default=1)
-        batch_size = UNASKED
-        if asks or questions:
-            batch_size = automatic(job.model, job.one, most, evaluator.mesh.devices.flat[0])
-    local = min(per_device, batch_size, rows_of_buffers(job))
-    if questions is None:
-        block = Block(job, evaluator, local, 0)
-        first = answer_first(block, attributors, clean_output, hidden, valid)
-        attributors = {
-            e: with_features(a, first.maps[e].shape[1:]) if e in first.maps else a
-            for e, a in attributors.items()
-        }
-        questions = ask_what(job, attributors, cells, spec, valid)
-    output_width, map_width = widths(questions, local, batch_size)
-    asked = [q for q in questions if q.asks_model]
-    blocks = -(-per_device // local)
-    return EvalPlan(
+    per_device = -(-max(job.n, job.options.rows or 0) // evaluator.devices)
+    plan = EvalPlan(
         job=job,
         attributors=attributors,
         cells=cells,
         metrics={m: compiled(metric) for m, metric in job.metrics.items()},
-        questions=questions,
+        questions=(),
         spec=spec,
         valid=valid,
+        batch_size=1,
+        local=1,
+        output_width=1,
+        map_width=1,
+        round_width=1,
+        clean_output=clean_output,
+        hidden=hidden,
+        first=None,
+    )
+    known = all(a.features is not None for a in attributors.values())
+    if known:
+        plan = dataclasses.replace(plan, questions=ask_what(job, attributors, cells, spec, valid))
+    batch_size = job.options.batch_size
+    if batch_size is None:
+        asks = clean_output or any(a.asked for a in attributors.values())
+        steps = max([q.n_steps for q in plan.questions], default=1)
+        most = per_device * steps if known else MOST
+        batch_size = UNASKED
+        if asks or plan.questions or not known:
+            batch_size = automatic(job.model, job.one, most, evaluator.mesh.devices.flat[0])
+            batch_size = within_memory(plan, evaluator, per_device, batch_size, most)
+    plan = with_batch(plan, evaluator, per_device, batch_size)
+    return plan if known else with_first(plan, evaluator)
+
+
+def with_batch(plan: EvalPlan, evaluator: Evaluator, per_device: int, batch_size: int) -> EvalPlan:
+    """The plan in batches of this size, of `per_device` samples on each device."""
+    steps = max([q.n_steps for q in plan.questions], default=1)
+    local = block_rows(per_device, batch_size, steps, evaluator.platform)
+    local = min(local, rows_of_buffers(plan.job))
+    output_width, map_width = widths(plan.questions, local, batch_size, evaluator.platform)
+    asked = [q for q in plan.questions if q.asks_model]
+    return dataclasses.replace(
+        plan,
         batch_size=batch_size,
         local=local,
         output_width=output_width,
         map_width=map_width,
-        round_width=narrow_width(asked, local, batch_size, output_width, blocks),
-        clean_output=clean_output,
-        hidden=hidden,
-        first=first,
+        round_width=narrow_width(asked, local, batch_size, output_width, -(-per_device // local)),
     )
+
+
+def with_first(plan: EvalPlan, evaluator: Evaluator) -> EvalPlan:
+    """The plan with its questions, after the first answers of host explainers."""
+    job, attributors, first = plan.job, plan.attributors, None
+    while first is None:
+        try:
+            first = answer_first(plan, Block(job, evaluator, plan.local, 0))
+        except Exception as e:
+            if not out_of_memory(e) or plan.local == 1:
+                raise
+            trouble = str(e)
+        if first is None:
+            plan = smaller(plan, evaluator, trouble)
+    attributors = {
+        e: with_features(a, first.maps[e].shape[1:]) if e in first.maps else a
+        for e, a in attributors.items()
+    }
+    questions = ask_what(job, attributors, plan.cells, plan.spec, plan.valid)
+    plan = dataclasses.replace(plan, attributors=attributors, questions=questions, first=first)
+    return with_batch(plan, evaluator, plan.local, plan.batch_size)
+
+
+def smaller(plan: EvalPlan, evaluator: Evaluator, trouble: str) -> EvalPlan:
+    """The plan with half the batch size, after the devices ran out of memory; warns."""
+    now = max(1, plan.rows // 2)
+    warn(
+        f"out of device memory with a batch size of {plan.rows}: continuing with {now}, which "
+        f"takes longer; scores are the same. Give batch_size={now} to begin with that. The device "
+        f"said: {trouble[:300]}"
+    )
+    less = with_batch(plan, evaluator, plan.local, now)
+    return dataclasses.replace(less, first=None, too_large=(*plan.too_large, plan.rows))
+
+
+def block_rows(per_device: int, batch_size: int, steps: int, platform: str) -> int:
+    """Samples per block on each device; slots of (sample, step) are numbered in int32."""
+    most = (2**31 - 1 - batch_size) // steps
+    return max(1, min(rounded_up(per_device, platform), batch_size, most))
+
+
+def rehearsed(plan: EvalPlan, evaluator: Evaluator) -> Rehearsal:
+    """The programs of a run that contain the model, compiled."""
+    rehearsal, model = Rehearsal(evaluator.platform, compiles=True), evaluator.model
+    one, data = plan.job.one, plan.job.data
+
+    def inputs(rows: int) -> tuple[Any, ...]:
+        rehearsal.rows, n = rows, rows * evaluator.devices
+        keys = jax.random.split(jax.random.key(0), n)
+        more = data.inputs_of(np.zeros(n, int))
+        zeros = np.zeros((n, *one.shape), one.dtype), np.zeros(n, np.int32), keys, more
+        return evaluator.put(zeros)
+
+    with watching(rehearsal):
+        if plan.clean_output:
+            x, _, _, more = inputs(plan.forward_rows())
+            plain = any(q.asks_model and "hidden" not in q.asks for q in plan.questions)
+            for layers in {plan.hidden, False} if plain else {plan.hidden}:
+                kernels.forward(evaluator.mesh, (layers, evaluator.precision), model, x, more)
+        for name, attributor in plan.attributors.items():
+            attributor = getattr(attributor, "then", attributor)
+            if isinstance(attributor, Compiled):
+                given = inputs(plan.explain_rows(name))
+                attributor.maps(evaluator, model, *given)
+    return rehearsal
+
+
+def within_memory(
+    plan: EvalPlan, evaluator: Evaluator, per_device: int, guess: int, most: int
+) -> int:
+    """The batch size for the memory of the devices, if they say how much they have."""
+    limit, job = evaluator.limit, plan.job
+    if limit is None or job.model.host:
+        return guess
+    # Queries in flight, the block's own samples and maps, and the buffers of measurements.
+    size = int(np.prod(job.one.shape)) * max(4, job.one.dtype.itemsize)
+    by = [(q.n_steps, len(s)) for q in plan.questions for s in q.by.values()]
+    kept = size * (4 + 3 * len(job.attributors)) + sum(4 * steps * n for steps, n in by)
+
+    def rehearse(batch_size: int) -> Rehearsal:
+        return rehearsed(with_batch(plan, evaluator, per_device, batch_size), evaluator)
+
+    budget = sizes.SHARE * limit
+    return sizes.largest(rehearse, guess, most, budget, kept, evaluator.platform)
 
 
 def rows_of_buffers(job: Job) -> int:
@@ -268,18 +377,12 @@ def ask_what(
     return questions
 
 
-def answer_first(
-    block: Block,
-    attributors: Mapping[str, Attributor],
-    clean_output: bool,
-    hidden: bool,
-    valid: np.ndarray | None,
-) -> Clean:
+def answer_first(plan: EvalPlan, block: Block) -> Clean:
     """The answers, for the first block, of host explainers whose map shapes are not known yet."""
-    clean = Clean(block.samples(valid))
-    if clean_output:
-        clean = block.answered(clean.samples, hidden, block.local)
-    unknown = {e: a for e, a in attributors.items() if a.features is None}
+    clean = Clean(block.samples(plan.valid))
+    if plan.clean_output:
+        clean = block.answered(clean.samples, plan.hidden, block.local)
+    unknown = {e: a for e, a in plan.attributors.items() if a.features is None}
     maps = {e: block.map(a, clean.samples, block.local) for e, a in unknown.items()}
     return dataclasses.replace(clean, maps=maps)
 
@@ -289,14 +392,21 @@ def with_features(attributor: Attributor, features: tuple[int, ...]) -> Attribut
     return dataclasses.replace(attributor, features=tuple(features))
 
 
-def widths(questions: tuple[Question, ...], local: int, batch_size: int) -> tuple[int, int]:
+def widths(
+    questions: tuple[Question, ...], local: int, batch_size: int, platform: str
+) -> tuple[int, int]:
     """(slots of a chunk answered with outputs, slots of one answered with attributions)."""
+
+    def slots(asked: Any, **given: Any) -> int:
+        width = chunk_width(asked, local, batch_size, **given)
+        return max(local, min(rounded_up(width, platform), batch_size))
+
     explained = [q for q in questions if q.explained]
     if any(q.asks_model for q in explained):  # one forward program for all
-        width = chunk_width(questions, local, batch_size)
+        width = slots(questions)
         return width, width
     plain = [q for q in questions if not q.explained]
     return (
-        chunk_width(plain, local, batch_size),
-        chunk_width(explained, local, batch_size, fixed=1 / 32),
+        slots(plain),
+        slots(explained, fixed=1 / 32),
     )

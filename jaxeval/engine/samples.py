@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import jax
 import numpy as np
 
 from ..types import Answer, Sample
-from . import kernels
+from . import image_memo, kernels
 from .answers import check_answers
 from .evaluator import Evaluator
 from .explainers import Attributor, Batch
@@ -50,6 +51,31 @@ class Block:
         self.real = np.arange(local * self.devices) < job.n - start
         self.count = int(self.real.sum())
         self.where = f"the batch of samples {start}..{start + self.count - 1}"
+        self._ahead: dict[Any, list[Future[Any]]] = {}
+        self._samples: Sample | None = None
+
+    def begin(self, makes: Iterable[Any], valid: np.ndarray | None) -> None:
+        """Begin what needs no answers, while the devices work on the block before this one.
+
+        Args:
+          makes: functions of one image that may run in threads, see `host_extra`.
+          valid: see `samples`, which are sent to the devices unless these are CPUs.
+        """
+        for make in makes:
+            x, axis = self.padded(self.job.data.x), self._channel_axis
+            self._ahead[make] = image_memo.begin(make, x, axis)
+        if self.evaluator.mesh.devices.flat[0].platform != "cpu":
+            self._samples = self.samples(valid)
+
+    def host_extra(self, make: Any) -> np.ndarray:
+        """A function of one image, (x, channel_axis) -> array, for all rows [rows, ...]."""
+        if (begun := self._ahead.pop(make, None)) is not None:
+            return np.stack([f.result() for f in begun])
+        return image_memo.all_images(make, self.padded(self.job.data.x), self._channel_axis)
+
+    @property
+    def _channel_axis(self) -> int | None:
+        return self.job.model.sample_channel_axis(self.job.data.x.ndim - 1)
 
     def padded(self, rows: np.ndarray) -> np.ndarray:
         """This block's rows of an array of the data set; padding repeats the first."""
@@ -80,6 +106,9 @@ class Block:
 
     def samples(self, valid: np.ndarray | None) -> Sample:
         """The samples, on the devices."""
+        if self._samples is not None:
+            begun, self._samples = self._samples, None
+            return begun
         job, data, n = self.job, self.job.data, self.job.n
         padded = self.padded
         return self.evaluator.put(
@@ -91,11 +120,11 @@ class Block:
                 extras={k: padded(v) for k, v in data.extras.items()},
                 inputs=None if data.inputs is None else jax.tree.map(padded, data.inputs),
                 valid=None if valid is None else padded(valid),
-                channel_axis=job.model.sample_channel_axis(data.x.ndim - 1),
+                channel_axis=self._channel_axis,
             )
         )
 
-    def answered(self, s: Sample, hidden: bool, width: int) -> Clean:
+    def answered(self, s: Sample, hidden: kernels.Layers, width: int) -> Clean:
         """The samples with the model's answers; y are the predicted classes if none were given."""
         evaluator = self.evaluator
         x, inputs = self.resized((s.x, s.inputs), width)

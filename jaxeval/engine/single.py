@@ -100,7 +100,7 @@ def as_function(
         explainer = Traced(fn=explainer)
     made = None if explainer is None else metric.explainer(explainer)
     given, explainer = made is explainer, made
-    hidden = "hidden" in metric.asks
+    hidden = kernels.layers_of([metric])
 
     def explain(model: Model, query: Query, key: Any) -> Any:
         x, y, keys, inputs = jax.tree.map(lambda v: v[None], (query.x, query.y, key, query.inputs))

@@ -27,6 +27,30 @@ class Segmenter:
     fn: Callable[..., Any] = static()
 
 
+@pytree(kw_only=False)
+class Tiles:
+    """Features that are patches: they tile a sample of `shape`, with these `sides` along its axes.
+
+    Numbered in row-major order; those at the far border may be smaller.
+    """
+
+    shape: tuple[int, ...] = static()
+    sides: tuple[int, ...] = static()
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The number of tiles along each axis."""
+        return tuple(-(-n // p) for n, p in zip(self.shape, self.sides, strict=True))
+
+    def spread(self, values: jax.Array) -> jax.Array:
+        """values [N, F] of the tiles, as one for each entry [N, *shape]."""
+        values = values.reshape(len(values), *self.grid)
+        for axis, (n, p) in enumerate(zip(self.shape, self.sides, strict=True), 1):
+            if p > 1:
+                values = jax.lax.slice_in_dim(jnp.repeat(values, p, axis), 0, n, axis=axis)
+        return values
+
+
 @pytree
 class Grouped(SteppedExplainer):
     """A method that evaluates the model on inputs with some features replaced by the baseline.
@@ -107,10 +131,10 @@ class Grouped(SteppedExplainer):
         if self.patch is None:
             return int(np.prod(shape))
         sides = self._sides(shape, model.sample_channel_axis(len(shape)))
-        return int(np.prod([-(-n // p) for n, p in zip(shape, sides, strict=True)]))
+        return int(np.prod(Tiles(shape, sides).grid))
 
-    def ids(self, model: Model, x: jax.Array) -> jax.Array:
-        """The feature index of each entry, in the shape of x or with a leading axis of 1."""
+    def ids(self, model: Model, x: jax.Array) -> Tiles | jax.Array:
+        """The feature of each entry: tiles, or indices in the shape of x or with 1 as its first."""
         shape = x.shape[1:]
         if model.tokens is not None:
             if self.patch is not None or self.features is not None:
@@ -133,14 +157,8 @@ class Grouped(SteppedExplainer):
                     "function of the sample"
                 ) from None
         if self.patch is None:
-            return jnp.arange(int(np.prod(shape)), dtype=jnp.int32).reshape(1, *shape)
-        sides = self._sides(shape, model.sample_channel_axis(len(shape)))
-        ids = np.zeros(shape, np.int32)
-        for axis, (n, p) in enumerate(zip(shape, sides, strict=True)):
-            cell = np.arange(n, dtype=np.int32) // p
-            others = [i for i in range(len(shape)) if i != axis]
-            ids = ids * -(-n // p) + np.expand_dims(cell, others)
-        return jnp.asarray(ids)[None]
+            return Tiles(shape, (1,) * len(shape))
+        return Tiles(shape, self._sides(shape, model.sample_channel_axis(len(shape))))
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         """The baselines, feature indices, and the logits of the inputs and of the baselines."""
@@ -201,9 +219,9 @@ class Grouped(SteppedExplainer):
         """The shape of one sample's contribution, for n features."""
         return (n,)
 
-    def spread(self, values: jax.Array, ids: jax.Array, x: jax.Array) -> jax.Array:
+    def spread(self, values: jax.Array, ids: Tiles | jax.Array, x: jax.Array) -> jax.Array:
         """Scatter values of features [N, F] to their entries, in the shape of x."""
-        return entries(values, jnp.broadcast_to(ids, x.shape)).astype(real(x.dtype))
+        return entries(values, ids).astype(real(x.dtype))
 
 
 @pytree(kw_only=False)
@@ -225,9 +243,24 @@ def own_features(model: Model) -> Any:
     return None if model.tokens is None else model.inputs[COUNTED].sum(1, dtype=jnp.int32)
 
 
-def entries(values: jax.Array, ids: jax.Array) -> jax.Array:
-    """values [N, F] indexed by ids [N, ...]; 0 where an id is out of range."""
+def entries(values: jax.Array, ids: Tiles | jax.Array) -> jax.Array:
+    """values [N, F] of the feature of each entry [N, ...]; 0 where an index is out of range.
+
+    Indices [1, ...] are shared by all rows, which are then gathered whole: on a TPU, a gather of
+    single numbers for each row takes hundreds of milliseconds for a batch of images.
+    """
+    if isinstance(ids, Tiles):
+        return ids.spread(values)
+    if len(ids) == 1:
+        return values.at[:, ids[0]].get(mode="fill", fill_value=0)
     return jax.vmap(lambda v, i: v.at[i].get(mode="fill", fill_value=0))(values, ids)
+
+
+def indices(ids: Tiles | jax.Array, x: jax.Array) -> jax.Array:
+    """The feature index of each entry, in the shape of x."""
+    if isinstance(ids, Tiles):
+        ids = ids.spread(jnp.arange(int(np.prod(ids.grid)), dtype=jnp.int32)[None])
+    return jnp.broadcast_to(ids, x.shape)
 
 
 @jax.jit
@@ -241,7 +274,7 @@ def _masked_input(
     explainer: Grouped, x: jax.Array, drawn: Any, shared: Shared, i: Any, n: int
 ) -> jax.Array:
     present = explainer.present(drawn, (len(x), n), i)
-    stays = entries(present, jnp.broadcast_to(shared.ids, x.shape))
+    stays = entries(present, shared.ids)
     return jnp.where(stays, x, explainer.replacement(drawn, shared))
 
 

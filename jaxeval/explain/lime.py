@@ -12,7 +12,7 @@ from jax import lax
 from .. import check
 from ..model import Model
 from ..types import pytree, static
-from .grouped import Shared
+from .grouped import Shared, indices
 from .surrogate import Surrogate
 
 DISTANCES = ("cosine", "euclidean")
@@ -98,7 +98,7 @@ class Lime(Surrogate):
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         shared, n = super().prepare(model, x, y, keys), self.count(model, x)
-        ids = jnp.broadcast_to(shared.ids, x.shape).reshape(len(x), -1)
+        ids = indices(shared.ids, x).reshape(len(x), -1)
 
         def sums(values: jax.Array) -> jax.Array:
             """Sums over each feature, and over the entries in none of them, [N, F + 1]."""

@@ -16,6 +16,9 @@ from ..types import pytree, static
 from .base import needs_keys
 from .grouped import Grouped, Shared
 
+LARGEST = 2**30
+"""Bytes of one sample's matrix of the regression."""
+
 
 @pytree
 class Surrogate(Grouped):
@@ -42,6 +45,12 @@ class Surrogate(Grouped):
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         n = self.count(model, x)
+        if (size := 4 * (n + 2) ** 2) > LARGEST:
+            raise ValueError(
+                f"{type(self).__name__} with {n} features needs {size / 2**30:,.1f} GiB for each "
+                "sample: group them with patch= (such as patch=16 for images of 224 pixels) or "
+                f"features=, to {int((LARGEST / 4) ** 0.5) - 2} at most"
+            )
         if self.draws is None and keys is None:
             raise TypeError(needs_keys(self, "without draws", len(x)))
         if self.draws is not None and np.shape(self.draws)[1] != n:

@@ -32,6 +32,7 @@ from .histogram import histogram as histogram
 from .histogram import n_bins as n_bins
 from .images import denormalise as denormalise
 from .images import normalised as normalised
+from .impute import IMPUTE_TOLERANCE as IMPUTE_TOLERANCE
 from .impute import impute as impute
 from .influence import ENOUGH as ENOUGH
 from .influence import curve_error as curve_error

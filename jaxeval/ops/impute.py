@@ -13,10 +13,7 @@ from jaxtyping import Bool, Float, Real
 
 from ._common import as_float
 
-TOLERANCE = 1e-5
-"""Estimated error at which the solver stops, relative to the largest deviation of the remaining
-pixels from their mean.
-"""
+IMPUTE_TOLERANCE = 1e-5
 ITERATIONS = 100
 
 
@@ -87,19 +84,24 @@ def _cycle(r: Array, gone: Array, axes: tuple[int, ...]) -> Array:
 
 
 def impute(
-    x: Real[ArrayLike, "*shape"], gone: Bool[ArrayLike, "*space"], channel_axis: int | None
+    x: Real[ArrayLike, "*shape"],
+    gone: Bool[ArrayLike, "*space"],
+    channel_axis: int | None,
+    tolerance: Real[ArrayLike, ""] = IMPUTE_TOLERANCE,
 ) -> Float[Array, "*shape"]:
     """Set each removed pixel to the weighted mean of its neighbours, including removed ones.
 
     Direct neighbours have weight 1/6, diagonal ones 1/12 (in a series, 1/2 each); at the image
     border, the weights of the existing neighbours are rescaled to sum to 1. The linear system, with
     one unknown per removed pixel and channel, is solved matrix-free by conjugate gradients with a
-    multigrid preconditioner, to an error of about 1e-5 of the range of x.
+    multigrid preconditioner, to an error of about `tolerance`.
 
     Args:
       x: one input [...] with one or two axes besides the channels.
       gone: mask of the removed pixels [space]; if all are removed, the result is NaN.
       channel_axis: the axis of x that holds channels, or None.
+      tolerance: the estimated error at which the solver stops, relative to the largest deviation of
+        the remaining pixels from their mean.
 
     Returns:
       The imputed input [...]; the remaining pixels are unchanged.
@@ -135,7 +137,7 @@ def impute(
 
     def going(state: tuple[Array, ...]) -> Array:
         *_, z, n = state
-        return (jnp.abs(z) > TOLERANCE * scale).any() & (n < ITERATIONS)
+        return (jnp.abs(z) > tolerance * scale).any() & (n < ITERATIONS)
 
     def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
         v, r, p, size, _, n = state

@@ -48,7 +48,9 @@ class Perturbation:
         """Extras computed on the host, once per image, unless the caller provides them.
 
         Returns {name: a hashable function (x [...], channel_axis) -> array}; the array must have
-        the same shape for all images. The names must also be listed in `reads`.
+        the same shape for all images. The names must also be listed in `reads`. A function with
+        ``in_threads = True`` is called in several threads, for the next block while the device
+        works on this one.
         """
         return {}
 

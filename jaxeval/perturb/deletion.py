@@ -83,6 +83,7 @@ class RankedDeletion(Ordered):
             place = self.random_places(sample, where)
         else:
             place = feature_places(sample, self.order)
+        place = place.reshape(sample.features)
         return {"place": place, "baseline": self.replacement(sample, place)}
 
     def replacement(self, sample: Sample, place: Any) -> Any:
@@ -101,7 +102,7 @@ class RankedDeletion(Ordered):
         steps = jnp.arange(self.n_steps(sample))
         sizes = self.size(sample, steps if self.insert else steps + 1)
         changed = changed_features(sample, plan["baseline"])
-        return equal_removals(sizes, plan["place"], changed, self.insert)
+        return equal_removals(sizes, plan["place"].ravel(), changed, self.insert)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         place = plan["place"]

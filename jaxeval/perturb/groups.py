@@ -57,7 +57,7 @@ class RankedGroups(RandomPerturbation):
         return self.n_groups(sample) * self.n_samples
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
-        place = feature_places(sample, self.order)
+        place = feature_places(sample, self.order).reshape(sample.features)
         return {"place": place, "baseline": plan_baseline(sample, self.baseline)}
 
     def count(self, sample: Sample, plan: Any) -> Any:
@@ -68,7 +68,7 @@ class RankedGroups(RandomPerturbation):
             return None
         group, n = jnp.arange(self.n_steps(sample)) // self.n_samples, self.n_groups(sample)
         changed = changed_features(sample, plan["baseline"]).astype(jnp.int32)
-        changed = ops.segment_sum(changed, plan["place"] // self.features_in_step, n) > 0
+        changed = ops.segment_sum(changed, plan["place"].ravel() // self.features_in_step, n) > 0
         return jnp.where(changed[group], group, -1)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:

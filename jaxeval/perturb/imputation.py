@@ -21,7 +21,8 @@ class RankedImputation(RandomPerturbation):
 
     k_s = floor(P p_s / 100) of P pixels, for `percentages` p [S]. A map with channels is summed
     over them. `order`: "morf": most relevant first; "lerf": least relevant first. The noise on
-    each imputed entry is Gaussian with standard deviation `scale`. See `jaxeval.ops.impute`.
+    each imputed entry is Gaussian with standard deviation `scale`. `tolerance` is the solver's, see
+    `jaxeval.ops.impute`.
     `draws`: the noise, [S, *x] or [N, S, *x].
     """
 
@@ -31,6 +32,7 @@ class RankedImputation(RandomPerturbation):
     percentages: Any = None
     sizes: Any = None
     scale: Any = 0.01
+    tolerance: Any = ops.IMPUTE_TOLERANCE
 
     def bind(self, model: Any, sample: Sample) -> RankedImputation:
         shape = spatial_shape(sample)
@@ -64,14 +66,15 @@ class RankedImputation(RandomPerturbation):
         a = sample.a
         if sample.channel_axis is not None and a.ndim == sample.x.ndim:
             a = a.sum(sample.channel_axis)
-        return ops.places((ops.descending if self.order == "morf" else ops.ascending)(a))
+        place = ops.places((ops.descending if self.order == "morf" else ops.ascending)(a))
+        return place.reshape(spatial_shape(sample))
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         x, noise = sample.x, sample.draw
-        gone = (plan < jnp.asarray(self.sizes)[step]).reshape(spatial_shape(sample))
+        gone = plan < jnp.asarray(self.sizes)[step]
         if noise is None:
             noise = self.scale * draw.normal(step_key(sample, step), x.shape, x.dtype)
-        imputed = ops.impute(x, gone, sample.channel_axis) + noise
+        imputed = ops.impute(x, gone, sample.channel_axis, self.tolerance) + noise
         return Query(
             x=jnp.where(with_channels(sample, gone), imputed, x).astype(x.dtype), y=sample.y
         )

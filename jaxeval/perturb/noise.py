@@ -99,7 +99,8 @@ class RankedNoise(RandomPerturbation):
         return self.n_samples
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
-        place, size = feature_places(sample, "morf"), at_count(sample, self.size)
+        place = feature_places(sample, "morf").reshape(sample.features)
+        size = at_count(sample, self.size)
         return place < size if self.top else place >= size
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:

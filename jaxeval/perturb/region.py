@@ -160,8 +160,9 @@ class RankedPatches(Ordered):
             if valid is not None:
                 sums = jnp.where(valid, sums, -jnp.inf if self.order == "morf" else jnp.inf)
             place = ops.places((ops.descending if self.order == "morf" else ops.ascending)(sums))
-        b = removed_baseline(sample, self.baseline, lambda: with_channels(sample, place[ids]))
-        return {"place": place, "baseline": b}
+        at = with_channels(sample, place[ids])
+        b = removed_baseline(sample, self.baseline, lambda: at)
+        return {"place": place, "at": at, "baseline": b}
 
     def count(self, sample: Sample, plan: Any) -> Any:
         if sample.valid is None:
@@ -175,9 +176,7 @@ class RankedPatches(Ordered):
         return equal_removals(jnp.arange(self.n_steps(sample)) + 1, plan["place"], changed)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        gone = (plan["place"] <= step)[patch_ids(sample, self.patch_size)]
-        x = jnp.where(with_channels(sample, gone), plan["baseline"], sample.x)
-        return Query(x=x, y=sample.y)
+        return Query(x=jnp.where(plan["at"] <= step, plan["baseline"], sample.x), y=sample.y)
 
 
 @pytree

@@ -23,6 +23,8 @@ class Slic:
     (noise at a low compactness), the last ones are merged.
     """
 
+    in_threads: ClassVar[bool] = True
+
     n_segments: int
     compactness: float
 
@@ -89,12 +91,11 @@ class RankedSegments(Perturbation):
         sizes = ops.segment_sum(jnp.ones(ids.shape, jnp.int32), ids, n)
         means = ops.segment_sum(a, ids, n) / jnp.maximum(sizes, 1)
         place = ops.places(ops.descending(jnp.where(sizes > 0, means, -jnp.inf)))
-
-        def steps() -> Any:
-            return with_channels(sample, place[jnp.clip(ids, 0, n - 1)])
-
-        b = removed_baseline(sample, self.baseline, steps)
-        return {"place": place, "count": (sizes > 0).sum(), "baseline": b}
+        at = with_channels(sample, place[jnp.clip(ids, 0, n - 1)])
+        inside = with_channels(sample, (ids >= 0) & (ids < n))
+        b = removed_baseline(sample, self.baseline, lambda: at)
+        at = jnp.where(inside, at, n)  # never removed
+        return {"place": place, "at": at, "count": (sizes > 0).sum(), "baseline": b}
 
     def ids(self, sample: Sample) -> Any:
         """The superpixel id of every position of the input, [space]."""
@@ -109,8 +110,4 @@ class RankedSegments(Perturbation):
         return equal_removals(jnp.arange(n) + 1, plan["place"], changed)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        ids, n = self.ids(sample), self.n_steps(sample)
-        inside = (ids >= 0) & (ids < n)
-        gone = (plan["place"] <= step)[jnp.clip(ids, 0, n - 1)] & inside
-        x = jnp.where(with_channels(sample, gone), plan["baseline"], sample.x)
-        return Query(x=x, y=sample.y)
+        return Query(x=jnp.where(plan["at"] <= step, plan["baseline"], sample.x), y=sample.y)

@@ -16,18 +16,20 @@ from ..cache import delete_broken_entries, use_compilation_cache
 from ..meta.results import MetaResults
 from ..results.store import Store
 from .describe import Sweep
+from .devices import find_device
 from .estimate import Estimate, estimate
 from .lines import SweepError
 from .log import duration
 from .meta import FOLDER, MetaPlan
 from .place import find_place, local_mesh
 from .plan import Plan
+from .roofline import forecast, rows_of
 from .runner import Done, Runner
 from .supervise import end_with_parent, supervise
 
 OPTIONS = (
-    "--any-code", "--batch-size", "--devices", "--dry-run", "--gpus", "--on", "--quiet", "--rank",
-    "--restarts", "--world",
+    "--any-code", "--batch-size", "--device", "--devices", "--dry-run", "--gpus", "--on", "--quiet",
+    "--rank", "--restarts", "--world",
 )  # fmt: skip
 
 
@@ -56,6 +58,12 @@ def _add_options(add: Any, integer: Callable[[int, int], Any]) -> None:
         "--dry-run",
         action="store_true",
         help="estimate cost, memory and time; write nothing",
+    )
+    add(
+        "--device",
+        metavar="NAME",
+        help="with --dry-run: estimate for devices that are not here, such as h100, a100:4 or "
+        "tpu-v5e:2x4; run nothing",
     )
     add(
         "--on",
@@ -118,6 +126,8 @@ def meta(given: argparse.Namespace, console: Console) -> int:
 def _run(given: argparse.Namespace, console: Console, make: type[Plan], within: str = "") -> int:
     """Compute the shards of a plan; `within`: their folder in the sweep's output."""
     try:
+        if given.device is not None and not given.dry_run:
+            raise ValueError("--device is for --dry-run: a sweep runs on the devices that are here")
         if given.restarts and not given.dry_run:
             return supervise(given, within)
         end_with_parent()
@@ -138,6 +148,11 @@ def _run(given: argparse.Namespace, console: Console, make: type[Plan], within: 
             return _report(done, console) or _tell(given, make(sweep), done, console)
         place, mesh = find_place(given.rank, given.world), local_mesh(given.devices)
         plan = make(sweep)
+        if given.device is not None:
+            device = find_device(given.device)
+            found = forecast(plan, device, batch_size=given.batch_size, world=place.world)
+            console.print(_table(rows_of(found, given.device, _bytes)), highlight=False)
+            return 0
         if given.dry_run:
             found = estimate(plan, place=place, batch_size=given.batch_size, mesh=mesh)
             console.print(_estimate_table(found), highlight=False)

@@ -7,13 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from ..engine import kernels
 from ..engine.evaluator import Evaluator, evaluator_of
-from ..engine.explainers import Compiled
-from ..engine.plan import EvalPlan, make_plan
+from ..engine.plan import EvalPlan, make_plan, rehearsed
 from ..engine.run import run
 from ..progress import NoProgress
 from .place import Place, local_mesh
@@ -112,28 +107,6 @@ def estimate(
 
 def memory_of(plan: EvalPlan, evaluator: Evaluator) -> Iterator[float]:
     """Bytes that each program containing the model needs on a device, with a margin."""
-    if evaluator.given.host:
-        return
-    model, x, mesh = evaluator.model, plan.job.data.x, evaluator.mesh
-    devices, precision = mesh.devices.size, evaluator.precision
-
-    def spec(rows: int) -> Any:
-        return jax.ShapeDtypeStruct((rows * devices, *x.shape[1:]), x.dtype)
-
-    def size(program: Any) -> float:
-        a = program.compile().memory_analysis()
-        used = a.argument_size_in_bytes + a.output_size_in_bytes + a.temp_size_in_bytes
-        return MARGIN * (used - a.alias_size_in_bytes)
-
-    forward = spec(plan.forward_rows())
-    yield size(kernels.forward.lower(mesh, (plan.hidden, precision), model, forward))
-    for name, attributor in plan.attributors.items():
-        if not isinstance(attributor, Compiled):
-            continue
-        rows = plan.explain_rows(name)
-        keys = jax.eval_shape(lambda n=rows * devices: jax.random.split(jax.random.key(0), n))
-        labels = jax.ShapeDtypeStruct((rows * devices,), jnp.int32)
-        explainer = attributor.explainer
-        yield size(
-            kernels.explain.lower(mesh, precision, explainer, model, spec(rows), labels, keys)
-        )
+    if not evaluator.given.host:
+        for program in rehearsed(plan, evaluator).programs:
+            yield MARGIN * program.memory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -182,34 +183,28 @@ class Runner:
         )  # fmt: skip
 
     def evaluate(self, shard: Shard, batch: Batch, start: int) -> Results:
-        """The scores of one shard; halves the batch size when out of device memory."""
+        """The scores of one shard; later ones begin with the batch size that fitted in memory."""
         plan, n = self.plan, len(batch)
         if batch.index is None:
             batch = dataclasses.replace(batch, index=np.arange(start, start + n))
-        while True:
-            options = plan.options(
-                shard.seed,
-                batch_size=self.batch_size,
-                mesh=self.mesh,
-                # Padding a short last block avoids compiling everything again for its shape.
-                rows=plan.size if shard.block else None,
+        options = plan.options(
+            shard.seed,
+            batch_size=self.batch_size,
+            mesh=self.mesh,
+            # Padding a short last block avoids compiling everything again for its shape.
+            rows=plan.size if shard.block else None,
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "out of device memory")  # said below
+            results = plan.results(shard, batch, options, start)
+        sizes = results.settings.get("too_large", [])
+        for used, now in zip(sizes, [*sizes[1:], results.settings["batch_size"]], strict=False):
+            self.batch_size = now
+            self.log("out of memory", batch_size=used, now=now)
+            self.progress.say(
+                f"out of device memory with a batch size of {used}: continuing with {now}"
             )
-            try:
-                return plan.results(shard, batch, options, start)
-            except Exception as e:
-                if not out_of_memory(e):
-                    raise
-                partial = getattr(e, "partial", None)
-                used = partial.settings["batch_size"] if isinstance(partial, Results) else None
-                used = used or self.batch_size or len(batch)
-                if used <= 1:
-                    raise
-                self.batch_size = used // 2
-                self.log("out of memory", batch_size=used, now=self.batch_size, error=str(e)[:500])
-                self.progress.say(
-                    f"out of device memory with a batch size of {used}: continuing with "
-                    f"{self.batch_size}"
-                )
+        return results
 
     def commit(
         self, shard: Shard, batch: Batch, start: int, results: Results, seconds: float
@@ -231,19 +226,6 @@ class Runner:
                 **self.log.fixed,
             },
         )
-
-
-def out_of_memory(e: BaseException | None) -> bool:
-    """Whether an error, or one of its causes, says that device memory ran out.
-
-    >>> out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: out of memory"))
-    True
-    """
-    while e is not None:
-        if isinstance(e, MemoryError) or "RESOURCE_EXHAUSTED" in str(e):
-            return True
-        e = e.__cause__ or e.__context__
-    return False
 
 
 def run(sweep: Sweep, **options: Any) -> Done:

@@ -70,6 +70,16 @@ def test_run_status_and_again(capsys, file):
     assert "device memory about" in out
     assert "estimated time" in out
 
+    code, out, err = run(capsys, "run", file, "--dry-run", "--device", "tpu-v5e:2x2")
+    assert code == 0
+    assert not (file.parent / "scores").exists()
+    assert "nothing was run" in out
+    assert "on each of 4 devices" in out
+    assert "6 shards" in out
+    code, out, err = run(capsys, "run", file, "--device", "h100")
+    assert code == 2
+    assert "--device is for --dry-run" in err
+
     code, out, err = run(capsys, "run", file, "--rank", 0, "--world", 2)
     assert code == 0
     assert out.startswith("3 shards computed; the sweep is not complete yet: ")

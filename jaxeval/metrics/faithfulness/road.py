@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ... import check
+from ... import check, ops
 from ...metric import DirectionBy
 from ...perturb import RankedImputation
 from ...types import Answer, Outcome, Query, Sample, pytree, static
@@ -44,6 +44,8 @@ class ROAD(Limited):
       percentages: p [S], each above 0 and below 100.
       order: "morf" or "lerf".
       noise: standard deviation of the noise, in units of the input.
+      solver_tolerance: error of the imputation, relative to the largest deviation of the remaining
+        pixels from their mean; 1e-3 is below the usual noise and takes two thirds of the time.
       draws: the noise itself, [S, *x] or [N, S, *x].
       tolerance: ask at as few percentages as the mean over the samples needs, drawn at random; only
         ``Tolerance(per="mean")``.
@@ -61,6 +63,7 @@ class ROAD(Limited):
     percentages: Any = tuple(range(1, 100, 2))
     order: str = static("morf")
     noise: Any = 0.01
+    solver_tolerance: Any = ops.IMPUTE_TOLERANCE
     draws: Any = None
 
     def __post_init__(self) -> None:
@@ -68,12 +71,14 @@ class ROAD(Limited):
         check.reals(self, "percentages", above=0, most=100)
         check.one_of(self, "order", ORDERS)
         check.real(self, "noise", least=0)
+        check.real(self, "solver_tolerance", above=0)
 
     def questions(self) -> RankedImputation:
         return RankedImputation(
             order=self.order,
             percentages=self.percentages,
             scale=self.noise,
+            tolerance=self.solver_tolerance,
             draws=self.draws,
         )
 

@@ -64,6 +64,9 @@ class RRS(RelativeStability):
         if isinstance(self.layers, str) or (self.layers is not None and not self.layers):
             raise TypeError(f"RRS(layers={self.layers!r}): layers must be names, or None for all")
 
+    def hidden_layers(self) -> tuple[str, ...] | None:
+        return self.layers
+
     def fit(self, model: Any, sample: Sample) -> None:
         x = jax.ShapeDtypeStruct((1, *sample.x.shape), sample.x.dtype)
         known = list(jax.eval_shape(model.hidden, model.params, x)[1])

@@ -1,0 +1,119 @@
+"""Compile all programs of runs for a device that is not there; prints a line of JSON for each.
+
+``python -m tests.accelerators.compile tpu|cuda digits|resnet|bert [rows]``, with the environment of
+`targets.environment`. Programs are those that `evaluate` and `attribute` call, in their real
+shapes, sharded over the chips of the target; batch sizes are planned with its compiler.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+import jaxeval as je
+from jaxeval.engine import batch_size
+from jaxeval.engine.evaluator import Evaluator
+from jaxeval.engine.rehearsal import Program, Rehearsal, watching
+from tests.accelerators import cases
+from tests.accelerators.networks import CLASSES, SHAPE, bert12, resnet50
+from tests.accelerators.targets import CHIPS, LIMITS, mesh
+
+
+def plan_for(target: str, devices: Mesh) -> None:
+    """Let the engine plan for the target: its platform, its memory, its compiler."""
+    Evaluator.platform = property(lambda self: target)  # type: ignore[misc]
+    batch_size.limit = lambda device: LIMITS[target]
+    Program.lowered = lambda self: self.lowered_for(devices)  # type: ignore[method-assign]
+
+
+def rehearsed(target: str, call: Any) -> Rehearsal:
+    rehearsal = Rehearsal(target, frozenset({"plan"}))
+    with watching(rehearsal), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rehearsal.rows = call().settings["batch_size"]
+    return rehearsal
+
+
+def runs(network: str, target: str, rows: int) -> Iterator[tuple[str, Any]]:
+    """(name, run) of everything on the digits network; of a few metrics on the large ones."""
+    chips = Mesh(np.array(jax.devices()[: CHIPS[target]]), ("data",))
+    gradient = {"g": je.explain.Gradient()}
+    if network == "digits":
+        yield "metrics", lambda: cases.evaluate(cases.METRICS, gradient, mesh=chips)
+        x = cases.images()
+        for name, e in cases.explainers().items():
+            yield name, lambda e=e: attributed(e, cases.network(), x, chips)
+        return
+    model = resnet50() if network == "resnet" else bert12()
+    x = np.zeros((rows * CHIPS[target], *(SHAPE if network == "resnet" else (128, 768))), "f4")
+    metrics = {
+        "flipping": je.PixelFlipping(), "correlation": je.FaithfulnessCorrelation(),
+        "sensitivity": je.MaxSensitivity(), "stability": je.AverageStability(),
+    }  # fmt: skip
+    y = np.arange(len(x)) % (CLASSES if network == "resnet" else 2)
+    # On a TPU, products of float32 in the highest precision take minutes to compile.
+    precision = "fast" if target == "tpu" else "highest"
+    yield "metrics", lambda: je.evaluate(
+        model, x, y, explainers=gradient, metrics=metrics, mesh=chips, progress=False,
+        precision=precision,
+    )  # fmt: skip
+
+
+def attributed(e: Any, model: je.Model, x: Any, chips: Mesh) -> Any:
+    """`je.attribute`, with the settings of a run."""
+    je.attribute(e, model, x, np.arange(len(x)) % 10, mesh=chips)
+    return je.evaluate(
+        model, x, np.arange(len(x)) % 10, explainers={"x": x}, metrics={"s": je.Sparseness()},
+        mesh=chips, progress=False,
+    )  # fmt: skip
+
+
+def facts(program: Program, devices: Mesh) -> dict[str, Any]:
+    """Of a compiled program."""
+    began = time.perf_counter()
+    lowered = program.lowered_for(devices)
+    text = lowered.as_text()
+    memory = lowered.compile().memory_analysis()
+    used = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return {
+        "program": program.name,
+        "calls": program.calls,
+        "bytes": used - memory.alias_size_in_bytes,
+        "callback": bool(re.search("callback", text, re.IGNORECASE)),
+        "float64": "f64" in text,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+
+
+def main(target: str, network: str, rows: int = 32) -> None:
+    devices, seen = mesh(target), set()
+    plan_for(target, devices)
+    for name, run in runs(network, target, rows):
+        try:
+            rehearsal = rehearsed(target, run)
+        except Exception as e:
+            print(json.dumps({"run": name, "error": f"{type(e).__name__}: {e}"[:500]}), flush=True)
+            continue
+        for program in rehearsal.programs:
+            key = program.name, str(program.traced().jaxpr)
+            if key in seen:
+                continue
+            seen.add(key)
+            try:
+                found = facts(program, devices)
+            except Exception as e:
+                found = {"program": program.name, "error": f"{type(e).__name__}: {e}"[:500]}
+            print(json.dumps({"run": name, "batch": rehearsal.rows, **found}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
