@@ -37,7 +37,7 @@ MAY = {
     "cpu": {"identity", "lifetime", "model", "private_jax", "trace", "types"},
     # what is asked, and what of it is scored
     "perturb": {"model", "ops", "trace", "types"},
-    "explain": {"classes", "cpu", "lifetime", "model", "ops", "trace", "types"},
+    "explain": {"classes", "cpu", "identity", "lifetime", "model", "ops", "trace", "types"},
     "metric": {"ops", "types"},
     "metrics": {"explain", "metric", "model", "ops", "perturb", "types"},
     "functional": {"metrics"},
