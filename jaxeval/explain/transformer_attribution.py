@@ -45,7 +45,7 @@ class TransformerRelevance(Relevance):
         """In proportion, then rescaled: each branch gets a share of the sum by its own |sum|."""
         parts = self.shared(node, values, r)
         sums = [part.sum() for part in parts]
-        whole = sum(abs(s) for s in sums)
+        whole = jnp.stack([abs(s) for s in sums]).sum()
         return [
             part * divided(divided(abs(s), whole) * r[0].sum(), s)
             for part, s in zip(parts, sums, strict=True)
