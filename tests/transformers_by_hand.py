@@ -188,7 +188,7 @@ def in_torch(params: dict[str, Any], how: str = "product") -> Any:
         def forward(self, x: Any) -> Any:
             if self.images:
                 x = self.patch(x).flatten(2).transpose(1, 2)
-                x = torch.cat([self.token.expand(len(x), 1, D), x], 1) + self.place
+                x = torch.cat([self.token.expand(x.shape[0], 1, D), x], 1) + self.place
             for layer in self.layers:
                 x = layer(x, self.images)
             return self.head((self.norm(x) if self.images else x)[:, 0])

@@ -76,8 +76,10 @@ class RelativeRelevance(Relevance):
         sums = [jax.vjp(lambda v, c=change: layer.core_of(v, c), at) for at, change, _ in parts]
         z = sums[0][0] - sums[1][0] - sums[2][0] + 1e-9
         s = divided(r, z).astype(z.dtype)
-        shares = zip(parts, sums, strict=True)
-        return jnp.stack([sign * at * back(s)[0] for (at, _, sign), (_, back) in shares]).sum(0)
+        total = jnp.zeros_like(x)
+        for (at, _, sign), (_, back) in zip(parts, sums, strict=True):
+            total = total + sign * at * back(s)[0]
+        return total
 
     def flows(
         self,

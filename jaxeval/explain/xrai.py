@@ -223,7 +223,7 @@ def segmented(x: np.ndarray, channel: int | None, dilation: int | None) -> np.nd
     return np.stack([np.pad(m, ((0, most - len(m)), (0, 0), (0, 0))) for m in found])
 
 
-def _segments(image: np.ndarray, channel: int | None, dilation: int | None) -> np.ndarray:
+def _segments(image: Any, channel: int | None, dilation: int | None) -> np.ndarray:
     """The regions of an image, from six segmentations."""
     try:
         from skimage.segmentation import felzenszwalb
@@ -245,10 +245,11 @@ def _segments(image: np.ndarray, channel: int | None, dilation: int | None) -> n
     )
     masks = []
     for scale in SCALES:
-        ids: Any = felzenszwalb(shown, scale=scale, sigma=SIGMA, min_size=LEAST, channel_axis=-1)
-        ids: Any = resize(
+        ids = felzenszwalb(shown, scale=scale, sigma=SIGMA, min_size=LEAST, channel_axis=-1)
+        back: Any = resize(
             *(ids, space), order=0, preserve_range=True, mode="constant", anti_aliasing=False
-        ).astype(int)
+        )
+        ids = back.astype(int)
         masks += [ids == i for i in np.unique(ids)]
     if dilation is None:
         dilation = max(1, round(RADIUS * (space[0] * space[1]) ** 0.5 / SIDE))

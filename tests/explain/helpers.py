@@ -78,6 +78,21 @@ def _linear(params: Any, x: jax.Array) -> jax.Array:
     return x.reshape(len(x), -1) @ w.reshape(-1, w.shape[-1]) + params["c"]
 
 
+ALIKE = (
+    *("NeuronGradient", "NeuronIntegratedGradients", "NeuronGradientShap"),
+    *("NeuronGuidedBackprop", "NeuronDeconvolution", "LayerLRP", "AttnLRP"),
+    *("LayerCAM", "XGradCAM", "GradCAMPlusPlus"),
+)
+"""Explainers that differ from another by a formula; what holds for all is slow to try on them."""
+
+
+def quickly(names: Any) -> list[Any]:
+    """The names as parameters of a test, those of `ALIKE` in the slow ones."""
+    import pytest
+
+    return [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in names]
+
+
 def every(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Explainer]:
     """{name: explainer} of all that there are; a new one is among them without another line.
 

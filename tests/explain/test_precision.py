@@ -9,7 +9,7 @@ from jaxeval import explain
 from jaxeval.model import Model
 from jaxeval.types import canonical
 
-from .helpers import every, jitted, keys, run
+from .helpers import ALIKE, every, jitted, keys, run
 
 CAMS = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
 IMAGES = (*CAMS, "ExtremalPerturbation")
@@ -133,7 +133,7 @@ def close(a, wanted, dtype):
 
 
 slow = pytest.mark.slow
-HALF = [(name, np.float16) for name in ALL] + [
+HALF = [pytest.param(name, np.float16, marks=slow if name in ALIKE else ()) for name in ALL] + [
     pytest.param(name, jnp.bfloat16, marks=() if name in ("LRP", "GuidedIG", "Lime") else slow)
     for name in ALL
 ]

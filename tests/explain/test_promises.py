@@ -14,7 +14,7 @@ from jaxeval.model import Model
 from jaxeval.types import canonical
 from tests import transformers_by_hand
 
-from .helpers import Case, assert_close, every, jitted, keys, linear, make, run
+from .helpers import Case, assert_close, every, jitted, keys, linear, make, quickly, run
 
 
 def hundredfold(z, y):
@@ -118,7 +118,7 @@ def test_steps_are_made_ready_in_even_parts(steps, size, width, monkeypatch):
     assert stepped.evenly(steps, size) == width
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", quickly(EVERY))
 def test_rows_do_not_see_each_other(name):
     """A row stays as it is when all others become something else."""
     case, e, k = case_of(name), EVERY[name], keys(3)
@@ -214,7 +214,7 @@ def test_vmap_over_a_field():
     assert_close(jax.vmap(at)(levels), jnp.stack([at(0.0), at(0.5)]), 1e-5)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", quickly(EVERY))
 def test_the_model_sees_one_batch_at_a_time(name):
     case, sizes = case_of(name), []
 
@@ -233,7 +233,7 @@ def test_the_model_sees_one_batch_at_a_time(name):
     assert len(sizes) <= 4  # one of them for the number of classes
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", quickly(EVERY))
 def test_outside_jit_an_explainer_compiles_itself_once(name):
     case, traces = case_of(name), []
 
