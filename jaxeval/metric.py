@@ -36,15 +36,18 @@ def _known(cls: type, what: str, name: Any, options: tuple[str, ...]) -> None:
         )
 
 
-class DirectionBy:
-    """A `direction` that depends on a field; on the class it is the default."""
+class By:
+    """An attribute, such as `direction`, that depends on a field; the default on the class."""
 
-    def __init__(self, field: str, default: str, **directions: str):
-        self.field, self.default, self.directions = field, default, directions
+    def __init__(self, field: str, default: str, **values: str):
+        self.field, self.default, self.values = field, default, values
 
     def __get__(self, owner: Any, cls: type) -> str:
         value = None if owner is None else getattr(owner, self.field)
-        return self.directions.get(str(value), self.default)
+        return self.values.get(str(value), self.default)
+
+
+DirectionBy = By
 
 
 @pytree
