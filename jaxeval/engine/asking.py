@@ -29,10 +29,6 @@ from .steps import Steps, steps_of
 from .stops import Stops
 from .until import in_rounds, pending
 
-FEW = 128
-"""Draws of each sample that there is room for at first, where the mean over all is asked for."""
-
-
 @dataclasses.dataclass(eq=False)
 class Open:
     """A question of one block that is not finished: `known` [rows, S] are the steps asked."""
@@ -212,8 +208,7 @@ class Asking:
         self.draws, self.advance = draws, advance
         self.where = f"{state.block.where}, perturbed"
         self.width = state.plan.width(q)
-        few = all(s.cell in state.plan.means for own in q.by.values() for s in own)
-        self.room = min(q.n_steps, FEW) if few and state.plan.drawn(q) else q.n_steps
+        self.room = state.plan.room(q)
         self.buffers: dict[str, tuple[Any, ...]] = {}
         self.scored = {
             e: state.scored(e, [s.cell.metric for s in subscriptions])
