@@ -29,6 +29,7 @@ from .steps import Steps, steps_of
 from .stops import Stops
 from .until import in_rounds, pending
 
+
 @dataclasses.dataclass(eq=False)
 class Open:
     """A question of one block that is not finished: `known` [rows, S] are the steps asked."""
