@@ -179,7 +179,7 @@ def evaluate(
         `jaxeval.Tolerance`. Areas under curves then ask fewer steps (``n_steps=None``: of all
         features), scores from random draws as many as it takes. A metric's own `tolerance` takes
         precedence; metrics that take none are not affected. None: all steps are asked, and as
-        many draws as the metrics say. See docs/statistics.md.
+        many draws as the metrics say. See docs/tolerance.md.
       per, confidence, budget: those of `jaxeval.Tolerance`, where `tolerance` is a number: what
         should be as sure as that, every "sample", the "mean" of each explainer or the "ranking" of
         the explainers; the coverage of intervals; most draws of a sample.

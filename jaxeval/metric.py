@@ -38,15 +38,18 @@ def _known(cls: type, what: str, name: Any, options: tuple[str, ...]) -> None:
         )
 
 
-class DirectionBy:
-    """A `direction` that depends on a field; on the class it is the default."""
+class By:
+    """An attribute, such as `direction`, that depends on a field; the default on the class."""
 
-    def __init__(self, field: str, default: str, **directions: str):
-        self.field, self.default, self.directions = field, default, directions
+    def __init__(self, field: str, default: str, **values: str):
+        self.field, self.default, self.values = field, default, values
 
     def __get__(self, owner: Any, cls: type) -> str:
         value = None if owner is None else getattr(owner, self.field)
-        return self.directions.get(str(value), self.default)
+        return self.values.get(str(value), self.default)
+
+
+DirectionBy = By
 
 
 @pytree
@@ -293,10 +296,14 @@ REFUSED = {
 """Why a metric takes no tolerance per sample, by `Metric.steps_are`, and what to do."""
 
 
+def own_limit(metric: Metric) -> Tolerance | None:
+    """The tolerance that a metric was given."""
+    return None if metric.steps_are == "all" else read(metric.tolerance)  # type: ignore
+
+
 def limit_of(metric: Metric) -> Tolerance | None:
     """The metric's tolerance, if it is one that decides which steps are asked."""
-    kind = metric.steps_are
-    limit = None if kind == "all" else read(metric.tolerance)  # type: ignore[attr-defined]
+    kind, limit = metric.steps_are, own_limit(metric)
     if limit is None or limit.per == "ranking":
         return None
     return None if kind in REFUSED and (kind, limit.per) != ("binary", "mean") else limit
@@ -320,8 +327,7 @@ def needs_all(metric: Metric) -> str | None:
     """Why the metric can only be computed over the whole data set at once, or None."""
     if type(metric).aggregate is not Metric.aggregate:
         return "is computed over the whole data set at once"
-    limit = None if metric.steps_are == "all" else read(metric.tolerance)  # type: ignore
-    if limit is not None and limit.per != "sample":
+    if (limit := own_limit(metric)) is not None and limit.per != "sample":
         return f"has a tolerance per={limit.per!r}, over all samples"
     return None
 

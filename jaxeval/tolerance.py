@@ -21,7 +21,7 @@ class Tolerance:
 
     A metric asks as few steps of a curve, or as few random draws, as that takes. What is estimated
     stays the same: the area of all steps, the limit of many draws (`n_samples` and `n_runs` are
-    then not used), the mean over these samples, their ranking. See docs/statistics.md.
+    then not used), the mean over these samples, their ranking. See docs/tolerance.md.
 
     Args:
       absolute: the half width, in the unit of the score.

@@ -28,9 +28,6 @@ from .steps import Steps, steps_of
 from .stops import Stops
 from .until import in_rounds, pending
 
-FEW = 128
-"""Draws of each sample that there is room for at first, where the mean over all is asked for."""
-
 
 @dataclasses.dataclass(eq=False)
 class Open:
@@ -88,12 +85,13 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
     else:
         asking.known(steps)
         unsure = pending(state, q, steps)
-        cells = [s.cell for subscriptions in q.by.values() for s in subscriptions]
-        of_means = {cell for cell in cells if cell in state.plan.means}
-        all_ = len(unsure) + len(of_means) < len(cells)
-        if all_:
-            asking(evaluator.model, steps.asked, order=steps.order)
-        known = in_rounds(asking, evaluator.model, steps, unsure, all_)
+        numbers = {s.cell: s.n_steps for subscriptions in q.by.values() for s in subscriptions}
+        of_means = {cell for cell in numbers if cell in state.plan.means}
+        fixed = [n for cell, n in numbers.items() if cell not in unsure and cell not in of_means]
+        first = max(fixed, default=0)
+        if first:
+            asking(evaluator.model, np.minimum(steps.asked, first), order=steps.order)
+        known = in_rounds(asking, evaluator.model, steps, unsure, first)
         if of_means:
             state.open.append(Open(asking, steps, known))
         else:
@@ -104,15 +102,17 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
         if of_means.issuperset(s.cell for s in subscriptions):
             continue
         buffers = asking.buffers[e] if e in asking.buffers else asking.unasked(e)
-        for (cell, slot), (buffer, flags) in zip(subscriptions, buffers, strict=True):
+        for (cell, slot, own), (buffer, flags) in zip(subscriptions, buffers, strict=True):
             if cell in of_means:
                 continue
-            answered, n = Answered(buffer, valid, source, flags), int(steps.counts.sum())
+            answered, n = Answered(buffer, valid, source, flags), steps.counts.clip(max=own).sum()
+            if own < q.n_steps and cell not in unsure:
+                answered = answered._replace(measured=buffer[:, :own], valid=valid[:, :own])
             if (of := unsure.get(cell)) is not None:
                 answered = of_rounds(evaluator.put, of, answered)
-                n = int(of.evaluations.sum())
+                n = of.evaluations.sum()
             state.done.setdefault(cell, {})[slot] = answered
-            state.steps.setdefault(cell, []).append(n)
+            state.steps.setdefault(cell, []).append(int(n))
 
 
 def of_rounds(put: Any, of: Curve | Stops, answered: Answered) -> Answered:
@@ -208,8 +208,7 @@ class Asking:
         self.draws, self.advance = draws, advance
         self.where = f"{state.block.where}, perturbed"
         self.width = state.plan.width(q)
-        few = all(s.cell in state.plan.means for own in q.by.values() for s in own)
-        self.room = min(q.n_steps, FEW) if few and state.plan.drawn(q) else q.n_steps
+        self.room = state.plan.room(q)
         self.buffers: dict[str, tuple[Any, ...]] = {}
         self.scored = {
             e: state.scored(e, [s.cell.metric for s in subscriptions])

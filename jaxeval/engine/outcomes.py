@@ -38,7 +38,7 @@ def check_outcomes(
         if type(metric).__module__.startswith("jaxeval.metrics."):
             continue
         subscribed = ((q, s) for q in questions for s in q.by.get(cell.attributor, ()))
-        slots = {s.slot: q.pert for q, s in subscribed if s.cell == cell}
+        slots = {s.slot: (q.pert, s.n_steps) for q, s in subscribed if s.cell == cell}
         layers = {}
         if "hidden" in metric.asks and model.hidden is not None:
             batch = jax.ShapeDtypeStruct((1, *job.one.shape), job.one.dtype)
@@ -66,18 +66,18 @@ def one_row(v: Any) -> Any:
 
 
 def check_outcome(
-    metric: Metric, perts: list[Perturbation], sample: Sample, reference: Answer
+    metric: Metric, asked: list[tuple[Perturbation, int]], sample: Sample, reference: Answer
 ) -> None:
     """Evaluate the metric abstractly on one sample.
 
     Args:
-      perts: its questions, bound.
+      asked: its questions, bound, with the numbers of their steps.
       sample, reference: shapes and dtypes.
 
     Raises:
       TypeError: the metric gives no outcome, or its score is no scalar.
     """
-    if any(pert.host_extras() for pert in perts):
+    if any(pert.host_extras() for pert, _ in asked):
         return
 
     def step(pert: Perturbation, sample: Sample, reference: Answer) -> tuple[Any, Any]:
@@ -93,13 +93,13 @@ def check_outcome(
         return got, jnp.ones((), bool)
 
     def whole(sample: Sample, reference: Answer) -> Any:
-        steps = [(step(pert, sample, reference), pert.n_steps(sample)) for pert in perts]
+        steps = [(step(pert, sample, reference), n) for pert, n in asked]
         repeated = [[jnp.broadcast_to(v, (n, *v.shape)) for v in one] for one, n in steps]
         return reduce_one(
             metric, sample, reference, tuple(m for m, _ in repeated), tuple(v for _, v in repeated)
         )
 
-    assert len(perts) == len(asks_of(metric))
+    assert len(asked) == len(asks_of(metric))
     name, outcome = type(metric).__name__, jax.eval_shape(whole, sample, reference)
     if not isinstance(outcome, Outcome):
         got = type(outcome).__name__

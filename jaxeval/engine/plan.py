@@ -34,6 +34,8 @@ UNASKED = 1024
 """Samples per block if nothing is evaluated."""
 DRAWS = 2**21
 """Most draws of a block on a device, asked or not, to a tolerance."""
+FEW = 128
+"""Draws of each sample that there is room for at first, for means over all samples."""
 MOST = 65_536
 """Larger batches make no device faster."""
 
@@ -83,10 +85,15 @@ class EvalPlan:
         limits = {cell: limit_of(metric) for cell, metric in self.cells.items()}
         return frozenset(c for c, v in limits.items() if v is not None and v.per == "mean")
 
-    def drawn(self, q: Question) -> bool:
-        """Whether all that subscribe to a question take it as random draws."""
-        cells = [s.cell for own in q.by.values() for s in own]
-        return all(self.cells[cell].steps_are == "draws" for cell in cells)
+    def room(self, q: Question) -> int:
+        """Steps that there is room for in a question's buffers at first.
+
+        Few of a budget of draws for means over the data set, whose buffers are all held at once.
+        """
+        numbers = {s.cell: s.n_steps for own in q.by.values() for s in own}
+        drawn = {cell for cell in numbers if self.cells[cell].steps_are == "draws"}
+        others = [n for cell, n in numbers.items() if cell not in drawn & self.means]
+        return min(q.n_steps, max([FEW, *others]))
 
     def width(self, q: Question) -> int:
         """Slots of a chunk of this question, on each device."""

@@ -30,10 +30,14 @@ class Cell(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """A cell that uses a question's answers; `slot`: the index among its metric's questions."""
+    """A cell that uses a question's answers.
+
+    `slot` is the index among its metric's questions, `n_steps` how many of the steps it uses.
+    """
 
     cell: Cell
     slot: int
+    n_steps: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,7 +106,8 @@ def collect(
 
     Two questions are the same if their perturbations are equal in value and read the same inputs:
     attributions of the same shape if they read the shape, the same explainer's map, prepared the
-    same way, if they read the map itself.
+    same way, if they read the map itself. Of questions that differ in the number of draws, the
+    largest is asked.
 
     Args:
       specs: per attributor, a sample of shapes and dtypes.
@@ -120,14 +125,15 @@ def collect(
             raise type(e)(f"{where}: {e}") from e
         for slot, pert in enumerate(perts):
             prepared = (metric.normalise, metric.absolute) if "a" in pert.reads else None
+            n = pert.n_steps(spec)
             key = (
-                identity(pert),
+                identity(pert.of_one if isinstance(pert, RandomPerturbation) else pert),
                 spec.features if pert.reads & {"a", "features"} else None,
                 (cell.attributor, prepared) if "a" in pert.reads else None,
             )
-            if key not in first:
-                first[key] = Question(pert, prepared, cell.attributor, pert.n_steps(spec))
-            subscribed.setdefault(key, []).append(Subscription(cell, slot))
+            if key not in first or first[key].n_steps < n:
+                first[key] = Question(pert, prepared, cell.attributor, n)
+            subscribed.setdefault(key, []).append(Subscription(cell, slot, n))
     return tuple(_subscribed(question, subscribed[key], cells) for key, question in first.items())
 
 

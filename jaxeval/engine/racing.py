@@ -17,10 +17,10 @@ import jax
 import numpy as np
 
 from .. import ops
-from ..metric import Metric, asks_of, limit_of
+from ..metric import Metric, asks_of, limit_of, own_limit
 from ..perturb import RandomPerturbation
 from ..progress import NoProgress
-from ..tolerance import NOT_ASKED, Tolerance, read
+from ..tolerance import NOT_ASKED, Tolerance
 from ..types import Outcome
 from . import kernels
 from .collect import Record
@@ -92,7 +92,7 @@ def ranked(metrics: Mapping[str, Metric], run_limit: Tolerance | None) -> dict[s
     """{metric: the tolerance of its ranking}, for the metrics that are asked for one."""
     found = {}
     for name, metric in metrics.items():
-        own = None if metric.steps_are == "all" else read(metric.tolerance)  # type: ignore
+        own = own_limit(metric)
         limit = run_limit if own is None else own
         if limit is not None and limit.per == "ranking":
             found[name] = limit

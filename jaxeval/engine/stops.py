@@ -41,9 +41,9 @@ class Stops:
       open: which samples are not sure yet [rows].
     """
 
-    def __init__(self, counts: np.ndarray, budget: int, limit: Tolerance, first: int):
-        self.counts, self.budget, self.limit, self.first_draws = counts, budget, limit, first
-        self.grid = grid_of(first, budget)
+    def __init__(self, counts: np.ndarray, width: int, limit: Tolerance, first: int):
+        self.counts, self.width, self.limit, self.first_draws = counts, width, limit, first
+        self.grid = grid_of(first, limit.budget)
         self.n = np.minimum(counts, self.grid[0])
         self.open = counts > 0
 
@@ -58,7 +58,7 @@ class Stops:
     @property
     def used(self) -> np.ndarray:
         """The steps that decide the scores [rows, S]."""
-        return np.arange(self.budget) < self.n[:, None]
+        return np.arange(self.width) < self.n[:, None]
 
     @property
     def evaluations(self) -> np.ndarray:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def pending(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve | Stops]:
     """The cells that need some steps only, or are asked to a tolerance, each sample by itself."""
     found: dict[Cell, Curve | Stops] = {}
-    for cell in (s.cell for subscriptions in q.by.values() for s in subscriptions):
+    for cell, _, n in (s for subscriptions in q.by.values() for s in subscriptions):
         metric: Any = state.plan.cells[cell]
         if (chosen := metric.chosen(steps.counts, q.n_steps)) is not None:
             found[cell] = only(steps, chosen)
@@ -42,21 +42,21 @@ def pending(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve | 
             assert limit.absolute is not None
             found[cell] = curve_of(steps, q.n_steps, limit.absolute / len(asks_of(metric)))
         else:
-            found[cell] = Stops(steps.counts, q.n_steps, limit, metric.first_draws)
+            counts = np.minimum(steps.counts, n)
+            found[cell] = Stops(counts, q.n_steps, limit, metric.first_draws)
     return found
 
 
 def in_rounds(
-    asking: Asking, model: Model, steps: Steps, cells: Mapping[Cell, Curve | Stops], all_: bool
+    asking: Asking, model: Model, steps: Steps, cells: Mapping[Cell, Curve | Stops], first: int
 ) -> np.ndarray:
     """Ask until every one of the cells is sure; return which steps were asked [rows, S].
 
     Args:
-      all_: whether all steps have been asked already, for others.
+      first: how many steps of each sample have been asked already, for others.
     """
-    known = np.zeros((len(steps.counts), asking.q.n_steps), bool)
-    if all_:
-        known = steps.to_ask(np.arange(known.shape[1]) < steps.counts[:, None])
+    known = np.arange(asking.q.n_steps) < np.minimum(first, steps.counts)[:, None]
+    known = steps.to_ask(known)
     wanted = {cell: of.first() for cell, of in cells.items()}
     while any(w.any() for w in wanted.values()):
         ask = steps.to_ask(np.any(list(wanted.values()), axis=0)) & ~known
@@ -64,7 +64,7 @@ def in_rounds(
         known |= ask
         for e, subscriptions in asking.q.by.items():
             stops = {}
-            for (cell, _), (buffer, _) in zip(subscriptions, asking.buffers[e], strict=True):
+            for (cell, *_), (buffer, _) in zip(subscriptions, asking.buffers[e], strict=True):
                 of = cells.get(cell)
                 if isinstance(of, Stops):
                     stops[cell] = of, buffer

@@ -16,7 +16,7 @@ from ..api import evaluate_job
 from ..engine.explainers import Attributor, Stored
 from ..engine.job import Job
 from ..engine.plan import specify
-from ..metric import Metric
+from ..metric import Metric, own_limit
 from ..results import Results
 from ..trace.params import trained
 from ..types import Answer, Outcome, Sample, pytree, static
@@ -100,6 +100,13 @@ def check_tests(job: Job, tests: Mapping[str, MetaTest], n_perturbations: int) -
     Raises:
       ValueError, TypeError: one cannot; the message names it and says what to do.
     """
+    for name, metric in job.metrics.items():
+        limit = own_limit(metric)
+        if limit is not None and limit.per != "sample":
+            raise ValueError(
+                f"metric {name!r}: tests compare the scores of single samples, of which "
+                f"Tolerance(per={limit.per!r}) says little: give one per sample"
+            )
     for name, test in tests.items():
         if not isinstance(test, MetaTest):
             raise TypeError(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import check
-from ..metric import Metric, asks_of
+from ..metric import Metric, asks_of, own_limit
 from ..perturb import Perturbation
 from ..types import Answer, Outcome, Query, Sample, pytree, static
 
@@ -137,6 +137,8 @@ class QGE(Metric):
                 f"QGE(metric={kind.__name__}(...)): this metric is not computed from one sample on "
                 "the device, so there is no gap for each sample: give another metric"
             )
+        if own_limit(self.metric) is not None:
+            raise ValueError("QGE(metric=...): a gap has no tolerance: give a metric without one")
         check.one_of(self, "inverse", INVERSES)
         # The engine prepares maps as a metric's fields say.
         for name in ("normalise", "absolute"):

@@ -112,10 +112,21 @@ class RandomPerturbation(Perturbation):
     `draws` has shape [S, *draw] (shared by all samples) or [N, S, *draw], with S the number of
     steps; if `draws_per` is "sample" (one draw for all steps), [*draw] or [N, *draw]. The engine
     passes the draw of the current sample and step to `plan` or `apply` as `sample.draw`.
+
+    `counted_by` is the static field that says how many draws there are, if nothing else depends on
+    it: the first draws of two numbers are then the same, and are asked once.
     """
 
     draws_per: ClassVar[str] = "step"
+    counted_by: ClassVar[str | None] = None
     draws: Any = None
+
+    @property
+    def of_one(self) -> Perturbation:
+        """The question with one draw, by which questions that differ in their number are equal."""
+        name = self.counted_by
+        own = name is None or self.draws is not None or type(self).same is not Perturbation.same
+        return self if own else dataclasses.replace(self, **{name: 1})
 
     @abstractmethod
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:

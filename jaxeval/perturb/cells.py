@@ -35,6 +35,7 @@ class RandomCells(RandomPerturbation):
     """
 
     takes_padding: ClassVar[bool] = True
+    counted_by: ClassVar[str | None] = "n_runs"
 
     n_runs: int = static(200)
     grid_size: int = static(9)

@@ -32,6 +32,7 @@ class Noise(RandomPerturbation):
     """
 
     takes_padding: ClassVar[bool] = True
+    counted_by: ClassVar[str | None] = "n_samples"
 
     kind: str = static("uniform")
     scale: Any = 0.2
@@ -78,6 +79,7 @@ class RankedNoise(RandomPerturbation):
 
     reads: ClassVar[Any] = frozenset({"a"})
     takes_padding: ClassVar[bool] = True
+    counted_by: ClassVar[str | None] = "n_samples"
 
     top: bool = static(True)
     share: Any = 0.25

@@ -74,6 +74,11 @@ class RandomSubsets(RandomPerturbation):
             )
         return dataclasses.replace(self, sizes=sizes)
 
+    @property
+    def counted_by(self) -> str | None:  # type: ignore[override]
+        """The number of subsets, if they all have one size."""
+        return "n_runs" if np.ndim(self.sizes) and np.shape(self.sizes)[-1] == 1 else None
+
     def fewest(self, sample: Sample) -> int:
         return 1 if self.draws is not None or self.sizes.ndim > 1 else int(self.sizes.max())
 

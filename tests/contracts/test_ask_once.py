@@ -33,6 +33,23 @@ def test_the_same_noise_is_one_question():
     assert asked["output"] == asked["hidden"] == N + 4 * N
 
 
+def test_different_numbers_of_the_same_draws_are_one_question():
+    """The largest is asked; every score is that of its own number."""
+    metrics: dict[str, Any] = {
+        "few": je.MaxSensitivity(n_samples=3),
+        "many": je.AvgSensitivity(n_samples=5),
+        "subsets": je.FaithfulnessCorrelation(n_runs=10, subset_size=2),
+        "more": je.FaithfulnessCorrelation(n_runs=12, subset_size=2),
+    }
+    both = evaluate(metrics=metrics)
+    assert both.asked["attribution"] == N + 5 * N
+    assert both.asked["output"] == N + 12 * N
+    for name, metric in metrics.items():
+        alone = evaluate(metrics={name: metric})
+        for cell, outcome in alone.outcomes.items():
+            assert_same(both[cell], outcome, name)
+
+
 NOISY = [
     "MaxSensitivity",
     "AvgSensitivity",

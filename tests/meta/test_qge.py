@@ -97,6 +97,8 @@ def test_what_has_no_gap_is_refused():
         je.QGE(metric=je.Consistency())
     with pytest.raises(ValueError, match="inverse='turn'"):
         je.QGE(metric=je.Sparseness(), inverse="turn")
+    with pytest.raises(ValueError, match="a gap has no tolerance"):
+        je.QGE(metric=je.PGI(tolerance=0.1))
 
 
 def test_the_class_score_is_that_of_the_metric_inside():

@@ -142,3 +142,9 @@ def test_metrics_over_the_data_set_see_one_perturbation_at_a_time():
     meta = je.meta_evaluate(MODEL, X, **{**ONE, "tests": tests, "metrics": metrics})
     same = meta.scores["consistency", "InputNoise", "minor"]
     np.testing.assert_array_equal(same[0], meta.clean["consistency"])
+
+
+def test_tolerances_over_the_samples():
+    metrics = {"gap": je.PGI(tolerance=je.Tolerance(absolute=0.1, per="mean"))}
+    with pytest.raises(ValueError, match="give one per sample"):
+        je.meta_evaluate(MODEL, X, **{**ONE, "metrics": metrics})

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
+from ...metric import By
 from ...perturb import EachPatch, Noise, Perturbation, RandomSquares
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 from ..bases import Drawn, exact
@@ -49,12 +50,10 @@ class Infidelity(Drawn):
         (each patch of a tiling in turn is set to the baseline; the last ones are smaller if
         `patch_size` does not divide an axis).
       n_samples: number of draws ("patches" has one step per patch).
-      normalised: scale I . a by the least-squares factor beta, so that the score does not depend on
-        the scale of the map.
+      normalised: scale I . a by the least-squares factor: the map's own scale does not matter.
       draws: I itself, [S, *x] or [N, S, *x] for "gaussian"; first corners, int [S, axes] or
         [N, S, axes] for "square".
-      tolerance: ask as many draws as the score needs to be this close to its limit, instead of
-        `n_samples`; see `jaxeval.Tolerance`.
+      tolerance: as many draws as that takes, instead of `n_samples`; see `jaxeval.Tolerance`.
 
     Outcome: score [], in squared units of the output; error [], from the draws.
     """
@@ -63,9 +62,9 @@ class Infidelity(Drawn):
     direction = "lower"
     asks = frozenset({"output"})
     takes_padding = True
-    reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
-
     positive = True
+    steps_are = By("perturbation", "draws", patches="all")
+    reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
     normalise: str | None = static(None)
     output: Any = static("logit")
@@ -88,10 +87,6 @@ class Infidelity(Drawn):
         if self.draws is not None and self.perturbation == "patches":
             raise ValueError('Infidelity(draws=...): "patches" draws nothing')
 
-    @property
-    def steps_are(self) -> str:
-        return "all" if self.perturbation == "patches" else "draws"
-
     def questions(self) -> Perturbation:
         drawn: dict[str, Any] = {"n_samples": self.at_most(self.n_samples), "draws": self.draws}
         if self.perturbation == "gaussian":
@@ -109,7 +104,6 @@ class Infidelity(Drawn):
         (products, drops), where = measured.T, self.among(sample, valid)
         if self.normalised:  # the factor is optimal: its own error has no influence
             products = ops.scaled_to(products, drops, where)
-        score = infidelity(products, drops, where=where)
-        if self.perturbation == "patches":
-            return exact(score)
-        return self.outcome(score, ops.mean_influence((products - drops) ** 2, where), where)
+        score, squares = infidelity(products, drops, where=where), (products - drops) ** 2
+        influence, all_ = ops.mean_influence(squares, where), self.perturbation == "patches"
+        return exact(score) if all_ else self.outcome(score, influence, where)
