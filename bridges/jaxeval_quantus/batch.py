@@ -43,6 +43,8 @@ class Batch:
     x: np.ndarray
     y: np.ndarray
     a: np.ndarray
+    predicted: np.ndarray | None = None
+    """The predicted classes [N], where Quantus has asked for them."""
     in_torch: bool = False
     aside: str = ""
     """What of the metric is not the engine's, for the log."""
@@ -66,7 +68,7 @@ class Batch:
         y = np.asarray(given["y_batch"]).reshape(-1)
         if y.dtype.kind not in "iu":
             raise Unmapped("the classes are no integers")
-        return cls(metric, wrapped, x, y, given["a_batch"])
+        return cls(metric, wrapped, x, y, given["a_batch"], predicted=given.get("y_pred_classes"))
 
     @property
     def n(self) -> int:
@@ -213,9 +215,7 @@ class Batch:
             group = Shared(watch, raw, own)
         at = [type(d) for d in group.distances].index(type(distance)) if own else None
         module = self.wrapped.get_model()
-        if ends_in_softmax(module) and (
-            group.distances or (group.watch and not explainer.on_host)
-        ):
+        if ends_in_softmax(module) and (group.distances or (group.watch and not explainer.on_host)):
             raise Unmapped("the model ends in a Softmax, and both its outputs and maps are needed")
         # On the host it is called as Quantus does: with one step of this batch.
         size = 1 if explainer.on_host else self._at_a_time(steps, group.raw)
@@ -238,7 +238,9 @@ class Batch:
                     raw=group.raw,
                     eps=eps,
                 )
-                outcome = self.ask(metric, model=model, a=a, explainer=explainer.make(inputs[0], self.y, a.shape))
+                outcome = self.ask(
+                    metric, model=model, a=a, explainer=explainer.make(inputs[0], self.y, a.shape)
+                )
                 answers = np.array(outcome.curve).reshape(self.n, size, -1)
                 group.keep(key, answers)
             for s, x in enumerate(inputs):

@@ -173,7 +173,10 @@ class Job:
             first += (CONVERSION if _compiled else FIRST_CONVERSION) * self.size
         key = next(iter(self.programs))
         saved, forgone = self.theirs - self.ours, _forgone.get(key, 0.0)
-        if first + self.ours <= SLOWER * self.theirs or max(saved, 0) * _times[-1] + forgone > first:
+        if (
+            first + self.ours <= SLOWER * self.theirs
+            or max(saved, 0) * _times[-1] + forgone > first
+        ):
             return ""
         _forgone[key] = forgone + saved
         if not self.on_host and self.flops >= LARGE and saved < 0.2 * self.theirs:

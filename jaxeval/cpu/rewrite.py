@@ -262,9 +262,7 @@ def _is_wider(eqn: Any, window: list[int]) -> bool:
     p, dims = eqn.params, eqn.params["dimension_numbers"]
     spans = [(k - 1) * d + 1 for k, d in zip(window, p["rhs_dilation"], strict=True)]
     x, out = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    sides = [
-        min(x[i], out[o]) for i, o in zip(dims.lhs_spec[2:], dims.out_spec[2:], strict=True)
-    ]
+    sides = [min(x[i], out[o]) for i, o in zip(dims.lhs_spec[2:], dims.out_spec[2:], strict=True)]
     return any(span > side for span, side in zip(spans, sides, strict=True))
 
 

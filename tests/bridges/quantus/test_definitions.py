@@ -145,3 +145,11 @@ def test_smooth_mprt_smooths_the_given_explainer(case):
     np.testing.assert_allclose(scores["original"], 1, atol=1e-6)
     assert len(scores) == 6
     assert set(calls) == {12, 6}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_other_distances_are_quantus_own(case):
+    fields = {"distance_func": "cityblock"}
+    mine, want = case.both("Sufficiency", fields, batch_size=N)
+    assert {entry.engine for entry in ours.log()} == {"quantus"}
+    assert mine == want
