@@ -181,7 +181,7 @@ class Batch:
             yield changed
 
     def explainer(self) -> Mapped | OnHost:
-        """What explains for Quantus's `explain_func`: jaxeval's explainer, or the function itself."""
+        """jaxeval's explainer for Quantus's `explain_func`, or the function itself."""
         function, kwargs = unwrapped(self.metric.explain_func, self.metric.explain_func_kwargs)
         try:
             return explainer_of(function, kwargs, self.x.ndim)

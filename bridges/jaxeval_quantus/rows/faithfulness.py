@@ -353,6 +353,7 @@ def sufficiency(b: Batch) -> list[float]:
     if b.metric.distance_func != "seuclidean":
         raise Unmapped(f"distance_func={b.metric.distance_func!r}")
     a = b.a.reshape(b.n, -1)
+    assert b.predicted is not None
     return np.nan_to_num(je.functional.sufficiency(a, b.predicted, b.metric.threshold)).tolist()
 
 
