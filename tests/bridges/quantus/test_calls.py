@@ -178,6 +178,39 @@ def test_what_falls_back_says_why(case, why):
     assert why in whys()
 
 
+def unchanged(arr, **_):
+    return 0.9 * arr
+
+
+OTHERS = [
+    ("IROF", {"perturb_func": unchanged}, {}, "perturb_func of IROF"),
+    ("Infidelity", {"perturb_func": unchanged, "perturb_patch_sizes": [14], "n_perturb_samples": 1},
+     {}, "perturb_func is the caller's own"),
+    ("Monotonicity", {"perturb_func": unchanged, "features_in_step": 196}, {}, "perturb_func"),
+    ("SensitivityN", {"similarity_func": theirs.correlation_spearman, "features_in_step": 196}, {},
+     "similarity_func of SensitivityN"),
+    ("Completeness", {"output_func": np.abs}, {}, "output_func"),
+    ("NonSensitivity", {"features_in_step": 2}, {}, "features_in_step above 1"),
+    ("RelativeOutputStability", {"nr_samples": 1}, {"softmax": True}, "softmax=True"),
+    ("ROAD", {"percentages": [100]}, {}, "percentages that leave no pixel"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "fields", "call", "why"), OTHERS)
+def test_arguments_without_a_counterpart(case, name, fields, call, why, monkeypatch):
+    """Said once and logged; some of them fail in Quantus, too, which then says why."""
+    monkeypatch.setattr(ours.settings, "_said", set())
+    fails = name == "NonSensitivity"
+    refused = pytest.raises((ValueError, TypeError)) if fails else contextlib.nullcontext()
+    with ours.engine("jaxeval"), refused, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        case.run(ours, name, fields, batch_size=N, **call)
+    entries = [entry for entry in ours.log() if entry.metric == name]
+    assert {entry.engine for entry in entries} == {"quantus"}
+    assert why in entries[0].why
+    assert any(f"Quantus's own code runs: {entries[0].why}" in str(w.message) for w in said)
+
+
 def test_a_model_that_cannot_be_converted_runs_in_torch(case):
     class Branching(torch.nn.Module):
         def __init__(self):
