@@ -23,6 +23,7 @@ import quantus  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks import networks  # noqa: E402
+from benchmarks.resnet18 import resnet18  # noqa: E402
 from benchmarks.timing import geometric_mean, load, machine  # noqa: E402
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -102,7 +103,7 @@ def measure(case: str, network: Any) -> tuple[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", choices=("lenet", "residual"), default="lenet")
+    parser.add_argument("--network", choices=("lenet", "residual", "resnet18"), default="lenet")
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--only", help="cases whose names contain this")
     parser.add_argument("--threads", type=int, help="of torch")
@@ -111,7 +112,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if options.threads:
         torch.set_num_threads(options.threads)
-    network = getattr(networks, options.network)(options.samples)
+    make = resnet18 if options.network == "resnet18" else getattr(networks, options.network)
+    network = make(options.samples)
     lines = [
         f"{options.network}, {options.samples} samples. "
         + machine(("jax", "jaxlib", "numpy", "torch", "captum", "quantus"))

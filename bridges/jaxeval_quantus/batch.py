@@ -43,6 +43,8 @@ class Batch:
     x: np.ndarray
     y: np.ndarray
     a: np.ndarray
+    predicted: np.ndarray | None = None
+    """The predicted classes [N], where Quantus has asked for them."""
     in_torch: bool = False
     aside: str = ""
     """What of the metric is not the engine's, for the log."""
@@ -66,7 +68,7 @@ class Batch:
         y = np.asarray(given["y_batch"]).reshape(-1)
         if y.dtype.kind not in "iu":
             raise Unmapped("the classes are no integers")
-        return cls(metric, wrapped, x, y, given["a_batch"])
+        return cls(metric, wrapped, x, y, given["a_batch"], predicted=given.get("y_pred_classes"))
 
     @property
     def n(self) -> int:
@@ -179,7 +181,7 @@ class Batch:
             yield changed
 
     def explainer(self) -> Mapped | OnHost:
-        """What explains for Quantus's `explain_func`: an explainer, or the function itself."""
+        """jaxeval's explainer for Quantus's `explain_func`, or the function itself."""
         function, kwargs = unwrapped(self.metric.explain_func, self.metric.explain_func_kwargs)
         try:
             return explainer_of(function, kwargs, self.x.ndim)

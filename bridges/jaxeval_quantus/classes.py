@@ -123,6 +123,10 @@ class OnEngine(Metric):
             return through_engine(quantus_explain if function is explain else function, str(why))
         return function
 
+    def _for_theirs(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a batch, for Quantus's own code."""
+        return given
+
     def evaluate_batch(self, *args: Any, **kwargs: Any) -> Any:
         row, name = self._row, self._theirs.__name__
         own: Any = functools.partial(self._theirs.evaluate_batch, self)
@@ -145,7 +149,7 @@ class OnEngine(Metric):
                 self._say(f"Quantus's own code runs: {why}")
             note(name, "quantus", n, str(why))
             np.random.set_state(state)
-            return own(**kwargs)
+            return own(**self._for_theirs(kwargs))
         if row.paper:
             self._say(row.paper)
         if row.in_torch or batch.in_torch:

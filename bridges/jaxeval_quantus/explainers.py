@@ -95,7 +95,7 @@ class OnHost(NamedTuple):
 
 
 def unwrapped(function: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
-    """The function behind partial ones, with all keywords; Quantus's `explain` for ours."""
+    """The function behind partial ones (Quantus's `explain` for ours), and all its arguments."""
     while isinstance(function, functools.partial) and not function.args:
         function, kwargs = function.func, {**function.keywords, **kwargs}
     return quantus_explain if function is explain else function, kwargs

@@ -15,8 +15,8 @@ from .models import device_of
 from .settings import Small
 
 # Seconds, as measured on two cores.
-SPEED = 1e10
-"""Floating-point operations a second of torch on small batches."""
+SPEED = 1e10, 5e10
+"""Floating-point operations a second of torch, in networks below `LARGE` and beyond."""
 STEP, ROW = 2e-4, 4e-5
 """What a step of Quantus's loop costs beside the model, and each of its samples."""
 FIRST_CONVERSION, CONVERSION = 4.0, 1.0
@@ -28,8 +28,8 @@ CALL, OWN_ROW = 5e-3, 1e-5
 """A call of the engine that is compiled, and each sample of each step beside the model."""
 LARGE = 3e7
 """Operations a sample from which torch's convolutions are faster than XLA's on a CPU."""
-FASTER = {"outputs": (1.5, 0.75), "map": (3.0, 0.95), "map of steps": (3.0, 2.0)}
-"""How many times as fast as torch JAX is: networks below `LARGE`, and beyond."""
+OUTPUT_RATIO, MAP_RATIO = (1.5, 0.75), (3.0, 0.95)
+"""How many times as fast as torch JAX is, with outputs and with maps; below `LARGE` and beyond."""
 SLOWER = 1.1
 """How many times as long as Quantus's code a job may take."""
 
@@ -105,13 +105,15 @@ class Job:
         self.on_host = self.explainer is not None and self.explainer.on_host
         shapes = (tuple(self.x.shape[1:]), self.flops)  # its work tells networks of a class apart
         self.network = (type(self.module), *shapes, self.steps)
+        self.large = self.flops >= LARGE
+        self.pass_ = self.flops / SPEED[self.large]
         leaves = sum(not any(m.children()) for m in self.module.modules())
         self.size = max(1.0, leaves / LEAVES)
 
     @property
     def theirs(self) -> float:
         """Seconds of Quantus's own code."""
-        each = (self.outputs + 3 * self.gradients) * self.flops / SPEED
+        each = (self.outputs + 3 * self.gradients) * self.pass_
         calls = self.steps * (self.outputs + self.gradients)
         return self.sharing * (calls * STEP + self.steps * len(self.x) * (ROW + each))
 
@@ -124,11 +126,10 @@ class Job:
     def _row(self) -> float:
         """Seconds of the engine for a step of a sample."""
         if self.on_host:
-            return OWN_ROW + (self.outputs + 3 * self.gradients) * self.flops / SPEED
-        large = self.flops >= LARGE
-        map_ = FASTER["map of steps" if self.gradients > 1 else "map"][large]
-        outputs = self.outputs / FASTER["outputs"][large]
-        return OWN_ROW + (outputs + 3 * self.gradients / map_) * self.flops / SPEED
+            return OWN_ROW + (self.outputs + 3 * self.gradients) * self.pass_
+        outputs = self.outputs / OUTPUT_RATIO[self.large]
+        maps = 3 * self.gradients / MAP_RATIO[self.large]
+        return OWN_ROW + (outputs + maps) * self.pass_
 
     @property
     def programs(self) -> dict[Any, float]:
@@ -163,7 +164,7 @@ class Job:
         compiling, that is done.
         """
         if self.ours > SLOWER * self.theirs:
-            if not self.on_host and self.flops >= LARGE:
+            if not self.on_host and self.large:
                 return "torch is as fast at this network as JAX"
             return "the job is small: the engine's calls would take longer"
         rows = {program: _compiled.get(program, set()) for program in self.programs}
@@ -179,7 +180,7 @@ class Job:
         ):
             return ""
         _forgone[key] = forgone + saved
-        if not self.on_host and self.flops >= LARGE and saved < 0.2 * self.theirs:
+        if not self.on_host and self.large and saved < 0.2 * self.theirs:
             return "torch is about as fast at this network as JAX, which would have to be compiled"
         return "the job is small: compiling would take longer"
 

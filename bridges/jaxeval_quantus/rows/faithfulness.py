@@ -26,7 +26,7 @@ from ..draws import (
 )
 from ..mended import calculate_auc
 from ..questions import Removed, Replaced, Subsets
-from ..settings import PAGE, Unmapped, say_once
+from ..settings import PAGE, Unmapped, chosen, say_once
 from .row import Row
 
 
@@ -329,12 +329,32 @@ def seed() -> int:
     return int(np.random.randint(2**31))
 
 
+class OfClasses:
+    """Sufficiency without Quantus's distances within a batch, unless its own code runs."""
+
+    _theirs: Any
+
+    def custom_batch_preprocess(
+        self, model: Any, x_batch: np.ndarray, a_batch: np.ndarray, **kwargs: Any
+    ) -> dict[str, np.ndarray]:
+        if "quantus" in chosen.values():
+            return self._theirs.custom_batch_preprocess(self, model, x_batch, a_batch)
+        x = model.shape_input(x_batch, x_batch.shape, channel_first=True, batched=True)
+        return {"y_pred_classes": np.argmax(model.predict(x), axis=1).flatten()}
+
+    def _for_theirs(self, given: dict[str, Any]) -> dict[str, Any]:
+        if "i_batch" in given:
+            return given
+        arrays = (given[name] for name in ("model", "x_batch", "a_batch"))
+        return {**given, **self._theirs.custom_batch_preprocess(self, *arrays)}
+
+
 def sufficiency(b: Batch) -> list[float]:
     if b.metric.distance_func != "seuclidean":
         raise Unmapped(f"distance_func={b.metric.distance_func!r}")
-    labels = b.wrapped.predict(b.x).argmax(-1)
     a = b.a.reshape(b.n, -1)
-    return np.nan_to_num(je.functional.sufficiency(a, labels, b.metric.threshold)).tolist()
+    assert b.predicted is not None
+    return np.nan_to_num(je.functional.sufficiency(a, b.predicted, b.metric.threshold)).tolist()
 
 
 REPLACED = ("baseline_replacement_by_indices",)
@@ -370,6 +390,7 @@ ROWS = {
     "Sufficiency": Row(
         sufficiency,
         in_torch=True,
+        mixin=OfClasses,
         paper="maps are compared over the whole data set, and constant features are left out; "
         "Quantus compares within a batch, and scores 0 where a feature is constant. As there, a "
         "sample that is like no other scores 0",

@@ -181,7 +181,7 @@ def continuity(b: Batch) -> np.ndarray:
 
 def consistency(b: Batch) -> list[float]:
     codes = np.array([b.metric.discretise_func(a) for a in b.a.reshape(b.n, -1)])
-    scores = je.functional.consistency(codes, b.wrapped.predict(b.x).argmax(-1))
+    scores = je.functional.consistency(codes, b.predicted)
     return np.nan_to_num(scores).tolist()
 
 

@@ -44,6 +44,51 @@ def test_small_jobs_that_add_up_are_compiled(case, monkeypatch):
     assert engines()[-1] == "jaxeval"
 
 
+def test_what_is_compiled_answers_from_then_on(case):
+    """Also small jobs of the same shapes, as nothing has to be compiled any more."""
+    fields = {"nr_runs": 41}
+    case.run(ours, "FaithfulnessCorrelation", fields)
+    with ours.engine("jaxeval"):
+        case.run(ours, "FaithfulnessCorrelation", fields)
+    case.run(ours, "FaithfulnessCorrelation", fields)
+    assert engines() == ["quantus"] * 2 + ["jaxeval"] * 4
+    case.run(ours, "FaithfulnessCorrelation", {"nr_runs": 43})
+    assert engines()[6:] == ["quantus"] * 2
+
+
+def test_the_last_batch_is_compiled_as_those_before_it(case, monkeypatch):
+    import jaxeval as je
+
+    rows, score = [], je.score
+    monkeypatch.setattr(ours.work, "_compiled", {})
+    monkeypatch.setattr(je, "score", lambda *a, **k: rows.append(k["rows"]) or score(*a, **k))
+    for _ in range(2):
+        case.both("FaithfulnessCorrelation", {"nr_runs": 12})
+    assert rows == [4, 4] * 2  # of 4 samples and of 2
+
+
+def test_padding_that_would_take_longer_than_compiling(case, monkeypatch):
+    monkeypatch.setattr(ours.work, "_compiled", {})
+    job = ours.work.Job(case.net, case.x[:2], 5, "Any", outputs=1)
+    job.done(rows=1000)
+    assert job.rows() == 1000
+    job.done(rows=6)
+    assert job.rows() == 6
+    monkeypatch.setattr(ours.work, "OWN_ROW", 10.0)
+    assert job.rows() == 2
+
+
+def test_large_networks_stay_in_torch_on_cpus(case, monkeypatch):
+    """Where XLA's convolutions are no faster, whatever the size of the job."""
+    monkeypatch.setattr(ours.work, "LARGE", 1.0)
+    monkeypatch.setattr(ours.work, "SPEED", (1e7, 1e7))
+    case.run(ours, "FaithfulnessCorrelation", {"nr_runs": 5})
+    case.run(ours, "MaxSensitivity", {"nr_samples": 2})
+    assert set(engines()) == {"quantus"}
+    assert ours.log()[0].why == "torch is as fast at this network as JAX"
+    assert "torch is about as fast" in ours.log()[-1].why
+
+
 def test_the_engine_can_be_chosen(case):
     fields = {"nr_samples": 2}
     with ours.engine("quantus"):
@@ -131,6 +176,39 @@ def test_what_falls_back_says_why(case, why):
     answers = {entry.engine for entry in ours.log() if entry.metric == "MaxSensitivity"}
     assert answers == {"quantus"}
     assert why in whys()
+
+
+def unchanged(arr, **_):
+    return 0.9 * arr
+
+
+OTHERS = [
+    ("IROF", {"perturb_func": unchanged}, {}, "perturb_func of IROF"),
+    ("Infidelity", {"perturb_func": unchanged, "perturb_patch_sizes": [14], "n_perturb_samples": 1},
+     {}, "perturb_func is the caller's own"),
+    ("Monotonicity", {"perturb_func": unchanged, "features_in_step": 196}, {}, "perturb_func"),
+    ("SensitivityN", {"similarity_func": theirs.correlation_spearman, "features_in_step": 196}, {},
+     "similarity_func of SensitivityN"),
+    ("Completeness", {"output_func": np.abs}, {}, "output_func"),
+    ("NonSensitivity", {"features_in_step": 2}, {}, "features_in_step above 1"),
+    ("RelativeOutputStability", {"nr_samples": 1}, {"softmax": True}, "softmax=True"),
+    ("ROAD", {"percentages": [100]}, {}, "percentages that leave no pixel"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "fields", "call", "why"), OTHERS)
+def test_arguments_without_a_counterpart(case, name, fields, call, why, monkeypatch):
+    """Said once and logged; some of them fail in Quantus, too, which then says why."""
+    monkeypatch.setattr(ours.settings, "_said", set())
+    fails = name == "NonSensitivity"
+    refused = pytest.raises((ValueError, TypeError)) if fails else contextlib.nullcontext()
+    with ours.engine("jaxeval"), refused, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        case.run(ours, name, fields, batch_size=N, **call)
+    entries = [entry for entry in ours.log() if entry.metric == name]
+    assert {entry.engine for entry in entries} == {"quantus"}
+    assert why in entries[0].why
+    assert any(f"Quantus's own code runs: {entries[0].why}" in str(w.message) for w in said)
 
 
 def test_a_model_that_cannot_be_converted_runs_in_torch(case):

@@ -145,3 +145,13 @@ def test_smooth_mprt_smooths_the_given_explainer(case):
     np.testing.assert_allclose(scores["original"], 1, atol=1e-6)
     assert len(scores) == 6
     assert set(calls) == {12, 6}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_other_distances_are_quantus_own(case):
+    """Which SciPy refuses there: they do not take the variances that Quantus passes."""
+    fields = {"distance_func": "cityblock"}
+    for library in (ours, theirs):
+        with pytest.raises(TypeError, match="cityblock"), ours.engine("jaxeval"):
+            case.run(library, "Sufficiency", fields, batch_size=N)
+    assert [(e.engine, e.why) for e in ours.log()] == [("quantus", "distance_func='cityblock'")]

@@ -215,11 +215,10 @@ def test_of_maps(case, name, fields, method, given):
 
 
 def rounding(case, noise, layers):
-    """How far a rounding of each value of the last layer moves a score, relative to it, [N].
+    """How far roundings of the last layer move a score, relative to it, [N].
 
     Scores divide by the distance of the outputs for an input and its neighbours: by ||h - h'||
-    (`layers` False), or by ||(h - h') / h||. Values of h are known to four roundings of the
-    largest.
+    (`layers` False), or by ||(h - h') / h||. h is known to four roundings of the largest value.
     """
     ulps = 4 * np.finfo(np.float32).eps
     np.random.seed(7)
