@@ -37,7 +37,7 @@ def forecast() -> tuple[je.Model, np.ndarray]:
     """A model of x [N, 4, LENGTH] with one plain number as its output, and inputs to explain."""
     x, target = windows()
     half = len(x) // 2
-    net = MLPRegressor(hidden_layer_sizes=(16,), max_iter=60, random_state=0, alpha=10.0)
+    net = MLPRegressor(hidden_layer_sizes=(16,), max_iter=100, random_state=0, alpha=10.0)
     net.fit(x[:half].reshape(half, -1), target[:half])
     test = x[half + LENGTH :]
     score = net.score(test.reshape(len(test), -1), target[half + LENGTH :])
