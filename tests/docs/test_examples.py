@@ -55,7 +55,7 @@ def test_series(tmp_path):
     found = example("series").main(tmp_path, samples=8)
     finite(found["results"])
     shapes = [a.shape[1:] for a in found["maps"].values()]
-    assert shapes == [(4, 32), (4, 32), (1, 32), (4, 1)]
+    assert shapes == [(4, 16), (4, 16), (1, 16), (4, 1)]
     drawn(tmp_path, "series")
 
 

@@ -32,7 +32,8 @@ class FaithfulnessCorrelation(Metric):
 
     .. math:: \operatorname{corr}_{S} \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
 
-    Higher is better, within [-1, 1]. NaN if either side is constant.
+    Higher is better, within [-1, 1]. NaN if either side is constant. corr is Pearson's, or
+    `similarity`.
 
     f is the logit by default, or the model's own output if it has no logits. Drops of a probability
     are heavy-tailed (few subsets change it at all), which biases the Pearson correlation: on a
@@ -43,6 +44,8 @@ class FaithfulnessCorrelation(Metric):
       n_runs: number of random subsets.
       subset_size: features in a subset; at most the number of features.
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each subset.
+      similarity: "pearson", "spearman", "kendall", or a JAX function of the two
+        arrays [R]. Only the first has an error.
       draws: the subsets, feature indices [n_runs, n] or [N, n_runs, n].
 
     Outcome: score []; error [], from the draws.
@@ -58,6 +61,7 @@ class FaithfulnessCorrelation(Metric):
     n_runs: int = static(100)
     subset_size: Any = 224
     baseline: Any = "black"
+    similarity: Any = static("pearson")
     draws: Any = None
 
     def __post_init__(self) -> None:
@@ -65,6 +69,8 @@ class FaithfulnessCorrelation(Metric):
         check.integer(self, "n_runs", least=2)
         check.integer(self, "subset_size")
         check.baseline(self, "baseline", ops.BASELINES)
+        if not callable(self.similarity):
+            check.one_of(self, "similarity", ops.CORRELATIONS)
 
     def questions(self) -> RandomSubsets:
         return RandomSubsets(
@@ -76,4 +82,6 @@ class FaithfulnessCorrelation(Metric):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         sums, drops = measured.T
+        if self.similarity != "pearson":
+            return Outcome(score=ops.similarity(sums, drops, self.similarity))
         return of_draws(faithfulness_correlation(sums, drops), ops.pearson_influence(sums, drops))
