@@ -3,7 +3,7 @@
     pip install "jaxeval[demo]"
     python docs/examples/series.py --out series
 
-The recording that comes with Matplotlib: four channels, 800 time steps. A perceptron reads 32 steps
+The recording that comes with Matplotlib: four channels, 800 time steps. A perceptron reads 16 steps
 of all channels and predicts the next value of the first channel.
 """
 
@@ -21,7 +21,7 @@ from sklearn.neural_network import MLPRegressor
 import jaxeval as je
 
 CHANNELS = ["PG3", "PG5", "PG7", "PG9"]
-LENGTH, AHEAD = 32, 1
+LENGTH, AHEAD = 16, 1
 
 
 def windows() -> tuple[np.ndarray, np.ndarray]:
@@ -36,12 +36,14 @@ def windows() -> tuple[np.ndarray, np.ndarray]:
 def forecast() -> tuple[je.Model, np.ndarray]:
     """A model of x [N, 4, LENGTH] with one plain number as its output, and inputs to explain."""
     x, target = windows()
-    half = len(x) // 2
-    net = MLPRegressor(hidden_layer_sizes=(16,), max_iter=60, random_state=0, alpha=10.0)
+    half = int(0.6 * len(x))
+    net = MLPRegressor(
+        hidden_layer_sizes=(8,), solver="lbfgs", alpha=10.0, max_iter=300, random_state=0
+    )
     net.fit(x[:half].reshape(half, -1), target[:half])
     test = x[half + LENGTH :]
     score = net.score(test.reshape(len(test), -1), target[half + LENGTH :])
-    print(f"it explains {score:.0%} of the variance in the second half")
+    print(f"it explains {score:.0%} of the variance in the last 40 %")
     flat = je.from_sklearn(net)
     model = je.Model(
         lambda p, x: flat.apply(p, x.reshape(len(x), -1)), flat.params, outputs="values"
@@ -69,7 +71,7 @@ def main(out: Path, samples: int) -> dict[str, Any]:
         model, x, explainers=methods,
         metrics={
             "pixel flipping": je.PixelFlipping(baseline=0.0, n_steps=16),
-            "faithfulness": je.FaithfulnessCorrelation(baseline=0.0, subset_size=32, n_runs=64),
+            "faithfulness": je.FaithfulnessCorrelation(baseline=0.0, subset_size=16, n_runs=64),
             "selectivity": je.Selectivity(patch_size=4, baseline=0.0),
             "max sensitivity": je.MaxSensitivity(radius=0.1, n_samples=4),
         },

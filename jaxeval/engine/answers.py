@@ -38,8 +38,8 @@ def check_shape(out: Any, n: int, kind: str) -> None:
             more = (
                 ". Say what is explained by a function of the output, jaxeval.Model(lambda p, x: "
                 'value(model(p, x)), params, outputs="values") with value [N, 1]: for segmentation '
-                "the mean logit of a class over an area, for detection the score of a box (docs/"
-                "fields.md)"
+                "the mean logit of a class over an area, for detection the score of a box: see "
+                "docs/fields.md"
             )
         raise ValueError(
             f"the model must give floating-point logits [N, K]; for N = {n} it gave {got}{more}"

@@ -307,14 +307,32 @@ class NoisyInputMetric(Drawn):
 
 @pytree
 class Sensitivity(NoisyInputMetric):
-    """Measures ||a - a'|| / ||a||; NaN for a map of zeros. Maps are not normalised by default."""
+    """Measures ||a - a'|| / ||a||; NaN for a map of zeros. Maps are not normalised by default.
+
+    Args:
+      norm_numerator, norm_denominator: "l2" (Frobenius), "l1", "linf", or a JAX function of an
+        array; of the change, and of the map.
+      similarity: "difference", a - a', or a JAX function ``(a, a') -> array``.
+    """
 
     normalise: str | None = static(None)
+    norm_numerator: Any = static("l2")
+    norm_denominator: Any = static("l2")
+    similarity: Any = static("difference")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("norm_numerator", "norm_denominator"):
+            if not callable(getattr(self, name)):
+                check.one_of(self, name, ops.NORMS)
+        if not callable(self.similarity):
+            check.one_of(self, "similarity", ("difference",))
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        size = ops.norm(sample.a)
-        change = ops.l2(sample.a, answer.attribution) / jnp.where(size > 0, size, 1)
-        return jnp.where(size > 0, change, jnp.nan)
+        size = ops.norm_of(sample.a, self.norm_denominator)
+        between = self.similarity if callable(self.similarity) else jnp.subtract
+        change = ops.norm_of(between(sample.a, answer.attribution), self.norm_numerator)
+        return jnp.where(size > 0, change / jnp.where(size > 0, size, 1), jnp.nan)
 
 
 @pytree

@@ -17,10 +17,12 @@ from .correlate import spearman as spearman
 from .curve import append as append
 from .curve import area as area
 from .curve import information_curve as information_curve
+from .distance import NORMS as NORMS
 from .distance import l1 as l1
 from .distance import l2 as l2
 from .distance import linf as linf
 from .distance import mse as mse
+from .distance import norm_of as norm_of
 from .distance import relative_change as relative_change
 from .distance import squared as squared
 from .fingerprint import fingerprint as fingerprint
@@ -74,6 +76,7 @@ from .rank import sort as sort
 from .rank import top as top
 from .segment import patch_ids as patch_ids
 from .segment import segment_sum as segment_sum
+from .similarity import CORRELATIONS as CORRELATIONS
 from .similarity import MASKABLE as MASKABLE
 from .similarity import SIMILARITIES as SIMILARITIES
 from .similarity import similarity as similarity

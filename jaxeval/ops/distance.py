@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -36,6 +38,21 @@ def linf(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Ar
     4.0
     """
     return largest(as_float(u) - as_float(v))
+
+
+NORMS = ("l2", "l1", "linf")
+"""The norms that `norm_of` knows; the Frobenius norm is "l2"."""
+
+
+def norm_of(v: Real[ArrayLike, "*shape"], kind: Any) -> Float[Array, ""]:
+    """A norm of an array over all its entries: "l2", "l1", "linf", or a function of the array.
+
+    >>> print(norm_of(jnp.array([1.0, -2.0]), "l1"))
+    3.0
+    """
+    if callable(kind):
+        return kind(v)
+    return {"l2": l2, "l1": l1, "linf": linf}[kind](v, jnp.zeros_like(v))
 
 
 def squared(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:

@@ -11,12 +11,14 @@ from jaxtyping import Bool, Float, Real
 
 from ._common import known
 from .correlate import pearson, spearman
+from .kendall import kendall
 from .normalise import unit_range
 from .ssim import ssim
 
 MASKABLE = ("spearman", "pearson")
 """The similarities that accept a mask `where`."""
-SIMILARITIES = (*MASKABLE, "ssim")
+CORRELATIONS = (*MASKABLE, "kendall")
+SIMILARITIES = (*CORRELATIONS, "ssim")
 
 
 def similarity(
@@ -32,8 +34,8 @@ def similarity(
     Args:
       u: a map.
       v: a map of the same shape.
-      kind: "spearman" or "pearson" over all entries; "ssim": `ssim` after rescaling each map to
-        [0, 1]; or a function ``(u, v) -> scalar``.
+      kind: "spearman", "pearson" or "kendall" over all entries; "ssim": `ssim` after rescaling each
+        map to [0, 1]; or a function ``(u, v) -> scalar``.
       channel_axis: the axis of the maps that holds channels, or None; used by "ssim".
       where: mask of the entries to use, of the same shape, for the kinds in `MASKABLE`; None: all.
 
@@ -54,4 +56,6 @@ def similarity(
         return kind(u, v)
     if kind == "ssim":
         return ssim(unit_range(u), unit_range(v), channel_axis=channel_axis)
+    if kind == "kendall":
+        return kendall(u, v)
     return (spearman if kind == "spearman" else pearson)(u, v, where)

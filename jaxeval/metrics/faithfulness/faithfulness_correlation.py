@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
+from ...metric import By
 from ...perturb import RandomSubsets
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 from ..bases import Drawn
@@ -33,7 +34,8 @@ class FaithfulnessCorrelation(Drawn):
 
     .. math:: \operatorname{corr}_{S} \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
 
-    Higher is better, within [-1, 1]. NaN if either side is constant.
+    Higher is better, within [-1, 1]. NaN if either side is constant. corr is Pearson's, or
+    `similarity`.
 
     f is the logit by default, or the model's own output if it has no logits. Drops of a probability
     are heavy-tailed (few subsets change it at all), which biases the Pearson correlation: on a
@@ -44,6 +46,8 @@ class FaithfulnessCorrelation(Drawn):
       n_runs: number of random subsets.
       subset_size: features in a subset; at most the number of features.
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each subset.
+      similarity: "pearson", "spearman", "kendall", or a JAX function of the two
+        arrays [R]. Only the first has an error.
       draws: the subsets, feature indices [n_runs, n] or [N, n_runs, n].
       tolerance: ask as many draws as the score needs to be this close to its limit, instead of
         `n_runs`; see `jaxeval.Tolerance`.
@@ -58,11 +62,13 @@ class FaithfulnessCorrelation(Drawn):
     reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
 
     first_draws = 64
+    steps_are = By("similarity", "all", pearson="draws")
 
     output: Any = static("logit")
     n_runs: int = static(100)
     subset_size: Any = 224
     baseline: Any = "black"
+    similarity: Any = static("pearson")
     draws: Any = None
 
     def __post_init__(self) -> None:
@@ -70,6 +76,8 @@ class FaithfulnessCorrelation(Drawn):
         check.integer(self, "n_runs", least=2)
         check.integer(self, "subset_size")
         check.baseline(self, "baseline", ops.BASELINES)
+        if not callable(self.similarity):
+            check.one_of(self, "similarity", ops.CORRELATIONS)
 
     def questions(self) -> RandomSubsets:
         return RandomSubsets(
@@ -84,5 +92,7 @@ class FaithfulnessCorrelation(Drawn):
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         (sums, drops), where = measured.T, self.among(sample, valid)
+        if self.similarity != "pearson":
+            return Outcome(score=ops.similarity(sums, drops, self.similarity))
         influence = ops.pearson_influence(sums, drops, where)
         return self.outcome(faithfulness_correlation(sums, drops, where), influence, where)

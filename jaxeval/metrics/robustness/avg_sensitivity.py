@@ -39,6 +39,9 @@ class AvgSensitivity(Sensitivity):
       n_samples: number of draws.
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
+      norm_numerator, norm_denominator: "l2", "l1", "linf", or a JAX function of an array; of the
+        change, and of the map.
+      similarity: "difference", or a JAX function ``(a, a') -> array``, in place of a - a'.
       tolerance: ask as many draws as the score needs to be this close to its limit, instead of
         `n_samples`; see `jaxeval.Tolerance`.
 

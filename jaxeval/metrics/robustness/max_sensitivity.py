@@ -36,6 +36,9 @@ class MaxSensitivity(Largest, Sensitivity):
       n_samples: number of draws.
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
+      norm_numerator, norm_denominator: "l2", "l1", "linf", or a JAX function of an array; of the
+        change, and of the map.
+      similarity: "difference", or a JAX function ``(a, a') -> array``, in place of a - a'.
       quantile: in (0, 1]: score this quantile of the draws instead of their maximum; None: the
         maximum, which grows with the number of draws.
       tolerance: of a quantile: ask as many draws as it needs to be this close to its limit; see
