@@ -21,7 +21,15 @@ ROOT = Path(__file__).parents[2]
 EVIL = "<script>window.bad=1</script>"
 QUOTES = "\"both\" 'kinds' & <b>"
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SITE = ("", "guide/", "metrics/", "explainers/", "api/evaluate/", "choosing/", "changelog/")
+SITE = (
+    "",
+    "guide/",
+    "metrics/",
+    "explainer-reference/",
+    "api/evaluate/",
+    "choosing/",
+    "changelog/",
+)
 SITE += ("reference-results/", "tutorials/vision/")
 
 
