@@ -1,4 +1,4 @@
-"""The page docs/explainer-reference.md, from the classes, their docstrings, and counted evaluations.
+"""docs/explainer-reference.md, from the classes, their docstrings, and counted evaluations.
 
 ``python docs/make_metrics.py`` writes it together with the page of metrics.
 """
