@@ -46,7 +46,7 @@ class Case(NamedTuple):
     model: je.Model
     x: np.ndarray
     mosaics: Any
-    of_mosaics: je.Model | None
+    of_mosaics: je.Model
     explainers: Mapping[str, Any]
     settings: Mapping[str, Mapping[str, Any]]
     shared: Mapping[str, Any]
@@ -118,7 +118,7 @@ def table(name: str, samples: int) -> pd.DataFrame:
     plain = {m: v for m, v in every.items() if m not in masked}
     given: dict[str, Any] = {"explainers": case.explainers, "key": KEY}
     results = [je.evaluate(case.model, case.x, metrics=plain, **given)]
-    if masked and case.mosaics is not None:
+    if masked:
         at = case.mosaics
         results.append(
             je.evaluate(case.of_mosaics, at.x, at.y, metrics=masked, mask=at.mask, **given)
