@@ -238,8 +238,9 @@ def test_formulas_are_drawn_by_the_browser(browser, site):
 
 def test_search_finds_a_metric(browser, site):
     with Opened(browser, site) as opened:
-        opened.page.click("label[for=__search]:visible, .md-search__input:visible")
-        opened.page.fill(".md-search__input", "MaxSensitivity")
+        opened.page.wait_for_load_state("networkidle")
+        opened.page.click(".md-search__input")
+        opened.page.keyboard.type("MaxSensitivity", delay=30)
         opened.page.wait_for_selector(".md-search-result__item a")
         links = opened.page.query_selector_all(".md-search-result__item a")
         assert any("metrics" in link.get_attribute("href") for link in links)
