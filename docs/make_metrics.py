@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md, docs/explainers.md, and the tables of README.md, from the classes.
+"""Writes docs/metrics.md, docs/explainer-reference.md, and README.md's tables, from the classes.
 
 ``python docs/make_metrics.py`` writes them, ``--check`` only says whether they are current.
 """

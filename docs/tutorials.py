@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).with_name("tutorials")
 CACHE = Path(__file__).parents[1] / "build" / "tutorials"
@@ -30,7 +31,8 @@ def pages(script: Path, run: bool) -> dict[str, str | bytes]:
       run: whether to run it, if this script has not been run before. If not, the page has the code
         alone, and says so.
     """
-    kept = CACHE / f"{script.stem}-{hashlib.sha256(script.read_bytes()).hexdigest()[:16]}"
+    both = script.read_bytes() + Path(__file__).read_bytes()
+    kept = CACHE / f"{script.stem}-{hashlib.sha256(both).hexdigest()[:16]}"
     if run and not (kept / f"{script.stem}.md").exists():
         kept.mkdir(parents=True, exist_ok=True)
         made = converted(script, True)
@@ -54,7 +56,7 @@ def converted(script: Path, run: bool) -> dict[str, str | bytes]:
     notebook = jupytext.read(script)
     name = script.stem
     if run:
-        ran(notebook, script)
+        ran(notebook)
     text, found = MarkdownExporter().from_notebook_node(notebook)
     pictures: dict[str, str | bytes] = {}
     for own, data in found["outputs"].items():
@@ -70,7 +72,7 @@ def converted(script: Path, run: bool) -> dict[str, str | bytes]:
     }
 
 
-def ran(notebook: object, script: Path) -> None:
+def ran(notebook: Any) -> None:
     """Runs the cells of a notebook, with what it writes in a folder of its own."""
     import tempfile
 
@@ -82,6 +84,9 @@ def ran(notebook: object, script: Path) -> None:
         NotebookClient(
             notebook, timeout=LIMIT, kernel_name="python3", resources=resources
         ).execute()
+    for cell in notebook.cells:  # warnings of other packages, with paths of this machine
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
 
 
 def readable(text: str) -> str:

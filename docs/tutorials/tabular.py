@@ -30,7 +30,7 @@ predicted = np.asarray(model(x_test)).argmax(1)
 
 # %% [markdown]
 # It has no gradients, so explainers that only ask for outputs: [the page of
-# explainers](../explainers.md) says which. `background` are rows of the training data.
+# explainers](../explainer-reference.md) says which. `background` are rows of the training data.
 
 # %%
 background = x_train[::8]

@@ -55,6 +55,22 @@ def with_number(metric: Any, path: tuple[str, ...], n: int) -> Any:
     return dataclasses.replace(metric, **{first: inner})
 
 
+def allowed(metric: Any, path: tuple[str, ...], n: int) -> int:
+    """n, or the next number of draws that the metric takes: a correlation needs two.
+
+    >>> import jaxeval as je
+    >>> allowed(je.FaithfulnessCorrelation(n_runs=9), ("n_runs",), 1)
+    2
+    """
+    for number in range(n, number_of(metric, path)):
+        try:
+            with_number(metric, path, number)
+        except ValueError:
+            continue
+        return number
+    return max(n, number_of(metric, path))
+
+
 def retest(
     meta: MetaResults,
     draws: Sequence[float] = (0.125, 0.25, 0.5, 1.0, 2.0),
@@ -113,7 +129,13 @@ def retest(
             has = ", ".join(map(repr, paths)) or "none has"
             raise ValueError(f"metric {m!r} has no number of random draws; those that have: {has}")
     numbers = {
-        m: sorted({max(1, round(f * number_of(job.metrics[m], paths[m]))) for f in draws})
+        m: sorted(
+            {
+                allowed(v, paths[m], max(1, round(f * number_of(v, paths[m]))))
+                for f in draws
+                for v in (job.metrics[m],)
+            }
+        )
         for m in chosen
     }
     rows = []

@@ -21,7 +21,15 @@ ROOT = Path(__file__).parents[2]
 EVIL = "<script>window.bad=1</script>"
 QUOTES = "\"both\" 'kinds' & <b>"
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SITE = ("", "guide/", "metrics/", "explainers/", "api/evaluate/", "choosing/", "changelog/")
+SITE = (
+    "",
+    "guide/",
+    "metrics/",
+    "explainer-reference/",
+    "api/evaluate/",
+    "choosing/",
+    "changelog/",
+)
 SITE += ("reference-results/", "tutorials/vision/")
 
 
@@ -230,8 +238,9 @@ def test_formulas_are_drawn_by_the_browser(browser, site):
 
 def test_search_finds_a_metric(browser, site):
     with Opened(browser, site) as opened:
-        opened.page.click("label[for=__search]:visible, .md-search__input:visible")
-        opened.page.fill(".md-search__input", "MaxSensitivity")
+        opened.page.wait_for_load_state("networkidle")
+        opened.page.click(".md-search__input")
+        opened.page.keyboard.type("MaxSensitivity", delay=30)
         opened.page.wait_for_selector(".md-search-result__item a")
         links = opened.page.query_selector_all(".md-search-result__item a")
         assert any("metrics" in link.get_attribute("href") for link in links)

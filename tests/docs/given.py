@@ -59,6 +59,12 @@ def readme() -> dict[str, Any]:
     }
 
 
+def flax() -> dict[str, Any]:
+    """The Flax module as a model."""
+    names = readme()
+    return {**names, "model": je.from_flax(names["module"], names["variables"])}
+
+
 def tokens() -> dict[str, Any]:
     """Embeddings [N, T, E] of texts of different lengths, and a model that ignores padding."""
     rng = np.random.default_rng(0)
@@ -161,4 +167,4 @@ def quantus() -> dict[str, Any]:
 
 
 OF_PAGES = {"README.md": readme, "sweeps.md": sweeps, "quantus.md": quantus}
-OF_BLOCKS = {"tokens": tokens, "settings": settings, "few": few, "torch": torch}
+OF_BLOCKS = {"flax": flax, "tokens": tokens, "settings": settings, "few": few, "torch": torch}

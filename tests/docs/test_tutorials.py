@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import subprocess
@@ -40,4 +41,47 @@ def test_every_tutorial_begins_with_its_title():
         lines = script.read_text(encoding="utf-8").splitlines()
         assert lines[0] == "# %% [markdown]"
         assert lines[1].startswith("# # ")
-        assert any("pip install" in line for line in lines[:8])
+        assert "pip install" in " ".join(line.removeprefix("# ") for line in lines[:9])
+
+
+TINY = """# %% [markdown]
+# # Tiny
+
+# %%
+import sys
+import pandas as pd
+print("out"); print("a path of this machine", file=sys.stderr)
+pd.DataFrame({"a": [1]})
+"""
+
+
+@pytest.fixture
+def tutorials(monkeypatch):
+    for package in ("jupytext", "nbconvert"):
+        pytest.importorskip(package)
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module("tutorials")
+
+
+def test_a_page_of_a_tutorial_that_was_not_run_says_so(tutorials, tmp_path):
+    script = tmp_path / "tiny.py"
+    script.write_text(TINY)
+    made = tutorials.converted(script, False)
+    assert set(made) == {"tiny.md", "tiny.py.txt"}
+    assert "# Tiny" in made["tiny.md"]
+    assert "built without running it" in made["tiny.md"]
+    assert made["tiny.py.txt"] == TINY
+
+
+@pytest.mark.slow
+def test_a_page_shows_what_was_printed_and_no_warnings(tutorials, tmp_path):
+    for package in ("ipykernel", "nbclient"):
+        pytest.importorskip(package)
+    script = tmp_path / "tiny.py"
+    script.write_text(TINY)
+    page = tutorials.converted(script, True)["tiny.md"]
+    assert "out" in page
+    assert "path of this machine" not in page.partition("```\n")[2]
+    assert "<td>1</td>" in page
+    assert 'class="dataframe"' not in page
+    assert "built without running it" not in page
