@@ -44,7 +44,7 @@ class ROAD(Metric):
       order: "morf" or "lerf".
       noise: standard deviation of the noise, in units of the input.
       solver_tolerance: error of the imputation, relative to the largest deviation of the remaining
-        pixels from their mean; 1e-3 is below the usual noise and takes two thirds of the time.
+        pixels from their mean; 1e-3 is below the usual noise and needs three quarters of the steps.
       draws: the noise itself, [S, *x] or [N, S, *x].
 
     Outcome: score []; curve [S], 1 where the prediction is y, else 0.
