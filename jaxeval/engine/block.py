@@ -259,6 +259,8 @@ def _check_alone(plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clea
     x = plan.job.data.x
     known, what = remembered(evaluator.given.apply), ("alone", x.shape[1:], x.dtype)
     compiled = [a for a in plan.attributors.values() if isinstance(a, Compiled)]
+    if WATCHER.get() is not None:  # a rehearsal, whose answers are zeros
+        return
     if evaluator.given.host or what in known or not (plan.clean_output or compiled):
         return
     if plan.clean_output:

@@ -81,7 +81,7 @@ def take(tree: Any, i: Any) -> Any:
     """Row i of every leaf.
 
     On accelerators a short last axis, such as the channels of an image, is joined with the one
-    before it: to gather rows of [224, 224, 3] takes 8 times as long on a TPU.
+    before it: to gather rows of [224, 224, 3] moves 8 times the bytes on a TPU.
     """
 
     def plain(v: Any, i: Any) -> Any:

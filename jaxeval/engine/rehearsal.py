@@ -198,6 +198,7 @@ def _zeros(v: Any, sharding: Any) -> Any:
         data = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(v.shape, v.dtype))
         keys = jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype), impl=impl_of(v.dtype))
         return jax.device_put(keys, sharding)
-    if getattr(sharding, "spec", None) not in (None, P()) and not v.shape:
+    spread = getattr(sharding, "spec", None) not in (None, P())
+    if spread and (not v.shape or v.shape[0] % sharding.mesh.size):  # no rows of a batch
         sharding = NamedSharding(sharding.mesh, P())
     return jax.device_put(np.zeros(v.shape, v.dtype), sharding)

@@ -45,7 +45,7 @@ class ROAD(Limited):
       order: "morf" or "lerf".
       noise: standard deviation of the noise, in units of the input.
       solver_tolerance: error of the imputation, relative to the largest deviation of the remaining
-        pixels from their mean; 1e-3 is below the usual noise and takes two thirds of the time.
+        pixels from their mean; 1e-3 is below the usual noise and needs three quarters of the steps.
       draws: the noise itself, [S, *x] or [N, S, *x].
       tolerance: ask at as few percentages as the mean over the samples needs, drawn at random; only
         ``Tolerance(per="mean")``.
