@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from .. import ops
-from ..lifetime import remembered
+from ..lifetime import WATCHER, remembered
 from ..metric import Metric, asks_of, limit_of
 from ..model import Model, called, with_inputs
 from ..tolerance import CONVERGED, HEAVY
