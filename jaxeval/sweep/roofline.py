@@ -108,7 +108,7 @@ def _memory(program: Program) -> int:
 def rows_of(f: Forecast, text: str, bytes_of: Callable[[float], str]) -> list[tuple[str, str]]:
     """What to print of it."""
     rows = [
-        ("device", f"{text}: not there; a roofline of its stated rates, nothing was run"),
+        ("device", f"{text}; a roofline of its stated rates, nothing was run"),
         ("batch size", f"{f.batch_size:,} on each of {f.devices} devices"),
         ("device memory", f"about {bytes_of(f.memory)} for the largest program"),
         ("a shard", f"{f.rows:,} samples and {f.evaluations:,} evaluations on each device"),
