@@ -171,3 +171,17 @@ def test_completion_without_its_package_says_how_to_install_it(monkeypatch, caps
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert cli.main(["completion", "bash"]) == 1
     assert 'pip install "jaxeval[completion]"' in capsys.readouterr().err
+
+
+def test_onnx_models_need_no_torch(linear):
+    folder = linear[0]
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from jaxeval import cli\n"
+        f"sys.exit(cli.main(['score', {str(folder / 'net.onnx')!r}, {str(folder / 'data.npz')!r}, "
+        "'--outputs', 'probabilities', '--channel-axis', 'none', '--explainers', 'Saliency', "
+        "'--metrics', 'Sparseness']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Sparseness" in done.stdout

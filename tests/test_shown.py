@@ -77,6 +77,15 @@ def test_results_of_evaluations_escape_names():
     assert text.count("&lt;script&gt;") == 2
 
 
+def test_a_report_says_nothing_of_a_procedure_that_asks_for_nothing():
+    """MetaQuantus has no test like MapNoise, so there is nothing to compare its cost with."""
+    from jaxeval.report.meta import cost
+
+    found = meta()
+    assert found.asked["metaquantus"]["output"] == 0
+    assert cost(found) is None
+
+
 @pytest.fixture
 def notebook(monkeypatch):
     """What a notebook would show, in order, as if this was one, without ipywidgets."""
