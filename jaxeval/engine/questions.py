@@ -125,15 +125,15 @@ def collect(
             raise type(e)(f"{where}: {e}") from e
         for slot, pert in enumerate(perts):
             prepared = (metric.normalise, metric.absolute) if "a" in pert.reads else None
-            n = pert.n_steps(spec)
+            steps = pert.n_steps(spec)
             key = (
                 identity(pert.of_one if isinstance(pert, RandomPerturbation) else pert),
                 spec.features if pert.reads & {"a", "features"} else None,
                 (cell.attributor, prepared) if "a" in pert.reads else None,
             )
-            if key not in first or first[key].n_steps < n:
-                first[key] = Question(pert, prepared, cell.attributor, n)
-            subscribed.setdefault(key, []).append(Subscription(cell, slot, n))
+            if key not in first or first[key].n_steps < steps:
+                first[key] = Question(pert, prepared, cell.attributor, steps)
+            subscribed.setdefault(key, []).append(Subscription(cell, slot, steps))
     return tuple(_subscribed(question, subscribed[key], cells) for key, question in first.items())
 
 
