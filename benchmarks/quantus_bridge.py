@@ -21,6 +21,7 @@ import jaxeval_quantus  # noqa: E402
 import numpy as np  # noqa: E402
 import quantus  # noqa: E402
 import torch  # noqa: E402
+from quantus.functions.explanation_func import explain  # noqa: E402
 
 from benchmarks import networks  # noqa: E402
 from benchmarks.resnet18 import resnet18  # noqa: E402
@@ -81,7 +82,7 @@ def measure(case: str, network: Any) -> tuple[str, dict[str, float]]:
     """(a line of the table, times)."""
     method, _ = CASES[case]
     row = jaxeval_quantus.rows.ROWS[case.partition(",")[0]]
-    a = quantus.explain(network.torch, network.x_torch, network.y, method=method)
+    a = explain(network.torch, network.x_torch, network.y, method=method)
     want, first = scores(quantus, case, network, a)
     jaxeval_quantus.clear_log()
     _, ours_first = scores(jaxeval_quantus, case, network, a)

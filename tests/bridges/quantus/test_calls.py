@@ -80,6 +80,7 @@ def test_padding_that_would_take_longer_than_compiling(case, monkeypatch):
 
 def test_large_networks_stay_in_torch_on_cpus(case, monkeypatch):
     """Where XLA's convolutions are no faster, whatever the size of the job."""
+    monkeypatch.setattr(ours.work, "_compiled", {})
     monkeypatch.setattr(ours.work, "LARGE", 1.0)
     monkeypatch.setattr(ours.work, "SPEED", (1e7, 1e7))
     case.run(ours, "FaithfulnessCorrelation", {"nr_runs": 5})
