@@ -96,7 +96,7 @@ def _drawn(x: Array, b: Any, key: Array) -> Array:
 
 def baseline(
     x: Real[ArrayLike, "*shape"],
-    b: str | Background | Real[ArrayLike, " ..."],
+    b: str | Background | Function | Real[ArrayLike, " ..."],
     channel_axis: int | None,
     key: Key[Array, ""] | None = None,
     where: Bool[ArrayLike, " ..."] | None = None,
