@@ -52,7 +52,8 @@ def norm_of(v: Real[ArrayLike, "*shape"], kind: Any) -> Float[Array, ""]:
     """
     if callable(kind):
         return kind(v)
-    return {"l2": l2, "l1": l1, "linf": linf}[kind](v, jnp.zeros_like(v))
+    distance: Any = {"l2": l2, "l1": l1, "linf": linf}[kind]
+    return distance(v, jnp.zeros_like(v))
 
 
 def squared(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:

@@ -72,7 +72,7 @@ DATA: dict[str, Refused] = {
     "y out of range": (flipping(y=[0, 1, 2, 3, 4, 5, 0]), ValueError, r"class 5.* 5 outputs"),
     "negative y": (flipping(y=[0, 1, 2, 3, -1, 0, 0]), ValueError, r"from 0 on, got -1"),
     "short y": (flipping(y=[0, 1]), ValueError, r"each of the 7 samples, got \[2\]"),
-    "y of another rank": (flipping(y=W.y[:, None]), ValueError, r"got \[7, 1\]"),
+    "y of another rank": (flipping(y=W.y[:, None, None]), ValueError, r"got \[7, 1, 1\]"),
     "float y": (flipping(y=W.y.astype(np.float32)), TypeError, "integer classes, got float32"),
     "bool y": (flipping(y=W.y > 2), TypeError, "integer classes, got bool"),
     # masks
@@ -130,7 +130,11 @@ DATA: dict[str, Refused] = {
         r"class Sparseness: give an instance, Sparseness\(\)",
     ),
     "no metric": (lambda: evaluate(metrics={}), ValueError, "metrics is empty"),
-    "a word as metric": (lambda: evaluate(metrics={"s": "Sparseness"}), TypeError, "got str"),
+    "a word as metric": (
+        lambda: evaluate(metrics={"s": "Sparsness"}),
+        ValueError,
+        "no metric .*'Sparseness'",
+    ),
     "metrics in a list twice": (
         lambda: evaluate(metrics=[je.Sparseness(), je.Sparseness()]),
         ValueError,
@@ -143,7 +147,11 @@ DATA: dict[str, Refused] = {
         TypeError,
         r"class Gradient: give an instance, Gradient\(\)",
     ),
-    "a word as explainer": (lambda: evaluate(explainers={"g": "Gradient"}), TypeError, "got str"),
+    "a word as explainer": (
+        lambda: evaluate(explainers={"g": "Gradent"}),
+        ValueError,
+        "no explainer .*'Gradient'",
+    ),
     "stored maps for a metric that explains": (
         lambda: score(metric_of("MaxSensitivity"), None, SMOOTH),
         ValueError,
