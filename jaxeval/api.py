@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .by_name import explainers_by_name, metrics_by_name, one_by_name
 from .describe import describe
 from .engine.collect import Record, nothing_scored
 from .engine.evaluator import evaluator_of
@@ -18,9 +19,11 @@ from .engine.options import Options
 from .engine.pixels import as_given
 from .engine.plan import EvalPlan, make_plan
 from .engine.racing import check_race, race, ranked
+from .engine.removal import named
 from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
+from .several import is_several, join_inputs
 from .tolerance import Tolerance, read
 from .types import Outcome
 from .version import __version__
@@ -38,6 +41,7 @@ def score(
     *,
     mask: Any = None,
     padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     explainer: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
@@ -51,14 +55,17 @@ def score(
     outputs: str | None = None,
     precision: str = "highest",
     progress: bool = False,
+    rows: int | None = None,
 ) -> Outcome:
     """One metric over a data set.
 
     Args:
-      metric: an instance, such as ``PixelFlipping(n_steps=64)``.
+      metric: an instance, such as ``PixelFlipping(n_steps=64)``, or a name.
       a: attributions [N, ...]; their shape defines what a feature is. None: `explainer` computes
         them.
       explainer: required by metrics that explain perturbed inputs or models.
+      rows: compile for this many samples, if there are fewer: sets of several sizes then share
+        programs.
 
     The other arguments are those of `evaluate`.
 
@@ -71,15 +78,21 @@ def score(
     >>> je.score(je.Sparseness(), model, x, a=x).score.shape
     (2,)
     """
+    metric = one_by_name(metric, metrics_by_name)
+    explainer = one_by_name(explainer, explainers_by_name)
     if not isinstance(metric, Metric):
         raise TypeError(f"metric must be an instance of a jaxeval metric, got {metric!r}")
     if a is None and explainer is None:
         raise ValueError("give a=, the attributions, or explainer=, which makes them")
+    if _several(model, x):
+        joined = join_inputs(model, x)
+        model, x, background = joined.model, joined.x, joined.background(background)
+        a = joined.explainers({"a": a})["a"]
     name = "a" if explainer is None else "explainer"
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
-        tolerance=read(tolerance),
+        tolerance=read(tolerance), rows=rows,
     )  # fmt: skip
     job = read_job(
         model,
@@ -93,6 +106,7 @@ def score(
         padding=padding,
         index=index,
         extras=extras,
+        inputs=inputs,
     )
     results = evaluate_job(job, progress)
     return jax.tree.map(jnp.asarray, results[name, type(metric).__name__])
@@ -107,6 +121,7 @@ def evaluate(
     metrics: Any,
     mask: Any = None,
     padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
@@ -128,18 +143,29 @@ def evaluate(
     Args:
       model: a `Model`, or any function x [N, ...] -> logits [N, K]. A function that JAX cannot
         trace is called on the host.
-      x: inputs [N, ...], floating-point and finite.
-      y: classes to explain [N]; None: the predicted ones.
-      explainers: {name: explainer}; an explainer is one of `jaxeval.explain`, a function
-        ``(model, x, y, keys) -> a`` on a batch, or an array of attributions [N, ...].
-      metrics: {name: metric instance}.
+      x: inputs [N, ...], floating-point and finite; token ids [N, T] for a model with `tokens`; a
+        data frame, whose columns name the features; or a tuple or dict of arrays for a model of
+        several inputs, whose entries are all features (see `join_inputs`).
+      y: classes to explain [N]; None: the predicted ones. Numbers, one-hot rows [N, K], or the
+        labels in `Model.classes`.
+      explainers: {name: explainer}; an explainer is one of `jaxeval.explain`, its name or
+        ``("name", {setting: value})``, a function ``(model, x, y, keys) -> a`` or
+        ``(model, inputs, targets, **kwargs) -> a`` on a batch, or attributions: an array [N, ...],
+        one for each class ([N, ..., K] or a list of K arrays), or a `shap.Explanation`. Or a list
+        of explainers, which have the names of their classes.
+      metrics: {name: metric}, or a list; a metric is an instance, its name or ``("name", {setting:
+        value})``.
       mask: ground-truth location of the object, bool [N, ...], for localisation metrics.
       padding: True at padding, for samples of different lengths: bool [N, ...] in the shape of x,
         with or without its channel axis, such as [N, T] for token embeddings x [N, T, E] of a
         model with channel_axis=-1. Padding is not a feature and is never perturbed: a padded
         sample scores the same as the sample without its padding, provided that the model ignores
         padding (it sees x only). Explainers see x unchanged. Curves are NaN after the sample's
-        last step. Metrics that cannot exclude padding raise an error.
+        last step. Metrics that cannot exclude padding raise an error. Of texts, padding and special
+        tokens never count; `padding` adds to them.
+      inputs: {name: array [N, ...]} of what the model reads with x and is not explained: it is
+        called as ``apply(params, x, inputs)``. They travel with their samples, and no perturbation
+        changes them; where tokens are deleted, those with an axis T [N, T, ...] move along.
       index: integer ids of the samples [N], which seed their random draws (default: positions).
         With ids, a sample's scores do not depend on its position in the data set.
       extras: {name: array [N, ...]} for metrics and perturbations that read them.
@@ -187,12 +213,19 @@ def evaluate(
     """
     if not metrics:
         raise ValueError("metrics is empty")
+    if _several(model, x):
+        joined = join_inputs(model, x)
+        model, x, background = joined.model, joined.x, joined.background(background)
+        explainers = joined.explainers(explainers)
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
         tolerance=read(tolerance, per, confidence, budget),
     )  # fmt: skip
-    given = {"mask": mask, "padding": padding, "index": index, "extras": extras}
+    metrics, explainers = metrics_by_name(metrics), explainers_by_name(explainers)
+    given = {
+        "mask": mask, "padding": padding, "inputs": inputs, "index": index, "extras": extras,
+    }  # fmt: skip
     return evaluate_job(read_job(model, x, y, explainers, metrics, options, **given), progress)
 
 
@@ -202,6 +235,8 @@ def attribute(
     x: Any,
     y: Any = None,
     *,
+    padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     index: Any = None,
     background: Any = None,
     key: Any = 0,
@@ -209,23 +244,35 @@ def attribute(
     mesh: Any = None,
     outputs: str | None = None,
     precision: str = "highest",
-) -> jax.Array:
+) -> Any:
     """The attributions [N, ...] of one explainer, equal to those that `evaluate` would score.
 
-    Arguments as in `evaluate`. Attributions of a layer have the layer's shape.
+    Arguments as in `evaluate`. Attributions of a layer have the layer's shape; those of several
+    inputs are a tuple or dict, as x is.
 
     >>> import jax.numpy as jnp, jaxeval as je
     >>> model = je.Model(lambda w, x: x @ w, 2 * jnp.eye(3))
     >>> print(je.attribute(je.explain.Gradient(), model, jnp.ones((1, 3)), [1]))
     [[0. 2. 0.]]
     """
+    joined = join_inputs(model, x) if _several(model, x) else None
+    if joined is not None:
+        model, x, background = joined.model, joined.x, joined.background(background)
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, outputs=outputs, precision=precision,
         background=background,
     )  # fmt: skip
-    job = read_job(model, x, y, {"explainer": explainer}, {}, options, index=index)
+    explainer = one_by_name(explainer, explainers_by_name)
+    given = {"padding": padding, "inputs": inputs, "index": index}
+    job = read_job(model, x, y, {"explainer": explainer}, {}, options, **given)
     evaluator = evaluator_of(job)
-    return jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
+    a = jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
+    return a if joined is None else joined.split(a)
+
+
+def _several(model: Any, x: Any) -> bool:
+    """Whether x are several inputs that are explained together; those of a text are not."""
+    return getattr(model, "tokens", None) is None and is_several(x)
 
 
 def evaluate_job(job: Job, progress: bool = False) -> Results:
@@ -294,6 +341,13 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "versions": {"jaxeval": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
+    if (tokens := job.model.tokens) is not None:
+        found["metrics"] = named(found["metrics"], tokens)
+        found["model"]["tokens"] = str(tokens)
+    if job.data.names is not None:
+        found["feature_names"] = [*job.data.names]
+    if job.model.classes is not None:
+        found["classes"] = [*job.model.classes]
     if plan is not None:
         found |= {"points": plan.points(), "chunk_width": plan.output_width}
     return found

@@ -5,15 +5,28 @@ A wrong type is a TypeError, a wrong value a ValueError. Tracers pass, as their 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
+
+TOKEN_BASELINES = ("mask", "pad", "delete")
+"""Names of baselines of token ids: the ways of removing a token."""
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["fn"])
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """A function as the value of a field that also takes numbers and arrays."""
+
+    fn: Callable[..., Any]
 
 
 def foreign(model: Any) -> str | None:
@@ -31,9 +44,12 @@ def foreign(model: Any) -> str | None:
         )
     if of("flax."):
         return f"a Flax module ({name}): give jaxeval.from_flax(module, variables)"
+    if of("equinox."):
+        return f"an Equinox module ({name}): give jaxeval.from_equinox(module)"
     if of("keras.", "tf_keras.", "tensorflow."):
         return (
-            f"a Keras model ({name}): give jaxeval.Model(lambda _, x: np.asarray(model(x, "
+            f"a Keras model ({name}): give jaxeval.from_keras(model) where Keras runs on JAX, else "
+            "jaxeval.Model(lambda _, x: np.asarray(model(x, "
             'training=False)), {}, host=True, channel_axis=-1, outputs="probabilities"), with '
             'outputs="logits" where it does not end in a softmax'
         )
@@ -41,12 +57,14 @@ def foreign(model: Any) -> str | None:
         return None
     if hasattr(model, "predict_proba"):
         return (
-            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict_proba(x), {{}}, "
+            f"an estimator ({name}): give jaxeval.from_sklearn(estimator), or "
+            "jaxeval.Model(lambda _, x: estimator.predict_proba(x), {}, "
             'host=True, channel_axis=None, outputs="probabilities")'
         )
     if hasattr(model, "predict"):
         return (
-            f"an estimator ({name}): give jaxeval.Model(lambda _, x: model.predict(x), {{}}, "
+            f"an estimator ({name}): give jaxeval.from_sklearn(estimator), or "
+            "jaxeval.Model(lambda _, x: estimator.predict(x), {}, "
             'host=True, channel_axis=None, outputs="values")'
         )
     return None
@@ -82,6 +100,18 @@ def integers(owner: Any, name: str, least: int = 1, optional: bool = False) -> N
     if isinstance(value, Tracer) or (optional and value is None):
         return
     _numbers(owner, name, value, f"a list of whole numbers, each at least {least}", "iu", 1, least)
+
+
+def sides(owner: Any, name: str) -> None:
+    """Check that the field is None, a whole number >= 1, or a tuple of them, one per axis."""
+    value = getattr(owner, name)
+    if value is None:
+        return
+    if isinstance(value, (list, tuple)):
+        integers(owner, name)
+        object.__setattr__(owner, name, tuple(int(v) for v in value))
+    else:
+        integer(owner, name)
 
 
 def real(
@@ -144,8 +174,16 @@ def warn(message: str) -> None:
 
 
 def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
-    """Check that the field is a baseline's name, a finite number or array, or a `Background`."""
-    value = getattr(owner, name)
+    """Check that the field is a baseline's name, a finite number or array, or a `Background`.
+
+    Functions of a sample are held as `Function`, lists of numbers as arrays.
+    """
+    value, options = getattr(owner, name), (*options, *TOKEN_BASELINES)
+    if isinstance(value, Function):
+        return
+    if callable(value) and not isinstance(value, type):
+        object.__setattr__(owner, name, Function(value))
+        return
     if (rows := getattr(value, "rows", None)) is not None:
         if not isinstance(rows, Tracer) and (np.ndim(rows) < 2 or not len(rows)):
             raise ValueError(_message(owner, name, "Background(rows) of samples [B, ...]"))
@@ -155,22 +193,28 @@ def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
     elif not isinstance(value, Tracer):
         wanted = f"one of {', '.join(map(repr, options))}, a finite number, or an array of them"
         if isinstance(value, (list, tuple)):
-            raise TypeError(_message(owner, name, wanted))
+            try:
+                value = np.asarray(value)
+            except ValueError:
+                raise TypeError(_message(owner, name, wanted)) from None
         _numbers(owner, name, value, wanted, "iuf", None)
+        object.__setattr__(owner, name, value)
 
 
 def one_array(model: Any, owner: str) -> None:
     """Check that the model takes a single floating-point array, if it has an `example`."""
     example = getattr(model, "example", None)
+    if getattr(model, "tokens", None) is not None:
+        return
     if isinstance(example, tuple):
         shapes = ", ".join(str(list(part.shape)) for part in example)
         raise TypeError(
             f"{owner}: this model takes a tuple or dict of inputs (of the shapes {shapes} in its "
-            "example), but explainers need a single array x [N, ...]. Wrap it in a Model of one "
-            "array. An input v [1, ...] that all samples share can be a constant: je.Model(lambda "
-            "p, x: model.apply(p, (x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), "
-            "model.params). Inputs that differ between samples can be concatenated into x and "
-            "split again: model.apply(p, (x[:, :k], x[:, k:]))"
+            "example), but explainers need a single array x [N, ...]. Inputs that are not "
+            "explained belong to the rows of x: je.Model(lambda p, x, inputs: model.apply(p, (x, "
+            'inputs["second"])), model.params), with inputs={"second": array} to evaluate. Inputs '
+            "that are explained together can be concatenated into x and split again: "
+            "model.apply(p, (x[:, :k], x[:, k:]))"
         )
     if example is not None and np.dtype(example.dtype).kind in "iub":
         what = f"{list(example.shape)} in its example"
@@ -181,11 +225,20 @@ def takes_numbers(dtype: Any, what: str) -> str:
     """The error message for a model of integer inputs, such as token ids."""
     return (
         f"this model takes whole numbers ({dtype}; {what}), such as token ids, but explainers need "
-        "continuous inputs. Explain the embeddings: split the module at its embedding, convert the "
-        "rest, from_torch(rest, embedding(ids), channel_axis=-1) (or wrap_torch), and give "
-        "x = embedding(ids) [N, T, E]. A pixel map [N, T] or [N, T, 1] has one number per token, "
-        "and padding= [N, T] marks the padding of shorter texts"
+        "continuous inputs. Say what the ids are: Model(tokens=jaxeval.Tokens(...)), or "
+        "from_torch(module, example, tokens=tokenizer). Other categories: split the module at its "
+        "embedding, convert the rest, and give x = embedding(ids) [N, T, E]"
     )
+
+
+def at_most_features(owner: Any, name: str, sample: Any) -> None:
+    """Check that a number of features, or None, is not above that of a sample's attribution."""
+    value = getattr(owner, name)
+    if value is not None and value > sample.n_features:
+        raise ValueError(
+            f"{name}={int(value)} is larger than the {sample.n_features} features of the "
+            f"attribution, shape {tuple(sample.features)}"
+        )
 
 
 def _numbers(

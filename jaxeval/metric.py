@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import check, ops
 from .registry import Registry, check_complete
+from .shown import settings
 from .tolerance import Tolerance, read
 from .types import Answer, Outcome, Query, Sample, pytree, static
 
@@ -67,6 +69,8 @@ class Metric:
       needs: what the caller must provide besides x, y and a: a subset of {"mask"}.
       of_classes: whether it uses the predicted class or classes other than y. If True, it raises
         an error for models with ``outputs="values"``, which have no classes.
+      of_signals: whether it measures images or series, whose neighbours are alike; True raises an
+        error for tables x [N, F].
       takes_padding: whether it supports padding: the score of a padded sample is that of the
         sample without its padding. If False, padding raises an error.
       steps_are: what its steps are to a `tolerance`: "all" (a finite set, all asked), "curve" (the
@@ -91,6 +95,7 @@ class Metric:
     asks: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
     of_classes: ClassVar[bool] = False
+    of_signals: ClassVar[bool] = False
     takes_padding: ClassVar[Any] = False
     steps_are: ClassVar[Any] = "all"
     reference: ClassVar[str] = ""
@@ -146,6 +151,17 @@ class Metric:
         """The questions to ask the model: None, one perturbation, or a tuple of them."""
         return None
 
+    def chosen(self, counts: np.ndarray, n_steps: int) -> np.ndarray | None:
+        """Which steps of its only question it needs, bool [N, S]; None: all. On the host.
+
+        The engine asks the others only if other metrics need them; `measured` is NaN there.
+
+        Args:
+          counts: the number of valid steps of each sample [N].
+          n_steps: S.
+        """
+        return None
+
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         """A few numbers [...] from one answer; `reference` is the answer on the clean sample."""
         return self.value(answer, query.y)
@@ -158,6 +174,10 @@ class Metric:
         unless a perturbation has a `count`; ``sample.step_mask(valid)`` is None if all are.
         """
         raise NotImplementedError(f"{type(self).__name__}.reduce")
+
+    def compiled(self) -> Metric:
+        """The metric as compiled programs take it, without arrays that only `questions` reads."""
+        return self
 
     def finish(self, outcome: Outcome) -> Outcome:
         """Complete a sample's outcome on the host, in NumPy, from what `reduce` recorded.
@@ -193,6 +213,11 @@ class Metric:
     def prepare(self, a: Any, where: Any = None) -> Any:
         """The attribution to score: 0 at padding, normalised, then absolute."""
         return None if a is None else ops.prepare(a, self.normalise, self.absolute, where)
+
+    def _repr_html_(self) -> str:
+        better = f"{self.direction} is better" if self.direction in DIRECTIONS else ""
+        about = ", ".join(filter(None, (self.family, better, self.reference)))
+        return settings(self, f"{type(self).__name__}: {about}")
 
     def __call__(
         self, model: Any, x: Any, y: Any = None, a: Any = None, **kwargs: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
@@ -75,6 +76,25 @@ def enter(cls: C) -> C:
         )
     table.add(cls)
     return cls
+
+
+def make(table: Mapping[str, type], kind: str, name: str, fields: Any = None) -> Any:
+    """An instance of a named class.
+
+    Raises:
+      ValueError: no such name. TypeError: fields that it does not have.
+    """
+    if name not in table:
+        raise ValueError(f"no {kind} {name!r}, only {', '.join(table)}{did_you_mean(name, table)}")
+    cls, fields = table[name], dict(fields or {})
+    known = [f.name for f in dataclasses.fields(cls) if f.init]
+    for field in fields:
+        if field not in known:
+            raise TypeError(
+                f"{name} has no field {field!r}, only {', '.join(known)}"
+                f"{did_you_mean(field, known)}"
+            )
+    return cls(**fields)
 
 
 def everything() -> dict[str, type]:

@@ -108,6 +108,7 @@ class Sample:
       mask: [features], bool.
       draw: the user-provided draw for this step.
       extras: {name: array}.
+      inputs: {name: array} of what the model is given with x; None if there is nothing.
       valid: mask of the entries of x that are not padding, broadcasts to x (usually with size 1
         along the channels); None without padding.
       features: the shape of the attribution, which defines what a feature is.
@@ -125,6 +126,7 @@ class Sample:
     mask: Any = None
     draw: Any = None
     extras: Any = None
+    inputs: Any = None
     valid: Any = None
     features: tuple[int, ...] = static(())
     channel_axis: int | None = static(None)
@@ -177,11 +179,15 @@ class Sample:
 
 @pytree
 class Query:
-    """One query: evaluate the model or explainer at (x, y). `aux` is passed on to `measure`."""
+    """One query: evaluate the model or explainer at (x, y). `aux` is passed on to `measure`.
+
+    `inputs` are those of the sample, which the engine fills in.
+    """
 
     x: Any
     y: Any
     aux: Any = None
+    inputs: Any = None
 
 
 @pytree

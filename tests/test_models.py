@@ -149,3 +149,57 @@ def test_channel_axis_must_name_an_axis():
     model = je.Model(lambda p, x: x.reshape(len(x), -1)[:, :3], {}, channel_axis=5)
     with pytest.raises(ValueError, match="channel_axis=5"):
         je.Sparseness()(model, X, a=X)
+
+
+class Flags(nn.Module):
+    """A module whose arguments are checked."""
+
+    @nn.compact
+    def __call__(self, x, train: bool, scale=1.0, deterministic=True):
+        return nn.Dense(3)(x.reshape(len(x), -1)) * scale
+
+
+class Trains(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=True):
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize(
+    ("net", "given", "words"),
+    [
+        (Flags(), {}, r"needs the argument 'train': give .*train=False"),
+        (Flags(), {"trian": False}, r"no argument 'trian', only train.*Did you mean 'train'"),
+        (Trains(), {}, "in training mode by default, train=True: give .*train=False"),
+        (Net(), {"train": True}, "train=True is training mode, which would change"),
+    ],
+)
+def test_call_arguments_are_checked_at_once(linen, net, given, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        je.from_flax(net, linen[1], **given)
+
+
+def test_hidden_layers_of_nnx():
+    net = NnxNet(nnx.Rngs(0))
+    model = je.from_flax(net)
+    seen = je.explain.with_hidden(model, ["conv", "conv/activation"])
+    z, hidden = seen.hidden(model.params, X)
+    net.eval()
+    np.testing.assert_allclose(hidden["conv"], net.conv(X), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(z, net(X), rtol=1e-5, atol=1e-6)
+    score = je.score(je.RRS(n_samples=2), model, X, [0] * 5, explainer=je.explain.Saliency())
+    assert np.isfinite(score.score).all()
+
+
+def test_arguments_of_nnx_modules_are_passed_on():
+    class Scaled(nnx.Module):
+        def __init__(self, rngs):
+            self.out = nnx.Linear(64, 3, rngs=rngs)
+
+        def __call__(self, x, scale=1.0):
+            return scale * self.out(x.reshape(len(x), -1))
+
+    net = Scaled(nnx.Rngs(0))
+    np.testing.assert_allclose(je.from_flax(net, scale=2.0)(X), 2 * net(X), rtol=1e-6)
+    with pytest.raises(TypeError, match="no argument 'scales'"):
+        je.from_flax(net, scales=2.0)

@@ -23,7 +23,7 @@ from .block import Answered, BlockState, Scored
 from .explainers import Batch
 from .image_memo import once_per_image
 from .questions import Question, Subscription
-from .rounds import Curve
+from .rounds import Chosen, Curve
 from .sample_view import measure_one
 from .steps import Steps, steps_of
 from .stops import Stops
@@ -122,7 +122,9 @@ def of_rounds(put: Any, of: Curve | Stops, answered: Answered) -> Answered:
         return answered._replace(valid=put(of.used), asked=of.evaluations)
     filled = put(of.filled().astype(answered.measured.dtype))
     source = None if answered.source is None else put(of.own.astype(np.int32))
-    parts = {"source": source, "error": of.error(), "asked": of.evaluations}
+    parts = {"source": source, "error": of.error()}
+    if not isinstance(of, Chosen):
+        parts["asked"] = of.evaluations
     return answered._replace(measured=filled, **parts)
 
 
@@ -289,12 +291,13 @@ class Asking:
         query, keys, i, step, ok, place = self._probe(counts, place)
         output = Answer()
         if q.asks_model:
-            output = evaluator.output(model, query.x, "hidden" in q.asks, real, self.where)
+            hidden = "hidden" in q.asks
+            output = evaluator.output(model, query.x, query.inputs, hidden, real, self.where)
             state.wait(output)
         for e in q.by:
             answer = output
             if e in q.explained:
-                batch = Batch(query.x, query.y, keys, real, self.where)
+                batch = Batch(query.x, query.y, keys, query.inputs, real, self.where)
                 a = state.plan.attributors[e].explain(evaluator, model, batch)
                 answer = dataclasses.replace(output, attribution=a)
                 state.wait(a)

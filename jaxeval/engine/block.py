@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +12,12 @@ import numpy as np
 from .. import ops
 from ..lifetime import remembered
 from ..metric import Metric, asks_of, limit_of
-from ..model import called
+from ..model import Model, called, with_inputs
 from ..tolerance import CONVERGED, HEAVY
 from ..types import Answer, Outcome, Sample
 from . import kernels
 from .answers import check_alone, company
+from .data import Data
 from .evaluator import Evaluator
 from .explainers import Compiled, Stored
 from .outcomes import check_outcomes, one_row
@@ -241,39 +241,42 @@ def _check_alone(plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clea
 
 def _meet_outputs(plan: EvalPlan, evaluator: Evaluator, clean: Clean) -> None:
     """The outputs of the first sample in a batch with other rows."""
-    x, model, width = plan.job.data.x, evaluator.model, plan.forward_rows()
+    data, model, width = plan.job.data, evaluator.model, plan.forward_rows()
     if width == 1:
-        _meet_alone(x, model)
+        _meet_alone(data, model)
         return
     copies = 2 if width > 2 else 1
-    rows = evaluator.put(company(x, width * evaluator.mesh.devices.size, copies))
-    answer = kernels.forward(evaluator.mesh, (plan.hidden, evaluator.precision), model, rows)
+    rows = evaluator.put(company(data, width * evaluator.mesh.devices.size, copies))
+    answer = kernels.forward(evaluator.mesh, (plan.hidden, evaluator.precision), model, *rows)
     other = ops.as_outputs(answer.logits, model.outputs)
     reference = ops.as_outputs(clean.reference.logits, clean.reference.outputs)
-    check_alone(reference, other, x.dtype, copies)
+    check_alone(reference, other, data.x.dtype, copies)
 
 
 def _meet_maps(
     plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clean, attributor: Compiled
 ) -> None:
     """The map of the first sample in a batch with other rows."""
-    x, model, width = plan.job.data.x, evaluator.model, plan.explain_rows(attributor.name)
+    data, model, width = plan.job.data, evaluator.model, plan.explain_rows(attributor.name)
     if width == 1:
-        _meet_alone(x, model)
+        _meet_alone(data, model)
         return
     s, rows = clean.samples, width * evaluator.mesh.devices.size
     _, y, keys = block.resized((s.x, s.y, s.key), width)  # the first row keeps its key
     y = np.full(rows, np.asarray(s.y)[0])
     if model.n_classes(plan.spec.x) > 1:  # different classes reveal rows that mix in gradients
         y[1:] = y[0] == 0
-    others, y = evaluator.put((company(x, rows), y))
-    again = attributor.maps(evaluator, model, others, y, keys)
-    check_alone(clean.maps[attributor.name], again, x.dtype)
+    (others, inputs), y = evaluator.put((company(data, rows), y))
+    again = attributor.maps(evaluator, model, others, y, keys, inputs)
+    check_alone(clean.maps[attributor.name], again, data.x.dtype)
 
 
-def _meet_alone(x: np.ndarray, model: Any) -> None:
+def _meet_alone(data: Data, model: Model) -> None:
     """The same for batches of one row."""
-    ask = functools.partial(called, model.apply, model.params)
-    alike, apart = (ask(company(x, 3, k)) for k in (3, 1))
-    check_alone(alike, apart, x.dtype)
-    check_alone(alike, alike, x.dtype, 2)
+
+    def ask(x: Any, inputs: Any) -> Any:
+        return called(model.apply, *with_inputs(model, inputs).given(x))
+
+    alike, apart = (ask(*company(data, 3, k)) for k in (3, 1))
+    check_alone(alike, apart, data.x.dtype)
+    check_alone(alike, alike, data.x.dtype, 2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -14,14 +16,16 @@ import numpy as np
 
 from .. import ops
 from ..check import warn
-from ..lifetime import hashable, jit
-from ..model import TRACED_ROWS, Model
+from ..lifetime import Wrapper, hashable, jit
+from ..model import TRACED_ROWS, Model, with_inputs
 from ..trace.compare import unwrapped
 from ..types import canonical, pytree, static
 from . import kernels
-from .data import Data, read_rows
+from .data import Data
 from .errors import NOT_TRACEABLE, EvaluationError, named
 from .models import varies
+from .shapes import map_shapes
+from .stored import is_stored, read_maps
 
 if TYPE_CHECKING:
     from .evaluator import Evaluator
@@ -46,6 +50,28 @@ class Host:
         return self.fn(model, x, y, keys)
 
 
+@dataclasses.dataclass(frozen=True)
+class WithoutKeys(Wrapper):
+    """``fn(model, inputs, targets, **kwargs) -> a`` as an explainer; equal ones share programs."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, model: Model, x: Any, y: Any, keys: Any) -> Any:
+        return self.fn(model, x, y)
+
+
+def _without_keys(fn: Callable[..., Any]) -> bool:
+    """Whether a function takes (model, inputs, targets) and no keys of the samples."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = list(inspect.signature(fn).parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return False
+    ordered = [p for p in parameters if p.kind in kinds]
+    if len(ordered) < 3 or any(p.default is p.empty for p in ordered[4:]):
+        return False  # the error of the call says what is missing
+    return len(ordered) == 3 or ordered[3].default is not inspect.Parameter.empty
+
+
 @pytree
 class Traced:
     """A traceable function as an explainer pytree."""
@@ -57,7 +83,7 @@ class Traced:
 
 
 class Batch(NamedTuple):
-    """Inputs to explain [rows, ...], their classes and the samples' keys.
+    """What to explain [rows, ...], its classes, the samples' keys, and what comes with x.
 
     `real` marks the rows that are no padding; `where` is the batch's name in errors.
     """
@@ -65,6 +91,7 @@ class Batch(NamedTuple):
     x: Any
     y: Any
     keys: Any
+    inputs: Any
     real: np.ndarray
     where: str
 
@@ -105,16 +132,19 @@ class Compiled(Attributor):
 
     def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
         evaluator.count("attribution", batch.real)
-        return self.maps(evaluator, model, batch.x, batch.y, batch.keys)
+        return self.maps(evaluator, model, batch.x, batch.y, batch.keys, batch.inputs)
 
-    def maps(self, evaluator: Evaluator, model: Model, x: Any, y: Any, keys: Any) -> Any:
+    def maps(
+        self, evaluator: Evaluator, model: Model, x: Any, y: Any, keys: Any, inputs: Any
+    ) -> Any:
         """The maps, without counting evaluations."""
         precision = evaluator.precision
         if getattr(self.explainer, "compiles_itself", False):
             with kernels.precise(precision):
                 explain = getattr(self.explainer, "unchecked", self.explainer)
+                model = with_inputs(model, inputs)
                 return explain(model, x, y, kernels.explainer_keys(keys))
-        return kernels.explain(evaluator.mesh, precision, self.explainer, model, x, y, keys)
+        return kernels.explain(evaluator.mesh, precision, self.explainer, model, x, y, keys, inputs)
 
     def using(self, name: str, explainer: Any) -> Compiled:
         return dataclasses.replace(self, name=name, explainer=explainer)
@@ -131,9 +161,11 @@ class OnHost(Attributor):
 
     def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
         n, at = evaluator.count("attribution", batch.real), np.flatnonzero(batch.real)
-        x, y = jax.device_get((batch.x, batch.y))
-        x, y, keys = x[at], y[at], batch.keys[at]
+        host = jax.device_get((batch.x, batch.y, batch.inputs))
+        x, y, inputs = jax.tree.map(lambda v: v[at], host)
+        keys = batch.keys[at]
         model = evaluator.outside if model is evaluator.model else model
+        model = with_inputs(model, inputs)
 
         def call() -> Any:
             with kernels.precise(evaluator.precision):
@@ -194,16 +226,18 @@ def read_explainers(
 ) -> dict[str, Attributor]:
     """{name: attributor}; `stored` holds given maps of the clean samples for some explainers."""
     x, found = data.x, {}
+    k = None if model.host else model.n_classes(jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+    wanted = map_shapes(x.shape[1:], model.sample_channel_axis(x.ndim - 1))
     for name, given in explainers.items():
         then, maps = None, given
-        if not hasattr(given, "shape"):
+        if not is_stored(given):
             then = as_attributor(name, given, model, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
             maps = (stored or {}).get(name)
         if maps is None:
             found[name] = then
             continue
         what = f"the attributions of explainer {name!r}"
-        maps = read_rows(what, maps, len(x))
+        maps = read_maps(what, maps, data, wanted, k, model.outputs)
         if then is not None and then.features not in (None, maps.shape[1:]):
             raise ValueError(
                 f"{what} have the shape {list(maps.shape)}, but the explainer makes maps of "
@@ -244,6 +278,8 @@ def as_attributor(name: str, given: Any, model: Model, x: Any) -> Compiled | OnH
         )
     if isinstance(given, Host):
         return OnHost(name, given)
+    if isinstance(given, types.FunctionType) and _without_keys(given):
+        given = WithoutKeys(given)
     plain = jax.tree_util.all_leaves((given,))
     if not plain and not model.host and isinstance(output := getattr(given, "output", None), str):
         ops.check_output(output, model.outputs, model.traced(x).shape[-1])

@@ -18,6 +18,8 @@ from .explainers import Attributor, read_explainers
 from .models import read_model
 from .options import Options, read_output
 from .pixels import to_pixels
+from .removal import with_removal
+from .tables import check_width, read_frame, read_labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +61,7 @@ def read_job(
     padding: Any = None,
     index: Any = None,
     extras: Any = None,
+    inputs: Any = None,
 ) -> Job:
     """Check all arguments.
 
@@ -70,13 +73,22 @@ def read_job(
       ValueError, TypeError: invalid or incompatible arguments, before anything is compiled.
     """
     check.one_array(model, "model")
-    data = read_data(x, y, mask, index, extras, padding)
+    tokens, names = getattr(model, "tokens", None), None
+    if tokens is None:
+        x, names = read_frame("x", x, getattr(model, "feature_names", None))
+    labels = read_labels(y, model)
+    data = read_data(x, labels, mask, index, extras, padding, inputs, tokens, names)
     metrics = read_metrics(metrics, mask is not None) if metrics else {}
     explainers = named("explainers", explainers)
-    background = read_background(options.background, data.x)
+    background = read_background(read_frame("background", options.background, names)[0], data.x)
     metrics, explainers = with_background(metrics, explainers, background)
-    warn_of_units(metrics, explainers, data.x.shape)
-    model = read_model(model, data.x, data.y, options.outputs)
+    if tokens is None:
+        warn_of_units(metrics, explainers, data.x.shape)
+    else:
+        metrics = {name: with_removal(name, metric, tokens) for name, metric in metrics.items()}
+    model = read_model(model, data, options.outputs)
+    if not model.host:
+        check_width(y, model.n_classes(jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)))
     output = read_output(options.output, model.outputs)
     one = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
     metrics = with_tolerance(bind_all(metrics, output, model, one), options.tolerance)
@@ -203,6 +215,12 @@ def check_pairs(
     for m, metric in metrics.items():
         if data.padding is not None:
             refuse_padding(m, metric)
+        if metric.of_signals and data.x.ndim == 2:
+            raise ValueError(
+                f"metric {m!r} ({type(metric).__name__}) compares the compressed sizes of images "
+                f"or series, but x {list(data.x.shape)} is a table, whose columns have no order: "
+                "use Insertion, which counts features. A series is [N, 1, T]"
+            )
         if "hidden" in metric.asks and (model.host or model.hidden is None):
             raise ValueError(
                 f"metric {m!r} looks at hidden layers: give Model(hidden=...), a function "

@@ -193,6 +193,7 @@ def rows_of_buffers(job: Job) -> int:
 
 def compiled(metric: Metric) -> Metric:
     """The metric for compiled programs, which do not depend on how large a tolerance is."""
+    metric = metric.compiled()
     if (limit := limit_of(metric)) is None:
         return canonical(metric)
     drawn = metric.steps_are == "draws"

@@ -85,7 +85,7 @@ class Curve:
         e = apart / width * change / 2
         return np.where(self.used & (apart > 1), np.nan_to_num(e, nan=0.0, posinf=0.0), 0.0)
 
-    def error(self) -> np.ndarray:
+    def error(self) -> np.ndarray | None:
         """By how much the area may be off [rows]: errors of intervals uniform and independent."""
         return 2 * np.sqrt((self.unknown() ** 2).sum(1) / 3)
 
@@ -131,7 +131,32 @@ class Curve:
         return self.asked.sum(1)
 
 
+@dataclasses.dataclass(eq=False)
+class Chosen(Curve):
+    """A curve of which only some steps are needed, `chosen` [rows, S]; the others are NaN."""
+
+    chosen: np.ndarray
+
+    def first(self) -> np.ndarray:
+        return self.chosen & self.valid
+
+    def wanted(self) -> np.ndarray:
+        return np.zeros_like(self.used)
+
+    def error(self) -> None:
+        return None
+
+    def filled(self) -> np.ndarray:
+        return self.values
+
+
 def curve_of(steps: Steps, n_steps: int, tolerance: float) -> Curve:
     """A curve of which nothing is known but what the clean sample tells."""
     blank = np.zeros((len(steps.counts), n_steps), bool)
     return Curve(steps, tolerance, blank, blank.copy(), np.full(blank.shape, np.nan))
+
+
+def only(steps: Steps, chosen: np.ndarray) -> Chosen:
+    """A curve of which the steps `chosen` [rows, S] are needed."""
+    blank = np.zeros(chosen.shape, bool)
+    return Chosen(steps, 0.0, blank, blank.copy(), np.full(blank.shape, np.nan), chosen)

@@ -9,12 +9,18 @@ import numpy as np
 from ..types import Sample
 
 
+def map_shapes(shape: tuple[int, ...], axis: int | None) -> list[tuple[int, ...]]:
+    """The shapes of maps: of the input, or without its channel axis, or with size 1 there."""
+    if axis is None:
+        return [shape]
+    without, single = shape[:axis] + shape[axis + 1 :], (*shape[:axis], 1, *shape[axis + 1 :])
+    return [shape, without, single]
+
+
 def check_features(name: str, features: tuple[int, ...], spec: Sample) -> None:
-    """Check that a map has the input's shape, or lacks its channel axis, or has size 1 there."""
+    """Check that a map has one of the `map_shapes`."""
     shape, axis = tuple(spec.x.shape), spec.channel_axis
-    wanted = [shape]
-    if axis is not None:
-        wanted += [shape[:axis] + shape[axis + 1 :], (*shape[:axis], 1, *shape[axis + 1 :])]
+    wanted = map_shapes(shape, axis)
     if tuple(features) not in wanted:
         options = " or ".join(str(["N", *w]).replace("'", "") for w in dict.fromkeys(wanted))
         raise ValueError(

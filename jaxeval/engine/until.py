@@ -19,7 +19,7 @@ from ..model import Model
 from . import kernels
 from .block import BlockState
 from .questions import Cell, Question
-from .rounds import Curve, curve_of
+from .rounds import Curve, curve_of, only
 from .steps import Steps
 from .stops import Stops
 
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 
 def pending(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve | Stops]:
-    """The cells that are asked to a tolerance, each sample by itself."""
+    """The cells that need some steps only, or are asked to a tolerance, each sample by itself."""
     found: dict[Cell, Curve | Stops] = {}
     for cell, _, n in (s for subscriptions in q.by.values() for s in subscriptions):
         metric: Any = state.plan.cells[cell]
+        if (chosen := metric.chosen(steps.counts, q.n_steps)) is not None:
+            found[cell] = only(steps, chosen)
+            continue
         limit = limit_of(metric)
         if limit is None or limit.per != "sample":
             continue

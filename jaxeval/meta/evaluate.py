@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..by_name import explainers_by_name, metrics_by_name
 from ..check import warn
 from ..describe import describe
 from ..engine.job import Job, named, read_job
@@ -117,7 +118,8 @@ def meta_evaluate(
         precision=precision, background=background, reduce_channels=reduce_channels,
     )  # fmt: skip
     given = {"mask": mask, "padding": padding, "index": index, "extras": extras}
-    metrics = with_observed(metrics, controls)
+    explainers = explainers_by_name(explainers)
+    metrics = with_observed(metrics_by_name(metrics), controls)
     job = read_job(model, x, y, explainers, metrics, options, **given)
     check_tests(job, tests, n_perturbations)
     check_job(job)

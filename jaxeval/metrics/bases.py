@@ -221,6 +221,7 @@ class Grouped(Metric):
 class InformationCurve(Limited, Ranked):
     """The area under an output as a function of the information shown, from blurred to sharp."""
 
+    of_signals: ClassVar[bool] = True
     steps_are: ClassVar[Any] = "information"
 
     baseline: Any = "blur"

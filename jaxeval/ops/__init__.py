@@ -30,6 +30,8 @@ from .histogram import MIN_BINS as MIN_BINS
 from .histogram import entropy as entropy
 from .histogram import histogram as histogram
 from .histogram import n_bins as n_bins
+from .images import denormalise as denormalise
+from .images import normalised as normalised
 from .impute import impute as impute
 from .influence import ENOUGH as ENOUGH
 from .influence import curve_error as curve_error

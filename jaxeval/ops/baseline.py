@@ -13,6 +13,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Key, Real
 
+from ..check import TOKEN_BASELINES, Function
 from ._common import as_float, extremes, known
 
 RANDOM_BASELINES = ("uniform", "uniform_value", "gaussian")
@@ -95,7 +96,7 @@ def _drawn(x: Array, b: Any, key: Array) -> Array:
 
 def baseline(
     x: Real[ArrayLike, "*shape"],
-    b: str | Background | Real[ArrayLike, " ..."],
+    b: str | Background | Function | Real[ArrayLike, " ..."],
     channel_axis: int | None,
     key: Key[Array, ""] | None = None,
     where: Bool[ArrayLike, " ..."] | None = None,
@@ -117,7 +118,8 @@ def baseline(
         axis except the channels, as scipy.ndimage.gaussian_filter1d(mode="nearest");
         "background mean", "background": the mean of the samples given as `background=` of
         `jaxeval.evaluate`, or one whole sample drawn from them (an error without `background=`);
-        a number; an array that broadcasts to x; or a `Background`, from which one sample is drawn.
+        a number; a list or an array that broadcasts to x; a `Background`, from which one sample is
+        drawn; or a JAX function of x that returns such an array.
         For tabular inputs, "black", "white", "mean", "channel_mean", "blur" and the random names
         mix the units of different columns.
       channel_axis: the axis of x that holds channels, or None.
@@ -136,6 +138,8 @@ def baseline(
     2.0
     """
     x = jnp.asarray(x)
+    if isinstance(b, Function):
+        b = b.fn(x)
     if is_random(b):
         if key is None:
             raise ValueError(f"baseline={b!r} is random and needs a key, got key=None")
@@ -152,6 +156,11 @@ def baseline(
     if b in BACKGROUND_BASELINES:
         raise ValueError(
             f"baseline={b!r} needs samples: give background=, an array [B, ...] of them"
+        )
+    if b in TOKEN_BASELINES:
+        raise ValueError(
+            f"baseline={b!r} removes tokens, and these inputs are real-valued: it needs a model of "
+            "token ids, Model(tokens=jaxeval.Tokens(...))"
         )
     known("baseline", b, BASELINES)
     channel = None if channel_axis is None else channel_axis % x.ndim

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
+from ..check import Function
 from ..model import Model
 from ..ops import draw
 from ..registry import Registry
@@ -34,11 +35,14 @@ class Perturbation:
       takes_padding: whether it supports padded samples, i.e. never selects or counts padding as
         features. The engine restores the clean x at padding in every query (unless
         `changes_params`), so a perturbation need not keep padding unchanged itself.
+      takes_ids: whether x may be token ids: it replaces features by a baseline, which then is an id
+        or stands for a deletion, and computes nothing from x.
     """
 
     reads: ClassVar[Any] = frozenset()
     changes_params: ClassVar[bool] = False
     takes_padding: ClassVar[bool] = False
+    takes_ids: ClassVar[bool] = False
 
     def host_extras(self) -> dict[str, HostExtra]:
         """Extras computed on the host, once per image, unless the caller provides them.
@@ -339,6 +343,9 @@ def equal_removals(sizes: Any, place: Any, changed: Any, insert: bool = False) -
 def check_baseline(baseline: Any, sample: Sample) -> None:
     """Check that an array baseline broadcasts to one input and a background has its shape."""
     wanted = tuple(sample.x.shape)
+    if isinstance(baseline, Function):
+        jax.eval_shape(lambda x: ops.baseline(x, baseline, sample.channel_axis), sample.x)
+        return
     if isinstance(baseline, str):
         if baseline in ops.BACKGROUND_BASELINES:
             raise ValueError(

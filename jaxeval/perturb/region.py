@@ -30,13 +30,33 @@ def spatial_shape(sample: Sample) -> tuple[int, ...]:
     return tuple(n for i, n in enumerate(sample.x.shape) if i != sample.channel_axis)
 
 
-def check_patch(sample: Sample, patch_size: int) -> None:
-    """Check that a patch fits into the input."""
+def sides_of(sample: Sample, patch_size: Any) -> tuple[int, ...]:
+    """The sides of a patch along the axes of the input that are no channels.
+
+    Args:
+      patch_size: a number for all axes, or one for each. None: 8, or an axis that is
+        shorter as a whole.
+
+    Raises:
+      ValueError: a patch that is larger than the input, or another number of axes.
+    """
     shape = spatial_shape(sample)
-    if patch_size > min(shape):
+    if patch_size is None:
+        return tuple(min(8, n) for n in shape)
+    if isinstance(patch_size, (int, np.integer)):
+        patch_size = (int(patch_size),) * len(shape)
+    sides = tuple(patch_size)
+    if len(sides) != len(shape):
         raise ValueError(
-            f"patch_size={patch_size} is larger than the input, whose spatial shape is {shape}"
+            f"patch_size={sides} must be one number, or one for each of the {len(shape)} axes "
+            f"of the input without its channels, whose lengths are {shape}"
         )
+    if any(p > n for p, n in zip(sides, shape, strict=True)):
+        shown = sides[0] if len(set(sides)) == 1 else sides
+        raise ValueError(
+            f"patch_size={shown} is larger than the input, whose spatial shape is {shape}"
+        )
+    return sides
 
 
 def with_channels(sample: Sample, where: Any) -> Any:
@@ -59,28 +79,29 @@ def bounding_box(valid: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-def patch_ids(sample: Sample, patch_size: int) -> Any:
+def patch_ids(sample: Sample, patch_size: Any) -> Any:
     """The patch index of every position of the input, [space].
 
     For a padded sample, the grid starts at the first corner of the bounding box of its valid
     positions.
     """
-    shape = spatial_shape(sample)
+    shape, sides = spatial_shape(sample), sides_of(sample, patch_size)
     if sample.valid is None:
-        return ops.patch_ids(shape, patch_size)
+        return ops.patch_ids(shape, sides)
     ids = jnp.zeros(shape, jnp.int32)
     for axis, (first, _) in enumerate(bounding_box(valid_positions(sample))):
         n = shape[axis]
-        at = jnp.maximum(jnp.arange(n) - first, 0) // patch_size
-        ids = ids * -(-n // patch_size) + jnp.expand_dims(
+        at = jnp.maximum(jnp.arange(n) - first, 0) // sides[axis]
+        ids = ids * -(-n // sides[axis]) + jnp.expand_dims(
             at, [i for i in range(len(shape)) if i != axis]
         )
     return ids
 
 
-def n_patches(sample: Sample, patch_size: int) -> int:
+def n_patches(sample: Sample, patch_size: Any) -> int:
     """The number of patches of an input without padding."""
-    return int(np.prod([-(-n // patch_size) for n in spatial_shape(sample)]))
+    sides = zip(spatial_shape(sample), sides_of(sample, patch_size), strict=True)
+    return int(np.prod([-(-n // p) for n, p in sides]))
 
 
 def changed_patches(sample: Sample, ids: Any, n: int, values: Any) -> Any:
@@ -110,13 +131,13 @@ class RankedPatches(Ordered):
 
     takes_padding: ClassVar[bool] = True
 
-    patch_size: int = static(8)
+    patch_size: Any = static(None)
     n_regions: int | None = static(100)
     baseline: Any = "black"
 
     def bind(self, model: Any, sample: Sample) -> RankedPatches:
         check_baseline(self.baseline, sample)
-        check_patch(sample, self.patch_size)
+        self = dataclasses.replace(self, patch_size=sides_of(sample, self.patch_size))
         return dataclasses.replace(self, n_regions=self.n_steps(sample))
 
     def n_ordered(self, sample: Sample) -> int:
@@ -165,23 +186,27 @@ class EachPatch(Perturbation):
 
     takes_padding: ClassVar[bool] = True
 
-    patch_size: int = static(8)
+    patch_size: Any = static(None)
     baseline: Any = "black"
+
+    def sides(self, sample: Sample) -> tuple[int, ...]:
+        """The sides of a patch along the axes of the input that are no channels."""
+        return sides_of(sample, self.patch_size)
 
     def bind(self, model: Any, sample: Sample) -> EachPatch:
         check_baseline(self.baseline, sample)
-        check_patch(sample, self.patch_size)
-        return self
+        sides = self.sides(sample)
+        return dataclasses.replace(self, patch_size=sides)
 
     def n_steps(self, sample: Sample) -> int:
-        return n_patches(sample, self.patch_size)
+        return n_patches(sample, self.sides(sample))
 
     def plan(self, sample: Sample, reference: Answer) -> Any:
         return plan_baseline(sample, self.baseline)
 
     def valid(self, sample: Sample) -> Any:
         """Mask of this sample's patches that are not only padding."""
-        return valid_patches(sample, patch_ids(sample, self.patch_size), self.n_steps(sample))
+        return valid_patches(sample, patch_ids(sample, self.sides(sample)), self.n_steps(sample))
 
     def count(self, sample: Sample, plan: Any) -> Any:
         return self.n_steps(sample) if sample.valid is None else self.valid(sample).sum()
@@ -189,14 +214,14 @@ class EachPatch(Perturbation):
     def same(self, sample: Sample, plan: Any) -> Any:
         if plan is None:
             return None
-        ids, n = patch_ids(sample, self.patch_size), self.n_steps(sample)
+        ids, n = patch_ids(sample, self.sides(sample)), self.n_steps(sample)
         changed, steps = changed_patches(sample, ids, n, plan), jnp.arange(n)
         if sample.valid is not None:
             changed = changed[jnp.argsort(~self.valid(sample), stable=True)]
         return jnp.where(changed, steps, -1)
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        ids = patch_ids(sample, self.patch_size)
+        ids = patch_ids(sample, self.sides(sample))
         gone = jnp.asarray(ids) == step
         if sample.valid is not None:  # step s: the s-th valid patch
             valid = self.valid(sample)
@@ -214,20 +239,24 @@ class RandomSquares(RandomPerturbation):
 
     takes_padding: ClassVar[bool] = True
 
-    patch_size: int = static(8)
+    patch_size: Any = static(None)
     n_samples: int = static(50)
     baseline: Any = "black"
 
+    def sides(self, sample: Sample) -> tuple[int, ...]:
+        """The sides of a patch along the axes of the input that are no channels."""
+        return sides_of(sample, self.patch_size)
+
     def bind(self, model: Any, sample: Sample) -> RandomSquares:
         check_baseline(self.baseline, sample)
-        check_patch(sample, self.patch_size)
-        return dataclasses.replace(self, n_samples=self.n_steps(sample))
+        sides = self.sides(sample)
+        return dataclasses.replace(self, n_samples=self.n_steps(sample), patch_size=sides)
 
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
         return (len(spatial_shape(sample)),)
 
     def draw_range(self, sample: Sample) -> tuple[Any, Any]:
-        return 0, np.asarray(spatial_shape(sample)) - self.patch_size
+        return 0, np.subtract(spatial_shape(sample), self.sides(sample))
 
     def n_draws(self, sample: Sample) -> int:
         return self.n_samples
@@ -237,7 +266,7 @@ class RandomSquares(RandomPerturbation):
 
     def corners(self, sample: Sample) -> Any:
         """Mask of the first corners of squares that contain no padding."""
-        valid, sides = valid_positions(sample), (self.patch_size,) * len(spatial_shape(sample))
+        valid, sides = valid_positions(sample), self.sides(sample)
         return jax.lax.reduce_window(
             valid, np.array(True), jax.lax.bitwise_and, sides, (1,) * len(sides), "VALID"
         )
@@ -248,18 +277,19 @@ class RandomSquares(RandomPerturbation):
 
     def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
         shape, corner = spatial_shape(sample), sample.draw
+        sides = self.sides(sample)
         if corner is None and sample.valid is not None:
             free = self.corners(sample)
             chosen = jax.random.randint(step_key(sample, step), (1,), 0, free.sum())
             at = jnp.searchsorted(jnp.cumsum(free), chosen[0], side="right")
             corner = jnp.unravel_index(at, free.shape)
         elif corner is None:
-            room = jnp.asarray([n - self.patch_size + 1 for n in shape])
+            room = jnp.asarray([n - p + 1 for n, p in zip(shape, sides, strict=True)])
             corner = jax.random.randint(step_key(sample, step), (len(shape),), 0, room)
         gone = jnp.ones(shape, bool)
         for axis, n in enumerate(shape):
             at = jnp.arange(n) - corner[axis]
-            inside = (at >= 0) & (at < self.patch_size)
+            inside = (at >= 0) & (at < sides[axis])
             gone &= jnp.expand_dims(inside, [i for i in range(len(shape)) if i != axis])
         replacement = step_baseline(sample, self.baseline, plan, step)
         return Query(x=jnp.where(with_channels(sample, gone), replacement, sample.x), y=sample.y)

@@ -20,3 +20,7 @@ from .statistics import correlation as correlation
 from .statistics import critical_difference as critical_difference
 from .statistics import rank_stability as rank_stability
 from .style import colours as colours
+from .tables import bars as bars
+from .tables import importance as importance
+from .text import Text as Text
+from .text import text as text

@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike
 
 from ..results import Results
 from .comparison import _known
-from .maps import channels, draw_input, draw_map, pixel_maps
+from .shown import Shown
 from .style import fitted, new_figure, wrap
+from .tables import draw_bars, names_of, table_maps
+from .volumes import chosen_slices
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +70,7 @@ def best_and_worst(
     channel_axis: int | Literal["auto"] | None = "auto",
     n: int = 3,
     titles: Sequence[Any] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """The inputs and maps of the samples with the best and the worst scores of an explainer.
 
@@ -81,6 +84,8 @@ def best_and_worst(
       channel_axis: as for `attributions`.
       n: number of best and of worst samples.
       titles: one per sample in x, for example its class.
+      names: names of the columns of a table or of the channels of a series; default: the columns
+        of a data frame x, or the feature names of the results.
 
     Raises:
       ValueError: shapes that do not match, or fewer than two defined scores.
@@ -93,6 +98,8 @@ def best_and_worst(
     ['best\\n0: 0.00', 'worst\\n3: 3.00']
     """
     _known(results, [metric])
+    if names is None:
+        names = getattr(x, "columns", results.settings.get("feature_names"))
     x, maps = np.asarray(x), np.asarray(attributions)
     ids = results.index if index is None else np.asarray(index)
     if len(x) != len(ids) or len(maps) != len(ids):
@@ -103,30 +110,49 @@ def best_and_worst(
     best, worst = extremes(results, explainer, metric, n, ids)
     if not len(best):
         raise ValueError(f"fewer than two scores of {explainer!r} under {metric!r} are defined")
-    axis = channels(x, {explainer: maps}, channel_axis)
-    maps = pixel_maps(maps, x, axis, channel_axis, explainer)
-    shown = x[..., None] if axis is None else np.moveaxis(x, axis, -1)
-    image = shown.ndim == 4
     place = {v: i for i, v in enumerate(results.index.tolist())}
     scores = results[explainer, metric].score
 
     rows = [*best, *worst]
+
+    def label(row: int) -> str:
+        text = wrap(f"{ids[row]}: {scores[place[ids[row].item()]]:#.3g}", LETTERS)
+        return text if titles is None else f"{wrap(str(titles[row]), LETTERS)}\n{text}"
+
+    if x.ndim == 2 and names is not None:
+        table_maps(x, {explainer: maps})
+        return _bars(x, maps, names, best, worst, label)
+    shown = Shown(x, {explainer: maps}, channel_axis, None, names).rows(rows)
+    if shown.kind == "volume":
+        shown, _ = shown.sliced(None, chosen_slices(shown.x.shape[1], 1))
+    image = shown.kind == "image"
     width, height = (1.05, 1.05) if image else (1.7, 1.0)
     figure = new_figure(width * len(rows) + 0.5, 2 * height + 0.6, "constrained")
     grid = figure.subplots(
         2, len(rows) + 1, squeeze=False, sharex="col" if not image else False,
         gridspec_kw={"width_ratios": [1] * len(best) + [0.12] + [1] * len(worst)},
     )  # fmt: skip
-    signed = bool((maps[rows] < 0).any())
+    signed = bool((shown.maps[explainer] < 0).any())
     for axes in grid[:, len(best)]:
         axes.set_axis_off()
     columns = [c for c in range(len(rows) + 1) if c != len(best)]
-    for column, row in zip(columns, rows, strict=True):
-        draw_input(grid[0, column], shown[row])
-        draw_map(grid[1, column], maps[row], shown[row], signed)
-        label = wrap(f"{ids[row]}: {scores[place[ids[row].item()]]:#.3g}", LETTERS)
-        if titles is not None:
-            label = f"{wrap(str(titles[row]), LETTERS)}\n{label}"
+    for i, (column, row) in enumerate(zip(columns, rows, strict=True)):
+        shown.draw_input(grid[0, column], i)
+        shown.draw_map(grid[1, column], explainer, i, signed)
         heading = {0: "best\n", len(best) + 1: "worst\n"}.get(column, "\n")
-        grid[0, column].set_title(heading + label, fontsize="small", parse_math=False)
+        grid[0, column].set_title(heading + label(row), fontsize="small", parse_math=False)
+    return fitted(figure)
+
+
+def _bars(x: np.ndarray, maps: np.ndarray, names: Any, best: Any, worst: Any, label: Any) -> Figure:
+    """Tabular samples: the best on the left, the worst on the right."""
+    features, top = names_of(x, names, x.shape[1]), min(6, x.shape[1])
+    figure = new_figure(6.4, (0.24 * (top + 1) + 0.7) * len(best))
+    grid = figure.subplots(len(best), 2, squeeze=False)
+    for column, (heading, rows) in enumerate((("best\n", best), ("worst\n", worst))):
+        for i, row in enumerate(rows):
+            values = [f"{f} = {v:.3g}" for f, v in zip(features, x[row], strict=True)]
+            draw_bars(grid[i, column], maps[row], values, top)
+            title = ("" if i else heading) + label(row)
+            grid[i, column].set_title(title, fontsize="small", parse_math=False)
     return fitted(figure)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .maps import channels, draw_input, draw_map
+from .draw import draw_input, draw_map
+from .shown import channels
 from .style import fitted, new_figure, wrap
 
 if TYPE_CHECKING:

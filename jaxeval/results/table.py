@@ -14,8 +14,18 @@ import numpy as np
 
 from ..types import Outcome
 from .compare import ROUNDING
-from .parts import HEAVY, checked, count, error_of_mean, ids, plain, status, sure_columns, taken
-from .settings import SettingComparisons
+from .exports import Exports
+from .parts import (
+    HEAVY,
+    checked,
+    count,
+    error_of_mean,
+    ids,
+    plain,
+    status,
+    sure_columns,
+    taken,
+)
 from .stats import ARROWS, DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
 
 if TYPE_CHECKING:
@@ -26,7 +36,7 @@ PIPED_WIDTH = 100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results(SettingComparisons):
+class Results(Exports):
     """Per-sample scores of explainers under metrics, and their summaries.
 
     A result may be partial: a cell then holds the first n of the N samples, or is missing.

@@ -9,6 +9,9 @@ from .params import layer_of
 from .parts import Node, Operation, Value
 from .program import Program
 
+OUTPUT_OF = "output of "
+"""A value named "output of NAME" is the output of the layer NAME, activation included."""
+
 
 class Layers(NamedTuple):
     """Layers in the order of the forward pass."""
@@ -33,11 +36,22 @@ def name_layers(program: Program, nodes: Iterable[Node]) -> Layers:
     weighted: list[str] = []
     convolutions: list[str] = []
     named: dict[str, Value] = {}
+    outputs: set[str] = set()
     before: dict[Value, str] = {}
 
     def layers_in(operation: Operation) -> list[str]:
         ins = [v for v in operation.ins if v.inexact and v not in operation.active]
         return sorted(frozenset().union(*(used.get(v, frozenset()) for v in ins)))
+
+    def note_output(name: str, value: Value) -> None:
+        """The output of a layer, which its parameters may have named before its activation."""
+        calls = [k for k in named if k == name or k.startswith(f"{name}@")]
+        if calls and calls[-1] not in outputs:
+            named[calls[-1]] = value
+        else:
+            note(name, value)
+            calls = [next(reversed(named))]
+        outputs.add(calls[-1])
 
     def note(name: str, value: Value) -> None:
         numbered, i = name, 1
@@ -58,6 +72,10 @@ def name_layers(program: Program, nodes: Iterable[Node]) -> Layers:
             elif runs:
                 runs[-1] = (runs[-1][0], operation.outs[0])
         given = node.last.params.get("name") if node.last.name == "name" else None
+        if given is not None and str(given).startswith(OUTPUT_OF):
+            note_output(str(given).removeprefix(OUTPUT_OF), node.outs[0])
+            before.update(dict.fromkeys(node.outs, str(given).removeprefix(OUTPUT_OF)))
+            continue
         if given is not None:
             runs = [(str(given), node.outs[0])]
         kind = {"largest": node.last.name, "sum": node.first.name}.get(node.kind, node.kind)

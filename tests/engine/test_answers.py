@@ -158,7 +158,7 @@ def test_models_of_other_libraries_name_the_way():
         r"jaxeval_torch\.from_torch\(module, example\)": torch.nn.Linear(5, 3),
         r"Keras.*jaxeval\.Model": keras(),
         r"predict_proba.*outputs=\"probabilities\"": LogisticRegression(),
-        r"model\.predict\(x\).*outputs=\"values\"": Ridge(),
+        r"from_sklearn\(estimator\).*estimator\.predict\(x\).*outputs=\"values\"": Ridge(),
         r"jaxeval\.from_flax": nn.Dense(3),
     }
     for match, model in given.items():

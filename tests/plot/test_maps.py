@@ -77,7 +77,7 @@ def test_inputs_are_shown_in_colour_or_grey_within_their_range():
 
 @pytest.mark.parametrize(
     ("x", "a", "lines"),
-    [((3, 50), (3, 50), 1), ((3, 2, 50), (3, 2, 50), 2), ((3, 12, 50), (3, 50), 12)],
+    [((3, 50), (3, 50), 1), ((3, 1, 50), (3, 1, 50), 1), ((3, 1, 50), (3, 50), 1)],
 )
 def test_series_are_lines_over_bands(x, a, lines):
     x, a = draw(x), draw(a, 1)
@@ -110,7 +110,61 @@ def test_channels_are_found(shape, axis):
         assert len(a.lines) == len(b.lines)
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 8, 9), (4, 8, 9, 3), (4, 3, 50), (4, 50, 3)])
+@pytest.mark.parametrize(
+    ("x", "a", "axis"),
+    [
+        ((2, 3, 50), (2, 3, 50), 1),
+        ((2, 50, 3), (2, 50, 3), -1),
+        ((2, 3, 50), (2, 50), 1),
+        ((2, 3, 50), (2, 1, 50), 1),
+        ((2, 3, 50), (2, 3, 1), 1),
+        ((2, 50, 3), (2, 1, 3), -1),
+        ((2, 12, 50), (2, 50), 1),
+    ],
+)
+def test_channels_of_a_series_are_below_each_other(x, a, axis):
+    """Maps per entry, per time step or per channel."""
+    x, a = draw(x), draw(a, 1)
+    cells, _ = grid_of(plot.attributions(x, {"A": a}), 2)
+    n = x.shape[axis]
+    full = np.expand_dims(a, axis) if a.ndim == 2 else a
+    full = np.moveaxis(np.broadcast_to(full, x.shape), axis, 1)
+    for row in range(2):
+        assert len(cells[row, 0].lines) == len(cells[row, 1].lines) == n
+        reach = np.percentile(np.abs(a[row]), 99.5)
+        (image,) = cells[row, 1].images
+        np.testing.assert_allclose(image.get_array(), full[row] / reach)
+        for c, line in enumerate(cells[row, 1].lines):  # each within its own row of the map
+            assert c < line.get_ydata().min() < line.get_ydata().max() < c + 1
+    named = plot.attributions(x, {"A": a}, names=[f"ch {c}" for c in range(n)], channel_axis=axis)
+    assert [t.get_text() for t in named.axes[0].get_yticklabels()][-1] == f"ch {n - 1}"
+
+
+def test_volumes_are_slices_with_the_colours_of_the_whole():
+    x, a = draw((1, 2, 9, 6, 7)), draw((1, 9, 6, 7), 1)
+    figure = plot.attributions(x, {"A": a}, slices=[1, 7], titles=["scan"])
+    cells, _ = grid_of(figure, 2)
+    reach = np.percentile(np.abs(a[0]), 99.5)
+    for row, depth in enumerate((1, 7)):
+        np.testing.assert_allclose(cells[row, 1].images[0].get_array(), a[0, depth] / reach)
+        assert cells[row, 0].get_ylabel().replace("\n", " ") == f"scan, slice {depth}"
+    grey = plot.attributions(x[:, 0], {"A": a}, channel_axis=None)
+    assert len(grey.axes) == 3 * 2 + 1
+    with pytest.raises(ValueError, match="indices of the 9 slices"):
+        plot.attributions(x, {"A": a}, slices=[9])
+
+
+def test_normalised_images_are_shown_as_they_were():
+    image = np.random.default_rng(0).random((2, 3, 8, 8))
+    mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.3, 0.25])
+    x = (image - mean[:, None, None]) / std[:, None, None]
+    cells, _ = grid_of(plot.attributions(x, {"A": x}, denormalise=(mean, std)), 2)
+    np.testing.assert_allclose(cells[0, 0].images[0].get_array(), np.moveaxis(image[0], 0, -1))
+    with pytest.raises(ValueError, match="one per channel"):
+        plot.attributions(x, {"A": x}, denormalise=(mean[:2], std))
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 8, 9), (4, 8, 9, 3)])
 def test_channels_of_entry_maps_are_found(shape):
     axis = 1 if shape[1] == 3 else -1
     a = draw(shape, 1)

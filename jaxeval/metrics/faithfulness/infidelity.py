@@ -71,7 +71,7 @@ class Infidelity(Drawn):
     perturbation: str = static("gaussian")
     n_samples: int = static(50)
     std: Any = 0.2
-    patch_size: int = static(4)
+    patch_size: Any = static(4)
     baseline: Any = "black"
     normalised: bool = static(False)
     draws: Any = None
@@ -80,7 +80,7 @@ class Infidelity(Drawn):
         super().__post_init__()
         check.one_of(self, "perturbation", PERTURBATIONS)
         check.integer(self, "n_samples")
-        check.integer(self, "patch_size")
+        check.sides(self, "patch_size")
         check.real(self, "std", above=0)
         check.one_of(self, "normalised", (True, False))
         check.baseline(self, "baseline", ops.BASELINES)

@@ -41,7 +41,8 @@ class RegionPerturbation(Area):
     control that ignores the attribution. Never NaN.
 
     Args:
-      patch_size: side of a patch, in pixels.
+      patch_size: side of a patch, in pixels, or one for each axis but the channels. None: 8, or
+        all of a shorter axis.
       n_regions: L, at most the number of patches P; None: P.
       order: "morf", "lerf" or "random" (`draws`: the order, patch indices [P] or [N, P], row by
         row).
@@ -59,7 +60,7 @@ class RegionPerturbation(Area):
     takes_padding = True
     reference = "Samek et al. 2017, Evaluating the visualization of what a DNN has learned, TNNLS"
 
-    patch_size: int = static(8)
+    patch_size: Any = static(None)
     n_regions: int | None = static(100)
     baseline: Any = "black"
     order: str = static("morf")
@@ -68,7 +69,7 @@ class RegionPerturbation(Area):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.one_of(self, "order", REMOVAL_ORDERS)
-        check.integer(self, "patch_size")
+        check.sides(self, "patch_size")
         check.integer(self, "n_regions", optional=True)
         check.baseline(self, "baseline", ops.BASELINES)
 

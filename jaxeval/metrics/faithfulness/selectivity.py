@@ -36,7 +36,8 @@ class Selectivity(Area):
     removes all patches.
 
     Args:
-      patch_size: side of a patch, in pixels.
+      patch_size: side of a patch, in pixels, or one for each axis but the channels. None: 8, or
+        all of a shorter axis.
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
         "uniform_value" once per step.
       tolerance: ask only the steps that the area needs to be this close to that of all, see
@@ -51,12 +52,12 @@ class Selectivity(Area):
     takes_padding = True
     reference = "Montavon et al. 2018, Methods for interpreting and understanding deep networks"
 
-    patch_size: int = static(8)
+    patch_size: Any = static(None)
     baseline: Any = "black"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.integer(self, "patch_size")
+        check.sides(self, "patch_size")
         check.baseline(self, "baseline", ops.BASELINES)
 
     def questions(self) -> RankedPatches:

@@ -1,0 +1,357 @@
+"""`from_sklearn`: converted where that is exact, called on the host elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..check import warn
+from ..lifetime import Wrapper
+from ..model import KINDS, Model
+from . import trees
+from .parts import (
+    Chain,
+    Link,
+    NotConvertible,
+    OneVersusRest,
+    Part,
+    linear,
+    mlp,
+    preprocessing,
+)
+
+TOLERANCE = 1e-4
+"""Largest difference to the estimator's own predictions, relative to the largest of them."""
+ROWS = 256
+"""Number of rows on which a converted estimator is compared with the estimator."""
+
+FORESTS = {
+    f"{kind}{task}"
+    for kind in ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees")
+    for task in ("Classifier", "Regressor")
+}
+BOOSTING: dict[str, Callable[[Any], list[Part]]] = {
+    "GradientBoostingClassifier": trees.gradient_boosting,
+    "GradientBoostingRegressor": trees.gradient_boosting,
+    "HistGradientBoostingClassifier": trees.hist_gradient_boosting,
+    "HistGradientBoostingRegressor": trees.hist_gradient_boosting,
+}
+
+
+def from_sklearn(
+    estimator: Any, x: Any = None, *, outputs: str | None = None, host: bool = False
+) -> Model:
+    """A `Model` of tabular x [N, F] from a fitted estimator of scikit-learn or XGBoost.
+
+    Linear models, multi-layer perceptrons, decision trees, random forests, gradient boosting
+    (scikit-learn's and XGBoost's) become JAX functions, also as the last step of a `Pipeline` of
+    scalers, PCA and selection of columns, or as the best estimator of a search. Predictions are
+    compared with the estimator's own on random rows and on `x`. Trees decide exactly as the
+    estimator does for float32 inputs; they have no gradients, and explainers that need them raise
+    an error. All other estimators are called on the host, once per batch, and a warning says so.
+
+    Args:
+      estimator: fitted; anything with `predict_proba`, `decision_function` or `predict`.
+      x: rows on which predictions are compared, too, an array [N, F] or a data frame.
+      outputs: what the model returns; by default
+        "logits" or "binary" for linear models, perceptrons and boosting with probabilities (their
+        softmax or sigmoid is what `predict_proba` returns);
+        "probabilities" for other classifiers with `predict_proba`;
+        "values" for regression, and for the decision values of classifiers without probabilities.
+        "logits" or "binary" takes those decision values as logits.
+      host: True: call the estimator on the host without trying to convert it.
+
+    Returns:
+      A model with `classes` and `feature_names` as the estimator has them: y may hold the
+      estimator's labels, and data frames must have its columns.
+
+    Raises:
+      TypeError, ValueError: not an estimator, or not fitted.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> x, y = load_iris(return_X_y=True)
+    >>> model = from_sklearn(LogisticRegression(max_iter=500).fit(x, y), x)
+    >>> model.outputs, model(x[:2]).shape
+    ('logits', (2, 3))
+    """
+    if outputs is not None and outputs not in KINDS:
+        raise ValueError(f"from_sklearn(outputs={outputs!r}): must be one of {', '.join(KINDS)}")
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    own = Estimator(_checked(estimator))
+    names, classes = own.feature_names, own.classes
+    rows = _rows(x, names)
+    model = None
+    if not host:
+        try:
+            model = _converted(own, rows, outputs)
+        except NotConvertible as e:
+            warn(
+                f"{own.name} runs on the host, once per batch, as {e}; it has outputs but no "
+                "gradients. from_sklearn(..., host=True) says so without this warning"
+            )
+    if model is None:
+        kind = outputs or own.kind
+        if (kind in ("logits", "binary")) and own.kind == "probabilities":
+            raise ValueError(f"{own.name} gives probabilities: leave out outputs={kind!r}")
+        model = Model(own, {}, host=True, channel_axis=None, outputs=kind)
+    n = own.n_features
+    example = None if n is None else jax.ShapeDtypeStruct((1, n), jnp.dtype(jnp.float32))
+    return dataclasses.replace(
+        model,
+        example=example,
+        feature_names=names,
+        classes=classes if model.outputs != "values" else None,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Estimator(Wrapper):
+    """A fitted estimator as a host function of x [N, F] -> outputs [N, K]."""
+
+    HOLDS: ClassVar[str] = "of"
+    of: Any
+
+    @property
+    def name(self) -> str:
+        return type(self.last).__name__
+
+    @property
+    def last(self) -> Any:
+        """The last step of a pipeline; else the estimator."""
+        return self.of.steps[-1][1] if hasattr(self.of, "steps") else self.of
+
+    @property
+    def booster(self) -> Any:
+        """An XGBoost booster, of XGBoost's own or of its estimators; or None."""
+        if not type(self.last).__module__.startswith("xgboost."):
+            return None
+        return self.last.get_booster() if hasattr(self.last, "get_booster") else self.last
+
+    @property
+    def kind(self) -> str:
+        return "probabilities" if hasattr(self.of, "predict_proba") else "values"
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        found = getattr(self.of, "feature_names_in_", None)
+        if found is None and self.booster is self.of:
+            found = self.booster.feature_names
+        return None if found is None else tuple(map(str, found))
+
+    @property
+    def n_features(self) -> int | None:
+        found = getattr(self.of, "n_features_in_", None)
+        if found is None and self.booster is self.of:
+            return int(self.booster.num_features())
+        return None if found is None else int(found)
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        found = getattr(self.of, "classes_", None)
+        if found is None or isinstance(found, list) or np.ndim(found) != 1:
+            return None
+        found = [v.item() if isinstance(v, np.generic) else v for v in found]
+        whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in found]
+        if any(not isinstance(v, (str, int)) for v in whole):
+            return None
+        return None if whole == list(range(len(whole))) else tuple(whole)
+
+    def __call__(self, params: Any, x: Any) -> np.ndarray:
+        return self.predict(x)
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Its own predictions [N, K], in float32."""
+        x = np.asarray(x)
+        if self.booster is self.of:
+            import xgboost
+
+            names = self.booster.feature_names
+            found = self.booster.predict(xgboost.DMatrix(x, feature_names=names))
+        else:
+            if self.feature_names is not None:
+                import pandas as pd
+
+                x = pd.DataFrame(x, columns=list(self.feature_names))
+            found = getattr(self.of, self.method)(x)
+        if isinstance(found, list):
+            raise ValueError(
+                f"{self.name} has several classifications as outputs: explain one at a time, with "
+                "jaxeval.Model(lambda _, x: estimator.predict_proba(x)[0], {}, host=True, "
+                'channel_axis=None, outputs="probabilities")'
+            )
+        found = np.asarray(found, np.float32)
+        return found[:, None] if found.ndim == 1 else found
+
+    @property
+    def method(self) -> str:
+        if hasattr(self.of, "predict_proba"):
+            return "predict_proba"
+        regressor = not (hasattr(self.of, "classes_") or hasattr(self.of, "fit_predict"))
+        if hasattr(self.of, "predict") and regressor:
+            return "predict"
+        if hasattr(self.of, "decision_function"):
+            return "decision_function"
+        raise TypeError(
+            f"from_sklearn: {self.name} gives neither probabilities nor numbers, but labels. Give "
+            "a function of x: jaxeval.Model(lambda _, x: ..., {}, host=True, channel_axis=None)"
+        )
+
+
+def _checked(estimator: Any) -> Any:
+    """A fitted estimator."""
+    if isinstance(estimator, type):
+        raise TypeError(
+            f"from_sklearn takes a fitted estimator, got the class {estimator.__name__}: give "
+            f"{estimator.__name__}(...).fit(x, y)"
+        )
+    if not any(hasattr(estimator, m) for m in ("predict_proba", "decision_function", "predict")):
+        raise TypeError(
+            "from_sklearn takes an estimator with predict_proba, decision_function or predict, got "
+            f"{type(estimator).__name__}"
+        )
+    if hasattr(estimator, "fit") and not type(estimator).__module__.startswith("xgboost."):
+        try:
+            from sklearn.exceptions import NotFittedError
+            from sklearn.utils.validation import check_is_fitted
+        except ImportError:
+            return estimator
+        try:
+            check_is_fitted(estimator)
+        except NotFittedError as e:
+            raise ValueError(f"from_sklearn: {type(estimator).__name__} is not fitted") from e
+        except TypeError:  # not scikit-learn's
+            pass
+    return estimator
+
+
+def _rows(x: Any, names: tuple[str, ...] | None) -> np.ndarray | None:
+    """Rows to compare predictions on."""
+    if x is None:
+        return None
+    if names is not None and hasattr(x, "columns"):
+        x = x[list(names)]
+    found = np.asarray(x, np.float32)
+    if found.ndim != 2:
+        raise ValueError(f"from_sklearn(x=...) must be rows [N, F], got shape {list(found.shape)}")
+    return found[:ROWS]
+
+
+def _converted(own: Estimator, rows: np.ndarray | None, outputs: str | None) -> Model:
+    """The first of the candidate conversions whose predictions are the estimator's.
+
+    Raises:
+      NotConvertible: there is none.
+    """
+    before: list[Part] = []
+    for name, step in getattr(own.of, "steps", [])[:-1]:
+        before += preprocessing(name, step)
+    given = _trial(own, before, rows)
+    wanted = own.predict(given)
+    for parts, kind in _candidates(own, outputs):
+        every = [*before, *parts]
+        params = {part.name: part.params for part in every if part.params}
+        state = {part.name: part.state for part in every if part.state}
+        apply = Chain(tuple((part.name, part.fn) for part in every))
+        model = Model(
+            apply,
+            jax.tree.map(jnp.asarray, {"params": params, "state": state}),
+            channel_axis=None,
+            outputs=kind,
+        )
+        if _agree(model, given, wanted, own):
+            return model
+    raise NotConvertible("its predictions are not those of the formula that jaxeval knows")
+
+
+def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], str]]:
+    """Parts, and the kind of their outputs."""
+    last, kind = own.last, type(own.last).__name__
+    probable = hasattr(own.of, "predict_proba")
+    bases = {k.__name__ for k in type(last).__mro__}
+    if own.booster is not None:
+        parts, objective = trees.xgboost(own.booster)
+        if objective in ("binary:logistic", "multi:softprob"):
+            logits = "binary" if objective.startswith("binary") else "logits"
+            return [(parts, outputs or logits)]
+        return [(parts, outputs or ("logits" if probable else "values"))]
+    if kind in FORESTS:
+        return [(trees.forest(last), outputs or own.kind)]
+    if kind in BOOSTING:
+        parts = BOOSTING[kind](last)
+    elif kind in ("MLPClassifier", "MLPRegressor"):
+        parts = mlp(last)
+        if last.out_activation_ == "logistic" and len(last.coefs_[-1].T) > 1:
+            return [([*parts, Part("sigmoid", Link("sigmoid"), {})], outputs or "values")]
+        if last.out_activation_ == "exp":
+            parts = [*parts, Part("exp", Link("exp"), {})]
+    elif bases & {"LinearModel", "LinearClassifierMixin"} and hasattr(last, "coef_"):
+        parts = linear(last)
+    else:
+        raise NotConvertible("jaxeval has no conversion of it")
+    if not probable:
+        return [(parts, outputs or "values")]
+    several = len(own.last.classes_) > 2
+    if outputs == "probabilities":
+        raise ValueError(f"{own.name} is converted to logits: leave out outputs={outputs!r}")
+    found = [(parts, outputs or ("logits" if several else "binary"))]
+    if several and outputs is None and "LinearClassifierMixin" in bases:
+        found.append(([*parts, Part("rest", OneVersusRest(), {})], "probabilities"))
+    return found
+
+
+def _trial(own: Estimator, before: list[Part], rows: np.ndarray | None) -> np.ndarray:
+    """Rows to compare on: random ones, with values at the trees' thresholds, and those given."""
+    rng = np.random.default_rng(0)
+    n = own.n_features or (rows.shape[1] if rows is not None else 0)
+    x = rng.normal(size=(ROWS, n)).astype(np.float32)
+    if before and "shift" in before[0].state:
+        scale = before[0].state["scale"]
+        x = x / np.where(scale == 0, 1, scale) + before[0].state["shift"]
+    if not before:
+        x = _at_thresholds(own, x, rng)
+    x = x.astype(np.float32)
+    return x if rows is None else np.concatenate([rows, x])
+
+
+def _at_thresholds(own: Estimator, x: np.ndarray, rng: Any) -> np.ndarray:
+    """x with most values at a threshold of the trees, or just above it."""
+    kind = type(own.last).__name__
+    try:
+        if own.booster is not None:
+            state = trees.xgboost(own.booster)[0][0].state
+        elif kind in FORESTS or kind in BOOSTING:
+            state = BOOSTING.get(kind, trees.forest)(own.last)[0].state
+        else:
+            return x
+    except NotConvertible:
+        return x
+    for column in range(x.shape[1]):
+        inner = (state["feature"] == column) & np.isfinite(state["threshold"])
+        if (at := state["threshold"][inner]).size:
+            chosen = rng.choice(at, len(x))
+            chosen = np.where(rng.random(len(x)) < 0.5, chosen, np.nextafter(chosen, np.inf))
+            x[:, column] = np.where(rng.random(len(x)) < 0.9, chosen, x[:, column])
+    return x
+
+
+def _agree(model: Model, x: np.ndarray, wanted: np.ndarray, own: Estimator) -> bool:
+    """Whether the model's predictions are the estimator's."""
+    with jax.default_matmul_precision("highest"):
+        z = np.asarray(model(jnp.asarray(x)), np.float64)
+    if hasattr(own.of, "predict_proba") or (own.booster is own.of and model.outputs != "values"):
+        if model.outputs == "binary":
+            p = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
+            z = p if wanted.shape[1] == 1 else np.concatenate([1 - p, p], 1)
+        elif model.outputs == "logits":
+            z = np.exp(z - z.max(1, keepdims=True))
+            z = z / z.sum(1, keepdims=True)
+    if z.shape != wanted.shape:
+        return False
+    scale = np.abs(wanted).max(initial=0) or 1.0
+    return bool(np.abs(z - wanted).max() <= TOLERANCE * scale)

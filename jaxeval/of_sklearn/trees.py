@@ -1,0 +1,238 @@
+"""Ensembles of decision trees as gathers: exact decisions in float32, and no gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from .parts import Link, NotConvertible, Part, f32
+
+NO_GRADIENTS = (
+    "an ensemble of trees is piecewise constant, so its gradients are 0 or undefined: use an "
+    "explainer that needs outputs only, such as KernelShap, ShapleyValueSampling, FeatureAblation, "
+    "Occlusion or Lime, or stored SHAP values"
+)
+
+
+# A primitive rather than `jax.custom_jvp`: methods that follow a traced model operation by
+# operation (LRP, DeepLift) see it, too.
+_opaque = Primitive("without_gradients")
+_opaque.def_impl(lambda x, why: x)
+_opaque.def_abstract_eval(lambda x, why: x)
+mlir.register_lowering(_opaque, lambda _, x, why: [x])
+batching.defvectorized(_opaque)
+
+
+def _refused(*_: Any, why: str) -> Any:
+    raise TypeError(why)
+
+
+ad.primitive_jvps[_opaque] = _refused
+
+
+def without_gradients(x: Any) -> Any:
+    """x itself, whose derivatives are refused."""
+    return _opaque.bind(x, why=NO_GRADIENTS)
+
+
+class Tree(NamedTuple):
+    """One tree: at an inner node, x[feature] <= threshold goes left. Leaves have left = -1.
+
+    `value` is [nodes, V].
+    """
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Trees:
+    """The sum of trees' leaves, ``sum_t leaf_t(x) @ weight_t + base``.
+
+    Attributes:
+      depth: the most decisions on a way from root to leaf.
+      shared: whether each tree has one value, for the output that `weight` [T, K] says; else every
+        tree has a value [V] for all K = V outputs.
+    """
+
+    depth: int
+    shared: bool
+
+    def __call__(self, p: Any, x: Any) -> Any:
+        x = without_gradients(x)
+        trees = jnp.arange(p["feature"].shape[0])[None]
+
+        def descend(_: Any, node: Any) -> Any:
+            at = jnp.take_along_axis(x, p["feature"][trees, node], axis=1)
+            left = at <= p["threshold"][trees, node]
+            return jnp.where(left, p["left"][trees, node], p["right"][trees, node])
+
+        start = jnp.zeros((x.shape[0], p["feature"].shape[0]), jnp.int32)
+        leaf = p["value"][trees, jax.lax.fori_loop(0, self.depth, descend, start)]
+        if self.shared:
+            return jnp.matmul(leaf[..., 0], p["weight"], precision="highest") + p["base"]
+        return leaf.sum(1) * p["weight"] + p["base"]
+
+
+def ensemble(trees: Sequence[Tree], weight: Any, base: Any) -> Part:
+    """The part for trees; see `Trees`."""
+    most = max(len(t.left) for t in trees)
+    depth = max(map(_depth, trees))
+    # Padding nodes are leaves that no way leads to.
+    shape = (len(trees), most)
+    feature, left, right = (np.zeros(shape, np.int32) for _ in range(3))
+    threshold = np.full(shape, np.inf, np.float32)
+    value = np.zeros((*shape, trees[0].value.shape[1]), np.float32)
+    for i, tree in enumerate(trees):
+        own, leaf = np.arange(len(tree.left)), tree.left < 0
+        feature[i, own] = np.where(leaf, 0, tree.feature)
+        threshold[i, own] = np.where(leaf, np.inf, tree.threshold)
+        left[i, own] = np.where(leaf, own, tree.left)
+        right[i, own] = np.where(leaf, own, tree.right)
+        value[i, own] = tree.value
+    weight = f32(weight)
+    state = {"feature": feature, "threshold": threshold, "left": left, "right": right}
+    state |= {"value": value, "weight": weight, "base": f32(base)}
+    return Part("trees", Trees(depth, weight.ndim == 2), {}, state)
+
+
+def _depth(tree: Tree) -> int:
+    """The most decisions on a way through the tree."""
+    level, depth = np.array([0]), 0
+    while len(level := level[tree.left[level] >= 0]):
+        level, depth = np.concatenate([tree.left[level], tree.right[level]]), depth + 1
+    return depth
+
+
+def below(threshold: Any, strict: bool = False) -> np.ndarray:
+    """The largest float32 t with: x <= t exactly where x <= threshold (or <), for float32 x."""
+    wide = np.asarray(threshold, np.float64)
+    t = wide.astype(np.float32)
+    over = (t >= wide) if strict else (t > wide)
+    return np.where(over, np.nextafter(t, np.float32(-np.inf)), t)
+
+
+# -- scikit-learn --------------------------------------------------------------------------------
+
+
+def _of_tree(tree: Any, value: Any) -> Tree:
+    """Of a fitted ``estimator.tree_`` with these values [nodes, V]."""
+    return Tree(tree.feature, below(tree.threshold), tree.children_left, tree.children_right, value)
+
+
+def forest(estimator: Any) -> list[Part]:
+    """The mean over the trees of a decision tree or forest: probabilities, or values."""
+    members = getattr(estimator, "estimators_", [estimator])
+    trees = []
+    for member in members:
+        value = np.asarray(member.tree_.value, np.float64)  # [nodes, outputs, classes]
+        if hasattr(estimator, "classes_"):
+            if value.shape[1] != 1:
+                raise NotConvertible("it has several classifications as outputs")
+            value = value[:, 0] / value[:, 0].sum(-1, keepdims=True)
+        else:
+            value = value[..., 0]
+        trees.append(_of_tree(member.tree_, value))
+    k = trees[0].value.shape[1]
+    return [ensemble(trees, np.full(k, 1 / len(trees)), np.zeros(k))]
+
+
+def gradient_boosting(estimator: Any) -> list[Part]:
+    """scikit-learn's GradientBoosting: raw predictions."""
+    init = estimator.init_
+    if not (isinstance(init, str) and init == "zero") and "Dummy" not in type(init).__name__:
+        raise NotConvertible(f"it starts from the predictions of a {type(init).__name__}")
+    base = estimator._raw_predict_init(np.zeros((1, estimator.n_features_in_), np.float32))[0]
+    rounds = np.atleast_2d(estimator.estimators_)
+    trees = [_of_tree(m.tree_, m.tree_.value[:, 0]) for stage in rounds for m in stage]
+    k = rounds.shape[1]
+    weight = np.tile(np.eye(k), (len(rounds), 1)) * estimator.learning_rate
+    return [ensemble(trees, weight, base), *_link(getattr(estimator, "_loss", None))]
+
+
+def hist_gradient_boosting(estimator: Any) -> list[Part]:
+    """scikit-learn's HistGradientBoosting: raw predictions."""
+    trees = []
+    for stage in estimator._predictors:
+        for predictor in stage:
+            n = predictor.nodes
+            if n["is_categorical"].any():
+                raise NotConvertible("it splits by categories")
+            leaf = n["is_leaf"].astype(bool)
+            left, right = (np.where(leaf, -1, n[side].astype(int)) for side in ("left", "right"))
+            trees.append(
+                Tree(n["feature_idx"], below(n["num_threshold"]), left, right, n["value"][:, None])
+            )
+    k = len(estimator._predictors[0])
+    weight = np.tile(np.eye(k), (len(estimator._predictors), 1))
+    base = np.ravel(estimator._baseline_prediction)
+    return [ensemble(trees, weight, base), *_link(getattr(estimator, "_loss", None))]
+
+
+def _link(loss: Any) -> list[Part]:
+    """The inverse link of a regression's loss; classifiers give logits."""
+    name = type(getattr(loss, "link", None)).__name__
+    return [Part("link", Link("exp"), {})] if name == "LogLink" else []
+
+
+# -- XGBoost -------------------------------------------------------------------------------------
+
+XGB_LINKS = {
+    **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie"), "exp"),
+    "reg:logistic": "sigmoid",
+    **dict.fromkeys(
+        (
+            *("binary:logistic", "binary:logitraw", "multi:softprob", "multi:softmax"),
+            *("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror"),
+            *("rank:ndcg", "rank:pairwise", "rank:map"),
+        ),
+        "",
+    ),
+}
+"""objective -> the function of the sum of trees that is returned; none for logits and values."""
+
+
+def xgboost(booster: Any) -> tuple[list[Part], str]:
+    """(parts, objective) of an XGBoost booster: its margins, or its values."""
+    best = booster.attr("best_iteration")
+    model = booster if best is None else booster[: int(best) + 1]
+    learner = json.loads(model.save_raw("json"))["learner"]
+    objective, given = learner["objective"]["name"], learner["gradient_booster"]
+    if given["name"] != "gbtree":
+        raise NotConvertible(f"its booster is {given['name']}")
+    if objective not in XGB_LINKS:
+        raise NotConvertible(f"its objective is {objective}")
+    trees = []
+    for tree in given["model"]["trees"]:
+        if any(tree["split_type"]):
+            raise NotConvertible("it splits by categories")
+        if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
+            raise NotConvertible("its leaves are vectors")
+        left, right = (np.array(tree[f"{side}_children"]) for side in ("left", "right"))
+        split = np.array(tree["split_conditions"], np.float64).astype(np.float32)
+        value = np.where(left < 0, split, 0)[:, None]
+        trees.append(
+            Tree(np.array(tree["split_indices"]), below(split, strict=True), left, right, value)
+        )
+    head = learner["learner_model_param"]
+    k = max(int(head["num_class"]), int(head.get("num_target", 1)), 1)
+    base = np.array(json.loads(head["base_score"]), np.float64).reshape(-1)
+    link = XGB_LINKS[objective]
+    if objective in ("binary:logistic", "binary:logitraw", "reg:logistic"):
+        base = np.log(base / (1 - base))
+    elif link == "exp":
+        base = np.log(base)
+    weight = np.eye(k)[np.array(given["model"]["tree_info"], int)]
+    parts = [ensemble(trees, weight, np.broadcast_to(base, (k,)))]
+    return parts + ([Part("link", Link(link), {})] if link else []), objective

@@ -1,0 +1,235 @@
+"""`from_sklearn`: predictions are the estimator's, decisions exactly; what cannot be is refused."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import jaxeval as je
+
+pytest.importorskip("sklearn")
+from sklearn import ensemble, linear_model, neural_network, preprocessing, svm, tree
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectKBest
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+
+CANCER, IRIS, DIABETES = (
+    f(return_X_y=True) for f in (load_breast_cancer, load_iris, load_diabetes)
+)
+MLP = {"hidden_layer_sizes": (8,), "max_iter": 30, "random_state": 0}
+FEW = {"n_estimators": 7, "random_state": 0}
+scaled = preprocessing.StandardScaler
+
+CASES = {
+    "logistic, 2": (make_pipeline(scaled(), linear_model.LogisticRegression()), CANCER, "binary"),
+    "logistic, 3": (linear_model.LogisticRegression(max_iter=500), IRIS, "logits"),
+    "one against the rest": (
+        make_pipeline(preprocessing.MinMaxScaler(), linear_model.SGDClassifier(loss="log_loss")),
+        *(IRIS, "probabilities"),
+    ),
+    "support vectors": (svm.LinearSVC(), IRIS, "values"),
+    "ridge": (GridSearchCV(linear_model.Ridge(), {"alpha": [1, 2]}, cv=2), DIABETES, "values"),
+    "perceptron, 2": (
+        make_pipeline(scaled(), neural_network.MLPClassifier(**MLP)), CANCER, "binary"
+    ),
+    "perceptron, 3": (neural_network.MLPClassifier(activation="tanh", **MLP), IRIS, "logits"),
+    "perceptron": (neural_network.MLPRegressor(activation="logistic", **MLP), DIABETES, "values"),
+    "components": (
+        make_pipeline(scaled(), PCA(3, whiten=True), linear_model.LogisticRegression()),
+        *(CANCER, "binary"),
+    ),
+    "tree": (tree.DecisionTreeClassifier(random_state=0), CANCER, "probabilities"),
+    "chosen columns": (
+        make_pipeline(SelectKBest(k=5), ensemble.RandomForestClassifier(**FEW)),
+        *(CANCER, "probabilities"),
+    ),
+    "forest": (ensemble.RandomForestRegressor(max_depth=5, **FEW), DIABETES, "values"),
+    "extra trees": (ensemble.ExtraTreesClassifier(**FEW), IRIS, "probabilities"),
+    "boosting, 2": (ensemble.GradientBoostingClassifier(**FEW), CANCER, "binary"),
+    "boosting, 3": (ensemble.GradientBoostingClassifier(**FEW), IRIS, "logits"),
+    "boosting": (ensemble.GradientBoostingRegressor(**FEW), DIABETES, "values"),
+    "histograms, 3": (ensemble.HistGradientBoostingClassifier(max_iter=4), IRIS, "logits"),
+    "histograms": (
+        ensemble.HistGradientBoostingRegressor(max_iter=4, loss="poisson"), DIABETES, "values"
+    ),
+}  # fmt: skip
+
+
+def probabilities(model, x):
+    z = np.asarray(model(x), np.float64)
+    if model.outputs == "binary":
+        p = 1 / (1 + np.exp(-z))
+        return np.concatenate([1 - p, p], 1)
+    if model.outputs == "logits":
+        e = np.exp(z - z.max(1, keepdims=True))
+        return e / e.sum(1, keepdims=True)
+    return z
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("case", CASES)
+def test_predictions_are_the_estimators(case):
+    estimator, (x, y), outputs = CASES[case]
+    estimator.fit(x[::2], y[::2])
+    model = je.from_sklearn(estimator)
+    assert (model.outputs, bool(model.host)) == (outputs, False)
+    x = x[1::2].astype(np.float32)
+    own = getattr(estimator, "predict_proba", getattr(estimator, "decision_function", None))
+    want = (own or estimator.predict)(x)
+    want = want[:, None] if want.ndim == 1 else want
+    np.testing.assert_allclose(probabilities(model, x), want, rtol=1e-4, atol=1e-5 * want.max())
+
+
+def test_decisions_at_thresholds_are_exact():
+    """Thresholds between two float32 numbers, and on one; x on them and next to them."""
+    x, y = CANCER
+    estimator = tree.DecisionTreeClassifier(random_state=0).fit(x, y)
+    rows = np.tile(x[:1].astype(np.float32), (3 * len(estimator.tree_.feature), 1))
+    for i, (column, at) in enumerate(
+        zip(estimator.tree_.feature, estimator.tree_.threshold, strict=True)
+    ):
+        near = np.float32(at)
+        rows[3 * i : 3 * i + 3, column] = [
+            np.nextafter(near, -np.inf),
+            near,
+            np.nextafter(near, 1e9),
+        ]
+    np.testing.assert_array_equal(je.from_sklearn(estimator)(rows), estimator.predict_proba(rows))
+
+
+def forest():
+    data = load_breast_cancer(as_frame=True)
+    names = data.target_names[data.target]
+    return ensemble.RandomForestClassifier(**FEW).fit(data.data, names), data.data, names
+
+
+def test_trees_have_no_gradients_and_other_methods_run_in_the_engine():
+    estimator, x, y = forest()
+    model = je.from_sklearn(estimator)
+    for name in (
+        "Saliency",
+        "IntegratedGradients",
+        "SmoothGrad",
+        "LRP",
+        "DeepLift",
+        "GuidedBackprop",
+    ):
+        with pytest.raises(je.EvaluationError, match="piecewise constant"):
+            je.attribute(je.explain.get(name), model, x[:2], y[:2])
+    baseline = x.mean().to_numpy(np.float32)
+    rows, column = x[:3].to_numpy(np.float32), 7
+    a = je.attribute(je.explain.FeatureAblation(baseline=baseline), model, x[:3], y[:3])
+    gone = rows.copy()
+    gone[:, column] = baseline[column]
+    at = np.searchsorted(estimator.classes_, y[:3])[:, None]
+    p, q = (np.take_along_axis(estimator.predict_proba(pd.DataFrame(v, columns=x.columns)), at, 1)
+            for v in (rows, gone))  # fmt: skip
+    np.testing.assert_allclose(a[:, column], (p - q)[:, 0], atol=1e-6)
+    with pytest.raises(ValueError, match="no parameters"):
+        je.score(je.MPRT(), model, x[:2], y[:2], explainer=je.explain.Occlusion(window=1))
+
+
+def test_labels_and_columns_are_the_estimators():
+    estimator, x, y = forest()
+    model = je.from_sklearn(estimator, x)
+    assert model.classes == ("benign", "malignant")
+    assert model.feature_names == tuple(x.columns)
+    given = {"explainers": {"A": np.ones((4, 30))}, "metrics": {"m": je.PixelFlipping(n_steps=2)}}
+    given["metrics"]["m"] = je.PixelFlipping(n_steps=2, baseline="zero")
+    r = je.evaluate(model, x[:4], y[:4], **given, progress=False)
+    assert r.y.tolist() == [1, 1, 1, 1]
+    assert r.settings["feature_names"] == list(x.columns)
+    assert r.settings["classes"] == ["benign", "malignant"]
+    numbers = je.evaluate(model, x[:4].to_numpy(np.float32), y[:4], **given, progress=False)
+    np.testing.assert_array_equal(r["A", "m"].score, numbers["A", "m"].score)
+    with pytest.raises(ValueError, match="another order"):
+        je.evaluate(model, x[:4][x.columns[::-1]], y[:4], **given)
+    with pytest.raises(ValueError, match="lacks 'mean radius'"):
+        je.evaluate(model, x[:4].drop(columns="mean radius"), y[:4], **given)
+    with pytest.raises(ValueError, match=r"y holds 'bening' for sample 1.*Did you mean 'benign'"):
+        je.evaluate(model, x[:4], ["benign", "bening", "benign", "benign"], **given)
+
+
+def test_whole_labels_are_the_estimators_too():
+    """Labels 3 and 7: the numbers 0 and 1 would be a guess."""
+    x, y = CANCER
+    model = je.from_sklearn(linear_model.LogisticRegression(max_iter=5000).fit(x, 3 + 4 * y))
+    explain = je.explain.Gradient()
+    seven = je.attribute(explain, model, x[:2], [7, 7])
+    np.testing.assert_allclose(seven, -je.attribute(explain, model, x[:2], [3, 3]), rtol=1e-6)
+    with pytest.raises(ValueError, match="y holds 1 for sample 0"):
+        je.attribute(explain, model, x[:2], [1, 0])
+
+
+@pytest.mark.parametrize(
+    "estimator", [svm.SVC(), KNeighborsClassifier(), ensemble.AdaBoostClassifier(n_estimators=3)]
+)
+def test_others_run_on_the_host_and_say_so(estimator):
+    x, y = IRIS
+    estimator.fit(x, y)
+    with pytest.warns(UserWarning, match=f"{type(estimator).__name__} runs on the host"):
+        model = je.from_sklearn(estimator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert je.from_sklearn(estimator, host=True).host
+    own = getattr(estimator, "predict_proba", None) or estimator.decision_function
+    np.testing.assert_allclose(model(x[:9]), own(x[:9]), rtol=1e-6)
+
+
+def test_a_formula_that_does_not_hold_is_not_used():
+    class Other(linear_model.Ridge):
+        def predict(self, x):
+            return super().predict(x) ** 2
+
+    with pytest.warns(UserWarning, match="predictions are not those of the formula"):
+        model = je.from_sklearn(Other().fit(*DIABETES))
+    assert model.host
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        (linear_model.Ridge, TypeError, r"the class Ridge: give Ridge\(...\).fit"),
+        (linear_model.Ridge(), ValueError, "Ridge is not fitted"),
+        (scaled(), TypeError, "predict_proba, decision_function or predict"),
+    ],
+)
+def test_what_is_no_fitted_estimator_is_refused(given, kind, words):
+    with pytest.raises(kind, match=words):
+        je.from_sklearn(given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "outputs"),
+    [
+        ({}, CANCER, "binary"),
+        ({}, IRIS, "logits"),
+        ({"early_stopping_rounds": 2, "n_estimators": 60}, IRIS, "logits"),
+        ({"objective": "count:poisson"}, DIABETES, "values"),
+        ({"objective": "reg:squarederror"}, DIABETES, "values"),
+    ],
+)
+def test_xgboost(settings, data, outputs):
+    xgboost = pytest.importorskip("xgboost")
+    x, y = data
+    kind = xgboost.XGBRegressor if outputs == "values" else xgboost.XGBClassifier
+    estimator = kind(**{"n_estimators": 6, "max_depth": 3, **settings})
+    extra = {"eval_set": [(x[1::2], y[1::2])]} if "early_stopping_rounds" in settings else {}
+    estimator.fit(x[::2], y[::2], verbose=False, **extra)
+    model = je.from_sklearn(estimator)
+    assert (model.outputs, bool(model.host)) == (outputs, False)
+    own = estimator.predict if outputs == "values" else estimator.predict_proba
+    want = own(x)[:, None] if outputs == "values" else own(x)
+    np.testing.assert_allclose(
+        probabilities(model, x.astype(np.float32)), want, rtol=1e-4, atol=1e-6
+    )
+    if outputs == "binary":
+        with pytest.warns(UserWarning, match="its booster is dart"):
+            dart = je.from_sklearn(kind(n_estimators=2, booster="dart").fit(x, y))
+        assert dart.host
