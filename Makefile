@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Workers of the test run; two simulated devices each.
 JOBS   ?= 2
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 PYTEST := $(BIN)/python -m pytest -q -rs -n $(JOBS)
 # The compiler's own default, which the quick tests lower for the sake of time (tests/conftest.py).
 # Flags that are given stay: XLA_FLAGS=--xla_cpu_max_isa=AVX2 make test, on an older processor.
@@ -26,7 +27,7 @@ QUICK  := tests/ops tests/closed_forms tests/test_models.py tests/explain/test_p
 # The newest Python that there is, as it decides which JAX there can be.
 NEWEST_PYTHON ?= $(firstword $(foreach p,python3.13 python3.12,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)) $(PYTHON))
 
-.PHONY: demo test test-lowest test-newest test-all lint bench docs clean
+.PHONY: demo test test-lowest test-newest test-all test-wheel lint bench docs docs-quick pages reference clean
 
 demo: $(VENV)/.demo
 	$(BIN)/jaxeval demo
@@ -71,6 +72,10 @@ $(VENV)/.test-all: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test-all]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
 $(LOWEST)/.test: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(PYTHON) .ci/lowest.py $(EXTRAS) > $(LOWEST)/lowest.txt
@@ -83,8 +88,25 @@ $(NEWEST)/.test:
 	$(NEWEST_PYTHON) -m venv --clear $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet -e '.[$(EXTRAS)]'
 
-docs: $(VENV)/.test
+# The site, in site/: with the tutorials' outputs, which are kept in build/ until a script changes.
+docs: pages $(VENV)/.docs
+	JAXEVAL_TUTORIALS=run $(MKDOCS)
+
+# The same without running tutorials. Links, anchors and references that lead nowhere are errors.
+docs-quick: $(VENV)/.docs
+	JAXEVAL_TUTORIALS=skip $(MKDOCS)
+
+# The pages and tables that are made of classes.
+pages: $(VENV)/.test
 	$(BIN)/python docs/make_metrics.py
 
+# docs/reference-results.md, anew: minutes. A change of a number is a change of docs/.
+reference: $(VENV)/.test
+	$(BIN)/python benchmarks/reference.py
+
+# The built wheel, by itself and with each extra, in empty environments.
+test-wheel:
+	$(PYTHON) .ci/wheel.py
+
 clean:
-	rm -rf $(VENV) $(LOWEST) $(NEWEST) demo
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) demo build dist site

@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md, and the tables of README.md, from the classes and their docstrings.
+"""Writes docs/metrics.md, docs/explainers.md, and the tables of README.md, from the classes.
 
 ``python docs/make_metrics.py`` writes them, ``--check`` only says whether they are current.
 """
@@ -11,6 +11,9 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+import docstrings
+import make_explainers
 
 import jaxeval as je
 from jaxeval.metric import Metric, asks_of
@@ -140,13 +143,13 @@ def padding(cls: type[Metric]) -> str:
 
 def section(cls: type[Metric]) -> str:
     """One metric: its description, settings and function."""
-    body, settings = _parts(inspect.getdoc(cls) or "")
+    body, settings = docstrings.parts(inspect.getdoc(cls) or "")
     facts = [f"**{cls.family}**, {cls.direction} is better {ARROWS[cls.direction]}"]
     facts.append("needs: " + (", ".join(needs(cls)) or "the attribution alone"))
     facts.append(padding(cls))
     if others := other_names(cls):
         facts.append("also called " + ", ".join(f"`{n}`" for n in others))
-    lines = [f"### {cls.__name__}", "", "; ".join(facts) + ".", "", _markdown(body), ""]
+    lines = [f"### {cls.__name__}", "", "; ".join(facts) + ".", "", docstrings.markdown(body), ""]
     lines += ["| setting | default | |", "|---|---|---|"]
     for field in dataclasses.fields(cls):
         meaning = settings.pop(field.name, "")
@@ -154,48 +157,17 @@ def section(cls: type[Metric]) -> str:
             if field.default == _default(Metric, field.name):
                 continue
             meaning = "see above."
-        default = "required" if field.default is dataclasses.MISSING else _value(field.default)
-        lines.append(f"| `{field.name}` | {default} | {_cell(meaning)} |")
+        default = (
+            "required" if field.default is dataclasses.MISSING else docstrings.value(field.default)
+        )
+        lines.append(f"| `{field.name}` | {default} | {docstrings.cell(meaning)} |")
     if lines[-1].startswith("|---"):
         lines[-2:] = ["Only the shared settings."]
-    lines += [f"| `{name}` | | {_cell(meaning)} |" for name, meaning in settings.items()]
+    lines += [f"| `{name}` | | {docstrings.cell(meaning)} |" for name, meaning in settings.items()]
     function = _function(cls)
     if function is not None:
         lines += ["", f"As a plain function: `je.functional.{function}`."]
     return "\n".join([*lines, "", f"Paper: {cls.reference}.", ""])
-
-
-def _parts(doc: str) -> tuple[str, dict[str, str]]:
-    """A docstring without its Args, and these by name."""
-    found = re.search(r"^Args:\n((?:^(?: .*)?\n?)*)", doc, re.MULTILINE)
-    if not found:
-        return doc, {}
-    settings: dict[str, str] = {}
-    name = ""
-    for line in inspect.cleandoc("\n" + found[1]).splitlines():
-        start = re.match(r"(\w[\w, ]*): (.*)", line)
-        if start and not line.startswith(" "):
-            name = start[1]
-            settings[name] = start[2]
-        elif line.strip():
-            settings[name] += " " + line.strip()
-    return doc[: found.start()] + doc[found.end() :], settings
-
-
-def _markdown(text: str) -> str:
-    """reStructuredText as the docstrings use it, in Markdown."""
-
-    def maths(found: re.Match[str]) -> str:
-        body = inspect.cleandoc(found[1].strip("\n"))
-        return "```math\n" + "\n".join(v.strip() for v in body.splitlines()) + "\n```\n"
-
-    text = re.sub(r"^\.\. math:: *((?:.*\n)(?:[ \t]+.*\n?|\n(?=[ \t]))*)", maths, text, flags=re.M)
-    # Square brackets of shapes would make links.
-    return re.sub(r"``(.+?)``", r"`\1`", text).strip()
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"``(.+?)``", r"`\1`", text).replace("|", "\\|")
 
 
 def _sentence(doc: str) -> str:
@@ -204,10 +176,6 @@ def _sentence(doc: str) -> str:
 
 def _default(cls: type, name: str) -> Any:
     return next(f.default for f in dataclasses.fields(cls) if f.name == name)
-
-
-def _value(v: Any) -> str:
-    return f"`{getattr(v, '__name__', None) if callable(v) else repr(v)}`".replace('"', "'")
 
 
 def _function(cls: type) -> str | None:
@@ -222,7 +190,11 @@ def _function(cls: type) -> str | None:
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or say whether they are current."""
-    pages = {PATH: page(), README: readme(README.read_text(encoding="utf-8"))}
+    pages = {
+        PATH: page(),
+        make_explainers.PATH: make_explainers.page(),
+        README: readme(README.read_text(encoding="utf-8")),
+    }
     stale = [p for p, text in pages.items() if not p.exists() or p.read_text("utf-8") != text]
     if "--check" in arguments:
         for p in pages:

@@ -28,6 +28,9 @@ from .perturb import Noise as Noise
 from .perturb import Perturbation as Perturbation
 from .perturb import layer_names as layer_names
 from .several import join_inputs as join_inputs
+from .tokens import Tokens as Tokens
+from .tolerance import Tolerance as Tolerance
+from .trace.embedding import embedded as embedded
 from .types import Answer as Answer
 from .types import Outcome as Outcome
 from .types import Query as Query

@@ -18,10 +18,13 @@ from .engine.job import Job, read_job
 from .engine.options import Options
 from .engine.pixels import as_given
 from .engine.plan import EvalPlan, make_plan
+from .engine.racing import check_race, race, ranked
+from .engine.removal import named
 from .engine.run import attributions, run
 from .metric import Metric
 from .progress import Bar, NoProgress
 from .several import is_several, join_inputs
+from .tolerance import Tolerance, read
 from .types import Outcome
 from .version import __version__
 
@@ -38,12 +41,13 @@ def score(
     *,
     mask: Any = None,
     padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     explainer: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
     reduce_channels: str | None = None,
-    tolerance: float | None = None,
+    tolerance: float | Tolerance | None = None,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -51,6 +55,7 @@ def score(
     outputs: str | None = None,
     precision: str = "highest",
     progress: bool = False,
+    rows: int | None = None,
 ) -> Outcome:
     """One metric over a data set.
 
@@ -59,6 +64,8 @@ def score(
       a: attributions [N, ...]; their shape defines what a feature is. None: `explainer` computes
         them.
       explainer: required by metrics that explain perturbed inputs or models.
+      rows: compile for this many samples, if there are fewer: sets of several sizes then share
+        programs.
 
     The other arguments are those of `evaluate`.
 
@@ -77,7 +84,7 @@ def score(
         raise TypeError(f"metric must be an instance of a jaxeval metric, got {metric!r}")
     if a is None and explainer is None:
         raise ValueError("give a=, the attributions, or explainer=, which makes them")
-    if is_several(x):
+    if _several(model, x):
         joined = join_inputs(model, x)
         model, x, background = joined.model, joined.x, joined.background(background)
         a = joined.explainers({"a": a})["a"]
@@ -85,7 +92,7 @@ def score(
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
-        tolerance=tolerance,
+        tolerance=read(tolerance), rows=rows,
     )  # fmt: skip
     job = read_job(
         model,
@@ -99,6 +106,7 @@ def score(
         padding=padding,
         index=index,
         extras=extras,
+        inputs=inputs,
     )
     results = evaluate_job(job, progress)
     return jax.tree.map(jnp.asarray, results[name, type(metric).__name__])
@@ -113,11 +121,15 @@ def evaluate(
     metrics: Any,
     mask: Any = None,
     padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
     reduce_channels: str | None = None,
-    tolerance: float | None = None,
+    tolerance: float | Tolerance | None = None,
+    per: str = "sample",
+    confidence: float = 0.95,
+    budget: int = 4096,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -131,9 +143,9 @@ def evaluate(
     Args:
       model: a `Model`, or any function x [N, ...] -> logits [N, K]. A function that JAX cannot
         trace is called on the host.
-      x: inputs [N, ...], floating-point and finite; or a data frame, whose columns name the
-        features; or a tuple or dict of arrays for a model of several inputs, whose entries are all
-        features (see `join_inputs`).
+      x: inputs [N, ...], floating-point and finite; token ids [N, T] for a model with `tokens`; a
+        data frame, whose columns name the features; or a tuple or dict of arrays for a model of
+        several inputs, whose entries are all features (see `join_inputs`).
       y: classes to explain [N]; None: the predicted ones. Numbers, one-hot rows [N, K], or the
         labels in `Model.classes`.
       explainers: {name: explainer}; an explainer is one of `jaxeval.explain`, its name or
@@ -149,7 +161,11 @@ def evaluate(
         model with channel_axis=-1. Padding is not a feature and is never perturbed: a padded
         sample scores the same as the sample without its padding, provided that the model ignores
         padding (it sees x only). Explainers see x unchanged. Curves are NaN after the sample's
-        last step. Metrics that cannot exclude padding raise an error.
+        last step. Metrics that cannot exclude padding raise an error. Of texts, padding and special
+        tokens never count; `padding` adds to them.
+      inputs: {name: array [N, ...]} of what the model reads with x and is not explained: it is
+        called as ``apply(params, x, inputs)``. They travel with their samples, and no perturbation
+        changes them; where tokens are deleted, those with an axis T [N, T, ...] move along.
       index: integer ids of the samples [N], which seed their random draws (default: positions).
         With ids, a sample's scores do not depend on its position in the data set.
       extras: {name: array [N, ...]} for metrics and perturbations that read them.
@@ -159,10 +175,14 @@ def evaluate(
       reduce_channels: "sum", "mean" or "max" over the channel axis of all maps, given and computed
         ones, so that maps with a value per entry can be compared with maps with a value per
         pixel. None: maps stay as they are.
-      tolerance: how far the scores that are areas under curves may be from those with all their
-        steps (``n_steps=None``: all features), in their unit; fewer steps are then asked, chosen
-        for each sample. An estimate, see docs/statistics.md. A metric's own `tolerance` takes
-        precedence; scores of other metrics are not affected. None: all steps are asked.
+      tolerance: how far scores may be from those that they estimate, in their unit, or a
+        `jaxeval.Tolerance`. Areas under curves then ask fewer steps (``n_steps=None``: of all
+        features), scores from random draws as many as it takes. A metric's own `tolerance` takes
+        precedence; metrics that take none are not affected. None: all steps are asked, and as
+        many draws as the metrics say. See docs/statistics.md.
+      per, confidence, budget: those of `jaxeval.Tolerance`, where `tolerance` is a number: what
+        should be as sure as that, every "sample", the "mean" of each explainer or the "ranking" of
+        the explainers; the coverage of intervals; most draws of a sample.
       key: seed or JAX key of all randomness.
       batch_size: most model evaluations in flight on each device; None: chosen from the size of
         the job, the model's activations and the machine, within memory. It does not change scores
@@ -189,21 +209,23 @@ def evaluate(
     ...     model, x, explainers={"x": x}, metrics={"sparse": je.Sparseness()}, progress=False
     ... )
     >>> results.to_dataframe().columns.tolist()
-    ['explainer', 'metric', 'sample', 'score', 'error', 'effective', 'status']
+    ['explainer', 'metric', 'sample', 'score', 'error', 'effective', 'asked', 'status']
     """
     if not metrics:
         raise ValueError("metrics is empty")
-    if is_several(x):
+    if _several(model, x):
         joined = join_inputs(model, x)
         model, x, background = joined.model, joined.x, joined.background(background)
         explainers = joined.explainers(explainers)
     options = Options(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
-        tolerance=tolerance,
+        tolerance=read(tolerance, per, confidence, budget),
     )  # fmt: skip
     metrics, explainers = metrics_by_name(metrics), explainers_by_name(explainers)
-    given = {"mask": mask, "padding": padding, "index": index, "extras": extras}
+    given = {
+        "mask": mask, "padding": padding, "inputs": inputs, "index": index, "extras": extras,
+    }  # fmt: skip
     return evaluate_job(read_job(model, x, y, explainers, metrics, options, **given), progress)
 
 
@@ -213,6 +235,8 @@ def attribute(
     x: Any,
     y: Any = None,
     *,
+    padding: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     index: Any = None,
     background: Any = None,
     key: Any = 0,
@@ -231,7 +255,7 @@ def attribute(
     >>> print(je.attribute(je.explain.Gradient(), model, jnp.ones((1, 3)), [1]))
     [[0. 2. 0.]]
     """
-    joined = join_inputs(model, x) if is_several(x) else None
+    joined = join_inputs(model, x) if _several(model, x) else None
     if joined is not None:
         model, x, background = joined.model, joined.x, joined.background(background)
     options = Options(
@@ -239,10 +263,16 @@ def attribute(
         background=background,
     )  # fmt: skip
     explainer = one_by_name(explainer, explainers_by_name)
-    job = read_job(model, x, y, {"explainer": explainer}, {}, options, index=index)
+    given = {"padding": padding, "inputs": inputs, "index": index}
+    job = read_job(model, x, y, {"explainer": explainer}, {}, options, **given)
     evaluator = evaluator_of(job)
     a = jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
     return a if joined is None else joined.split(a)
+
+
+def _several(model: Any, x: Any) -> bool:
+    """Whether x are several inputs that are explained together; those of a text are not."""
+    return getattr(model, "tokens", None) is None and is_several(x)
 
 
 def evaluate_job(job: Job, progress: bool = False) -> Results:
@@ -253,7 +283,7 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
     evaluator, plan = evaluator_of(job), None
     bar = Bar() if progress else NoProgress()
 
-    def results(record: Record) -> Results:
+    def results(record: Record, **more: Any) -> Results:
         y = np.full(job.n, -1, np.int32) if job.data.y is None else job.data.y.copy()
         y[: len(record.y)] = record.y
         return Results(
@@ -263,10 +293,14 @@ def evaluate_job(job: Job, progress: bool = False) -> Results:
             job.data.index.astype(np.int64),
             y,
             record.asked,
-            settings(job, plan, time.perf_counter() - began),
+            settings(job, plan, time.perf_counter() - began) | more,
         )
 
     try:
+        if limits := ranked(job.metrics, job.options.tolerance):
+            check_race(job, limits)
+            record, decided = race(job, evaluator, limits, bar)
+            return results(record, decided=decided)
         plan = make_plan(job, evaluator)
         return results(run(plan, evaluator, bar))
     except (Exception, KeyboardInterrupt) as e:
@@ -297,7 +331,7 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         "model": {"outputs": job.model.outputs, "host": job.model.host},
         "output": describe(job.output),
         "reduce_channels": options.reduce_channels,
-        "tolerance": options.tolerance,
+        "tolerance": describe(options.tolerance),
         "precision": options.precision,
         "key": np.asarray(jax.random.key_data(options.key)).tolist(),
         "batch_size": options.batch_size if plan is None else plan.batch_size,
@@ -307,6 +341,9 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "versions": {"jaxeval": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
+    if (tokens := job.model.tokens) is not None:
+        found["metrics"] = named(found["metrics"], tokens)
+        found["model"]["tokens"] = str(tokens)
     if job.data.names is not None:
         found["feature_names"] = [*job.data.names]
     if job.model.classes is not None:

@@ -17,6 +17,9 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+TOKEN_BASELINES = ("mask", "pad", "delete")
+"""Names of baselines of token ids: the ways of removing a token."""
+
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["fn"])
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +178,7 @@ def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
 
     Functions of a sample are held as `Function`, lists of numbers as arrays.
     """
-    value = getattr(owner, name)
+    value, options = getattr(owner, name), (*options, *TOKEN_BASELINES)
     if isinstance(value, Function):
         return
     if callable(value) and not isinstance(value, type):
@@ -201,15 +204,17 @@ def baseline(owner: Any, name: str, options: Iterable[str]) -> None:
 def one_array(model: Any, owner: str) -> None:
     """Check that the model takes a single floating-point array, if it has an `example`."""
     example = getattr(model, "example", None)
+    if getattr(model, "tokens", None) is not None:
+        return
     if isinstance(example, tuple):
         shapes = ", ".join(str(list(part.shape)) for part in example)
         raise TypeError(
             f"{owner}: this model takes a tuple or dict of inputs (of the shapes {shapes} in its "
-            "example), but explainers need a single array x [N, ...]. Wrap it in a Model of one "
-            "array. An input v [1, ...] that all samples share can be a constant: je.Model(lambda "
-            "p, x: model.apply(p, (x, jnp.broadcast_to(v, (len(x), *v.shape[1:])))), "
-            "model.params). Inputs that differ between samples can be concatenated into x and "
-            "split again: model.apply(p, (x[:, :k], x[:, k:]))"
+            "example), but explainers need a single array x [N, ...]. Inputs that are not "
+            "explained belong to the rows of x: je.Model(lambda p, x, inputs: model.apply(p, (x, "
+            'inputs["second"])), model.params), with inputs={"second": array} to evaluate. Inputs '
+            "that are explained together can be concatenated into x and split again: "
+            "model.apply(p, (x[:, :k], x[:, k:]))"
         )
     if example is not None and np.dtype(example.dtype).kind in "iub":
         what = f"{list(example.shape)} in its example"
@@ -220,11 +225,20 @@ def takes_numbers(dtype: Any, what: str) -> str:
     """The error message for a model of integer inputs, such as token ids."""
     return (
         f"this model takes whole numbers ({dtype}; {what}), such as token ids, but explainers need "
-        "continuous inputs. Explain the embeddings: split the module at its embedding, convert the "
-        "rest, from_torch(rest, embedding(ids), channel_axis=-1) (or wrap_torch), and give "
-        "x = embedding(ids) [N, T, E]. A pixel map [N, T] or [N, T, 1] has one number per token, "
-        "and padding= [N, T] marks the padding of shorter texts"
+        "continuous inputs. Say what the ids are: Model(tokens=jaxeval.Tokens(...)), or "
+        "from_torch(module, example, tokens=tokenizer). Other categories: split the module at its "
+        "embedding, convert the rest, and give x = embedding(ids) [N, T, E]"
     )
+
+
+def at_most_features(owner: Any, name: str, sample: Any) -> None:
+    """Check that a number of features, or None, is not above that of a sample's attribution."""
+    value = getattr(owner, name)
+    if value is not None and value > sample.n_features:
+        raise ValueError(
+            f"{name}={int(value)} is larger than the {sample.n_features} features of the "
+            f"attribution, shape {tuple(sample.features)}"
+        )
 
 
 def _numbers(

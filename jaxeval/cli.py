@@ -1,10 +1,11 @@
-"""The command ``jaxeval``: sweeps, reports, demonstrations, lists of metrics and explainers."""
+"""The command ``jaxeval``: scores, sweeps, reports, demonstrations, lists."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from . import completion, scoring
 from .cache import use_compilation_cache as use_compilation_cache
 from .check import did_you_mean
 from .data.digit_images import N_HELD_OUT
@@ -31,9 +33,18 @@ from .version import __version__
 
 OPTIONS = (
     *("--help", "--import", "--out", "--samples", "--seed", "--version", *sweep.OPTIONS),
-    *("--channel-axis", "--maps", "--meta", "--metric", "--model", "--title"),
+    *("--maps", "--meta", "--metric", "--model", "--title", *scoring.OPTIONS),
 )
-COMMANDS = ("demo", "gallery", "list", "report", *sweep.COMMANDS)
+COMMANDS = ("completion", "demo", "gallery", "list", "report", "score", *sweep.COMMANDS)
+NEEDS = {"demo": ("flax", "matplotlib", "sklearn"), "gallery": ("flax", "matplotlib", "sklearn")}
+"""Packages of the extra `demo`, by command."""
+EPILOG = """\
+exit codes:
+  0  done
+  1  not done: a package is missing, results cannot be read, or shards of a sweep failed
+  2  wrong arguments, or wrong input of `score`, `run` and `meta`
+  130  interrupted
+"""
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 PIPED_WIDTH = 100
 """Width in columns when printing to a file or a pipe."""
@@ -54,6 +65,8 @@ def parser() -> Parser:
     main = Parser(
         prog="jaxeval",
         description="Evaluation metrics for explanations of neural networks, in JAX.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     main.add_argument("--version", action="version", version=f"jaxeval {__version__}")
@@ -98,8 +111,10 @@ def parser() -> Parser:
         help="a module to import first, whose classes with @jaxeval.register are listed, too",
     )
 
+    scoring.add(commands, integer)
     sweep.add_to(commands, integer)
     report.add(commands)
+    completion.add(commands)
     return main
 
 
@@ -146,6 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return sweep.COMMANDS[given.command](given, console)
         elif given.command == "report":
             console.print(report.run(given), highlight=False, markup=False, soft_wrap=True)
+        elif given.command == "score":
+            return scoring.run(given, console)
+        elif given.command == "completion":
+            print(completion.script(parser(), given.shell))
         elif given.command == "gallery":
             _gallery(given, console)
         else:
@@ -158,12 +177,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as e:
         print(f"jaxeval: {e}", file=sys.stderr)
         return 1
-    except (ValueError, OSError) as e:
-        if given.command != "report":
+    except (ValueError, TypeError, OSError) as e:
+        if given.command not in ("report", "score"):
             raise
         print(f"jaxeval: {e}", file=sys.stderr)
-        return 1
+        return 1 if given.command == "report" else 2
     return 0
+
+
+def _check_packages(command: str) -> None:
+    """Say at once what a command lacks.
+
+    Raises:
+      ImportError: packages are missing; the message names them and says how to install them.
+    """
+    missing = [name for name in NEEDS[command] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f'`jaxeval {command}` needs {" and ".join(missing)}: pip install "jaxeval[demo]"'
+        )
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -174,6 +206,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def _demo(given: argparse.Namespace, console: Console) -> None:
+    _check_packages("demo")
     _make(given.out, given.out)
     use_compilation_cache()
     from . import demo
@@ -184,6 +217,7 @@ def _demo(given: argparse.Namespace, console: Console) -> None:
 def _gallery(given: argparse.Namespace, console: Console) -> None:
     if given.out.suffix.lower() not in (".pdf", ".png", ".svg"):
         parser().error(f"argument --out: must end in .png, .pdf or .svg, got {str(given.out)!r}")
+    _check_packages("gallery")
     _make(given.out.parent, given.out)
     use_compilation_cache()
     from . import gallery

@@ -1,5 +1,7 @@
 """A picture of every attribution method, on three digits.
 
+Methods that follow attention explain a small transformer, all others a convolutional network.
+
 ``jaxeval gallery`` writes it; ``run(Path("gallery.png"))`` does the same from Python.
 """
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from . import explain, plot
 from .api import attribute
-from .data import digits, digits_cnn
+from .data import digits, digits_cnn, digits_transformer
 from .plot.style import new_figure
 from .progress import Bar, NoProgress
 
@@ -28,7 +30,10 @@ def explainers(background: Any) -> dict[str, explain.Explainer]:
     """
     grid = {"patch": 2}
     layer = {"layer": "Conv_1"}
+    unit = {"layer": "Dense_0", "unit": 3}
     fields: dict[str, dict[str, Any]] = {
+        **{cls.__name__: unit for cls in explain.FAMILIES["neurons"]},
+        "NeuronGradientShap": {"background": background, **unit},
         "Occlusion": {"window": 3},
         "SmoothGrad": {"n_samples": 50, "noise_level": 0.1},
         "DeepLiftShap": {"background": background},
@@ -37,16 +42,22 @@ def explainers(background: Any) -> dict[str, explain.Explainer]:
         "ExpectedGradients": {"background": background},
         "BlurIG": {"max_sigma": 5.0},
         "GuidedIG": {"n_steps": 50},
+        "ScoreCAM": {"output": "probability"},
         "LayerActivation": layer,
         "LayerGradientXActivation": layer,
         "LayerConductance": layer,
         "InternalInfluence": layer,
         "LayerIntegratedGradients": layer,
+        "LayerGradientShap": {"background": background, **layer},
+        "LayerDeepLift": layer,
+        "LayerLRP": {"rule": "epsilon_plus", **layer},
+        "LayerFeatureAblation": layer,
         "FeaturePermutation": {"background": background, "n_samples": 5},
         "ShapleyValueSampling": grid,
         "KernelShap": {"n_samples": 500, **grid},
         "Lime": {"n_samples": 500, **grid},
         "RISE": {"cells": 4},
+        "ExtremalPerturbation": {"areas": 0.3, "n_steps": 200, "step_size": 2, "sigma": 1.5},
     }
     return {name: explain.get(name, **fields.get(name, {})) for name in explain.EXPLAINERS}
 
@@ -63,6 +74,7 @@ def run(out: Path, seed: int = 0, progress: bool = True) -> dict[str, np.ndarray
     """
     new_figure(1, 1)  # fails now where matplotlib is missing, not after all the work
     data, model = digits(), digits_cnn()
+    transformer, attention = digits_transformer(), explain.FAMILIES["attention"]
     rows = [int(np.flatnonzero(data.y_test == label)[0]) for label in SHOWN]
     x = data.x_test[rows]
     y = np.asarray(model(x)).argmax(-1).astype(np.int32)
@@ -71,7 +83,8 @@ def run(out: Path, seed: int = 0, progress: bool = True) -> dict[str, np.ndarray
     bar.start(len(methods))
     try:
         for name, method in methods.items():
-            maps[name] = np.asarray(attribute(method, model, x, y, key=seed, batch_size=len(x)))
+            net = transformer if isinstance(method, attention) else model
+            maps[name] = np.asarray(attribute(method, net, x, y, key=seed, batch_size=len(x)))
             bar.advance(1)
     finally:
         bar.stop()

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import check, ops
 from .registry import Registry, check_complete
+from .shown import settings
+from .tolerance import Tolerance, read
 from .types import Answer, Outcome, Query, Sample, pytree, static
 
 if TYPE_CHECKING:
@@ -67,8 +70,10 @@ class Metric:
         error for tables x [N, F].
       takes_padding: whether it supports padding: the score of a padded sample is that of the
         sample without its padding. If False, padding raises an error.
-      areas: whether the score is an area under a curve: linear in the measurements of ordered
-        steps, one number each. Such a metric has a field `tolerance` (`metrics.bases.Area`).
+      steps_are: what its steps are to a `tolerance`: "all" (a finite set, all asked), "curve" (the
+        score is linear in the measurements of ordered steps, one number each, as areas are),
+        "draws" (random ones, of which more give a better estimate and `Outcome.error`), or one of
+        `REFUSED`. Other than "all", the metric has a field `tolerance` (`metrics.bases.Limited`).
       reference: the paper.
 
     Args:
@@ -89,7 +94,7 @@ class Metric:
     of_classes: ClassVar[bool] = False
     of_signals: ClassVar[bool] = False
     takes_padding: ClassVar[Any] = False
-    areas: ClassVar[bool] = False
+    steps_are: ClassVar[Any] = "all"
     reference: ClassVar[str] = ""
 
     normalise: str | None = static("max")
@@ -143,6 +148,17 @@ class Metric:
         """The questions to ask the model: None, one perturbation, or a tuple of them."""
         return None
 
+    def chosen(self, counts: np.ndarray, n_steps: int) -> np.ndarray | None:
+        """Which steps of its only question it needs, bool [N, S]; None: all. On the host.
+
+        The engine asks the others only if other metrics need them; `measured` is NaN there.
+
+        Args:
+          counts: the number of valid steps of each sample [N].
+          n_steps: S.
+        """
+        return None
+
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         """A few numbers [...] from one answer; `reference` is the answer on the clean sample."""
         return self.value(answer, query.y)
@@ -155,6 +171,10 @@ class Metric:
         unless a perturbation has a `count`; ``sample.step_mask(valid)`` is None if all are.
         """
         raise NotImplementedError(f"{type(self).__name__}.reduce")
+
+    def compiled(self) -> Metric:
+        """The metric as compiled programs take it, without arrays that only `questions` reads."""
+        return self
 
     def finish(self, outcome: Outcome) -> Outcome:
         """Complete a sample's outcome on the host, in NumPy, from what `reduce` recorded.
@@ -190,6 +210,11 @@ class Metric:
     def prepare(self, a: Any, where: Any = None) -> Any:
         """The attribution to score: 0 at padding, normalised, then absolute."""
         return None if a is None else ops.prepare(a, self.normalise, self.absolute, where)
+
+    def _repr_html_(self) -> str:
+        better = f"{self.direction} is better" if self.direction in DIRECTIONS else ""
+        about = ", ".join(filter(None, (self.family, better, self.reference)))
+        return settings(self, f"{type(self).__name__}: {about}")
 
     def __call__(
         self, model: Any, x: Any, y: Any = None, a: Any = None, **kwargs: Any
@@ -234,10 +259,10 @@ def check_class(metric: Metric | type[Metric]) -> None:
     ):
         if not hasattr(cls, name):
             raise TypeError(f"the class {cls.__name__} lacks {name} = ..., {wanted}")
-    if cls.areas and not any(f.name == "tolerance" for f in dataclasses.fields(cls)):
+    if cls.steps_are != "all" and not any(f.name == "tolerance" for f in dataclasses.fields(cls)):
         raise TypeError(
-            f"the class {cls.__name__} has areas = True without a field tolerance: make it a "
-            "subclass of jaxeval.metrics.bases.Area"
+            f"the class {cls.__name__} has steps_are = {cls.steps_are!r} without a field "
+            "tolerance: make it a subclass of jaxeval.metrics.bases.Area or Drawn"
         )
     if not isinstance(metric, type) and metric.direction not in DIRECTIONS:
         raise ValueError(
@@ -247,6 +272,54 @@ def check_class(metric: Metric | type[Metric]) -> None:
 
 METRICS = Registry("metric", Metric, check_class)
 """All metrics by class name; `jaxeval.register` adds one."""
+
+
+STEPS = ("curve", "draws", "binary")
+"""What may be asked to a tolerance, by `Metric.steps_are`."""
+REFUSED = {
+    "all": "all its questions are asked, so there is nothing left to estimate",
+    "max": "a maximum over draws grows with their number and has no limit to be close to: give "
+    "quantile=0.95, say, which has one",
+    "shifts": "it is a maximum over the shifts that are asked, and none can be left out",
+    "binary": "its curve is 0 or 1, and a few steps of a sample cannot tell where it changes: give "
+    'Tolerance(..., per="mean"), for the mean over the samples',
+    "information": "its curve is over the information shown, which every step has to measure: give "
+    "fewer n_steps, or Insertion, which has a tolerance",
+}
+"""Why a metric takes no tolerance per sample, by `Metric.steps_are`, and what to do."""
+
+
+def limit_of(metric: Metric) -> Tolerance | None:
+    """The metric's tolerance, if it is one that decides which steps are asked."""
+    kind = metric.steps_are
+    limit = None if kind == "all" else read(metric.tolerance)  # type: ignore[attr-defined]
+    if limit is None or limit.per == "ranking":
+        return None
+    return None if kind in REFUSED and (kind, limit.per) != ("binary", "mean") else limit
+
+
+def refusal(metric: Metric, limit: Tolerance) -> str | None:
+    """Why the metric takes no such tolerance, or None if it does."""
+    kind = metric.steps_are
+    if limit.per == "ranking" or (kind, limit.per) in {("binary", "mean"), ("max", "mean")}:
+        return None  # whole scores, and scores that are exact as they are defined
+    if kind in REFUSED:
+        return REFUSED[kind]
+    if limit.relative is not None and not metric.positive:  # type: ignore[attr-defined]
+        return "relative= needs scores that are never negative, far from 0: give absolute="
+    if kind == "draws" and metric.draws_given:  # type: ignore[attr-defined]
+        return "draws= are as many as they are: give one of them"
+    return None
+
+
+def needs_all(metric: Metric) -> str | None:
+    """Why the metric can only be computed over the whole data set at once, or None."""
+    if type(metric).aggregate is not Metric.aggregate:
+        return "is computed over the whole data set at once"
+    limit = None if metric.steps_are == "all" else read(metric.tolerance)  # type: ignore
+    if limit is not None and limit.per != "sample":
+        return f"has a tolerance per={limit.per!r}, over all samples"
+    return None
 
 
 def asks_of(metric: Metric) -> tuple[Perturbation, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,9 @@ import numpy as np
 
 from .check import did_you_mean
 from .identity import shapes_of
-from .lifetime import Wrapper, hashable, jit, remembered
+from .lifetime import Weak, Wrapper, hashable, jit, remembered
+from .shown import card
+from .tokens import Tokens, read_tokens
 from .types import pytree, static
 
 UNTRACEABLE = "untraceable"
@@ -29,6 +34,9 @@ def in_columns(outputs: Any) -> Any:
 @pytree(kw_only=False)
 class Model:
     """A network: ``apply(params, x[N, ...]) -> outputs [N, K]``, pure, each row independent.
+
+    A model of several inputs is ``apply(params, x, inputs)``, with ``inputs`` a dict of arrays
+    [N, ...] that belong to the rows of x and are not explained: ``inputs=`` of `jaxeval.evaluate`.
 
     Args:
       apply: the forward pass. Two models with the same `apply` share compiled programs, so
@@ -55,11 +63,18 @@ class Model:
         callable that JAX cannot trace as "numpy", warns, and marks it "untraceable".
       example: shape and dtype of the model's input (`jax.ShapeDtypeStruct`), for `layers()`; a
         tuple of them for several inputs. Converted models have one. Models with integer inputs
-        (token ids) or with several inputs cannot be explained and raise an error.
+        that are not `tokens`, or with several inputs that are not ``inputs``, cannot be explained
+        and raise an error.
       classes: labels of the K classes, in the order of the outputs, if they are not 0..K-1: text or
         whole numbers. y given to `evaluate`, `score` and `attribute` then holds these labels.
       feature_names: names of the columns of tabular x [N, F], in their order. A data frame given as
         x must have these columns.
+      tokens: for a model of token ids x, integers [N, T]: which of them are special, and how to
+        remove one; a `Tokens` or a Hugging Face tokenizer. If `apply` takes ``inputs``, they have
+        the attention mask ``inputs["attention_mask"]`` [N, T], of the ids that are not padding
+        unless it is given.
+      inputs: the inputs of the rows to evaluate, for calls of the model or of an explainer by
+        itself; `jaxeval.evaluate` and its kin fill it in.
     """
 
     apply: Callable[..., Any] = static()
@@ -72,6 +87,8 @@ class Model:
     outputs: str = static("logits")
     classes: tuple[Any, ...] | None = static(None)
     feature_names: tuple[str, ...] | None = static(None)
+    tokens: Tokens | None = static(None)
+    inputs: Any = None
 
     def __post_init__(self) -> None:
         if not callable(self.apply):
@@ -81,6 +98,7 @@ class Model:
             )
         for name in ("apply", "hidden", "init"):
             object.__setattr__(self, name, hashable(getattr(self, name)))
+        object.__setattr__(self, "tokens", read_tokens(self.tokens))
         if self.outputs not in KINDS:
             raise ValueError(
                 f"Model(outputs={self.outputs!r}): must be one of {', '.join(map(repr, KINDS))}"
@@ -105,16 +123,26 @@ class Model:
         shown["channel_axis"] = str(self.channel_axis)
         shown |= {"host": repr(self.host)} if self.host else {}
         shown |= {"outputs": repr(self.outputs)} if self.outputs != "logits" else {}
+        shown |= {"tokens": repr(self.tokens)} if self.tokens is not None else {}
         head = ", ".join(f"{k}={v}" for k, v in shown.items())
         return "\n".join([f"Model({head})", *_lines(self.params)])
+
+    def _repr_html_(self) -> str:
+        head, *lines = repr(self).splitlines()
+        return card(
+            head,
+            [re.split("  +", line.strip(), maxsplit=1) for line in lines],
+            ("parameter", "array"),
+        )
 
     def __call__(self, x: Any) -> jax.Array:
         """The outputs [N, K] for a batch x [N, ...]."""
         if not self.host:
-            return in_columns(self.apply(self.params, x))
+            return in_columns(self.apply(*self.given(x)))
         try:
-            given = jnp.asarray(x) if self.host == "jax" else np.asarray(x)
-            out = self.apply(self.params, given)
+            array = jnp.asarray if self.host == "jax" else np.asarray
+            params, *rows = self.given(x)
+            out = self.apply(params, *jax.tree.map(array, rows))
             # A "jax" callable with a custom gradient may be differentiated: then `out` is a tracer
             # of `jax.grad`, not a concrete array.
             return in_columns(out if isinstance(out, jax.Array) else jnp.asarray(np.asarray(out)))
@@ -125,6 +153,41 @@ class Model:
                 "user-defined one that runs on the host"
             ) from e
 
+    def given(self, x: Any, clean: bool = False) -> tuple[Any, ...]:
+        """The arguments of `apply` for rows x: the parameters, x, and the rows' inputs, if any.
+
+        `clean`: whether x is known to have no removed tokens.
+        """
+        inputs = self.inputs
+        if self.tokens is not None:
+            x, inputs = self.tokens.asked(x, inputs, clean)
+            inputs = inputs if reads_inputs(self.apply) else None
+        if inputs is None:
+            return self.params, x
+        if not isinstance(x, jax.ShapeDtypeStruct):
+            for name, v in inputs.items():
+                if len(v) != len(x):
+                    raise ValueError(
+                        f"inputs[{name!r}] has {len(v)} rows, and x has {len(x)}: a model with "
+                        "inputs can be asked only about rows that have theirs"
+                    )
+        return self.params, x, inputs
+
+    def like(self, x: Any, rows: int | None = None) -> tuple[Any, ...]:
+        """Shapes and dtypes of the arguments of `apply`, for rows like x [...].
+
+        Args:
+          rows: how many; default: `TRACED_ROWS`.
+        """
+        rows = TRACED_ROWS if rows is None else rows
+
+        def spec(v: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((rows, *np.shape(v)[1:]), jnp.result_type(v))
+
+        x = jax.ShapeDtypeStruct((rows, *x.shape), jnp.dtype(x.dtype))
+        model = dataclasses.replace(self, inputs=jax.tree.map(spec, self.inputs))
+        return model.given(x) if self.tokens is None else jax.eval_shape(Model.given, model, x)
+
     def n_classes(self, x: Any) -> int:
         """The number of classes, given the shape and dtype of one input; not for host models."""
         return 2 if self.outputs == "binary" else self.traced(x).shape[-1]
@@ -134,10 +197,10 @@ class Model:
 
         Each model is traced once. Not for host models.
         """
-        known = remembered(self.apply)
-        given = ("output", *shapes_of(self.params), x.shape, jnp.dtype(x.dtype))
+        known, rows = remembered(self.apply), (self.params, self.inputs)
+        given = ("output", *shapes_of(rows), self.tokens, x.shape, jnp.dtype(x.dtype))
         if given not in known:
-            known[given] = called.eval_shape(self.apply, self.params, _rows_like(x))
+            known[given] = called.eval_shape(self.apply, *self.like(x))
         return known[given]
 
     def layers(self, x: Any = None) -> dict[str, tuple[int, ...]]:
@@ -236,15 +299,29 @@ TRACED_ROWS = 2
 
 
 @jit(static_argnums=0)
-def called(apply: Any, params: Any, x: Any) -> Any:
-    """The outputs [N, K] of ``apply(params, x)``, compiled."""
-    return in_columns(apply(params, x))
+def called(apply: Any, *given: Any) -> Any:
+    """The outputs [N, K] of ``apply(*given)``, compiled."""
+    return in_columns(apply(*given))
 
 
 def jaxpr_of(model: Model, x: Any) -> Any:
     """The forward pass on `TRACED_ROWS` rows like x [...], as a closed jaxpr."""
-    return called.trace(model.apply, model.params, _rows_like(x)).jaxpr
+    return called.trace(model.apply, *model.like(x)).jaxpr
 
 
-def _rows_like(x: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((TRACED_ROWS, *x.shape), jnp.dtype(x.dtype))
+def with_inputs(model: Model, inputs: Any) -> Model:
+    """The model with the inputs of other rows; the same object if it has these already."""
+    return model if inputs is model.inputs else dataclasses.replace(model, inputs=inputs)
+
+
+def reads_inputs(fn: Any) -> bool:
+    """Whether a forward pass is ``fn(params, x, inputs)``: its third argument has that name."""
+    while isinstance(fn, (Weak, Wrapper)) and not hasattr(fn, "reads_inputs"):
+        fn = fn.get() if isinstance(fn, Weak) else getattr(fn, fn.HOLDS)
+    if (says := getattr(fn, "reads_inputs", None)) is not None:
+        return bool(says)
+    try:
+        parameters = [*inspect.signature(cast(Any, fn)).parameters.values()]
+    except (TypeError, ValueError):
+        return False
+    return len(parameters) > 2 and parameters[2].name == "inputs"

@@ -11,6 +11,7 @@ from .check import did_you_mean
 from .content import OpaqueError, content, text
 from .lifetime import Weak, Wrapper, lasting, remembered, target
 from .model import Model
+from .tokens import ATTENTION
 
 __all__ = ["from_flax"]
 
@@ -37,17 +38,30 @@ class _Linen(Wrapper):
     def __call__(self, *args: Any) -> Any:
         return getattr(self, self.call)(*args, **dict(self.kwargs))
 
-    def apply(self, variables: Any, x: Any, **kwargs: Any) -> Any:
-        return target(self.module).apply(variables, x, **kwargs)
+    reads_inputs: ClassVar[bool] = True
 
-    def hidden(self, variables: Any, x: Any, **kwargs: Any) -> Any:
-        logits, state = target(self.module).apply(
-            variables, x, capture_intermediates=True, mutable=["intermediates"], **kwargs
-        )
+    def apply(self, variables: Any, x: Any, inputs: Any = None, **kwargs: Any) -> Any:
+        module = target(self.module)
+        return module.apply(variables, x, **_named(module, inputs), **kwargs)
+
+    def hidden(self, variables: Any, x: Any, inputs: Any = None, **kwargs: Any) -> Any:
+        module = target(self.module)
+        kwargs |= {"capture_intermediates": True, "mutable": ["intermediates"]}
+        logits, state = module.apply(variables, x, **_named(module, inputs), **kwargs)
         return logits, _outputs(state["intermediates"])
 
     def init(self, key: Any, x: Any, **kwargs: Any) -> Any:
         return target(self.module).init(key, x, **kwargs)
+
+
+def _named(module: Any, inputs: Any) -> dict[str, Any]:
+    """The rows' inputs as keyword arguments; the attention mask only if the module takes one."""
+    given = dict(inputs or {})
+    takes = inspect.signature(type(module).__call__).parameters
+    free = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    if ATTENTION not in takes and not free:
+        given.pop(ATTENTION, None)
+    return given
 
 
 def _architecture(module: Any) -> str | None:
@@ -83,22 +97,25 @@ class _Nnx:
         found = _architecture(self.graph)
         return None if found is None else (found, self.kwargs)
 
-    def __call__(self, state: Any, x: Any) -> Any:
+    def __call__(self, state: Any, x: Any, inputs: Any = None) -> Any:
         from flax import nnx
 
         module = nnx.merge(self.graph, state["params"], state["state"])
-        return module(x, **dict(self.kwargs))
+        return module(x, **_named(module, inputs), **dict(self.kwargs))
 
 
 TRAINING = {"train": True, "training": True, "is_training": True, "deterministic": False}
 """Usual flags of `__call__`, and their value in training."""
 
 
-def _check_call(module: Any, kwargs: dict[str, Any], stateful: bool = False) -> None:
+def _check_call(
+    module: Any, kwargs: dict[str, Any], stateful: bool = False, of_text: bool = False
+) -> None:
     """Check the further arguments of a module's `__call__(x, ...)`.
 
     Args:
       stateful: whether the module has state, which training would change.
+      of_text: whether it reads token ids, with which further arguments come as ``inputs``.
     """
     name = type(module).__name__
     call = inspect.signature(type(module).__call__)
@@ -121,7 +138,7 @@ def _check_call(module: Any, kwargs: dict[str, Any], stateful: bool = False) -> 
                 )
             continue
         flag = f"{p.name}={not TRAINING[p.name]}" if p.name in TRAINING else f"{p.name}=..."
-        if p.default is p.empty:
+        if p.default is p.empty and not (of_text and p.name not in TRAINING):
             raise TypeError(
                 f"from_flax: {name}.__call__ needs the argument {p.name!r}: give from_flax(module, "
                 f"variables, {flag})"
@@ -139,6 +156,7 @@ def from_flax(
     *,
     channel_axis: int | None = -1,
     outputs: str = "logits",
+    tokens: Any = None,
     **kwargs: Any,
 ) -> Model:
     """A `Model` from a Flax module.
@@ -153,6 +171,10 @@ def from_flax(
         channel-first input and transposes it itself.
       outputs: what the module returns: "logits", "probabilities", "binary" or "values", as for
         `jaxeval.Model`.
+      tokens: for a module of token ids, as for `jaxeval.Model`.
+
+    Inputs that belong to the rows of x (``inputs=`` of `jaxeval.evaluate`), such as an attention
+    mask, are passed as keyword arguments of the module's ``__call__``.
 
     Hidden layers are named by the paths of their modules, such as ``"Dense_0"``.
 
@@ -185,7 +207,7 @@ def from_flax(
                 'from_flax: variables must be what module.init returns, {"params": ...}, '
                 f"got the keys {sorted(map(str, variables))}"
             )
-        _check_call(module, kwargs, stateful=len(variables) > 1)
+        _check_call(module, kwargs, len(variables) > 1, tokens is not None)
         apply, hidden, init = (
             _Linen(module, tuple(sorted(kwargs.items())), call)
             for call in ("apply", "hidden", "init")
@@ -197,11 +219,12 @@ def from_flax(
             init=init,
             channel_axis=channel_axis,
             outputs=outputs,
+            tokens=tokens,
         )
     if isinstance(module, nnx.Module):
         if variables is not None:
             raise TypeError("from_flax(nnx_module): an NNX module holds its own variables")
-        _check_call(module, kwargs)
+        _check_call(module, kwargs, of_text=tokens is not None)
         copy = nnx.clone(module)
         copy.eval()
         # Random streams are part of the state; the forward pass in inference mode ignores them.
@@ -210,6 +233,6 @@ def from_flax(
         from .explain.layer import Hidden  # loads the explainers
 
         apply = _Nnx(graph, tuple(sorted(kwargs.items())))
-        hidden = Hidden(apply, None)
-        return Model(apply, params, hidden=hidden, channel_axis=channel_axis, outputs=outputs)
+        own = {"channel_axis": channel_axis, "outputs": outputs, "tokens": tokens}
+        return Model(apply, params, hidden=Hidden(apply, None), **own)
     raise TypeError(f"from_flax takes a flax.linen or flax.nnx module, got {type(module).__name__}")

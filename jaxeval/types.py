@@ -108,6 +108,7 @@ class Sample:
       mask: [features], bool.
       draw: the user-provided draw for this step.
       extras: {name: array}.
+      inputs: {name: array} of what the model is given with x; None if there is nothing.
       valid: mask of the entries of x that are not padding, broadcasts to x (usually with size 1
         along the channels); None without padding.
       features: the shape of the attribution, which defines what a feature is.
@@ -125,6 +126,7 @@ class Sample:
     mask: Any = None
     draw: Any = None
     extras: Any = None
+    inputs: Any = None
     valid: Any = None
     features: tuple[int, ...] = static(())
     channel_axis: int | None = static(None)
@@ -177,11 +179,15 @@ class Sample:
 
 @pytree
 class Query:
-    """One query: evaluate the model or explainer at (x, y). `aux` is passed on to `measure`."""
+    """One query: evaluate the model or explainer at (x, y). `aux` is passed on to `measure`.
+
+    `inputs` are those of the sample, which the engine fills in.
+    """
 
     x: Any
     y: Any
     aux: Any = None
+    inputs: Any = None
 
 
 @pytree
@@ -218,6 +224,10 @@ class Outcome:
     distance to the score of all steps. `effective` [] is the number of draws that decide the score,
     and `heavy_tails` [] whether they are so few that `error` may be too small; see
     `jaxeval.ops.half_width`.
+
+    Scores to a tolerance say what they took: `asked` [] is the number of evaluations used, and
+    `status` [] is 0 if it was met, 1 if the budget of draws was reached before, 2 if so and the
+    tails are heavy, and 3 if the sample was not asked, as it could not change a ranking.
     """
 
     score: Any
@@ -227,8 +237,13 @@ class Outcome:
     error: Any = None
     effective: Any = None
     heavy_tails: Any = None
+    asked: Any = None
+    status: Any = None
 
     @property
     def n_undefined(self) -> int:
-        """The number of samples whose score is undefined (NaN)."""
-        return int(np.isnan(np.asarray(self.score)).sum())
+        """The number of samples whose score is undefined (NaN), of those that were asked."""
+        undefined = np.isnan(np.asarray(self.score))
+        if self.status is not None:
+            undefined &= np.asarray(self.status) != 3
+        return int(undefined.sum())

@@ -17,6 +17,7 @@ from tests.rows import (
     faithfulness_ordered,
     localisation,
     randomisation,
+    rationale,
     robustness,
 )
 from tests.rows.row import Row
@@ -27,6 +28,7 @@ EVERY: dict[str, Row] = {
     **faithfulness.ROWS,
     **robustness.ROWS,
     **localisation.ROWS,
+    **rationale.ROWS,
     **complexity.ROWS,
     **randomisation.ROWS,
     **axiomatic.ROWS,

@@ -95,6 +95,11 @@ def smooth_draws(w: World, m: Any, rng: np.random.Generator) -> Any:
     return {"params": random_params(w, m, rng), "noise": noise}
 
 
+def fractions(w: World, m: Any, rng: np.random.Generator) -> Any:
+    """Numbers in [0, 1) for each entry [n_samples, *x]."""
+    return rng.uniform(size=(m.n_samples, *w.x.shape[1:])).astype(np.float32)
+
+
 # -- own draws, recovered from what was asked: (x [N, ...], y [N, S], queries [N, S, ...]) ---------
 
 
@@ -163,3 +168,13 @@ def recover_imputation_noise(w: World, x: Any, y: Any, q: Any) -> Any:
 
 def recover_class(w: World, x: Any, y: Any, q: Any) -> Any:
     return y[:, 0]
+
+
+def recover_kept(w: World, x: Any, y: Any, q: Any) -> Any:
+    """0 for entries that stayed and 1 for those that went.
+
+    After these, every sample was asked without any feature.
+    """
+    n, steps = q.shape[0], q.shape[1] - 1
+    q = q.reshape(-1, *q.shape[2:])[: n * steps].reshape(n, steps, *q.shape[2:])
+    return np.where((q == 0) & (x[:, None] != 0), 1.0, 0.0).astype(np.float32)

@@ -1,7 +1,8 @@
 """The pages of docs/ say what the code does."""
 
-import importlib.util
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,22 +14,51 @@ DOCS = ROOT / "docs"
 QUANTUS = (DOCS / "quantus.md").read_text(encoding="utf-8")
 
 
-def generator():
-    spec = importlib.util.spec_from_file_location("make_metrics", DOCS / "make_metrics.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module")
+def script():
+    """A script of docs/ by its name."""
+    before = list(sys.path)
+    sys.path.insert(0, str(DOCS))  # as when it is run
+    yield importlib.import_module
+    sys.path[:] = before
 
 
-def test_the_page_of_metrics_is_current():
-    page = generator().page()
+@pytest.fixture(scope="module")
+def generator(script):
+    return script("make_metrics")
+
+
+def test_the_page_of_metrics_is_current(generator):
+    page = generator.page()
     current = (DOCS / "metrics.md").read_text(encoding="utf-8")
     assert page == current, "run: python docs/make_metrics.py"
 
 
-def test_the_tables_of_the_readme_are_current():
+def test_the_page_of_explainers_is_current(script):
+    page = script("make_explainers").page()
+    current = (DOCS / "explainers.md").read_text(encoding="utf-8")
+    assert page == current, "run: python docs/make_metrics.py"
+    headings = re.findall(r"^### (\w+)$", page, re.MULTILINE)
+    listed = [c.__name__ for f in je.explain.FAMILIES.values() for c in f]
+    assert headings == listed
+    assert "| |\n" not in page.replace("| setting | default | |\n", ""), "a setting without meaning"
+
+
+def test_the_costs_of_explainers_are_counted(script):
+    """Known from their definitions: captum's defaults, and one evaluation a feature."""
+    said = {k: (v.forward, v.backward) for k, v in script("make_explainers").costs().items()}
+    assert said["Saliency"] == (1, 1)
+    assert said["IntegratedGradients"] == (50, 50)
+    assert said["FeatureAblation"] == (1 + 8 * 8, 0)
+    assert said["RISE"] == (je.explain.RISE().n_samples, 0)
+    assert said["ShapleyValueSampling"] == (25 * (8 * 8 - 1) + 2, 0)
+    assert said["Random"] == (0, 0)
+    assert said["LRP"] == (None, None)
+
+
+def test_the_tables_of_the_readme_are_current(generator):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert generator().readme(text) == text, "run: python docs/make_metrics.py"
+    assert generator.readme(text) == text, "run: python docs/make_metrics.py"
     listed = re.findall(r"^\| [\w ]+ \| (.+) \|$", text, re.MULTILINE)
     names = set(re.findall(r"\w+", " ".join(listed)))
     assert names >= {*je.METRICS, *je.explain.EXPLAINERS, "ABPC"}

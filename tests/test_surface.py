@@ -24,20 +24,21 @@ LATER = tuple(
 )
 
 PUBLIC = """
-ABPC ADCC AIC AUC Answer AttributionLocalisation AverageDrop AveragePrecision AverageStability
-AvgSensitivity Background ClassSensitivity Completeness Complexity Consistency Continuity Deletion
-Described EffectiveComplexity EfficientMPRT EvaluationError FaithfulnessCorrelation
-FaithfulnessEstimate Focus Grid Host IROF IncreaseInConfidence Infidelity InputInvariance InputNoise
-Insertion IoU LocalLipschitz LocalLipschitzEstimate METRICS MPRT MSTC MapNoise MaxSensitivity
+ABPC ADCC AIC AOPCComprehensiveness AOPCSufficiency AUC Answer AttributionLocalisation AverageDrop
+AveragePrecision AverageStability AvgSensitivity Background ClassSensitivity Completeness
+Complexity Consistency Continuity Deletion Described EffectiveComplexity EfficientMPRT
+EvaluationError FaithfulnessCorrelation FaithfulnessEstimate Focus Grid Host IROF
+IncreaseInConfidence Infidelity InputInvariance InputNoise Insertion IoU LOOCorrelation
+LocalLipschitz LocalLipschitzEstimate LogOdds METRICS MPRT MSTC MapNoise MaxSensitivity
 MetaResults Metric Model ModelNoise Monotonicity MonotonicityCorrelation MuFidelity Noise
 NonSensitivity Outcome PGI PGU Perturbation PixelFlipping PointingGame QGE Query RIS ROAD ROS RRS
-RandomLogit RegionPerturbation RelativeInputStability RelativeOutputStability
+RandomLogit RationaleF1 RegionPerturbation RelativeInputStability RelativeOutputStability
 RelativeRepresentationStability RelevanceMassAccuracy RelevanceRankAccuracy Results SIC SRG Sample
-Selectivity SensitivityN SmoothMPRT Sparseness Store Sufficiency Sweep SweepError TopKIntersection
-__version__ as_function attribute data evaluate explain from_equinox from_flax from_keras
-from_sklearn functional join_inputs layer_names meta
-meta_evaluate metrics ops perturb plot pytree register report results run score static sweep
-use_compilation_cache
+Selectivity SensitivityN SmoothMPRT SoftComprehensiveness SoftSufficiency Sparseness Store
+Sufficiency Sweep SweepError Tokens Tolerance TopKIntersection __version__ as_function attribute
+data embedded evaluate explain from_equinox from_flax from_keras from_sklearn functional
+join_inputs layer_names meta meta_evaluate metrics ops perturb plot pytree register report results
+run score static sweep use_compilation_cache
 """
 
 

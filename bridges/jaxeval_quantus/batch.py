@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +13,8 @@ from quantus.helpers.model.pytorch_model import PyTorchModel
 import jaxeval as je
 
 from . import work
-from .explainers import Mapped, explainer_of
-from .models import convert, ends_in_softmax, is_converted, of_outputs
+from .explainers import ON_HOST, Mapped, OnHost, explainer_of, unwrapped
+from .models import convert, ends_in_softmax, in_torch, is_converted, of_outputs
 from .questions import Explained, Inputs, Outputs
 from .settings import Small, Unmapped, chosen, refused
 from .sharing import Shared, shared
@@ -44,6 +44,8 @@ class Batch:
     y: np.ndarray
     a: np.ndarray
     in_torch: bool = False
+    aside: str = ""
+    """What of the metric is not the engine's, for the log."""
 
     @classmethod
     def of(cls, metric: Any, given: dict[str, Any]) -> Batch:
@@ -80,26 +82,31 @@ class Batch:
         return np.broadcast_to(self.a, self.x.shape).reshape(self.n, -1)
 
     def worth(
-        self, steps: int, outputs: int = 1, gradients: int = 0, always: bool = False, maps: str = ""
+        self,
+        steps: int,
+        outputs: int = 1,
+        explainer: Mapped | OnHost | None = None,
+        always: bool = False,
     ) -> None:
         """Raise Unmapped if the engine is not to be asked, or Quantus's code would be done first.
 
         Args:
           steps: queries a sample.
-          outputs, gradients: forward and backward passes of each.
+          outputs: forward passes of each.
+          explainer: what explains each, if they are explained.
           always: whether Quantus's own code gives another number. Then the `outputs` of small jobs
             are torch's.
-          maps: the explainer's name.
         """
-        module = self.wrapped.get_model()
-        name = type(self.metric).__name__
-        self.job = work.Job(module, self.x, steps, name, outputs, gradients, maps)
+        module, name = self.wrapped.get_model(), type(self.metric).__name__
+        group = shared(self.metric)
+        sharing = 1 if group is None else group.size
+        self.job = work.Job(module, self.x, steps, name, outputs, explainer, sharing)
         self.in_torch = False
         if chosen["engine"] == "auto":
-            small = self.job.is_small(is_converted(module, self.x.shape[1:]))
-            if small and not always:
-                raise Small("the job is small: compiling would take longer")
-            self.in_torch = small
+            why = self.job.why_not(is_converted(module, self.x.shape[1:]))
+            if why and not always:
+                raise Small(why)
+            self.in_torch = bool(why)
 
     def ask(self, metric: je.Metric, **given: Any) -> je.Outcome:
         """The outcome of a jaxeval metric for this batch, with Quantus's class score."""
@@ -107,11 +114,16 @@ class Batch:
         if "model" not in given:
             given["model"], given["output"] = of_outputs(self.wrapped, x)
         given.setdefault("a", x)
+        rows = self.job.rows()
+        if isinstance(given.get("explainer"), je.Host):  # one call for a step of this batch
+            given["batch_size"] = rows
         try:
-            outcome = je.score(metric, x=x, y=self.y, **given)
+            outcome = je.score(metric, x=x, y=self.y, rows=rows, **given)
         except (TypeError, ValueError) as e:
+            if isinstance(given.get("explainer"), je.Host) and e.__cause__ is not None:
+                raise e.__cause__ from None  # what the caller's function raised
             raise refused(e) from e
-        self.job.done()
+        self.job.done(rows)
         return outcome
 
     def outputs(
@@ -133,22 +145,53 @@ class Batch:
         for s in range(steps):
             draw = getattr(question, "draws", None)
             if draw is not None:
-                draw = draw[:, s].reshape(self.n, *[1] * (x.ndim - 1))
+                draw = draw[:, s]
+                draw = draw if draw.ndim == x.ndim else draw.reshape(self.n, *[1] * (x.ndim - 1))
             sample = je.Sample(x=x, y=self.y, key=None, position=None, draw=draw, extras=extras)
             changed = np.array(question.apply(sample, None, s).x)
             answers.append(self.wrapped.predict(changed)[rows, self.y])
         found = np.stack(answers, 1)
         return self.clean[:, None] - found if what == "drop" else found
 
-    def explainer(self) -> Mapped:
-        """jaxeval's explainer for Quantus's `explain_func`; raises Unmapped."""
-        return explainer_of(self.metric.explain_func, self.metric.explain_func_kwargs, self.x.ndim)
+    def answers(self, made: Iterator[np.ndarray], steps: int, what: str = "value") -> np.ndarray:
+        """[N, S]: what the model answers about the next `steps` inputs [N, *x] or [N, F] made.
+
+        For the caller's own `perturb_func`, which makes them on the host.
+        """
+        size, found = self._at_a_time(steps, False), []
+        for start in range(0, steps, size):
+            n = min(size, steps - start)
+            given = np.empty((self.n, size, *self.x.shape[1:]), np.float32)
+            for s in range(n):
+                given[:, s] = next(made).reshape(self.x.shape)
+            given[:, n:] = given[:, n - 1 : n]
+            found.append(self.outputs(Inputs(draws=given), what)[:, :n])
+        return np.concatenate(found, 1)
+
+    def perturbed(
+        self, indices: Iterable[np.ndarray], in_turn: bool = False
+    ) -> Iterator[np.ndarray]:
+        """x with `perturb_func` called for each of the indices [N, n], of x or `in_turn`."""
+        x = self.x.reshape(self.n, -1).copy()
+        for at in indices:
+            changed = self.metric.perturb_func(arr=x, indices=at)
+            x = changed if in_turn else x
+            yield changed
+
+    def explainer(self) -> Mapped | OnHost:
+        """What explains for Quantus's `explain_func`: an explainer, or the function itself."""
+        function, kwargs = unwrapped(self.metric.explain_func, self.metric.explain_func_kwargs)
+        try:
+            return explainer_of(function, kwargs, self.x.ndim)
+        except Unmapped as why:
+            self.aside = ON_HOST.format(why)
+            return OnHost(function, kwargs, self.wrapped.get_model(), str(why))
 
     def explained(
         self,
         draw: Callable[[], np.ndarray],
         steps: int,
-        explainer: Mapped,
+        explainer: Mapped | OnHost,
         *,
         watch: bool = False,
         raw: bool = False,
@@ -170,16 +213,20 @@ class Batch:
             group = Shared(watch, raw, own)
         at = [type(d) for d in group.distances].index(type(distance)) if own else None
         module = self.wrapped.get_model()
-        if ends_in_softmax(module) and (group.watch or group.distances):
+        if ends_in_softmax(module) and (group.distances or (group.watch and not explainer.on_host)):
             raise Unmapped("the model ends in a Softmax, and both its outputs and maps are needed")
-        model = convert(module, self.x, exact_layers=exact_layers)
-        size = self._at_a_time(steps, group.raw)
+        # On the host it is called as Quantus does: with one step of this batch.
+        size = 1 if explainer.on_host else self._at_a_time(steps, group.raw)
+        if explainer.on_host and not exact_layers:
+            model = in_torch(module)
+        else:
+            model = convert(module, self.x, exact_layers=exact_layers)
         a, n = np.asarray(self.a, np.float32), 3 + len(group.distances)
         for start in range(0, steps, size):
             inputs = [draw() for _ in range(min(size, steps - start))]
             given = np.stack([*inputs, *inputs[-1:] * (size - len(inputs))], 1, dtype=np.float32)
-            key = group.key(given, a)
-            answers = group.answers.get(key)
+            key = group.key(given, a) if group.size > 1 else None
+            answers = group.known(key)
             if answers is None:
                 metric = Explained(
                     question=Inputs(draws=given),
@@ -189,7 +236,9 @@ class Batch:
                     raw=group.raw,
                     eps=eps,
                 )
-                outcome = self.ask(metric, model=model, a=a, explainer=explainer.make())
+                outcome = self.ask(
+                    metric, model=model, a=a, explainer=explainer.make(inputs[0], self.y, a.shape)
+                )
                 answers = np.array(outcome.curve).reshape(self.n, size, -1)
                 group.keep(key, answers)
             for s, x in enumerate(inputs):

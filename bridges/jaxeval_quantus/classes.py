@@ -14,7 +14,7 @@ from quantus.metrics.base import Metric
 
 from . import work
 from .batch import Batch
-from .explainers import as_array, explain, quantus_explain
+from .explainers import as_array, explain, explainer_of, quantus_explain, through_engine
 from .mended import BATCHED, FASTER, MENDED
 from .rows import ROWS
 from .rows.row import Row
@@ -92,17 +92,36 @@ class OnEngine(Metric):
             return super().__call__(**given)
         if self._row.paper and "quantus" not in chosen.values():
             self._say(self._row.paper)
+        given["explain_func"] = function = self._explaining(given)
         with work.repeated(_layers(given.get("model"))):
             scores = super().__call__(**given)
         asked = answers_since(start, "explain")
         whys = sorted({entry.why for entry in asked if entry.engine == "quantus"})
-        if given.get("explain_func") is not explain:
+        if asked and not whys:
+            asides = sorted({entry.why for entry in asked if entry.why})
+            note(self._theirs.__name__, "jaxeval", len(given["x_batch"]), "; ".join(asides))
+            return scores
+        if function is not explain:
             whys = ["explain_func is the caller's own function"]
-        elif not asked:
-            whys = ["nothing was explained"]
-        n = len(given["x_batch"])
-        note(self._theirs.__name__, "quantus" if whys else "jaxeval", n, "; ".join(whys))
+        note(
+            self._theirs.__name__,
+            "quantus",
+            len(given["x_batch"]),
+            "; ".join(whys) or "nothing was explained",
+        )
         return scores
+
+    def _explaining(self, given: dict[str, Any]) -> Any:
+        """The function that explains: the engine calls it, if it is to and has no other."""
+        function, kwargs = given.get("explain_func"), given.get("explain_func_kwargs") or {}
+        torch_module = hasattr(given.get("model"), "named_modules")
+        if chosen["engine"] != "jaxeval" or not callable(function) or not torch_module:
+            return function
+        try:
+            explainer_of(function, kwargs, np.ndim(given["x_batch"]))
+        except Unmapped as why:
+            return through_engine(quantus_explain if function is explain else function, str(why))
+        return function
 
     def evaluate_batch(self, *args: Any, **kwargs: Any) -> Any:
         row, name = self._row, self._theirs.__name__
@@ -129,8 +148,9 @@ class OnEngine(Metric):
             return own(**kwargs)
         if row.paper:
             self._say(row.paper)
-        torch = row.in_torch or batch.in_torch
-        note(name, "jaxeval", n, "few outputs, which are torch's" if torch else "")
+        if row.in_torch or batch.in_torch:
+            batch.aside = "few outputs, which are torch's"
+        note(name, "jaxeval", n, batch.aside)
         return result
 
     def custom_postprocess(self, **kwargs: Any) -> Any:

@@ -18,6 +18,7 @@ def baseline_of(metric: Any, known: Any = theirs.batch_baseline_replacement_by_i
 
     Raises:
       Unmapped: the metric's `perturb_func` is another than `known`, or the baseline is an array.
+        Most metrics then call it, see `fills_values`.
     """
     if metric.perturb_func.func is not known:
         raise Unmapped("perturb_func is the caller's own, and called once a step")
@@ -29,6 +30,15 @@ def baseline_of(metric: Any, known: Any = theirs.batch_baseline_replacement_by_i
     ):
         return float(baseline)
     raise Unmapped(f"perturb_baseline={baseline!r}")
+
+
+def fills_values(metric: Any) -> bool:
+    """Whether removed features become one value a sample; else `perturb_func` is called."""
+    try:
+        baseline_of(metric)
+    except Unmapped:
+        return False
+    return True
 
 
 def fills(metric: Any, arr: np.ndarray, *known: Any) -> Callable[[], np.ndarray]:

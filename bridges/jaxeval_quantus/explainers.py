@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import quantus.functions.explanation_func as theirs
 import torch
+from quantus.helpers import asserts, utils
 
 import jaxeval as je
 
 from . import work
-from .models import convert, is_converted
+from .models import convert, in_torch, is_converted
 from .settings import Unmapped, chosen, note, refused
 
 quantus_explain = theirs.explain
@@ -42,6 +43,9 @@ UNKNOWN = ("xai_lib_kwargs", "baseline", "softmax")
 """Keyword arguments of Quantus's `explain` that change the map and have no counterpart."""
 
 
+ON_HOST = "maps are made on the host: {}"
+
+
 class Mapped(NamedTuple):
     """The explainer of jaxeval that stands for a method of Quantus's `explain`.
 
@@ -51,9 +55,50 @@ class Mapped(NamedTuple):
     name: str
     settings: Mapping[str, Any]
     cost: int
+    on_host: bool = False
 
-    def make(self) -> je.explain.Explainer:
+    def make(self, *_: Any) -> Any:
         return je.explain.get(self.name, **self.settings)
+
+
+class OnHost(NamedTuple):
+    """A function of (model, inputs, targets, **kwargs), which the engine calls once for a batch.
+
+    Its maps are those of Quantus's `explain_batch` before they are normalised.
+    """
+
+    function: Callable[..., Any]
+    kwargs: Mapping[str, Any]
+    module: Any
+    why: str
+    name: str = "on the host"
+    cost: int = 1
+    on_host: bool = True
+
+    def make(self, x: np.ndarray, y: np.ndarray, shape: tuple[int, ...] | None = None) -> Any:
+        """The explainer of one batch x, y, which the engine asks for in float32.
+
+        Args:
+          shape: of the maps of the clean samples; Quantus decides about others.
+        """
+
+        def explain(_model: Any, asked: np.ndarray, *_: Any) -> np.ndarray:
+            assert asked.shape == x.shape
+            a = self.function(model=self.module, inputs=x, targets=y, **self.kwargs)
+            a = utils.expand_attribution_channel(a, x)
+            asserts.assert_attributions(x_batch=x, a_batch=a)
+            if shape not in (None, a.shape):
+                raise Unmapped(f"explain_func makes maps {a.shape}, and a_batch is {shape}")
+            return a
+
+        return je.Host(explain)
+
+
+def unwrapped(function: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """The function behind partial ones, with all keywords; Quantus's `explain` for ours."""
+    while isinstance(function, functools.partial) and not function.args:
+        function, kwargs = function.func, {**function.keywords, **kwargs}
+    return quantus_explain if function is explain else function, kwargs
 
 
 def explainer_of(explain_func: Any, kwargs: Mapping[str, Any], ndim: int) -> Mapped:
@@ -66,9 +111,8 @@ def explainer_of(explain_func: Any, kwargs: Mapping[str, Any], ndim: int) -> Map
     Raises:
       Unmapped: there is none.
     """
-    while isinstance(explain_func, functools.partial) and not explain_func.args:
-        explain_func, kwargs = explain_func.func, {**explain_func.keywords, **kwargs}
-    if explain_func not in (explain, quantus_explain):
+    explain_func, kwargs = unwrapped(explain_func, kwargs)
+    if explain_func is not quantus_explain:
         raise Unmapped("explain_func is the caller's own function")
     method = kwargs.get("method", "Gradient")
     if method not in METHODS:
@@ -123,19 +167,38 @@ def _explained(model: Any, inputs: Any, targets: Any, kwargs: Mapping[str, Any])
     if not np.isfinite(x).all():
         raise Unmapped("inputs hold NaN or infinite values")
     model.eval()  # as Quantus does
-    job = work.Job(
-        model, x, steps=1, gradients=explainer.cost, name="explain", explainer=explainer.name
-    )
+    job = work.Job(model, x, steps=1, name="explain", explainer=explainer)
     if chosen["engine"] == "auto":
         job.choose(is_converted(model, x.shape[1:]))
+    n, rows = len(x), job.rows()
+    x, y = (np.concatenate([v, np.repeat(v[:1], rows - n, 0)]) for v in (x, y.reshape(-1)))
     try:
-        a = np.array(je.attribute(explainer.make(), convert(model, x), x, y.reshape(-1)))
+        a = np.array(je.attribute(explainer.make(), convert(model, x), x, y)[:n])
     except (TypeError, ValueError) as e:
         raise refused(e) from e
-    job.done()
+    job.done(rows)
     if explainer.settings["reduce_channels"] and not kwargs.get("keepdims", True):
         a = a.squeeze(1)
     return a
+
+
+def through_engine(function: Callable[..., Any], why: str) -> Callable[..., np.ndarray]:
+    """A function that explains, as the engine's: one call of it for each batch."""
+
+    @functools.wraps(function)
+    def explain(model: Any, inputs: Any, targets: Any, **kwargs: Any) -> np.ndarray:
+        x, y = as_array(inputs), as_array(targets)
+        host = OnHost(function, kwargs, model, why).make(x, y)
+        try:
+            a = je.attribute(
+                host, in_torch(model), x.astype(np.float32), y.reshape(-1), batch_size=len(x)
+            )
+        except je.EvaluationError as e:
+            raise e.__cause__ or e from None
+        note("explain", "jaxeval", len(x), ON_HOST.format(why))
+        return np.array(a)
+
+    return explain
 
 
 def as_array(v: Any) -> Any:

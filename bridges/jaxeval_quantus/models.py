@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import jax
 import numpy as np
 import torch
-from jaxeval_torch import ConversionError, from_torch
+from jaxeval_torch import ConversionError, from_torch, wrap_torch
 
 import jaxeval as je
 from jaxeval.digests import hasher
@@ -97,6 +97,11 @@ def _from_torch(module: Any, x: np.ndarray, exact_layers: bool) -> je.Model:
         _refused[module] = f"the model cannot be converted to JAX: {first}"
         raise Unmapped(_refused[module]) from e
     return dataclasses.replace(model, init=None)  # which would keep the module alive
+
+
+def in_torch(module: Any) -> je.Model:
+    """The module as a model that runs in torch, where its maps are made on the host as well."""
+    return wrap_torch(module, outputs="probabilities" if ends_in_softmax(module) else "logits")
 
 
 def _with_weights(model: je.Model, module: Any) -> je.Model:

@@ -6,6 +6,7 @@ Quantus would draw. `Outputs` and `Explanations` give what the model answers, st
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -93,8 +94,23 @@ class Inputs(RandomPerturbation):
         return je.Query(x=sample.draw.astype(sample.x.dtype), y=sample.y)
 
 
+class OfGivenDraws(je.Metric):
+    """Its programs do not depend on how many samples there are draws for."""
+
+    question: Any
+
+    def questions(self) -> Any:
+        return self.question
+
+    def compiled(self) -> je.Metric:
+        if getattr(self.question, "draws", None) is None:
+            return self
+        question = dataclasses.replace(self.question, draws=None)
+        return dataclasses.replace(self, question=question)
+
+
 @je.pytree
-class Outputs(je.Metric):
+class Outputs(OfGivenDraws):
     """The answers to one question, one number a step; not a metric, although it is asked as one.
 
     Outcome: score [], f(x); curve [S], f(x_s) for `what` "value", f(x) - f(x_s) for "drop", the
@@ -108,9 +124,6 @@ class Outputs(je.Metric):
     normalise: str | None = je.static(None)
     question: Any = None
     what: str = je.static("value")
-
-    def questions(self) -> Any:
-        return self.question
 
     def measure(
         self, sample: je.Sample, reference: je.Answer, query: je.Query, answer: je.Answer
@@ -144,7 +157,7 @@ def _of_outputs(distance: Any) -> bool:
 
 
 @je.pytree
-class Explained(je.Metric):
+class Explained(OfGivenDraws):
     """How the maps of given inputs differ, and the maps themselves; asked like a metric.
 
     Each step gives the distance ||a - a'||, that of the relative change (`eps`), 1 where the
@@ -166,9 +179,6 @@ class Explained(je.Metric):
     distances: tuple[Any, ...] = ()
     watch: bool = je.static(False)
     raw: bool = je.static(False)
-
-    def questions(self) -> Any:
-        return self.question
 
     def measure(
         self, sample: je.Sample, reference: je.Answer, query: je.Query, answer: je.Answer

@@ -20,20 +20,29 @@ SHARING = ("MaxSensitivity", "AvgSensitivity", "LocalLipschitzEstimate", *DISTAN
 
 @dataclasses.dataclass
 class Shared:
-    """What the metrics of a group need together, and the answers so far, by their inputs."""
+    """What the `size` metrics of a group need together, and the answers so far, by their inputs."""
 
     watch: bool
     raw: bool
     distances: tuple[Any, ...]
-    answers: dict[Any, np.ndarray] = dataclasses.field(default_factory=dict)
+    size: int = 1
+    answers: dict[Any, tuple[np.ndarray, Any]] = dataclasses.field(default_factory=dict)
     state: Any = None
 
     def key(self, *arrays: np.ndarray) -> Any:
         return tuple((a.shape, array_digest(a)) for a in arrays)
 
+    def known(self, key: Any) -> np.ndarray | None:
+        """An answer; NumPy's generator is then where it was after it had been made."""
+        answer, state = self.answers.get(key, (None, None))
+        if state is not None:
+            np.random.set_state(state)
+        return answer
+
     def keep(self, key: Any, answer: np.ndarray) -> None:
-        if sum(a.nbytes for a in self.answers.values()) + answer.nbytes <= MOST:
-            self.answers[key] = answer
+        held = sum(a.nbytes for a, _ in self.answers.values())
+        if key is not None and held + answer.nbytes <= MOST:
+            self.answers[key] = answer, np.random.get_state()
 
 
 _now: dict[int, Shared] = {}
@@ -85,6 +94,7 @@ def grouped(metrics: Mapping[str, Any]) -> Iterator[None]:
                 raw=any(metric.normalise or _name(metric) not in plain for metric in group)
                 or not all(_is_difference(metric) for metric in group),
                 distances=tuple(make(eps=eps) for name, make in DISTANCES.items() if name in names),
+                size=len(group),
             )
             _now.update(dict.fromkeys(map(id, group), together))
     try:

@@ -22,12 +22,24 @@ STEP, ROW = 2e-4, 4e-5
 FIRST_CONVERSION, CONVERSION = 4.0, 1.0
 KERNELS, OUTPUTS, MAPS = 1.5, 1.5, 4.0
 """Compiling what a metric needs, the forward pass, an explainer (twice that if it has steps)."""
-CALL = 0.02
-"""A call of the engine that is compiled."""
+LEAVES = 12
+"""Layers of the network that these times are of; more take longer in proportion."""
+CALL, OWN_ROW = 5e-3, 1e-5
+"""A call of the engine that is compiled, and each sample of each step beside the model."""
+LARGE = 3e7
+"""Operations a sample from which torch's convolutions are faster than XLA's on a CPU."""
+FASTER = {"outputs": (1.5, 0.75), "map": (3.0, 0.95), "map of steps": (3.0, 2.0)}
+"""How many times as fast as torch JAX is: networks below `LARGE`, and beyond."""
+SLOWER = 1.1
+"""How many times as long as Quantus's code a job may take."""
 
 _flops: WeakKeyDictionary[Any, dict[tuple[int, ...], float]] = WeakKeyDictionary()
-_compiled: set[Any] = set()
-_spent: dict[Any, float] = {}
+_compiled: dict[Any, set[int]] = {}
+"""{program: the numbers of samples that it has been compiled for}."""
+_forgone: dict[Any, float] = {}
+"""{program: seconds that compiling it would have saved so far}."""
+_padded: dict[Any, float] = {}
+"""{(program, samples): seconds spent on padding to a number that is compiled}."""
 _times = [1]
 
 
@@ -71,56 +83,112 @@ def repeated(times: int) -> Iterator[None]:
 
 @dataclasses.dataclass
 class Job:
-    """A job of one batch: `steps` queries a sample, each of `outputs` forward passes and
-    `gradients` forward and backward passes of an `explainer`."""
+    """A job of one batch: `steps` queries a sample, each of some `outputs` and an explanation.
+
+    Args:
+      outputs: forward passes of each query.
+      explainer: what explains each query (`Mapped` or `OnHost`), or None.
+      sharing: how many metrics the explanations are for, each of which Quantus would explain anew.
+    """
 
     module: Any
     x: np.ndarray
     steps: int
     name: str
     outputs: int = 0
-    gradients: int = 0
-    explainer: str = ""
+    explainer: Any = None
+    sharing: int = 1
+
+    def __post_init__(self) -> None:
+        self.flops = flops(self.module, self.x)
+        self.gradients = 0 if self.explainer is None else self.explainer.cost
+        self.on_host = self.explainer is not None and self.explainer.on_host
+        shapes = (tuple(self.x.shape[1:]), self.flops)  # its work tells networks of a class apart
+        self.network = (type(self.module), *shapes, self.steps)
+        leaves = sum(not any(m.children()) for m in self.module.modules())
+        self.size = max(1.0, leaves / LEAVES)
 
     @property
-    def seconds(self) -> float:
-        """Of Quantus's own code, estimated."""
-        each = (self.outputs + 3 * self.gradients) * flops(self.module, self.x) / SPEED
+    def theirs(self) -> float:
+        """Seconds of Quantus's own code."""
+        each = (self.outputs + 3 * self.gradients) * self.flops / SPEED
         calls = self.steps * (self.outputs + self.gradients)
-        return calls * STEP + self.steps * len(self.x) * (ROW + each)
+        return self.sharing * (calls * STEP + self.steps * len(self.x) * (ROW + each))
+
+    @property
+    def ours(self) -> float:
+        """Seconds of the engine when everything is compiled."""
+        return CALL * (self.steps if self.on_host else 1) + len(self.x) * self.steps * self._row
+
+    @property
+    def _row(self) -> float:
+        """Seconds of the engine for a step of a sample."""
+        if self.on_host:
+            return OWN_ROW + (self.outputs + 3 * self.gradients) * self.flops / SPEED
+        large = self.flops >= LARGE
+        map_ = FASTER["map of steps" if self.gradients > 1 else "map"][large]
+        outputs = self.outputs / FASTER["outputs"][large]
+        return OWN_ROW + (outputs + 3 * self.gradients / map_) * self.flops / SPEED
 
     @property
     def programs(self) -> dict[Any, float]:
         """{program: seconds to compile it}."""
-        # Its work tells networks of one class apart.
-        network = (type(self.module), tuple(self.x.shape[1:]), flops(self.module, self.x))
-        found = {(self.name, network): KERNELS}
-        if self.outputs:
-            found["outputs", network] = OUTPUTS
-        if self.gradients:
-            found[self.explainer, network] = MAPS if self.gradients == 1 else 2 * MAPS
+        found = {(self.name, self.network): KERNELS}
+        if self.outputs and not self.on_host:
+            found["outputs", self.network] = OUTPUTS * self.size
+        if self.gradients and not self.on_host:
+            maps = MAPS if self.gradients == 1 else 2 * MAPS
+            found[self.explainer.name, self.network] = maps * self.size
         return found
 
-    def is_small(self, converted: bool) -> bool:
-        """Whether Quantus's own code is likely to be done first.
+    def rows(self) -> int:
+        """The number of samples to compile for: another that is compiled, if padding costs less.
 
-        What small jobs spend there counts: once it exceeds the cost of compiling, that is done.
+        The last batch of a data set is then padded to the size of those before it.
         """
-        first = sum(cost for program, cost in self.programs.items() if program not in _compiled)
-        if not converted:
-            first += CONVERSION if _compiled else FIRST_CONVERSION
+        n, key = len(self.x), next(iter(self.programs))
+        known = sorted(rows for rows in _compiled.get(key, ()) if rows >= n)
+        if not known or known[0] == n:
+            return n
+        extra = _padded.get((key, n), 0.0) + (known[0] - n) * self._row
+        if extra > sum(self.programs.values()):
+            return n
+        _padded[key, n] = extra
+        return known[0]
+
+    def why_not(self, converted: bool) -> str:
+        """Why Quantus's own code is likely to be done first; "" if it is not.
+
+        What compiling would have saved in small jobs counts: once it exceeds the cost of
+        compiling, that is done.
+        """
+        if self.ours > SLOWER * self.theirs:
+            if not self.on_host and self.flops >= LARGE:
+                return "torch is as fast at this network as JAX"
+            return "the job is small: the engine's calls would take longer"
+        rows = {program: _compiled.get(program, set()) for program in self.programs}
+        known = {program for program, some in rows.items() if max(some, default=0) >= len(self.x)}
+        first = sum(cost for program, cost in self.programs.items() if program not in known)
+        if not converted and not self.on_host:
+            first += (CONVERSION if _compiled else FIRST_CONVERSION) * self.size
         key = next(iter(self.programs))
-        seconds, spent = self.seconds, _spent.get(key, 0.0)
-        small = seconds < CALL or seconds * _times[-1] + spent < first
-        if small:
-            _spent[key] = spent + seconds
-        return small
+        saved, forgone = self.theirs - self.ours, _forgone.get(key, 0.0)
+        if (
+            first + self.ours <= SLOWER * self.theirs
+            or max(saved, 0) * _times[-1] + forgone > first
+        ):
+            return ""
+        _forgone[key] = forgone + saved
+        if not self.on_host and self.flops >= LARGE and saved < 0.2 * self.theirs:
+            return "torch is about as fast at this network as JAX, which would have to be compiled"
+        return "the job is small: compiling would take longer"
 
     def choose(self, converted: bool) -> None:
-        """Raise Small if it is."""
-        if self.is_small(converted):
-            raise Small("the job is small: compiling would take longer")
+        """Raise Small if Quantus's own code is likely to be done first."""
+        if why := self.why_not(converted):
+            raise Small(why)
 
-    def done(self) -> None:
-        """The engine has done this job, and has its programs now."""
-        _compiled.update(self.programs)
+    def done(self, rows: int) -> None:
+        """The engine has done this job, and has its programs for so many samples now."""
+        for program in self.programs:
+            _compiled.setdefault(program, set()).add(rows)

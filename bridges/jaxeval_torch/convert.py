@@ -13,6 +13,7 @@ import numpy as np
 
 import jaxeval as je
 from jaxeval.cpu import RewrittenOnCpus
+from jaxeval.tokens import read_tokens
 
 from . import cache as cached
 from .export import OPSET, ROWS, capture, named_tensors, to_onnx
@@ -22,6 +23,7 @@ from .initial import initial
 from .layers import find_layers
 from .logits import Logits, named_inputs
 from .tensors import device_of, in_evaluation, in_its_type, to_jax
+from .text import check_ids, of_tokens, with_embedding
 
 TOLERANCE = 1e-4
 """The largest accepted difference from torch's logits, relative to the largest logit."""
@@ -41,6 +43,7 @@ def from_torch(
     cache: bool | str | os.PathLike[str] = True,
     channel_axis: int | None = 1,
     outputs: str = "logits",
+    tokens: Any = None,
 ) -> je.Model:
     """Convert a torch module to a JAX model: a pure function, for `jax.jit`, `vmap` and `grad`.
 
@@ -68,6 +71,10 @@ def from_torch(
       channel_axis: as for `jaxeval.Model`.
       outputs: what the module returns, as for `jaxeval.Model`: "logits", "probabilities",
         "binary" or "values".
+      tokens: for modules of token ids: a `jaxeval.Tokens`, or the module's Hugging Face tokenizer.
+        x then are the ids [N, T], the first input of the example, and the rest of the example, by
+        keyword, are ``inputs``; without an attention mask among them, it is that of the ids. The
+        layer of the embeddings is that of ``module.get_input_embeddings()`` if there is one.
 
     The parameters are ``{"params": {name: array}, "state": {...}}`` under torch's own names;
     "state" holds buffers, such as running statistics. `Model.init` draws every layer's parameters
@@ -88,6 +95,10 @@ def from_torch(
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"from_torch takes a torch.nn.Module, got {type(module).__name__}")
     inputs, names = named_inputs(example)
+    tokens = read_tokens(tokens)
+    if tokens is not None:
+        tokens = with_embedding(tokens, module)
+        check_ids(inputs, names)
     # The comparison uses another batch size than the export.
     if len(next(iter(inputs.values()))) <= ROWS:
         inputs = {k: torch.cat([t, t, t])[: ROWS + 1] for k, t in inputs.items()}
@@ -109,12 +120,12 @@ def from_torch(
             # so that errors concern the new graph.
             with contextlib.suppress(Exception):
                 model = _model(kept, picked, inputs, expected, exact_layers, channel_axis)
-                return dataclasses.replace(model, outputs=outputs)
+                return of_tokens(model, tokens, inputs, expected, outputs)
         exported = to_onnx(picked, on_device, program)
         model = _model(exported, picked, inputs, expected, exact_layers, channel_axis)
         if file is not None:
             cached.write(file, exported)
-    return dataclasses.replace(model, outputs=outputs)
+    return of_tokens(model, tokens, inputs, expected, outputs)
 
 
 def _eps(t: Any) -> float:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxeval.check import takes_numbers
+from jaxeval.tokens import ATTENTION
 
 from .graph import OnnxGraph
 
@@ -33,8 +34,18 @@ class Forward:
     layers: tuple[tuple[str, str], ...] | None = None
     """(layer, name of its output in the graph), to return (logits, {layer: activations})."""
     fold: bool = True
+    ids: str | None = None
+    """The name of the input of token ids, which then is x; the others are ``inputs``."""
+    length: int | None = None
+    """The number of tokens T that the graph of token ids takes."""
 
-    def __call__(self, params: Any, x: Any) -> Any:
+    @property
+    def reads_inputs(self) -> bool:
+        return self.ids is not None
+
+    def __call__(self, params: Any, x: Any, inputs: Any = None) -> Any:
+        if self.ids is not None:
+            x = self.with_ids(x, inputs or {})
         given = {**params["params"], **params["state"], **self.inputs(x)}
         wanted = [self.output, *(value for _, value in self.layers or ())]
         values = self.graph.run(given, wanted, fold=self.fold)
@@ -50,6 +61,31 @@ class Forward:
             return None
         rest = (getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "graph")
         return ("ONNX", self.graph.digest, *rest)
+
+    def with_ids(self, ids: Any, inputs: Mapping[str, Any]) -> Any:
+        """All inputs, in the form of the example: ids alone, or a dict."""
+        if self.length not in (None, ids.shape[1]):
+            raise ValueError(
+                f"the model was converted for texts of T = {self.length} tokens and got "
+                f"{ids.shape[1]}: pad or cut them to {self.length}, or give from_torch an example "
+                f"of T = {ids.shape[1]}"
+            )
+        if self.names is None:
+            own = {k for k in inputs if k != ATTENTION}
+            if own:
+                raise TypeError(f"this model takes token ids alone, and got inputs {sorted(own)}")
+            return ids
+        found = {self.ids: ids, **inputs}
+        if ATTENTION not in self.names:
+            found.pop(ATTENTION, None)
+        missing = [name for name in self.names if name not in found]
+        if missing or len(found) > len(self.names):
+            unknown = sorted(set(found) - set(self.names))
+            raise TypeError(
+                f"this model reads {', '.join(self.names)}: "
+                + (f"give inputs={{{missing[0]!r}: ...}}" if missing else f"not {unknown[0]!r}")
+            )
+        return found
 
     def inputs(self, x: Any) -> dict[str, Any]:
         if self.names is not None:

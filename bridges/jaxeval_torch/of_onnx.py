@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 import jaxeval as je
 from jaxeval.cpu import RewrittenOnCpus
+from jaxeval.tokens import IDS
 
 from .forward import Forward
 from .graph import OnnxGraph
@@ -22,6 +24,7 @@ def from_onnx(
     fold: bool = True,
     channel_axis: int | None = 1,
     outputs: str = "logits",
+    tokens: Any = None,
 ) -> je.Model:
     """Convert an ONNX model to a JAX model.
 
@@ -31,6 +34,8 @@ def from_onnx(
       fold: whether to fold batch normalisations into the convolutions before them.
       channel_axis: as for `jaxeval.Model`.
       outputs: what the graph returns, as for `jaxeval.Model`.
+      tokens: for graphs of token ids, as for `jaxeval.Model`. x then is the graph's input
+        "input_ids", or its first; the others are ``inputs``, by their names in the file.
 
     Its float weights are ``params["params"]`` under the file's names (running statistics are
     "state"), so that they can be randomised; scalars and integers are part of the program. With
@@ -76,7 +81,17 @@ def from_onnx(
         "state": {k: v for k, v in weights.items() if k in state},
     }
     forward = Forward(graph, None, output or graph.outputs[0], _declared(model, graph), fold=fold)
-    return je.Model(RewrittenOnCpus(forward), params, channel_axis=channel_axis, outputs=outputs)
+    if tokens is not None:
+        names = tuple(graph.inputs)
+        ids = IDS if IDS in names else names[0]
+        forward = dataclasses.replace(forward, names=names if len(names) > 1 else None, ids=ids)
+    return je.Model(
+        RewrittenOnCpus(forward),
+        params,
+        channel_axis=channel_axis,
+        outputs=outputs,
+        tokens=tokens,
+    )
 
 
 def _declared(model: Any, graph: OnnxGraph) -> tuple[str, ...] | None:

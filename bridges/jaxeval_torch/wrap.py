@@ -6,8 +6,9 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 
 import jaxeval as je
 from jaxeval.lifetime import Weak, weakly
+from jaxeval.tokens import ATTENTION
 
 from .logits import pick
 from .tensors import device_of, in_evaluation, in_its_type, to_jax, to_torch
@@ -30,9 +32,13 @@ class InTorch:
     outputs: str = "logits"
     kept: Any = None
     """(x, tensor, logits) of the last forward pass recorded for differentiation."""
+    reads_inputs: ClassVar[bool] = True
 
-    def __call__(self, params: Any, x: Any) -> jax.Array:
-        return _in_torch(self, jnp.asarray(x))
+    def __call__(self, params: Any, x: Any, inputs: Any = None) -> jax.Array:
+        x = jnp.asarray(x)
+        if inputs or not jnp.issubdtype(x.dtype, jnp.floating):
+            return to_jax(self.forward(x, inputs))
+        return _in_torch(self, x)
 
     def __fingerprint__(self) -> dict[str, Any]:
         return {"module": self.module, "output": self.output}
@@ -42,18 +48,21 @@ class InTorch:
         import torch
 
         t = to_torch(x, self.device)
+        if not t.is_floating_point() and t.dtype != torch.bool:
+            return t.long()
         if t.is_floating_point() and not any(True for _ in self.module.parameters()):
             t = t.to(torch.float32)
         return in_its_type(t, self.module)
 
-    def logits(self, t: Any) -> Any:
-        return pick(self.module(t), self.output, self.outputs)
+    def logits(self, t: Any, **inputs: Any) -> Any:
+        return pick(self.module(t, **inputs), self.output, self.outputs)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, inputs: Any = None) -> Any:
         import torch
 
+        given = {k: self.tensor(v) for k, v in accepted(self.module, inputs).items()}
         with in_evaluation(self.module), torch.no_grad():
-            return self.logits(self.tensor(x))
+            return self.logits(self.tensor(x), **given)
 
     def differentiable(self, x: Any) -> tuple[Any, Any]:
         """(the input as a tensor, the logits that depend on it)."""
@@ -70,6 +79,13 @@ class InTorch:
 
         ct = to_torch(cotangent, logits.device).to(logits.dtype)
         return torch.autograd.grad(logits, t, ct)[0]
+
+
+def accepted(module: Any, inputs: Any) -> dict[str, Any]:
+    """The inputs as keyword arguments; an attention mask only if the module takes one."""
+    takes = inspect.signature(module.forward).parameters
+    free = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    return {k: v for k, v in (inputs or {}).items() if k != ATTENTION or free or k in takes}
 
 
 @contextlib.contextmanager
@@ -193,6 +209,7 @@ def wrap_torch(
     callback: bool = False,
     channel_axis: int | None = 1,
     outputs: str = "logits",
+    tokens: Any = None,
 ) -> je.Model:
     """Wrap a torch module as a model that runs in torch, one call per batch.
 
@@ -211,6 +228,12 @@ def wrap_torch(
         Raises an error on a CPU with asynchronous dispatch, where it would deadlock.
       channel_axis: as for `jaxeval.Model`.
       outputs: what the module returns, as for `jaxeval.Model`.
+      tokens: for modules of token ids, their first argument, as for `jaxeval.Model`. There are no
+        gradients with respect to embeddings then: use `from_torch`, `captum_explainer`, or methods
+        that need outputs only.
+
+    Inputs that belong to the rows of x (``inputs=`` of `jaxeval.evaluate`), such as an attention
+    mask, are passed as keyword arguments of the module.
 
     >>> import torch
     >>> model = wrap_torch(torch.nn.Linear(4, 3))
@@ -229,6 +252,8 @@ def wrap_torch(
         module = copy.deepcopy(module).to(device)
     call = InTorch(module, device, output, outputs)
     if callback:
+        if tokens is not None:
+            raise TypeError("wrap_torch(callback=True) takes no tokens: use from_torch")
         refuse_deadlock()
         return je.Model(Callback(call), {}, channel_axis=channel_axis, outputs=outputs)
-    return je.Model(call, {}, channel_axis=channel_axis, host="jax", outputs=outputs)
+    return je.Model(call, {}, channel_axis=channel_axis, host="jax", outputs=outputs, tokens=tokens)

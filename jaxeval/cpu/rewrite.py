@@ -44,6 +44,8 @@ three: a channel of zeros is added.
 """
 MOST_UNFOLDED = 9
 """Maximum window size for which copying the windows (im2col) is fast."""
+MOST_WIDER = 49
+"""The same for windows that are wider than the image."""
 MOST_WIDENED = 16
 """Input and output channels up to which computing several columns at once is faster in XLA."""
 MOST_POOLED = 25
@@ -89,8 +91,7 @@ def _known(model: Model) -> dict[Any, Model | None]:
 def _faster(model: Model, x: Any) -> Model | None:
     """The model with slow operations replaced, if it has any."""
     apply = model.apply.fn if isinstance(model.apply, RewrittenOnCpus) else model.apply
-    spec = jax.ShapeDtypeStruct((1, *x.shape), jnp.dtype(x.dtype))
-    known, given = remembered(apply), ("gains", *shapes_of((model.params, spec)))
+    known, given = remembered(apply), ("gains", *shapes_of(model.like(x, rows=1)))
     if given not in known:
         known[given] = _gains(apply, *given[1:])
     if not known[given]:
@@ -244,9 +245,24 @@ def _way(eqn: Any) -> str | None:
     apart = tuple(window) == tuple(p["window_strides"]) and math.prod(p["rhs_dilation"]) == 1
     if taps == 1 or apart:
         return "patches"
+    if taps <= MOST_WIDER and _is_wider(eqn, window):
+        return "unfolded"
     if c > MOST_CHANNELS or o > MOST_OUTPUTS or taps * c > MOST_TAPS:
         return "widened" if own() and _narrow(eqn) else None
     return "unfolded" if taps <= MOST_UNFOLDED else "banded"
+
+
+def _is_wider(eqn: Any, window: list[int]) -> bool:
+    """Whether the window is wider than the image before padding, or than the output.
+
+    XLA then runs its plainest loop, at a fiftieth of the speed: forwards in the first case, in the
+    gradient in the second. The last stage of a ResNet on small images is one.
+    """
+    p, dims = eqn.params, eqn.params["dimension_numbers"]
+    spans = [(k - 1) * d + 1 for k, d in zip(window, p["rhs_dilation"], strict=True)]
+    x, out = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    sides = [min(x[i], out[o]) for i, o in zip(dims.lhs_spec[2:], dims.out_spec[2:], strict=True)]
+    return any(span > side for span, side in zip(spans, sides, strict=True))
 
 
 def _narrow(eqn: Any) -> bool:

@@ -38,6 +38,23 @@ def digits_cnn() -> Model:
     return load()
 
 
+def digits_transformer() -> Model:
+    """A vision transformer for the `digits`, for explainers of attention.
+
+    x [N, 8, 8, 1] in [0, 1] -> logits [N, 10], channels last: 16 patches of 2 x 2 pixels and a
+    class token, with the weights of ``python -m jaxeval.data.train_digits --network transformer``.
+
+    >>> model, data = digits_transformer(), digits()
+    >>> bool((model(data.x_test).argmax(-1) == data.y_test).mean() > 0.95)
+    True
+    """
+    try:
+        from .digit_network import TRANSFORMER_WEIGHTS, DigitsTransformer, load
+    except ImportError as e:
+        raise ImportError(_NEEDS_FLAX) from e
+    return load(TRANSFORMER_WEIGHTS, DigitsTransformer())
+
+
 def __getattr__(name: str) -> Any:
     if name == "DigitsCNN":  # needs Flax, which nothing else here does
         try:

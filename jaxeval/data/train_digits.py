@@ -1,4 +1,4 @@
-"""Train the digits network: ``python -m jaxeval.data.train_digits``, about half a minute.
+"""Train the digits networks: ``python -m jaxeval.data.train_digits``, about half a minute.
 
 Training images are shifted by up to a pixel, noise is added, and a random share of their pixels is
 set to the background. The last step matters for evaluation: metrics remove pixels, and a
@@ -19,12 +19,16 @@ import numpy as np
 try:
     import optax
 
-    from .digit_network import WEIGHTS, DigitsCNN, save
+    from .digit_network import TRANSFORMER_WEIGHTS, WEIGHTS, DigitsCNN, DigitsTransformer, save
 except ImportError as e:
     raise ImportError('training needs Flax and Optax: pip install "jaxeval[demo]"') from e
 
 from .digit_images import Digits, digits
 
+NETWORKS = {
+    "cnn": (DigitsCNN(), WEIGHTS),
+    "transformer": (DigitsTransformer(), TRANSFORMER_WEIGHTS),
+}
 NOISE = 0.1
 ERASED = 0.4
 
@@ -40,9 +44,14 @@ def augment(key: jax.Array, x: jax.Array) -> jax.Array:
     return x * kept
 
 
-def train(data: Digits, epochs: int = 250, batch: int = 64, seed: int = 0) -> Any:
-    """The parameters {layer: {parameter: array}} of a trained `DigitsCNN`."""
-    network = DigitsCNN()
+def train(
+    data: Digits,
+    epochs: int = 250,
+    batch: int = 64,
+    seed: int = 0,
+    network: Any = NETWORKS["cnn"][0],
+) -> Any:
+    """The parameters {layer: {parameter: array}} of a trained network."""
     x, y = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
     n_steps = epochs * (len(x) // batch)
     optimiser = optax.adamw(optax.cosine_decay_schedule(3e-3, n_steps), weight_decay=0.03)
@@ -69,26 +78,28 @@ def train(data: Digits, epochs: int = 250, batch: int = 64, seed: int = 0) -> An
     return jax.tree.map(np.asarray, params)
 
 
-def assess(params: Any, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def assess(params: Any, x: np.ndarray, y: np.ndarray, network: Any) -> tuple[float, float]:
     """(accuracy on x, mean probability of the predicted class)."""
-    logits = jnp.asarray(DigitsCNN().apply({"params": params}, x))
+    logits = jnp.asarray(network.apply({"params": params}, x))
     correct = np.asarray(logits.argmax(-1)) == y
     return float(correct.mean()), float(jax.nn.softmax(logits).max(-1).mean())
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Train the digits network and keep its weights.")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="default: %(default)s")
+    parser = argparse.ArgumentParser(description="Train a digits network and keep its weights.")
+    parser.add_argument("--network", choices=NETWORKS, default="cnn", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, help="default: the file of the package")
     parser.add_argument("--epochs", type=int, default=250, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     given = parser.parse_args(arguments)
-    data = digits()
-    params = train(data, epochs=given.epochs, seed=given.seed)
-    accuracy, confidence = assess(params, data.x_test, data.y_test)
-    save(params, given.out)
+    (network, weights), data = NETWORKS[given.network], digits()
+    out = given.out or weights
+    params = train(data, epochs=given.epochs, seed=given.seed, network=network)
+    accuracy, confidence = assess(params, data.x_test, data.y_test, network)
+    save(params, out)
     print(f"test accuracy {accuracy:.2%} on {len(data.y_test)} held-out digits")
     print(f"mean probability of the predicted class {confidence:.2%}")
-    print(f"weights in {given.out} ({given.out.stat().st_size / 1000:.0f} kB)")
+    print(f"weights in {out} ({out.stat().st_size / 1000:.0f} kB)")
 
 
 if __name__ == "__main__":

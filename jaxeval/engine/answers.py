@@ -13,6 +13,7 @@ from ..classes import check_classes
 from ..metric import scores_plainly
 
 if TYPE_CHECKING:
+    from .data import Data
     from .job import Job
 
 NO_PREDICTION = (
@@ -115,18 +116,23 @@ def check_answers(job: Job, logits: Any, real: np.ndarray) -> None:
 # -- rows that influence each other ----------------------------------------------------------------
 
 
-def company(x: np.ndarray, rows: int, copies: int = 1) -> np.ndarray:
-    """A batch of `rows` that begins with `copies` of the first row of x.
+def company(data: Data, rows: int, copies: int = 1) -> tuple[np.ndarray, Any]:
+    """x and the inputs of a batch of `rows` that begins with `copies` of the first row of the data.
 
-    The rest are rows of x shifted up and down to its largest and smallest entries.
+    The rest are rows of x shifted up and down to its largest and smallest entries; of token ids,
+    just other rows.
     """
-    first, rest = x[0], x[1:rows] if len(x) > 1 and rows > 1 else x[:1]
-    others = np.resize(rest, (rows, *first.shape)).astype(x.dtype)
+    x = data.x
+    which = np.resize(np.arange(1, min(rows, len(x))) if min(rows, len(x)) > 1 else [0], rows)
+    which[:copies] = 0
+    first, others, inputs = x[0], x[which], data.inputs_of(which)
+    if x.dtype.kind in "iu":
+        return others, inputs
     far = (2 * np.abs(first).max() + 1).astype(x.dtype)
     others[0::2] += far
     others[1::2] -= far
     others[:copies] = first
-    return others
+    return others, inputs
 
 
 def check_alone(clean: Any, other: Any, dtype: Any, copies: int = 1) -> None:
@@ -138,7 +144,9 @@ def check_alone(clean: Any, other: Any, dtype: Any, copies: int = 1) -> None:
     # Sliced on the host: on the device, each slice would compile a program.
     clean = np.asarray(clean)[:1].astype(np.float64)
     other = np.asarray(other)[:copies].astype(np.float64)
-    coarsest = max(jnp.finfo(dtype).eps, np.finfo(np.float32).eps)
+    coarsest = float(np.finfo(np.float32).eps)
+    if jnp.issubdtype(dtype, jnp.floating):
+        coarsest = max(coarsest, float(jnp.finfo(dtype).eps))
     scale = np.abs(clean[np.isfinite(clean)]).max(initial=0)
     off = np.abs(other - clean)
     off = np.where((other == clean) | (np.isnan(other) & np.isnan(clean)), 0, off)

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..lifetime import jit
-from ..metric import asks_of
 from ..model import Model
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Answer, Query, Sample, canonical
@@ -23,10 +22,38 @@ from . import kernels
 from .block import Answered, BlockState, Scored
 from .explainers import Batch
 from .image_memo import once_per_image
-from .questions import Cell, Question
-from .rounds import Curve, curve_of, to_ask
+from .questions import Question, Subscription
+from .rounds import Chosen, Curve
 from .sample_view import measure_one
 from .steps import Steps, steps_of
+from .stops import Stops
+from .until import in_rounds, pending
+
+FEW = 128
+"""Draws of each sample that there is room for at first, where the mean over all is asked for."""
+
+
+@dataclasses.dataclass(eq=False)
+class Open:
+    """A question of one block that is not finished: `known` [rows, S] are the steps asked."""
+
+    asking: Asking
+    steps: Steps
+    known: np.ndarray
+
+    def ask(self, wanted: np.ndarray) -> None:
+        """Ask the wanted steps [rows, S] that are not known."""
+        ask = self.steps.to_ask(wanted) & ~self.known
+        self.asking.some(self.asking.state.evaluator.model, ask)
+        self.known |= ask
+
+    def measured(self, at: Subscription) -> tuple[Any, Any]:
+        """A subscriber's measurements [rows, S, ...], and what was unsound [rows, 2]."""
+        e = at.cell.attributor
+        buffers = self.asking.buffers
+        return (buffers[e] if e in buffers else self.asking.unasked(e))[
+            self.asking.q.by[e].index(at)
+        ]
 
 
 @dataclasses.dataclass
@@ -52,69 +79,53 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
     plans, steps = _plans(state, q, pert, s, draws)
     if isinstance(pert, RandomPerturbation) and pert.draws_per == "sample":
         draws = Draws()
-    asking = _Asking(state, q, pert, s, plans, draws, advance)
+    asking = Asking(state, q, pert, s, plans, draws, advance)
     if pert.changes_params:
         # One set of parameters at a time, which all samples of the block share.
-        once, key, curves = np.minimum(steps.counts, 1), state.plan.job.options.key, {}
+        once, key, unsure = np.minimum(steps.counts, 1), state.plan.job.options.key, {}
+        of_means = set()
         for step in range(q.n_steps):
             asking(kernels.new_model(pert, evaluator.model, key, step), once, first=step)
     else:
         asking.known(steps)
-        curves = _curves(state, q, steps)
-        everything = len(curves) < sum(map(len, q.by.values()))
-        if everything:
+        unsure = pending(state, q, steps)
+        cells = [s.cell for subscriptions in q.by.values() for s in subscriptions]
+        of_means = {cell for cell in cells if cell in state.plan.means}
+        all_ = len(unsure) + len(of_means) < len(cells)
+        if all_:
             asking(evaluator.model, steps.asked, order=steps.order)
-        asked = _in_rounds(asking, evaluator.model, steps, curves, everything)
-        advance((int(steps.counts.sum()) - asked) * q.cost)
+        known = in_rounds(asking, evaluator.model, steps, unsure, all_)
+        if of_means:
+            state.open.append(Open(asking, steps, known))
+        else:
+            advance(int(steps.counts.sum() - known.sum()) * q.cost)
     valid = np.arange(q.n_steps)[None] < steps.counts[:, None]
     valid, source = block.evaluator.put((valid, steps.source))
     for e, subscriptions in q.by.items():
+        if of_means.issuperset(s.cell for s in subscriptions):
+            continue
         buffers = asking.buffers[e] if e in asking.buffers else asking.unasked(e)
         for (cell, slot), (buffer, flags) in zip(subscriptions, buffers, strict=True):
+            if cell in of_means:
+                continue
             answered, n = Answered(buffer, valid, source, flags), int(steps.counts.sum())
-            if (curve := curves.get(cell)) is not None:
-                filled = evaluator.put(curve.filled().astype(buffer.dtype))
-                own = None if source is None else evaluator.put(np.array(curve.own, np.int32))
-                answered = Answered(filled, valid, own, flags, curve.error())
-                n = curve.evaluations
+            if (of := unsure.get(cell)) is not None:
+                answered = of_rounds(evaluator.put, of, answered)
+                n = int(of.evaluations.sum())
             state.done.setdefault(cell, {})[slot] = answered
             state.steps.setdefault(cell, []).append(n)
 
 
-def _curves(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve]:
-    """The curves of the cells that are asked to a tolerance."""
-    curves = {}
-    for s in (s for subscriptions in q.by.values() for s in subscriptions):
-        metric: Any = state.plan.cells[s.cell]
-        if metric.areas and metric.tolerance is not None:
-            share = metric.tolerance / len(asks_of(metric))
-            curves[s.cell] = curve_of(steps, q.n_steps, share)
-    return curves
-
-
-def _in_rounds(
-    asking: _Asking, model: Model, steps: Steps, curves: dict[Cell, Curve], everything: bool
-) -> int:
-    """Ask until every curve is within its tolerance; return how many steps were asked.
-
-    Args:
-      everything: whether all steps have been asked already, for others.
-    """
-    asked = int(steps.asked.sum()) if everything else 0
-    known = np.full((len(steps.counts), asking.q.n_steps), everything)
-    wanted = {cell: curve.first() for cell, curve in curves.items()}
-    while any(w.any() for w in wanted.values()):
-        ask = np.any([to_ask(curves[cell], w) for cell, w in wanted.items()], axis=0) & ~known
-        if ask.any():
-            order = np.argsort(~ask, axis=1, kind="stable").astype(np.int32)
-            asking(model, ask.sum(1), order=order)
-        asked, known = asked + int(ask.sum()), known | ask
-        for e, subscriptions in asking.q.by.items():
-            for k, (cell, _) in enumerate(subscriptions):
-                if cell in curves and wanted[cell].any():
-                    curves[cell].learn(wanted[cell], np.asarray(asking.buffers[e][k][0]))
-                    wanted[cell] = curves[cell].wanted()
-    return asked
+def of_rounds(put: Any, of: Curve | Stops, answered: Answered) -> Answered:
+    """What a cell that was asked in rounds knows."""
+    if isinstance(of, Stops):
+        return answered._replace(valid=put(of.used), asked=of.evaluations)
+    filled = put(of.filled().astype(answered.measured.dtype))
+    source = None if answered.source is None else put(of.own.astype(np.int32))
+    parts = {"source": source, "error": of.error()}
+    if not isinstance(of, Chosen):
+        parts["asked"] = of.evaluations
+    return answered._replace(measured=filled, **parts)
 
 
 def _extras(state: BlockState, pert: Perturbation, s: Sample) -> dict[str, Any]:
@@ -183,7 +194,7 @@ def _measured(
     )
 
 
-class _Asking:
+class Asking:
     """One question about one block, with the buffers [rows, S, ...] of every subscriber."""
 
     def __init__(
@@ -200,6 +211,8 @@ class _Asking:
         self.draws, self.advance = draws, advance
         self.where = f"{state.block.where}, perturbed"
         self.width = state.plan.width(q)
+        few = all(s.cell in state.plan.means for own in q.by.values() for s in own)
+        self.room = min(q.n_steps, FEW) if few and state.plan.drawn(q) else q.n_steps
         self.buffers: dict[str, tuple[Any, ...]] = {}
         self.scored = {
             e: state.scored(e, [s.cell.metric for s in subscriptions])
@@ -220,6 +233,26 @@ class _Asking:
             real = (np.arange(self.width)[None] < slots[:, None]).reshape(-1)
             place = self._chunk(model, on_device, place, real)
             self.advance(int(slots.sum()) * self.q.cost)
+
+    def grow(self, n: int) -> None:
+        """Make room for n steps in the buffers."""
+        if n <= self.room:
+            return
+        more = min(self.q.n_steps, max(n, 4 * self.room)) - self.room
+        self.room += more
+
+        def leaf(v: Any, value: float) -> Any:
+            pad = [(0, 0), (0, more), *[(0, 0)] * (v.ndim - 2)]
+            return self.state.evaluator.put(np.pad(np.asarray(v), pad, constant_values=value))
+
+        for e, buffers in self.buffers.items():
+            self.buffers[e] = tuple((leaf(v, np.nan), flags) for v, flags in buffers)
+
+    def some(self, model: Model, ask: np.ndarray) -> None:
+        """Ask the marked steps [rows, S]."""
+        if ask.any():
+            order = np.argsort(~ask, axis=1, kind="stable").astype(np.int32)
+            self(model, ask.sum(1), order=order)
 
     def known(self, steps: Steps) -> None:
         """Measure the queries that are the clean sample, whose answer is known."""
@@ -259,12 +292,13 @@ class _Asking:
         query, keys, i, step, ok, place = self._probe(counts, place)
         output = Answer()
         if q.asks_model:
-            output = evaluator.output(model, query.x, "hidden" in q.asks, real, self.where)
+            hidden = "hidden" in q.asks
+            output = evaluator.output(model, query.x, query.inputs, hidden, real, self.where)
             state.wait(output)
         for e in q.by:
             answer = output
             if e in q.explained:
-                batch = Batch(query.x, query.y, keys, real, self.where)
+                batch = Batch(query.x, query.y, keys, query.inputs, real, self.where)
                 a = state.plan.attributors[e].explain(evaluator, model, batch)
                 answer = dataclasses.replace(output, attribution=a)
                 state.wait(a)
@@ -287,7 +321,7 @@ class _Asking:
     def _buffers(self, scored: Scored, *given: Any) -> tuple[Any, ...]:
         """Buffers for all measurements, filled with NaN."""
         one = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), given)
-        rows = (len(self.state.block.real), self.q.n_steps)
+        rows = (len(self.state.block.real), self.room)
         shapes = _measured.eval_shape(scored.which, scored.metrics, *one)
         nan = [
             (

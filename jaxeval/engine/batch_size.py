@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from ..cpu import available_cores
@@ -44,9 +45,9 @@ def automatic(model: Model, x: Any, most: int, device: Any) -> int:
     if model.host:
         return min(HOST_SIZE, most)
     known = remembered(model.apply)
-    key = ("bytes", *shapes_of(model.params), x.shape, str(x.dtype))
+    key = ("bytes", *shapes_of((model.params, model.inputs)), x.shape, str(x.dtype))
     if key not in known:
-        known[key] = row_bytes(jaxpr_of(model, x))
+        known[key] = row_bytes(jaxpr_of(model, x), len(jax.tree.leaves(model.like(x)[1:])))
     largest, kept = known[key]
     budget = CORE_BYTES * available_cores() if device.platform == "cpu" else ACCELERATOR_BYTES
     fast = min(MOST, max(FEWEST, 2 ** int(np.log2(budget / largest))))
@@ -55,12 +56,13 @@ def automatic(model: Model, x: Any, most: int, device: Any) -> int:
     return max(1, min(fast, fitting, most))
 
 
-def row_bytes(closed: Any) -> tuple[float, float]:
+def row_bytes(closed: Any, n_rows: int = 1) -> tuple[float, float]:
     """Bytes per row of (the largest value, all values that a gradient may keep).
 
     Args:
       closed: the jaxpr of the model's forward pass on `TRACED_ROWS` rows, with the leaves of the
         parameters and x as inputs. Values computed from parameters alone are not counted.
+      n_rows: the number of its last inputs that belong to rows: x, and what comes with it.
     """
     sizes = [1]
 
@@ -69,7 +71,7 @@ def row_bytes(closed: Any) -> tuple[float, float]:
             sizes.extend(_sizes(eqn, 1))
         return [any(of_input)] * len(eqn.outvars)
 
-    of_input = [False] * (len(closed.jaxpr.invars) - 1) + [True]
+    of_input = [False] * (len(closed.jaxpr.invars) - n_rows) + [True] * n_rows
     calls = tuple(jaxprs.CALLS)
     jaxprs.evaluate(closed.jaxpr, closed.consts, of_input, operation, lambda _: False, calls)
     return max(sizes) / TRACED_ROWS, sum(sizes) / TRACED_ROWS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +11,13 @@ import numpy as np
 
 from .. import ops
 from ..lifetime import remembered
-from ..metric import Metric, asks_of
-from ..model import called
+from ..metric import Metric, asks_of, limit_of
+from ..model import Model, called, with_inputs
+from ..tolerance import CONVERGED, HEAVY
 from ..types import Answer, Outcome, Sample
 from . import kernels
 from .answers import check_alone, company
+from .data import Data
 from .evaluator import Evaluator
 from .explainers import Compiled, Stored
 from .outcomes import check_outcomes, one_row
@@ -25,6 +26,7 @@ from .questions import Cell
 from .sample_view import finish_all
 from .samples import Block, Clean
 from .shapes import fit_mask
+from .stops import status_of
 
 IN_FLIGHT = 2
 """Chunks that may be queued on the device before the host waits for the oldest."""
@@ -49,6 +51,8 @@ class Answered(NamedTuple):
       source: the step whose measurement is used for each step [rows, S]; None: its own.
       unsound: see `sample_view.unsound`, [rows, 2].
       error: what steps that were not asked add to the error of the score [rows]; None: nothing.
+      asked: how many steps were asked, to a tolerance [rows]; None: all.
+      given: the scores and what is said of them, where they are not those of `measured` alone.
     """
 
     measured: Any
@@ -56,6 +60,8 @@ class Answered(NamedTuple):
     source: Any
     unsound: Any
     error: np.ndarray | None = None
+    asked: np.ndarray | None = None
+    given: Any = None
 
 
 class BlockState:
@@ -78,6 +84,8 @@ class BlockState:
         """{(name, function): extra computed on the host}, for questions that need it."""
         self.done: dict[Cell, dict[int, Answered]] = {}
         self.steps: dict[Cell, list[int]] = {}
+        self.open: list[Any] = []
+        """Questions of which more may be asked, for means over all samples."""
         self._maps: dict[Any, Any] = {}
         self._pending: collections.deque[Any] = collections.deque()
 
@@ -145,6 +153,10 @@ class BlockState:
                 for unknown in (v.error for v in got if v.error is not None):
                     known = 0 if outcome.error is None else outcome.error
                     outcome = dataclasses.replace(outcome, error=known + unknown)
+                for given in (v.given for v in got if v.given is not None):
+                    outcome = for_mean(outcome, given)
+                if any(v.asked is not None for v in got):
+                    outcome = with_status(plan.cells[cell], outcome, got)
                 outcome = jax.tree.map(lambda v: v[self.block.real], outcome)
                 unsound = np.stack([clean, *(np.asarray(v.unsound) for v in got)])
                 unsound = unsound.max(0)[self.block.real] > 0
@@ -154,6 +166,28 @@ class BlockState:
 
     def _complete(self, cell: Cell) -> bool:
         return len(self.done.get(cell, {})) == len(asks_of(self.plan.metrics[cell.metric]))
+
+
+def for_mean(outcome: Outcome, given: Any) -> Outcome:
+    """The outcome with the scores that were estimated for their mean."""
+    dtype = np.asarray(outcome.score).dtype
+    found = {k: getattr(given, k).astype(dtype) for k in ("score", "error", "effective")}
+    status = np.full(len(given.score), given.status, np.int8)
+    return dataclasses.replace(
+        outcome, **found, asked=given.asked, status=status, heavy_tails=status == HEAVY
+    )
+
+
+def with_status(metric: Metric, outcome: Outcome, got: list[Answered]) -> Outcome:
+    """The outcome with what a tolerance took, and whether it was met."""
+    limit = limit_of(metric)
+    assert limit is not None
+    asked: Any = sum(v.asked for v in got if v.asked is not None)
+    if metric.steps_are != "draws":
+        status = np.full(len(outcome.score), CONVERGED, np.int8)
+        return dataclasses.replace(outcome, asked=asked, status=status)
+    status = status_of(limit, outcome.score, outcome.error, outcome.heavy_tails)
+    return dataclasses.replace(outcome, asked=asked, status=status, heavy_tails=status == HEAVY)
 
 
 def answer_clean(plan: EvalPlan, evaluator: Evaluator, block: Block) -> Clean:
@@ -207,39 +241,42 @@ def _check_alone(plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clea
 
 def _meet_outputs(plan: EvalPlan, evaluator: Evaluator, clean: Clean) -> None:
     """The outputs of the first sample in a batch with other rows."""
-    x, model, width = plan.job.data.x, evaluator.model, plan.forward_rows()
+    data, model, width = plan.job.data, evaluator.model, plan.forward_rows()
     if width == 1:
-        _meet_alone(x, model)
+        _meet_alone(data, model)
         return
     copies = 2 if width > 2 else 1
-    rows = evaluator.put(company(x, width * evaluator.mesh.devices.size, copies))
-    answer = kernels.forward(evaluator.mesh, (plan.hidden, evaluator.precision), model, rows)
+    rows = evaluator.put(company(data, width * evaluator.mesh.devices.size, copies))
+    answer = kernels.forward(evaluator.mesh, (plan.hidden, evaluator.precision), model, *rows)
     other = ops.as_outputs(answer.logits, model.outputs)
     reference = ops.as_outputs(clean.reference.logits, clean.reference.outputs)
-    check_alone(reference, other, x.dtype, copies)
+    check_alone(reference, other, data.x.dtype, copies)
 
 
 def _meet_maps(
     plan: EvalPlan, evaluator: Evaluator, block: Block, clean: Clean, attributor: Compiled
 ) -> None:
     """The map of the first sample in a batch with other rows."""
-    x, model, width = plan.job.data.x, evaluator.model, plan.explain_rows(attributor.name)
+    data, model, width = plan.job.data, evaluator.model, plan.explain_rows(attributor.name)
     if width == 1:
-        _meet_alone(x, model)
+        _meet_alone(data, model)
         return
     s, rows = clean.samples, width * evaluator.mesh.devices.size
     _, y, keys = block.resized((s.x, s.y, s.key), width)  # the first row keeps its key
     y = np.full(rows, np.asarray(s.y)[0])
     if model.n_classes(plan.spec.x) > 1:  # different classes reveal rows that mix in gradients
         y[1:] = y[0] == 0
-    others, y = evaluator.put((company(x, rows), y))
-    again = attributor.maps(evaluator, model, others, y, keys)
-    check_alone(clean.maps[attributor.name], again, x.dtype)
+    (others, inputs), y = evaluator.put((company(data, rows), y))
+    again = attributor.maps(evaluator, model, others, y, keys, inputs)
+    check_alone(clean.maps[attributor.name], again, data.x.dtype)
 
 
-def _meet_alone(x: np.ndarray, model: Any) -> None:
+def _meet_alone(data: Data, model: Model) -> None:
     """The same for batches of one row."""
-    ask = functools.partial(called, model.apply, model.params)
-    alike, apart = (ask(company(x, 3, k)) for k in (3, 1))
-    check_alone(alike, apart, x.dtype)
-    check_alone(alike, alike, x.dtype, 2)
+
+    def ask(x: Any, inputs: Any) -> Any:
+        return called(model.apply, *with_inputs(model, inputs).given(x))
+
+    alike, apart = (ask(*company(data, 3, k)) for k in (3, 1))
+    check_alone(alike, apart, data.x.dtype)
+    check_alone(alike, alike, data.x.dtype, 2)

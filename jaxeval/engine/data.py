@@ -11,10 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ..tokens import ATTENTION, COUNTED, IDS, KEPT, SPECIAL, Tokens
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-    """A checked data set with one row per sample; y is None for the predicted classes."""
+    """A checked data set with one row per sample; y is None for the predicted classes.
+
+    `inputs`, {name: [N, ...]}, are given to the model with x; None: there are none. For models of
+    tokens they include the clean ids and which of them count (`jaxeval.tokens`).
+    """
 
     x: np.ndarray
     y: np.ndarray | None
@@ -22,8 +28,13 @@ class Data:
     mask: np.ndarray | None
     extras: dict[str, np.ndarray]
     padding: np.ndarray | None = None
+    inputs: dict[str, np.ndarray] | None = None
     names: tuple[str, ...] | None = None
     """The names of the columns of tabular x."""
+
+    def inputs_of(self, rows: Any) -> dict[str, np.ndarray] | None:
+        """The inputs of some rows."""
+        return None if self.inputs is None else {k: v[rows] for k, v in self.inputs.items()}
 
 
 def read_x(x: Any) -> np.ndarray:
@@ -31,7 +42,8 @@ def read_x(x: Any) -> np.ndarray:
     if isinstance(x, Mapping) or (isinstance(x, tuple) and any(np.ndim(v) > 1 for v in x)):
         raise TypeError(
             f"x must be one array [N, ...], got a {type(x).__name__} of {len(x)}: stack samples; "
-            "for a model of several inputs, jaxeval.join_inputs makes one array of them"
+            "for a model of several inputs, jaxeval.join_inputs makes one array of them; give what "
+            "is not explained as inputs={name: array}, to a model apply(params, x, inputs)"
         )
     x = _array("x", x)
     if x.ndim < 2 or 0 in x.shape:
@@ -39,12 +51,72 @@ def read_x(x: Any) -> np.ndarray:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
             f"x must be floating-point, got {x.dtype}: convert quantities (pixels, columns of a "
-            "table) by x.astype('float32'); for categories, such as token ids, explain the "
-            "embeddings that the model looks up, x = embedding(ids) [N, T, E]"
+            "table) by x.astype('float32'); for token ids give Model(tokens=jaxeval.Tokens(...)); "
+            "for other categories explain their embeddings, x = embedding(ids) [N, T, E]"
         )
     x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
     _finite("x", x)
     return x
+
+
+def read_ids(x: Any) -> np.ndarray:
+    """Token ids [N, T], int32."""
+    if isinstance(x, Mapping):
+        raise TypeError(
+            f"x must be the token ids [N, T], got a {type(x).__name__} of {sorted(x)}: give "
+            'x["input_ids"], and the rest as inputs={name: array}'
+        )
+    x = _array("x", x)
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"x must be token ids [N, T] with N >= 1, got shape {list(x.shape)}")
+    if x.dtype.kind not in "iu":
+        raise TypeError(
+            f"x must be token ids, whole numbers, as the model has tokens; got {x.dtype}. For "
+            "embeddings give the model that jaxeval.embedded(model, ids) returns"
+        )
+    if x.min() < 0:
+        raise ValueError(f"x holds the token id {x.min()}: ids count from 0")
+    return x.astype(np.int32)
+
+
+def read_inputs(inputs: Any, n: int) -> dict[str, np.ndarray]:
+    """{name: array [N, ...]} of what is given to the model with x."""
+    if not isinstance(inputs, Mapping):
+        raise TypeError(
+            f"inputs must be a dict {{name: array [N, ...]}}, got {type(inputs).__name__}"
+        )
+    found = {}
+    for name, v in inputs.items():
+        found[name] = read_rows(f"inputs[{name!r}]", v, n)
+        if found[name].dtype.kind in "fV":
+            _finite(f"inputs[{name!r}]", found[name])
+    return found
+
+
+def read_text(
+    tokens: Tokens, x: np.ndarray, inputs: dict[str, np.ndarray], padding: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """The inputs of texts, with what counts."""
+    for name in (IDS, COUNTED, KEPT):
+        if name in inputs:
+            raise ValueError(f"inputs[{name!r}]: the token ids are x, and this name is taken")
+    for name in (ATTENTION, SPECIAL):
+        if name in inputs and inputs[name].shape != x.shape:
+            raise ValueError(
+                f"inputs[{name!r}] must be [N, T] = {list(x.shape)}, as the token ids, got "
+                f"{list(inputs[name].shape)}"
+            )
+    if padding is not None and padding.shape != x.shape:
+        raise ValueError(
+            f"padding must be [N, T] = {list(x.shape)}, as the token ids, got {list(padding.shape)}"
+        )
+    counted = tokens.counted(x, inputs, padding)
+    if (empty := ~counted.any(1)).any():
+        raise ValueError(
+            f"{int(empty.sum())} texts have no token that counts, the first of them sample "
+            f"{int(empty.argmax())}: all of them are padding or special tokens ({tokens})"
+        )
+    return {**inputs, IDS: x, COUNTED: counted}
 
 
 def read_y(y: Any, n: int) -> np.ndarray | None:
@@ -67,10 +139,18 @@ def read_y(y: Any, n: int) -> np.ndarray | None:
 
 
 def read_data(
-    x: Any, y: Any, mask: Any, index: Any, extras: Any, padding: Any = None, names: Any = None
+    x: Any,
+    y: Any,
+    mask: Any,
+    index: Any,
+    extras: Any,
+    padding: Any = None,
+    inputs: Any = None,
+    tokens: Tokens | None = None,
+    names: Any = None,
 ) -> Data:
     """The whole data set."""
-    x = read_x(x)
+    x = read_x(x) if tokens is None else read_ids(x)
     n = len(x)
     if index is None:
         index = np.arange(n)
@@ -82,12 +162,18 @@ def read_data(
         )
     if index.min() < 0 or index.max() >= 2**32:
         raise ValueError(f"index must lie in 0..2**32 - 1, got {index.min()}..{index.max()}")
+    padding = None if padding is None else _read_padding(padding, n)
+    inputs = read_inputs(inputs, n) if inputs else None
+    if tokens is not None:
+        inputs = read_text(tokens, x, inputs or {}, padding)
+        padding = ~inputs[COUNTED]
     return Data(
         x=x,
         y=read_y(y, n),
         index=index.astype(np.uint32),
         mask=None if mask is None else _read_mask("mask", mask, n),
-        padding=None if padding is None else _read_padding(padding, n),
+        padding=padding,
+        inputs=inputs,
         extras={k: read_rows(f"extras[{k!r}]", v, n) for k, v in (extras or {}).items()},
         names=names,
     )

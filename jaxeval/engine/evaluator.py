@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from ..cpu import suited
-from ..model import Model, called
+from ..model import Model, called, reads_inputs, with_inputs
 from ..types import Answer
 from . import kernels
 from .answers import check_shape
@@ -31,8 +31,12 @@ class CompiledForward:
     given: Callable[..., Any]
     """The model that `fn` calls, kept alive as long as this object."""
 
-    def __call__(self, params: Any, x: Any) -> Any:
-        return called(self.fn, params, x)
+    @property
+    def reads_inputs(self) -> bool:
+        return reads_inputs(self.given)
+
+    def __call__(self, *given: Any) -> Any:
+        return called(self.fn, *given)
 
 
 class Evaluator:
@@ -82,10 +86,13 @@ class Evaluator:
         self.asked[what] += (n := int(real.sum()))
         return n
 
-    def output(self, model: Model, x: Any, hidden: bool, real: np.ndarray, where: str) -> Answer:
+    def output(
+        self, model: Model, x: Any, inputs: Any, hidden: bool, real: np.ndarray, where: str
+    ) -> Answer:
         """The logits of a batch, with the hidden layers if wanted.
 
         Args:
+          inputs: what the model is given with x.
           real: which rows are not padding, [rows].
           where: the name of the batch, for errors.
         """
@@ -93,12 +100,13 @@ class Evaluator:
         if hidden:
             self.count("hidden", real)
         if not model.host:
-            return kernels.forward(self.mesh, (hidden, self.precision), model, x)
+            return kernels.forward(self.mesh, (hidden, self.precision), model, x, inputs)
         if hidden:
             raise ValueError("a host model has no hidden layers")
 
         def call() -> Any:
-            out = model(np.asarray(x)[real])
+            rows, more = jax.tree.map(lambda v: np.asarray(v)[real], (x, inputs))
+            out = with_inputs(model, more)(rows)
             check_shape(out, n, model.outputs)
             return np.asarray(out)
 

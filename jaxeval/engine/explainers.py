@@ -17,7 +17,7 @@ import numpy as np
 from .. import ops
 from ..check import warn
 from ..lifetime import Wrapper, hashable, jit
-from ..model import TRACED_ROWS, Model
+from ..model import TRACED_ROWS, Model, with_inputs
 from ..trace.compare import unwrapped
 from ..types import canonical, pytree, static
 from . import kernels
@@ -83,7 +83,7 @@ class Traced:
 
 
 class Batch(NamedTuple):
-    """Inputs to explain [rows, ...], their classes and the samples' keys.
+    """What to explain [rows, ...], its classes, the samples' keys, and what comes with x.
 
     `real` marks the rows that are no padding; `where` is the batch's name in errors.
     """
@@ -91,6 +91,7 @@ class Batch(NamedTuple):
     x: Any
     y: Any
     keys: Any
+    inputs: Any
     real: np.ndarray
     where: str
 
@@ -131,16 +132,19 @@ class Compiled(Attributor):
 
     def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
         evaluator.count("attribution", batch.real)
-        return self.maps(evaluator, model, batch.x, batch.y, batch.keys)
+        return self.maps(evaluator, model, batch.x, batch.y, batch.keys, batch.inputs)
 
-    def maps(self, evaluator: Evaluator, model: Model, x: Any, y: Any, keys: Any) -> Any:
+    def maps(
+        self, evaluator: Evaluator, model: Model, x: Any, y: Any, keys: Any, inputs: Any
+    ) -> Any:
         """The maps, without counting evaluations."""
         precision = evaluator.precision
         if getattr(self.explainer, "compiles_itself", False):
             with kernels.precise(precision):
                 explain = getattr(self.explainer, "unchecked", self.explainer)
+                model = with_inputs(model, inputs)
                 return explain(model, x, y, kernels.explainer_keys(keys))
-        return kernels.explain(evaluator.mesh, precision, self.explainer, model, x, y, keys)
+        return kernels.explain(evaluator.mesh, precision, self.explainer, model, x, y, keys, inputs)
 
     def using(self, name: str, explainer: Any) -> Compiled:
         return dataclasses.replace(self, name=name, explainer=explainer)
@@ -157,9 +161,11 @@ class OnHost(Attributor):
 
     def explain(self, evaluator: Evaluator, model: Model, batch: Batch) -> Any:
         n, at = evaluator.count("attribution", batch.real), np.flatnonzero(batch.real)
-        x, y = jax.device_get((batch.x, batch.y))
-        x, y, keys = x[at], y[at], batch.keys[at]
+        host = jax.device_get((batch.x, batch.y, batch.inputs))
+        x, y, inputs = jax.tree.map(lambda v: v[at], host)
+        keys = batch.keys[at]
         model = evaluator.outside if model is evaluator.model else model
+        model = with_inputs(model, inputs)
 
         def call() -> Any:
             with kernels.precise(evaluator.precision):

@@ -9,14 +9,16 @@ from typing import Any
 import jax
 
 from .. import check
-from ..metric import Metric, asks_of, bind, check_class
+from ..metric import STEPS, Metric, asks_of, bind, check_class, refusal
 from ..model import Model
+from ..tolerance import Tolerance
 from .baselines import read_background, warn_of_units, with_background
 from .data import Data, read_data
 from .explainers import Attributor, read_explainers
 from .models import read_model
 from .options import Options, read_output
 from .pixels import to_pixels
+from .removal import with_removal
 from .tables import check_width, read_frame, read_labels
 
 
@@ -24,7 +26,8 @@ from .tables import check_width, read_frame, read_labels
 class Job:
     """A model, a data set, and the metrics and explainers to evaluate on it.
 
-    `metrics` are bound to the run's `output`, the score of a class.
+    `metrics` are bound to the run's `output`, the score of a class. `only` are the (explainer,
+    metric) to evaluate; None: all.
     """
 
     model: Model
@@ -33,6 +36,7 @@ class Job:
     metrics: Mapping[str, Metric]
     output: Any
     options: Options
+    only: frozenset[tuple[str, str]] | None = None
 
     @property
     def n(self) -> int:
@@ -57,6 +61,7 @@ def read_job(
     padding: Any = None,
     index: Any = None,
     extras: Any = None,
+    inputs: Any = None,
 ) -> Job:
     """Check all arguments.
 
@@ -68,14 +73,20 @@ def read_job(
       ValueError, TypeError: invalid or incompatible arguments, before anything is compiled.
     """
     check.one_array(model, "model")
-    x, names = read_frame("x", x, getattr(model, "feature_names", None))
-    data = read_data(x, read_labels(y, model), mask, index, extras, padding, names)
+    tokens, names = getattr(model, "tokens", None), None
+    if tokens is None:
+        x, names = read_frame("x", x, getattr(model, "feature_names", None))
+    labels = read_labels(y, model)
+    data = read_data(x, labels, mask, index, extras, padding, inputs, tokens, names)
     metrics = read_metrics(metrics, mask is not None) if metrics else {}
     explainers = named("explainers", explainers)
     background = read_background(read_frame("background", options.background, names)[0], data.x)
     metrics, explainers = with_background(metrics, explainers, background)
-    warn_of_units(metrics, explainers, data.x.shape)
-    model = read_model(model, data.x, data.y, options.outputs)
+    if tokens is None:
+        warn_of_units(metrics, explainers, data.x.shape)
+    else:
+        metrics = {name: with_removal(name, metric, tokens) for name, metric in metrics.items()}
+    model = read_model(model, data, options.outputs)
     if not model.host:
         check_width(y, model.n_classes(jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)))
     output = read_output(options.output, model.outputs)
@@ -111,19 +122,18 @@ def bind_all(metrics: Mapping[str, Metric], output: Any, model: Model, x: Any) -
     return bound
 
 
-def with_tolerance(metrics: Mapping[str, Metric], tolerance: float | None) -> Mapping[str, Metric]:
-    """The metrics with the run's tolerance, where they are areas under curves and have none."""
-    if tolerance is None:
+def with_tolerance(metrics: Mapping[str, Metric], limit: Tolerance | None) -> Mapping[str, Metric]:
+    """The metrics with the run's tolerance, where they take it and have none of their own."""
+    if limit is None or limit.per == "ranking" or not metrics:
         return metrics
-    areas: dict[str, Any] = {name: metric for name, metric in metrics.items() if metric.areas}
-    if metrics and not areas:
-        raise ValueError(
-            f"tolerance={tolerance}: none of the metrics is the area under a curve, which is what "
-            "can be computed to a tolerance; give the others more draws, and see Outcome.error"
-        )
-    with_own = (name for name, metric in areas.items() if metric.tolerance is not None)
-    chosen = {name: dataclasses.replace(m, tolerance=tolerance) for name, m in areas.items()}
-    return {**metrics, **chosen, **{name: areas[name] for name in with_own}}
+    reasons = {name: refusal(metric, limit) for name, metric in metrics.items()}
+    takes = {m: metric.steps_are in STEPS and reasons[m] is None for m, metric in metrics.items()}
+    if not any(takes.values()):
+        given = f"tolerance={limit.absolute if limit.relative is None else limit}"
+        why = "; ".join(f"{name!r}: {reason}" for name, reason in reasons.items())
+        raise ValueError(f"{given}: none of the metrics takes it. {why}")
+    own: dict[str, Any] = {m: v for m, v in metrics.items() if takes[m] and v.tolerance is None}  # type: ignore[attr-defined]
+    return {**metrics, **{m: dataclasses.replace(v, tolerance=limit) for m, v in own.items()}}
 
 
 def read_metrics(metrics: Any, masked: bool) -> dict[str, Metric]:

@@ -23,9 +23,11 @@ from .. import ops
 from ..cpu import program
 from ..lifetime import jit
 from ..metric import Metric
-from ..model import Model, in_columns
+from ..model import Model, in_columns, with_inputs
 from ..ops import draw
 from ..perturb import Perturbation, RandomPerturbation
+from ..tokens import KEPT
+from ..trace.embedding import with_kept
 from ..types import Answer, Sample
 from .sample_view import (
     ask,
@@ -83,29 +85,37 @@ def precise(precision: str) -> Any:
     return contextlib.nullcontext()
 
 
-def forward_rows(fixed: tuple[bool, str], model: Model, x: Any) -> Answer:
+def forward_rows(fixed: tuple[bool, str], model: Model, x: Any, inputs: Any = None) -> Answer:
     """The logits of a batch, with the hidden layers if wanted: fixed = (hidden, precision)."""
     hidden, precision = fixed
     layers = None
     with precise(precision):
+        if KEPT in (inputs or {}):
+            model, x = with_kept(model, x, inputs)
+            given = model.given(x)
+        else:
+            given = with_inputs(model, inputs).given(x)
         if hidden:
             assert model.hidden is not None
-            out, layers = model.hidden(model.params, x)
+            out, layers = model.hidden(*given)
         else:
-            out = model.apply(model.params, x)
+            out = model.apply(*given)
     logits = ops.as_logits(in_columns(out), model.outputs)
     return Answer(logits=logits, hidden=layers, outputs=model.outputs)
 
 
-def explain_rows(precision: str, explainer: Any, model: Model, x: Any, y: Any, keys: Any) -> Any:
+def explain_rows(
+    precision: str, explainer: Any, model: Model, x: Any, y: Any, keys: Any, inputs: Any = None
+) -> Any:
     """The attributions of a batch; keys are the samples' own."""
     with precise(precision):
+        model = with_inputs(model, inputs)
         return explainer(model, x, y, explainer_keys(keys))
 
 
 @spread(1)
-def forward(fixed: Any, model: Model, x: Any) -> Answer:
-    return forward_rows(fixed, model, x)
+def forward(fixed: Any, model: Model, x: Any, inputs: Any = None) -> Answer:
+    return forward_rows(fixed, model, x, inputs)
 
 
 @spread(0, once=True)
@@ -115,8 +125,10 @@ def as_logits(kind: str, outputs: Any) -> Any:
 
 
 @spread(2)
-def explain(fixed: Any, explainer: Any, model: Model, x: Any, y: Any, keys: Any) -> Any:
-    return explain_rows(fixed, explainer, model, x, y, keys)
+def explain(
+    fixed: Any, explainer: Any, model: Model, x: Any, y: Any, keys: Any, inputs: Any = None
+) -> Any:
+    return explain_rows(fixed, explainer, model, x, y, keys, inputs)
 
 
 @spread(0, once=True)
@@ -283,6 +295,27 @@ def reduce(
         asks = metric.asks | {"attribution"}
         found.append((outcome, jax.vmap(functools.partial(unsound, asks))(clean)))
     return tuple(found)
+
+
+@spread(1, once=True)
+def weights(
+    fixed: None,
+    metrics: tuple[Metric],
+    s: Sample,
+    maps: tuple[Any, ...],
+    ref: Answer,
+    valid: tuple[Any, ...],
+) -> tuple[Any, tuple[Any, ...]]:
+    """A score that is linear in the measurements: (that of zeros [n], each one's weight [n, S])."""
+    (metric,), (a,) = metrics, maps
+
+    def one(s: Sample, ref: Answer, valid: tuple[Any, ...]) -> Any:
+        def score(measured: tuple[Any, ...]) -> Any:
+            return reduce_one(metric, s, ref, measured, valid).score.astype(jnp.float32)
+
+        return jax.value_and_grad(score)(tuple(jnp.zeros(v.shape) for v in valid))
+
+    return jax.vmap(one)(dataclasses.replace(s, a=a), ref, valid)
 
 
 @spread(0, once=True)

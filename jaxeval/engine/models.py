@@ -13,9 +13,11 @@ import numpy as np
 from ..check import foreign, warn
 from ..classes import check_classes
 from ..lifetime import Wrapper, hashable, remembered
-from ..model import TRACED_ROWS, UNTRACEABLE, Model
+from ..model import TRACED_ROWS, UNTRACEABLE, Model, with_inputs
 from ..trace.compare import changes, unwrapped
+from ..trace.embedding import vocabulary
 from .answers import NO_PREDICTION, check_shape
+from .data import Data
 from .errors import NOT_TRACEABLE, EvaluationError, named
 
 
@@ -25,35 +27,47 @@ class Bare(Wrapper):
 
     fn: Callable[..., Any]
 
-    def __call__(self, params: Any, x: Any) -> Any:
-        return self.fn(x)
+    def __call__(self, params: Any, x: Any, *inputs: Any) -> Any:
+        return self.fn(x, *inputs)
 
 
-def read_model(
-    model: Any, x: np.ndarray, y: np.ndarray | None, outputs: str | None = None
-) -> Model:
+def read_model(model: Any, data: Data, outputs: str | None = None) -> Model:
     """The model; checks that y is within its classes if tracing shows their number.
 
     Args:
       outputs: the kind of outputs of a function given as the model.
     """
-    spec = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-    model = as_model(model, spec, outputs)
+    spec = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
+    model = as_model(model, spec, outputs, data.inputs_of(np.zeros(TRACED_ROWS, int)))
     if not model.host:
         k = model.n_classes(spec)
-        if y is not None:
-            check_classes(y, k)
+        if data.y is not None:
+            check_classes(data.y, k)
         elif model.outputs == "values" and k > 1:
             raise ValueError(NO_PREDICTION.format(k))
+        if model.tokens is not None:
+            check_ids(data.x, vocabulary(model, spec))
     return model
 
 
-def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
+def check_ids(ids: np.ndarray, size: int | None) -> None:
+    """Check that ids are rows of the table of embeddings, of `size` rows; None: unknown."""
+    if size is not None and ids.max() >= size:
+        raise ValueError(
+            f"x holds the token id {ids.max()}, in sample {int((ids >= size).any(1).argmax())}, "
+            f"but the model has embeddings for the ids 0..{size - 1}"
+        )
+
+
+def as_model(
+    model: Any, x: Any, outputs: str | None = None, inputs: dict[str, Any] | None = None
+) -> Model:
     """The model; if JAX cannot trace it, marked as a host callable, with a warning.
 
     Args:
       x: shape and dtype of one sample.
       outputs: the kind of outputs of a function; None for a `Model`, which has its own.
+      inputs: what comes with `TRACED_ROWS` rows of x.
     """
     if isinstance(model, Model) and outputs not in (None, model.outputs):
         raise ValueError(
@@ -71,6 +85,7 @@ def as_model(model: Any, x: Any, outputs: str | None = None) -> Model:
         model = Model(Bare(hashable(model)), {}, outputs=outputs or "logits")
     elif (way := foreign(model.apply)) is not None:
         raise TypeError(f"Model(apply=...) is {way}")
+    model = with_inputs(model, inputs)
     if model.host:
         return model
     try:
@@ -100,8 +115,8 @@ def _changes(model: Model, x: Any) -> bool:
     fn = model.apply.fn if isinstance(model.apply, Bare) else model.apply
     if not isinstance(unwrapped(fn), types.FunctionType):
         return False
-    rows = jax.ShapeDtypeStruct((TRACED_ROWS, *x.shape), x.dtype)
-    return varies(fn, *((rows,) if fn is not model.apply else (model.params, rows)))
+    given = model.like(x)
+    return varies(fn, *(given[1:] if fn is not model.apply else given))
 
 
 def varies(fn: Any, *given: Any) -> bool:

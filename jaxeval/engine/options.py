@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from ..check import did_you_mean
 from ..ops import OUTPUTS
+from ..tolerance import Tolerance, read
 
 PRECISIONS = ("highest", "fast")
 
@@ -35,18 +36,18 @@ class Options:
     precision: str = "highest"
     background: Any = None
     reduce_channels: str | None = None
-    tolerance: float | None = None
+    tolerance: Tolerance | None = None
     rows: int | None = None
 
     def __post_init__(self) -> None:
-        for name, read in (
+        for name, of in (
             ("key", read_key),
             ("batch_size", read_batch_size),
             ("mesh", read_mesh),
             ("precision", read_precision),
-            ("tolerance", read_tolerance),
+            ("tolerance", read),
         ):
-            object.__setattr__(self, name, read(getattr(self, name)))
+            object.__setattr__(self, name, of(getattr(self, name)))
 
 
 def read_key(key: Any) -> Any:
@@ -93,16 +94,6 @@ def read_precision(precision: Any) -> str:
             f"{did_you_mean(precision, PRECISIONS)}"
         )
     return precision
-
-
-def read_tolerance(tolerance: Any) -> float | None:
-    """A positive number, or None."""
-    if tolerance is None:
-        return None
-    number = isinstance(tolerance, (int, float, np.number)) and not isinstance(tolerance, bool)
-    if not number or not 0 < tolerance < np.inf:
-        raise ValueError(f"tolerance must be a positive number or None, got {tolerance!r}")
-    return float(tolerance)
 
 
 def read_output(output: Any, kind: str) -> Any:

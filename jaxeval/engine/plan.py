@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..identity import identity
-from ..metric import Metric
+from ..metric import Metric, limit_of
 from ..perturb import Perturbation
 from ..types import Sample, canonical
 from .batch_size import automatic
@@ -18,13 +20,15 @@ from .evaluator import Evaluator
 from .explainers import Attributor, OnHost
 from .job import Job
 from .outcomes import check_outcomes
-from .questions import Cell, Question, chunk_width, collect
+from .questions import Cell, Question, chunk_width, collect, narrow_width
 from .sample_view import needs_output
 from .samples import Block, Clean
 from .shapes import check_features, check_padded, fit_mask, fit_padding
 
 UNASKED = 1024
 """Samples per block if nothing is evaluated."""
+DRAWS = 2**21
+"""Most draws of a block on a device, asked or not, to a tolerance."""
 MOST = 65_536
 """Larger batches make no device faster."""
 
@@ -43,7 +47,7 @@ class EvalPlan:
       batch_size: maximum number of evaluations at once on a device.
       local: samples per block on each device.
       output_width, map_width: slots on each device of a chunk answered with outputs, and of one
-        answered with attributions.
+        answered with attributions; round_width: of one of a question asked in rounds.
       clean_output: whether the model is evaluated on the clean samples; hidden: with its hidden
         layers.
       first: answers of host explainers and the model about the first block, which determine the
@@ -61,13 +65,27 @@ class EvalPlan:
     local: int
     output_width: int
     map_width: int
+    round_width: int
     clean_output: bool
     hidden: bool
     first: Clean | None
 
+    @functools.cached_property
+    def means(self) -> frozenset[Cell]:
+        """The cells that are asked for their means over all samples."""
+        limits = {cell: limit_of(metric) for cell, metric in self.cells.items()}
+        return frozenset(c for c, v in limits.items() if v is not None and v.per == "mean")
+
+    def drawn(self, q: Question) -> bool:
+        """Whether all that subscribe to a question take it as random draws."""
+        cells = [s.cell for own in q.by.values() for s in own]
+        return all(self.cells[cell].steps_are == "draws" for cell in cells)
+
     def width(self, q: Question) -> int:
         """Slots of a chunk of this question, on each device."""
-        return self.map_width if q.explained else self.output_width
+        if q.explained:
+            return self.map_width
+        return self.round_width if q.in_rounds else self.output_width
 
     def forward_rows(self) -> int:
         """Rows of the forward program on each device: one shape for clean samples and chunks."""
@@ -111,7 +129,7 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
       ValueError, TypeError: incompatible metrics, explainers and samples.
     """
     metrics, data = job.metrics.values(), job.data
-    attributors, cells = derived(job.attributors, job.metrics)
+    attributors, cells = derived(job)
     clean_output = data.y is None or any(map(needs_output, metrics))
     hidden = any("hidden" in m.asks for m in metrics)
     valid, spec = specify(job)
@@ -129,7 +147,7 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         batch_size = UNASKED
         if asks or questions:
             batch_size = automatic(job.model, job.one, most, evaluator.mesh.devices.flat[0])
-    local = min(per_device, batch_size)
+    local = min(per_device, batch_size, rows_of_buffers(job))
     if questions is None:
         block = Block(job, evaluator, local, 0)
         first = answer_first(block, attributors, clean_output, hidden, valid)
@@ -139,6 +157,8 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         }
         questions = ask_what(job, attributors, cells, spec, valid)
     output_width, map_width = widths(questions, local, batch_size)
+    asked = [q for q in questions if q.asks_model]
+    blocks = -(-per_device // local)
     return EvalPlan(
         job=job,
         attributors=attributors,
@@ -151,15 +171,28 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         local=local,
         output_width=output_width,
         map_width=map_width,
+        round_width=narrow_width(asked, local, batch_size, output_width, blocks),
         clean_output=clean_output,
         hidden=hidden,
         first=first,
     )
 
 
+def rows_of_buffers(job: Job) -> int:
+    """Most samples of a block on each device, so that buffers for whole budgets of draws fit."""
+    limits = [limit_of(m) for m in job.metrics.values() if m.steps_are == "draws"]
+    return max(1, DRAWS // max([1, *(limit.budget for limit in limits if limit is not None)]))
+
+
 def compiled(metric: Metric) -> Metric:
-    """The metric for compiled programs, which do not depend on the tolerance of an area."""
-    return canonical(dataclasses.replace(metric, tolerance=None) if metric.areas else metric)
+    """The metric for compiled programs, which do not depend on how large a tolerance is."""
+    metric = metric.compiled()
+    if (limit := limit_of(metric)) is None:
+        return canonical(metric)
+    drawn = metric.steps_are == "draws"
+    limit = dataclasses.replace(limit, absolute=1.0, relative=None, per="sample")
+    changed: dict[str, Any] = {"tolerance": limit if drawn else None}
+    return canonical(dataclasses.replace(metric, **changed))
 
 
 def check_job(job: Job) -> None:
@@ -168,23 +201,23 @@ def check_job(job: Job) -> None:
     Raises:
       ValueError, TypeError: as for `make_plan`.
     """
-    attributors, cells = derived(job.attributors, job.metrics)
+    attributors, cells = derived(job)
     valid, spec = specify(job)
     if all(a.features is not None for a in attributors.values()):
         ask_what(job, attributors, cells, spec, valid)
 
 
-def derived(
-    attributors: Mapping[str, Attributor], metrics: Mapping[str, Metric]
-) -> tuple[dict[str, Attributor], dict[Cell, Metric]]:
+def derived(job: Job) -> tuple[dict[str, Attributor], dict[Cell, Metric]]:
     """All attributors, and the cells of the results.
 
     A metric may score an explainer derived from the given one (such as its smoothed maps): that is
     a separate attributor, shared by metrics that derive the same.
     """
-    found, made, cells = dict(attributors), {}, {}
-    for e, attributor in attributors.items():
-        for m, metric in metrics.items():
+    found, made, cells = dict(job.attributors), {}, {}
+    for e, attributor in job.attributors.items():
+        for m, metric in job.metrics.items():
+            if job.only is not None and (e, m) not in job.only:
+                continue
             name = e
             if attributor.explainer is not None:
                 explainer = metric.explainer(attributor.explainer)
@@ -193,7 +226,7 @@ def derived(
                     name = made.setdefault((e, identity(explainer)), f"{e} (for {m})")
                     found.setdefault(name, attributor.using(name, explainer))
             cells[Cell(name, m, e)] = metric
-    used = {cell.attributor for cell in cells} if metrics else set(found)
+    used = {cell.attributor for cell in cells} if job.metrics else set(found)
     return {name: a for name, a in found.items() if name in used}, cells
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..identity import identity
-from ..metric import Metric, asks_of
+from ..metric import Metric, asks_of, limit_of
 from ..model import Model
 from ..perturb import Perturbation, RandomPerturbation
 from ..types import Sample
@@ -47,6 +47,7 @@ class Question:
       by: {attributor: subscriptions}.
       asks: the union of the metrics' `asks`.
       explained: the attributors that explain this question's queries.
+      in_rounds: whether it is asked for areas to a tolerance alone: a few steps at a time.
     """
 
     pert: Perturbation
@@ -56,6 +57,7 @@ class Question:
     by: Mapping[str, tuple[Subscription, ...]] = dataclasses.field(default_factory=dict)
     asks: frozenset[str] = frozenset()
     explained: tuple[str, ...] = ()
+    in_rounds: bool = False
 
     @property
     def asks_model(self) -> bool:
@@ -142,7 +144,19 @@ def _subscribed(
         by=by,
         asks=frozenset().union(*asks.values()),
         explained=tuple(e for e, asked in asks.items() if "attribution" in asked),
+        in_rounds=all(of_few(cells[s.cell]) for s in subscriptions),
     )
+
+
+def of_few(metric: Metric) -> bool:
+    """Whether only a few steps are asked at a time: of a curve, to a tolerance."""
+    return metric.steps_are in ("curve", "binary") and limit_of(metric) is not None
+
+
+ROUNDS = (9, 4, 2, 1, 1 / 4)
+"""Steps a sample that are asked in each round for areas to a tolerance, as a guess."""
+WORTH = 64
+"""Full chunks that a second program of the model must save: more than it takes to compile."""
 
 
 def chunk_width(
@@ -150,23 +164,48 @@ def chunk_width(
 ) -> int:
     """Slots per chunk, at most `batch_size`, chosen to minimise padding.
 
-    Clean samples and parameter steps come `local` at a time, other questions all at once; each is
-    padded to whole chunks. A chunk's fixed cost counts as a sixteenth of a full one.
+    Clean samples and parameter steps come `local` at a time, areas to a tolerance in `ROUNDS`,
+    other questions all at once; each is padded to whole chunks. A chunk's fixed cost counts as a
+    sixteenth of a full one.
     """
-    loads = []
+    loads = [(1, local)]
     for q in questions:
-        whole = q.n_steps * local
-        loads.append((q.n_steps, local) if q.pert.changes_params else (1, whole))
-    most = max((load for _, load in loads), default=local)
-    fewest = -(-most // batch_size)
-    equal = (-(-most // chunks) for chunks in range(fewest, fewest + 32))
-    candidates = sorted({max(local, width) for width in equal} | {local}, reverse=True)
+        loads += loads_of(q, local)
+    candidates = widths_of(loads, batch_size)
+    candidates = sorted({max(local, width) for width in candidates} | {local}, reverse=True)
+    return min(candidates, key=lambda width: slots(loads, width, batch_size * fixed))
 
-    def slots(width: int) -> float:
-        chunks = 1 + sum(times * -(-load // width) for times, load in loads)
-        return chunks * (width + batch_size * fixed)
 
-    return min(candidates, key=slots)
+def narrow_width(
+    questions: Sequence[Question], local: int, batch_size: int, width: int, blocks: int
+) -> int:
+    """Slots per chunk of the questions that are asked `in_rounds`; `width`, unless another pays."""
+    loads = [load for q in questions if q.in_rounds for load in loads_of(q, local)]
+    fixed = batch_size / 16
+    if not loads or all(q.in_rounds for q in questions):
+        return width
+    found = min(widths_of(loads, width), key=lambda width: slots(loads, width, fixed))
+    saved = slots(loads, width, fixed) - slots(loads, found, fixed)
+    return found if saved * blocks > WORTH * width else width
+
+
+def loads_of(q: Question, local: int) -> list[tuple[int, int]]:
+    """How many slots a question asks at once, and how often: [(times, slots)]."""
+    if q.in_rounds:
+        return [(1, int(min(k, q.n_steps) * local)) for k in ROUNDS if k * local >= 1]
+    return [(q.n_steps, local) if q.pert.changes_params else (1, q.n_steps * local)]
+
+
+def widths_of(loads: Sequence[tuple[int, int]], most: int) -> set[int]:
+    """Widths of chunks, at most `most`, that leave little of the largest load's last one empty."""
+    largest = max(load for _, load in loads)
+    fewest = -(-largest // most)
+    return {-(-largest // chunks) for chunks in range(fewest, fewest + 32)}
+
+
+def slots(loads: Sequence[tuple[int, int]], width: int, fixed: float) -> float:
+    """The cost of all loads in chunks of this width, in slots; each chunk costs `fixed` more."""
+    return (width + fixed) * sum(times * -(-load // width) for times, load in loads)
 
 
 def naive_cost(

@@ -52,28 +52,16 @@ class Curve:
 
     def learn(self, wanted: np.ndarray, measured: np.ndarray) -> None:
         """Use `wanted` steps [rows, S], whose measurements are in `measured` [rows, S]."""
-        source, valid = self.source, self.valid
-        rows, at = np.nonzero(wanted & valid & ~self.clean)
-        self.asked[rows, source[rows, at]] = True
-        self.used = (np.take_along_axis(self.asked, source, 1) | self.clean) & valid
+        source, clean = self.steps.sources(measured.shape[1])
+        self.asked |= self.steps.to_ask(wanted & self.valid)
+        self.used = (np.take_along_axis(self.asked, source, 1) | clean) & self.valid
         values = np.take_along_axis(measured, source, 1)
         self.values = np.where(self.used, values, np.nan)
-
-    @property
-    def source(self) -> np.ndarray:
-        return self.own if self.steps.source is None else self.steps.source
 
     @property
     def own(self) -> np.ndarray:
         """Each step's own index [rows, S]."""
         return np.broadcast_to(np.arange(self.used.shape[1]), self.used.shape)
-
-    @property
-    def clean(self) -> np.ndarray:
-        """The steps whose query is the clean sample."""
-        if self.steps.clean is None:
-            return np.zeros_like(self.used)
-        return self.source == self.steps.clean[:, None]
 
     def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
         """The used steps before or at, and after or at, each step [rows, S]."""
@@ -97,7 +85,7 @@ class Curve:
         e = apart / width * change / 2
         return np.where(self.used & (apart > 1), np.nan_to_num(e, nan=0.0, posinf=0.0), 0.0)
 
-    def error(self) -> np.ndarray:
+    def error(self) -> np.ndarray | None:
         """By how much the area may be off [rows]: errors of intervals uniform and independent."""
         return 2 * np.sqrt((self.unknown() ** 2).sum(1) / 3)
 
@@ -138,9 +126,28 @@ class Curve:
         return np.where(self.valid, found, np.nan)
 
     @property
-    def evaluations(self) -> int:
-        """How many steps were asked for this cell, over all samples."""
-        return int(self.asked.sum())
+    def evaluations(self) -> np.ndarray:
+        """How many steps were asked for this cell [rows]."""
+        return self.asked.sum(1)
+
+
+@dataclasses.dataclass(eq=False)
+class Chosen(Curve):
+    """A curve of which only some steps are needed, `chosen` [rows, S]; the others are NaN."""
+
+    chosen: np.ndarray
+
+    def first(self) -> np.ndarray:
+        return self.chosen & self.valid
+
+    def wanted(self) -> np.ndarray:
+        return np.zeros_like(self.used)
+
+    def error(self) -> None:
+        return None
+
+    def filled(self) -> np.ndarray:
+        return self.values
 
 
 def curve_of(steps: Steps, n_steps: int, tolerance: float) -> Curve:
@@ -149,9 +156,7 @@ def curve_of(steps: Steps, n_steps: int, tolerance: float) -> Curve:
     return Curve(steps, tolerance, blank, blank.copy(), np.full(blank.shape, np.nan))
 
 
-def to_ask(curve: Curve, wanted: np.ndarray) -> np.ndarray:
-    """The steps [rows, S] whose queries answer the wanted ones; not those of the clean sample."""
-    ask = np.zeros_like(wanted)
-    rows, at = np.nonzero(wanted & ~curve.clean)
-    ask[rows, curve.source[rows, at]] = True
-    return ask
+def only(steps: Steps, chosen: np.ndarray) -> Chosen:
+    """A curve of which the steps `chosen` [rows, S] are needed."""
+    blank = np.zeros(chosen.shape, bool)
+    return Chosen(steps, 0.0, blank, blank.copy(), np.full(blank.shape, np.nan), chosen)

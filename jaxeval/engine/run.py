@@ -12,13 +12,14 @@ from .asking import ask
 from .block import BlockState, answer_clean
 from .collect import Collected, Record, warn_of_maps
 from .evaluator import Evaluator
+from .means import ask_means
 from .plan import EvalPlan
 from .samples import Block
 
 
 def run(plan: EvalPlan, evaluator: Evaluator, progress: NoProgress) -> Record:
     """Ask everything. Exceptions carry the `Record` so far as `partial`."""
-    found, state = Collected(plan), None
+    found, state, held = Collected(plan), None, []
     progress.start(plan.evaluations())
     try:
         for block in blocks(plan, evaluator):
@@ -26,14 +27,22 @@ def run(plan: EvalPlan, evaluator: Evaluator, progress: NoProgress) -> Record:
             progress.advance(block.count * plan.clean_evaluations())
             for question in plan.questions:
                 ask(state, question, progress.advance)
-            found.add(state)
+            if plan.means:
+                held.append(state)
+            else:
+                found.add(state)
             state = None
+        if held:
+            ask_means(held, progress.advance)
+        while held:
+            found.add(held.pop(0))
         found.warn()
     except (Exception, KeyboardInterrupt) as e:
-        if state is not None:
+        for begun in [*held, state]:
             # The cause (for example out of memory) may make this fail, too, but must not be hidden.
             with contextlib.suppress(Exception):
-                found.add(state)
+                if begun is not None:
+                    found.add(begun)
         e.partial = found.record(evaluator)  # type: ignore[attr-defined]
         raise
     return found.record(evaluator)

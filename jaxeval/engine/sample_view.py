@@ -64,9 +64,14 @@ def ask(pert: Perturbation, seen: Sample, plan: Any, step: Any) -> Query:
     together.
     """
     query = pert.apply(seen, plan, step)
+    query = dataclasses.replace(query, inputs=_merged(seen.inputs, query.inputs))
     if seen.valid is None or pert.changes_params:
         return query
     return dataclasses.replace(query, x=jnp.where(seen.valid, query.x, seen.x))
+
+
+def _merged(own: Any, more: Any) -> Any:
+    return own if more is None else {**(own or {}), **more}
 
 
 def view_reference(reference: Answer, pert: Perturbation) -> Any:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from ..types import Answer, Sample
@@ -88,6 +89,7 @@ class Block:
                 key=kernels.keys_of(job.options.key, padded(data.index)),
                 position=padded(np.arange(n, dtype=np.int32)),
                 extras={k: padded(v) for k, v in data.extras.items()},
+                inputs=None if data.inputs is None else jax.tree.map(padded, data.inputs),
                 valid=None if valid is None else padded(valid),
                 channel_axis=job.model.sample_channel_axis(data.x.ndim - 1),
             )
@@ -96,8 +98,10 @@ class Block:
     def answered(self, s: Sample, hidden: bool, width: int) -> Clean:
         """The samples with the model's answers; y are the predicted classes if none were given."""
         evaluator = self.evaluator
-        x = self.resized(s.x, width)
-        answer = evaluator.output(evaluator.model, x, hidden, self.real_of(width), self.where)
+        x, inputs = self.resized((s.x, s.inputs), width)
+        answer = evaluator.output(
+            evaluator.model, x, inputs, hidden, self.real_of(width), self.where
+        )
         reference = self.back(answer, width)
         if not self.start:
             check_answers(self.job, reference.logits, self.real)
@@ -108,6 +112,6 @@ class Block:
 
     def map(self, attributor: Attributor, s: Sample, width: int) -> Any:
         """An explainer's maps of the samples [rows, features]."""
-        x, y, keys = self.resized((s.x, s.y, s.key), width)
-        batch = Batch(x, y, keys, self.real_of(width), self.where)
+        x, y, keys, inputs = self.resized((s.x, s.y, s.key, s.inputs), width)
+        batch = Batch(x, y, keys, inputs, self.real_of(width), self.where)
         return self.back(attributor.explain(self.evaluator, self.evaluator.model, batch), width)

@@ -12,16 +12,18 @@ import numpy as np
 
 from .. import check, classes, ops
 from ..cpu import suited
-from ..metric import Metric, asks_of, bind
-from ..model import TRACED_ROWS, Model
+from ..metric import Metric, asks_of, bind, limit_of
+from ..model import TRACED_ROWS, Model, with_inputs
 from ..perturb import Perturbation, RandomPerturbation
-from ..types import Answer, Outcome, Sample, canonical
+from ..tokens import COUNTED, IDS
+from ..types import Answer, Outcome, Query, Sample, canonical
 from . import kernels
 from .answers import check_shape
 from .baselines import with_background
 from .explainers import Host, Traced
 from .job import refuse_padding
 from .options import read_output, read_precision
+from .removal import with_removal
 from .sample_view import ask as ask_of
 from .sample_view import (
     measure_one,
@@ -47,9 +49,10 @@ def as_function(
     batch_size: int = 1,
     precision: str = "highest",
 ) -> Callable[..., Outcome]:
-    """The metric as a function ``f(x, y, a, key, index=0, mask=None, extras=None, padding=None)``.
+    """The metric as a pure function of one sample.
 
-    It returns the `Outcome` of ONE sample, x [...], y [], a [features], and may be jitted, vmapped
+    ``f(x, y, a, key, index=0, mask=None, extras=None, padding=None, inputs=None)`` returns the
+    `Outcome` of ONE sample, x [...], y [], a [features], and may be jitted, vmapped
     over samples and differentiated with respect to inputs on which the metric depends smoothly.
     `a` may be None if there is an `explainer`; it is not used if the metric scores a modified
     explainer (`SmoothMPRT`). `padding` is the sample's, bool, as for `jaxeval.evaluate`; whether
@@ -75,7 +78,7 @@ def as_function(
         raise TypeError(f"as_function: {type(metric).__name__} is defined over a whole data set")
     if type(metric).finish is not Metric.finish:
         raise TypeError(f"as_function: {type(metric).__name__} is finished on the host")
-    if metric.areas and metric.tolerance is not None:  # type: ignore[attr-defined]
+    if limit_of(metric) is not None:
         raise TypeError(
             f"as_function: {type(metric).__name__}(tolerance=...) chooses its steps on the host; "
             "use evaluate or score"
@@ -89,6 +92,8 @@ def as_function(
     name = type(metric).__name__
     metrics, given = with_background({name: metric}, {"given": explainer}, rows)
     metric, explainer = metrics[name], given["given"]
+    if model.tokens is not None:
+        metric = with_removal(name, metric, model.tokens)
     output = read_output(output, model.outputs)
     metric, original = bind(metric, output, model.outputs), model
     if explainer is not None and jax.tree_util.all_leaves((explainer,)):
@@ -97,16 +102,17 @@ def as_function(
     given, explainer = made is explainer, made
     hidden = "hidden" in metric.asks
 
-    def explain(model: Model, x: Any, y: Any, key: Any) -> Any:
-        args = explainer, model, x[None], y[None], key[None]
-        return kernels.explain_rows(precision, *args)[0]
+    def explain(model: Model, query: Query, key: Any) -> Any:
+        x, y, keys, inputs = jax.tree.map(lambda v: v[None], (query.x, query.y, key, query.inputs))
+        return kernels.explain_rows(precision, explainer, model, x, y, keys, inputs)[0]
 
-    def ask(model: Model, x: Any, y: Any, key: Any, output: bool, attribution: bool) -> Answer:
+    def ask(model: Model, query: Query, key: Any, output: bool, attribution: bool) -> Answer:
         answer = Answer()
         if output:
-            answer = kernels.take(kernels.forward_rows((hidden, precision), model, x[None]), 0)
+            rows = jax.tree.map(lambda v: v[None], (query.x, query.inputs))
+            answer = kernels.take(kernels.forward_rows((hidden, precision), model, *rows), 0)
         if attribution:
-            answer = dataclasses.replace(answer, attribution=explain(model, x, y, key))
+            answer = dataclasses.replace(answer, attribution=explain(model, query, key))
         return answer
 
     def f(
@@ -118,23 +124,32 @@ def as_function(
         mask: Any = None,
         extras: Any = None,
         padding: Any = None,
+        inputs: Any = None,
     ) -> Outcome:
         x, labels = jnp.asarray(x), classes.concrete(y)
+        inputs = None if inputs is None else {k: jnp.asarray(v) for k, v in inputs.items()}
+        if original.tokens is not None:
+            x, rows = x.astype(jnp.int32), jax.tree.map(lambda v: v[None], inputs or {})
+            padding = None if padding is None else jnp.asarray(padding, bool)[None]
+            counted = original.tokens.counted(x[None], rows, padding)[0]
+            inputs, padding = {**(inputs or {}), IDS: x, COUNTED: counted}, ~counted
         if labels is not None:
             row = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
             classes.check_classes(labels, classes.classes_of(original, row), "as_function")
         y = jnp.asarray(y, jnp.int32)
         key = jax.random.key(key) if isinstance(key, (int, np.integer)) else key
         own = sample_key(key, index)
-        model = suited(original, x, jax.default_backend())
+        own_inputs = jax.tree.map(lambda v: v[None], inputs)
+        model = suited(with_inputs(original, own_inputs), x, jax.default_backend())
         out = model.traced(x)
         check_shape(out, TRACED_ROWS, model.outputs)
         ops.check_output(metric.output, model.outputs, out.shape[-1])
-        reference = ask(model, x, y, own, needs_output(metric), False)
+        clean = Query(x=x, y=y, inputs=inputs)
+        reference = ask(model, clean, own, needs_output(metric), False)
         if a is None or not given:
             if explainer is None:
                 raise TypeError("a is None: give the attribution, or as_function an explainer")
-            a = explain(model, x, y, own)
+            a = explain(model, clean, own)
         sample = Sample(
             x=x,
             y=y,
@@ -142,6 +157,7 @@ def as_function(
             position=jnp.asarray(index),
             mask=mask,
             extras=extras or {},
+            inputs=inputs,
             features=tuple(jnp.shape(a)),
             channel_axis=model.sample_channel_axis(x.ndim),
         )
@@ -170,8 +186,8 @@ def as_function(
         outcome = reduce_one(
             metric, sample, reference, tuple(m for m, _, _ in got), tuple(v for _, v, _ in got)
         )
-        clean = dataclasses.replace(reference, attribution=sample.a)
-        flags = [unsound(metric.asks | {"attribution"}, clean), *(bad for _, _, bad in got)]
+        whole = dataclasses.replace(reference, attribution=sample.a)
+        flags = [unsound(metric.asks | {"attribution"}, whole), *(bad for _, _, bad in got)]
         return undefined(outcome, jnp.stack(flags).any())
 
     return f
@@ -203,7 +219,7 @@ def _ask_all(
             row = dataclasses.replace(seen, draw=draw[t])
         query = ask_of(pert, row, plan, t)
         attribution = "attribution" in metric.asks
-        answer = ask(asked, query.x, query.y, sample.key, output, attribution)
+        answer = ask(asked, query, sample.key, output, attribution)
         map_ = metric.prepare(answer.attribution, sample.where)
         answer = dataclasses.replace(answer, attribution=map_)
         return measure_one(metric, sample, reference, query, answer), unsound(metric.asks, answer)

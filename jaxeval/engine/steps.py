@@ -33,6 +33,21 @@ class Steps:
         """The number of valid steps that are not asked."""
         return int(self.counts.sum() - self.asked.sum())
 
+    def sources(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """(the step whose measurement each uses, which have the clean query), [rows, S], S = n."""
+        shape = len(self.counts), n
+        source = np.broadcast_to(np.arange(n), shape) if self.source is None else self.source
+        clean = n if self.clean is None else self.clean[:, None]
+        return source, np.broadcast_to(source == clean, shape)
+
+    def to_ask(self, wanted: np.ndarray) -> np.ndarray:
+        """The steps [rows, S] whose queries answer the wanted ones; not the clean sample."""
+        source, clean = self.sources(wanted.shape[1])
+        ask = np.zeros_like(wanted)
+        rows, at = np.nonzero(wanted & ~clean)
+        ask[rows, source[rows, at]] = True
+        return ask
+
 
 def steps_of(counts: np.ndarray, same: np.ndarray | None) -> Steps:
     """The steps.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, final
@@ -16,9 +17,12 @@ from jaxtyping import Array, Float, Int, Key
 
 from .. import check, classes, ops
 from ..cpu import program, suited
-from ..model import Model
+from ..model import Model, reads_inputs
 from ..registry import Registry
+from ..shown import settings
+from ..tokens import COUNTED, IDS
 from ..trace import jaxprs
+from ..trace.embedding import embeddings, of_embeddings
 from ..trace.half import Narrow, in_float32, is_half
 from ..types import pytree, static
 
@@ -26,7 +30,17 @@ REDUCTIONS: dict[str, Callable[..., jax.Array]] = {
     "sum": jnp.sum,
     "mean": jnp.mean,
     "max": jnp.max,
+    "l1": lambda a, **axes: jnp.abs(a).sum(**axes),
+    "l2": lambda a, **axes: jnp.sqrt(jnp.square(a).sum(**axes)),
 }
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class PerRow:
+    """A baseline for each row, [N, ...]."""
+
+    rows: Any
 
 
 @pytree
@@ -49,10 +63,20 @@ class Explainer(ABC):
       output: the class score to explain: "value" (the model's output for the class: the logit for
         a model of logits), "logit", "probability", "log_probability", "log_odds", or a function
         ``(outputs [K], y []) -> value []`` of the model's own outputs.
-      reduce_channels: "sum", "mean" or "max" over the channels gives a pixel map (the channel axis
-        is kept, with size 1); None keeps one attribution per entry.
+      reduce_channels: "sum", "mean", "max", "l1" (sum of magnitudes) or "l2" (root of the sum of
+        squares) over the channels gives a pixel map (the channel axis is kept, with size 1); None
+        keeps one attribution per entry.
+
+    For a model of tokens, x are ids [N, T] and a [N, T] has one attribution per token. Methods that
+    need gradients explain the embeddings [N, T, E]; attributions are summed over E, or reduced by
+    `reduce_channels`. Their baselines are "zero", and the embeddings of the mask token ("mask"), of
+    padding ("pad") or of an id. What does not count (padding, special tokens) is never changed.
     """
 
+    on_tokens: ClassVar[str] = "embeddings"
+    """What it explains of a model of tokens: "embeddings", "ids", or "" for neither."""
+    over_embedding: ClassVar[str] = "sum"
+    """How attributions [N, T, E] of embeddings are reduced to tokens by default."""
     compiles_itself: ClassVar[bool] = False
     """Whether it compiles its own programs when called outside `jax.jit`, which is then faster."""
 
@@ -74,6 +98,10 @@ class Explainer(ABC):
     ) -> Float[Array, "n ..."]:
         """The attributions of x, in the shape of x; implemented by subclasses."""
 
+    def _repr_html_(self) -> str:
+        summary = (inspect.getdoc(type(self)) or "").split("\n\n")[0].replace("``", "")
+        return settings(self, f"{type(self).__name__}: {summary}")
+
     @final
     def __call__(self, model: Model, x: Any, y: Any, keys: Any = None) -> Float[Array, "n ..."]:
         """The attributions a [N, ...] of x [N, ...] for the classes y [N].
@@ -89,7 +117,11 @@ class Explainer(ABC):
             raise TypeError(f"{name}: model must be a jaxeval.Model, got {what}")
         check.one_array(model, name)
         x, y = _array(x), _array(y)
-        if not jnp.issubdtype(x.dtype, jnp.floating):
+        if model.tokens is not None:
+            if not jnp.issubdtype(x.dtype, jnp.integer) or x.ndim != 2:
+                raise TypeError(f"{name}: x must be token ids [N, T], got {x.dtype}{list(x.shape)}")
+            x = x.astype(np.int32)
+        elif not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"{name}: x must hold floating-point numbers, got {x.dtype}")
         if not jnp.issubdtype(y.dtype, jnp.integer):
             raise TypeError(f"{name}: y must hold class numbers (integers), got {y.dtype}")
@@ -115,6 +147,8 @@ class Explainer(ABC):
 
     def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> Float[Array, "n ..."]:
         """`__call__` without validation, so that it does not wait for the values of y."""
+        if model.tokens is not None:
+            return self._of_tokens(model, x, y, keys)
         half = is_half(x.dtype)
         if half:
             given, x = x.dtype, x.astype(jnp.float32)
@@ -122,6 +156,27 @@ class Explainer(ABC):
         a = self._for(model)._run(model, x, y, keys)
         a = a if self.reduce_channels is None else self._pixels(model, a)
         return a.astype(given) if half else a
+
+    def _of_tokens(self, model: Model, ids: Any, y: Any, keys: Any) -> Float[Array, "n ..."]:
+        """The attributions of token ids."""
+        if not self.on_tokens:
+            raise TypeError(
+                f"{type(self).__name__} explains real-valued inputs, and this model reads token "
+                "ids: give it what jaxeval.embedded(model, ids, inputs) returns, or use one of "
+                "FeatureAblation, KernelShap, Lime and ShapleyValueSampling"
+            )
+        assert model.tokens is not None
+        if self.on_tokens == "ids":
+            inputs = dict(model.inputs or {})
+            inputs |= {IDS: ids, COUNTED: model.tokens.counted(ids, inputs)}
+            model = dataclasses.replace(model, inputs=inputs)
+            return self._for(model)._run(model, ids, y, keys)
+        new, e = of_embeddings(model, jnp.asarray(ids))
+        plain = dataclasses.replace(_with_baselines(self, model, new, e), reduce_channels=None)
+        a = plain.unchecked(new, e, y, keys)
+        if a.ndim != 3 or a.shape[:2] != ids.shape:
+            return a
+        return REDUCTIONS[self.reduce_channels or self.over_embedding](a, axis=2)
 
     def _for(self, model: Model) -> Explainer:
         """The explainer with `output` translated to the model's kind of outputs."""
@@ -176,6 +231,11 @@ class Explainer(ABC):
         self, model: Model, x: Float[Array, "n ..."], b: Any, keys: Key[Array, " n"] | None
     ) -> Float[Array, "n ..."]:
         """The baseline `b` of each sample, in the shape of x."""
+        if isinstance(b, PerRow):
+            return jnp.broadcast_to(b.rows.astype(x.dtype), x.shape)
+        if model.tokens is not None:
+            removed = model.tokens.removal(b, "zero")
+            return jnp.where(model.inputs[COUNTED], jnp.asarray(removed, x.dtype), x)
         if keys is None and ops.is_random(b):
             raise TypeError(needs_keys(self, f"with baseline={b!r}", len(x)))
         axis = model.sample_channel_axis(x.ndim - 1)
@@ -184,6 +244,42 @@ class Explainer(ABC):
             return jnp.broadcast_to(ops.baseline(v, b, axis, key), v.shape)
 
         return jax.vmap(one)(x, keys)
+
+
+def _with_baselines(explainer: Any, model: Model, new: Model, e: jax.Array) -> Any:
+    """The explainer, and those that it wraps, with baselines of embeddings e [N, T, E].
+
+    Args:
+      model: the model of token ids; `new` that of embeddings.
+    """
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(explainer):
+        value = getattr(explainer, field.name, None)
+        if field.name == "baseline":
+            changed["baseline"] = PerRow(_baseline(value, model, new, e))
+        elif isinstance(value, Explainer):
+            changed[field.name] = _with_baselines(value, model, new, e)
+    return dataclasses.replace(explainer, **changed) if changed else explainer
+
+
+def _baseline(b: Any, model: Model, new: Model, e: jax.Array) -> jax.Array:
+    """The embeddings e [N, T, E], with those of tokens that count replaced by the baseline."""
+    counted, ids = new.inputs[COUNTED], new.inputs[IDS]
+    assert model.tokens is not None
+    if isinstance(b, str) and b == "zero":
+        replaced = jnp.zeros_like(e)
+    elif not isinstance(b, str) and np.ndim(b) > 0:
+        replaced = jnp.broadcast_to(jnp.asarray(b, e.dtype), e.shape)
+    else:
+        if isinstance(b, str) and b == "delete":
+            raise ValueError(
+                'baseline="delete": there is no path to a deleted token: give "zero", "mask", '
+                '"pad" or an id'
+            )
+        one = model.tokens.removal(model.tokens.pad if b == "pad" else b, default="zero")
+        one = model.tokens.pad if one < 0 else one
+        replaced = embeddings(model, jnp.where(counted, jnp.asarray(one, ids.dtype), ids))
+    return jnp.where(counted[:, :, None], replaced, e)
 
 
 EXPLAINERS = Registry("explainer", Explainer)
@@ -207,12 +303,13 @@ def _array(v: Any) -> Any:
 def _checked(model: Model, y: np.ndarray, owner: str) -> Model:
     """A host model that checks the classes y at its first output, when K becomes known."""
 
-    def apply(params: Any, x: Any) -> Any:
-        z = model.apply(params, x)
+    def apply(*given: Any) -> Any:
+        z = model.apply(*given)
         n_outputs = np.shape(z)[1] if np.ndim(z) == 2 else 1
         classes.check_classes(y, ops.n_classes(n_outputs, model.outputs), owner)
         return z
 
+    apply.reads_inputs = reads_inputs(model.apply)  # type: ignore[attr-defined]
     return dataclasses.replace(model, apply=apply)
 
 

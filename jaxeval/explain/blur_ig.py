@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,7 @@ class BlurIG(SteppedExplainer):
     4.00
     """
 
+    on_tokens: ClassVar[str] = ""
     n_steps: int = static(default=50)
     max_sigma: Any = 50.0
 

@@ -12,7 +12,7 @@ from jax import lax
 
 from .. import check, ops
 from ..model import Model
-from ..trace import Graph, Node, Rule, Values
+from ..trace import Graph, Node, Rule, Value, Values
 from ..types import pytree, static
 from .backpropagation import gate
 from .base import Explainer
@@ -158,25 +158,32 @@ class DeepLift(Explainer):
         check.baseline(self, "baseline", ops.BASELINES)
         check.one_of(self, "pooling", POOLING)
 
+    def graph(self, model: Model, x: Any) -> tuple[Graph, Value]:
+        """The model's graph, and the value in it that is explained: the input."""
+        graph = Graph(model, x, turned=True)
+        return graph, graph.inputs[0]
+
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         b = self.baselines(model, x, self.baseline, keys)
-        graph = Graph(model, x, turned=True)
+        graph, explained = self.graph(model, x)
         values = graph.forward(model.params, x)
         named = isinstance(self.baseline, str)
         shared = self.baseline == "zero" if named else not ops.is_random(self.baseline)
+        shared = shared and model.inputs is None  # which differ between rows
         baseline = self.once(graph, model, b) if shared else None
         if baseline is None:
             baseline = graph.forward(model.params, b)
         seed = score_multipliers(values[graph.out], baseline[graph.out], y, self.output)
-        m = graph.backward(values, seed, Multipliers(baseline, self.pooling).table())
-        return (x - b) * m if self.multiply_by_inputs else m
+        table = Multipliers(baseline, self.pooling).table()
+        m = graph.backward(values, seed, table, explained)
+        return (values[explained] - baseline[explained]) * m if self.multiply_by_inputs else m
 
     def once(self, graph: Graph, model: Model, b: jax.Array) -> Values | None:
         """All values for a baseline that all samples share, computed for a single row.
 
         None if the batch axis cannot be distinguished from other axes.
         """
-        one = Graph(model, b[:1], turned=True)
+        one, _ = self.graph(model, b[:1])
         values = one.forward(model.params, b[:1])
         pairs = [(graph.inputs, one.inputs)]
         if [o.name for o in graph.operations] != [o.name for o in one.operations]:

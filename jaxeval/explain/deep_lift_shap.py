@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -39,6 +39,7 @@ class DeepLiftShap(SteppedExplainer):
     Array([[1.5, 2.5]], dtype=float32)
     """
 
+    on_tokens: ClassVar[str] = ""
     background: Any = None
     pooling: str = static(default="cross_max")
     multiply_by_inputs: bool = static(default=True)

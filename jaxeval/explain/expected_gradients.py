@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import check
 from ..model import Model
@@ -33,6 +35,9 @@ class ExpectedGradients(SteppedExplainer):
         "background": the samples given as `background=` of `jaxeval.evaluate`; "background mean":
         their mean.
       n_samples: S; each costs one gradient of the batch.
+      draws: {"background": numbers of rows of `background`, "alpha": α}, each [S], or [N, S] with
+        draws for each sample, used instead of random ones; S is then theirs, and no keys are
+        needed.
 
     >>> import jax, jax.numpy as jnp
     >>> from jaxeval import Model
@@ -42,30 +47,74 @@ class ExpectedGradients(SteppedExplainer):
     Array([[ 1., -4.]], dtype=float32)
     """
 
+    on_tokens: ClassVar[str] = ""
+    DRAWN: ClassVar[tuple[str, ...]] = ("background", "alpha")
+    """The names of the draws."""
+
     background: Any = None
     n_samples: int = static(default=50)
+    draws: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check.integer(self, "n_samples")
         check_background(self)
+        if self.draws is None:
+            return
+        name = type(self).__name__
+        if not isinstance(self.draws, Mapping) or set(self.draws) != set(self.DRAWN):
+            given = list(self.draws) if isinstance(self.draws, Mapping) else self.draws
+            wanted = ", ".join(f'"{k}": ...' for k in self.DRAWN)
+            raise TypeError(f"{name}(draws=...) must be {{{wanted}}}, got {given!r}")
+        for what in self.DRAWN[:2]:
+            if np.ndim(self.draws[what]) not in (1, 2) or not np.size(self.draws[what]):
+                raise ValueError(
+                    f"{name}(draws=...): {what!r} must have the shape [S] or [N, S], got "
+                    f"{list(np.shape(self.draws[what]))}"
+                )
 
     def steps(self, model: Model, x: jax.Array) -> int:
-        return self.n_samples
+        return self.n_samples if self.draws is None else np.shape(self.draws["alpha"])[-1]
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
-        if keys is None:
-            raise TypeError(needs_keys(self, "in its draws", len(x)))
-        return background(self, x), self.spread(x)
+        if self.draws is None and keys is None:
+            raise TypeError(needs_keys(self, "without draws", len(x)))
+        return background(self, x), self.spread(model, x), self._given(x)
 
-    def spread(self, x: jax.Array) -> Any:
+    def _given(self, x: jax.Array) -> Any:
+        """The given draws of each sample, [N, S, ...]; None if they are random."""
+        if self.draws is None:
+            return None
+        s, given = np.shape(self.draws["alpha"])[-1], {}
+        for name, draws in self.draws.items():
+            one = (s, *(x.shape[1:] if name == "noise" else ()))
+            if np.shape(draws) not in (one, (len(x), *one)):
+                raise ValueError(
+                    f"{type(self).__name__}(draws=...): {name!r} must have the shape {list(one)}, "
+                    f"or {[len(x), *one]} for {len(x)} samples, got {list(np.shape(draws))}"
+                )
+            dtype = jnp.int32 if name == "background" else x.dtype
+            given[name] = jnp.broadcast_to(jnp.asarray(draws, dtype), (len(x), *one))
+        return given
+
+    def spread(self, model: Model, x: jax.Array) -> Any:
         """The standard deviation of the noise on x; None for no noise."""
         return None
 
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        samples, spread = rows(state[0]), state[1]
+        _, way, at = self.drawn(x, keys, state, i)
+        return way, at
+
+    def drawn(self, x: jax.Array, keys: Any, state: Any, i: Any) -> Any:
+        """The i-th baselines, the ways from them to the (noisy) inputs, and a point of each way."""
+        samples, spread, given = rows(state[0]), state[1], state[2]
+        if given is not None:
+            b, alpha = samples[given["background"][:, i]], given["alpha"][:, i]
+            noise = rows(given["noise"][:, i]) * rows(spread) if "noise" in given else 0
+            way = rows(x) + noise - b
+            return b, way, b + alpha[:, None] * way
 
         def one(key: jax.Array) -> Any:
             key = draw.fold_in(key, i)
@@ -74,9 +123,8 @@ class ExpectedGradients(SteppedExplainer):
             return b, jax.random.uniform(where, (), jnp.float32).astype(x.dtype), noise
 
         b, alpha, noise = jax.vmap(one)(keys)
-        given = rows(x) if spread is None else noisy_rows(x, spread, noise, i)
-        way = given - b
-        return way, b + alpha[:, None] * way
+        way = (rows(x) if spread is None else noisy_rows(x, spread, noise, i)) - b
+        return b, way, b + alpha[:, None] * way
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
@@ -88,4 +136,4 @@ class ExpectedGradients(SteppedExplainer):
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
-        return total / self.n_samples
+        return total / self.steps(model, x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -43,6 +43,7 @@ class FeaturePermutation(FeatureAblation):
     Array([[0., 3.]], dtype=float32)
     """
 
+    on_tokens: ClassVar[str] = ""
     background: Any = None
     n_samples: int = static(default=1)
 
@@ -64,7 +65,7 @@ class FeaturePermutation(FeatureAblation):
         z = model(x)
         return Shared(background(self, x), self.ids(model, x), z, z)
 
-    def drawn(self, keys: Any, n: int, i: Any) -> jax.Array:
+    def drawn(self, keys: Any, n: int, i: Any, own: Any) -> jax.Array:
         """The indices of the background samples to use, [N]."""
         size = 1 if self.background is None else len(self.background)
         keys = jax.vmap(lambda key: draw.fold_in(key, i))(keys)

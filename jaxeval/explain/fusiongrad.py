@@ -62,7 +62,7 @@ class FusionGrad(NoisyWeights):
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         if keys is None:
             raise TypeError(needs_keys(self, "in its input noise", len(x)))
-        return share_of_range(self.noise_level, x)
+        return share_of_range(self.noise_level, model, x)
 
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,8 @@ class Saliency(Explainer):
     Array([[1., 2.],
            [0., 3.]], dtype=float32)
     """
+
+    over_embedding: ClassVar[str] = "l2"
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         return jnp.abs(self.input_gradient(model, x, y))

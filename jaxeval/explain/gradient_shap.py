@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from .. import check
+from ..model import Model
 from ..types import pytree, static
 from .expected_gradients import ExpectedGradients
 from .noisy import share_of_range
@@ -22,7 +24,7 @@ class GradientShap(ExpectedGradients):
     values for models that are nearly linear between b and x.
 
     Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions". Corresponds to
-    captum's `GradientShap`, where `stdevs` is σ itself.
+    captum's `GradientShap` with `stdevs`, whose default there is 0.
 
     Args:
       background: samples [B, ...], each with the shape of one sample; None: one sample of zeros;
@@ -30,6 +32,10 @@ class GradientShap(ExpectedGradients):
         their mean.
       n_samples: S; each costs one gradient of the batch.
       noise_level: standard deviation of the noise, as a fraction of the sample's range.
+      stdevs: σ itself, in units of x, instead of `noise_level`.
+      draws: {"background": numbers of rows of `background`, "alpha": α, "noise": ε}, of the shapes
+        [S], [S] and [S, ...], or [N, S], [N, S] and [N, S, ...] with draws for each sample, used
+        instead of random ones; S is then theirs, and no keys are needed.
 
     >>> import jax, jax.numpy as jnp
     >>> from jaxeval import Model
@@ -40,11 +46,18 @@ class GradientShap(ExpectedGradients):
     """
 
     n_samples: int = static(default=50)
+    DRAWN: ClassVar[tuple[str, ...]] = ("background", "alpha", "noise")
+
     noise_level: Any = 0.1
+    stdevs: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check.real(self, "noise_level", least=0)
+        if self.stdevs is not None:
+            check.real(self, "stdevs", least=0)
 
-    def spread(self, x: jax.Array) -> Any:
-        return share_of_range(self.noise_level, x)
+    def spread(self, model: Model, x: jax.Array) -> Any:
+        if self.stdevs is not None:
+            return jnp.full((len(x), *(1,) * (x.ndim - 1)), self.stdevs, x.dtype)
+        return share_of_range(self.noise_level, model, x)

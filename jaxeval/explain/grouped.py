@@ -14,9 +14,10 @@ from jax.core import Tracer
 from .. import check, ops
 from ..lifetime import jit
 from ..model import Model
+from ..tokens import COUNTED
 from ..types import pytree, static
 from .occlusion import check_sizes
-from .stepped import SteppedExplainer, rows
+from .stepped import SteppedExplainer, real, rows
 
 
 @pytree
@@ -44,6 +45,7 @@ class Grouped(SteppedExplainer):
         or an array that broadcasts to one sample. Random baselines are drawn once per sample.
     """
 
+    on_tokens: ClassVar[str] = "ids"
     from_baseline: ClassVar[bool] = True
     """Whether it also needs the score of the baseline."""
 
@@ -110,6 +112,14 @@ class Grouped(SteppedExplainer):
     def ids(self, model: Model, x: jax.Array) -> jax.Array:
         """The feature index of each entry, in the shape of x or with a leading axis of 1."""
         shape = x.shape[1:]
+        if model.tokens is not None:
+            if self.patch is not None or self.features is not None:
+                raise ValueError(
+                    f"{type(self).__name__}: the features of a text are its tokens: leave out "
+                    "patch and features"
+                )
+            counted = model.inputs[COUNTED]  # numbered without what does not count
+            return jnp.where(counted, jnp.cumsum(counted, 1) - 1, shape[0])
         if isinstance(self.features, Segmenter):
             return _segmented(self.features, x)
         if self.features is not None:
@@ -137,10 +147,13 @@ class Grouped(SteppedExplainer):
         b = self.baselines(model, x, self.baseline, keys)
         z = model(x)
         z0 = model(b) if self.from_baseline else z
-        return Shared(b, self.ids(model, x), z, z0)
+        return Shared(b, self.ids(model, x), z, z0, own=own_features(model))
 
-    def drawn(self, keys: Any, n: int, i: Any) -> Any:
-        """The random draw of step i for n features, of shape [N, F] at most."""
+    def drawn(self, keys: Any, n: int, i: Any, own: Any) -> Any:
+        """The random draw of step i for n features, of shape [N, F] at most.
+
+        `own` [N]: the number of features of each sample, which come first; None: n.
+        """
         return None
 
     def ready(
@@ -148,7 +161,7 @@ class Grouped(SteppedExplainer):
     ) -> Any:
         """The draw of step i, and the inputs to evaluate."""
         n = self.count(model, x)
-        drawn = self.drawn(keys, n, i)
+        drawn = self.drawn(keys, n, i, state.own)
         return drawn, rows(self.masked_input(x, drawn, state, i, n))
 
     def masked_input(self, x: jax.Array, drawn: Any, shared: Shared, i: Any, n: int) -> jax.Array:
@@ -190,7 +203,7 @@ class Grouped(SteppedExplainer):
 
     def spread(self, values: jax.Array, ids: jax.Array, x: jax.Array) -> jax.Array:
         """Scatter values of features [N, F] to their entries, in the shape of x."""
-        return entries(values, jnp.broadcast_to(ids, x.shape)).astype(x.dtype)
+        return entries(values, jnp.broadcast_to(ids, x.shape)).astype(real(x.dtype))
 
 
 @pytree(kw_only=False)
@@ -203,6 +216,13 @@ class Shared:
     baseline_logits: Any
     more: Any = None
     """Additional values of a subclass."""
+    own: Any = None
+    """The number of features of each sample [N], which are the first; None: all."""
+
+
+def own_features(model: Model) -> Any:
+    """The number of features of each text [N]; None for models of other inputs."""
+    return None if model.tokens is None else model.inputs[COUNTED].sum(1, dtype=jnp.int32)
 
 
 def entries(values: jax.Array, ids: jax.Array) -> jax.Array:

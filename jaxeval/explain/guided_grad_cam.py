@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 from .. import check
 from ..model import Model
 from ..types import pytree
-from .grad_cam import CamExplainer
+from .cam import CamExplainer
+from .grad_cam import GradCAM
 from .guided_backprop import GuidedBackprop
 
 
@@ -38,10 +39,18 @@ class GuidedGradCAM(CamExplainer):
              [ 8., 12.]]]], dtype=float32)
     """
 
+    rectified: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check.one_of(self, "upsample", ("bilinear", "nearest"))
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         guided = GuidedBackprop(output=self.output).attribute(model, x, y, keys)
-        return guided * self.cam(model, x, y, True)
+        cam = GradCAM(
+            output=self.output,
+            layer=self.layer,
+            upsample=self.upsample,
+            layer_channel_axis=self.layer_channel_axis,
+        )
+        return guided * cam.attribute(model, x, y, keys)

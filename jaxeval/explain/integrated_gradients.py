@@ -20,6 +20,8 @@ METHODS = (
     "riemann_right",
     "riemann_middle",
 )
+"""The rules of captum."""
+RULES = (*METHODS, "endpoints")
 
 
 def quadrature(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +35,7 @@ def quadrature(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
         "riemann_left": (0.0, 1 - 1 / s),
         "riemann_right": (1 / s, 1.0),
         "riemann_middle": (0.5 / s, 1 - 0.5 / s),
+        "endpoints": (0.0, 1.0),
     }[method]
     weights = np.full(s, 1 / s)
     if method == "riemann_trapezoid":
@@ -55,6 +58,7 @@ class IntegratedGradients(SteppedExplainer):
       method: quadrature rule: "gausslegendre", "riemann_left", "riemann_right", "riemann_middle"
         or "riemann_trapezoid". As in captum, the weights of the trapezoidal rule are 1/n (1/(2n)
         at both ends), so they sum to 1 - 1/n and attributions are too small by that factor.
+        "endpoints", as in saliency: nodes from 0 to 1, both included, each with the weight 1/n.
       baseline: "zero", "black", "white", "mean", "channel_mean", "uniform", "uniform_value",
         "gaussian", "blur", "background mean", "background" (see `jaxeval.ops.baseline`), a number,
         or an array that broadcasts to one sample.
@@ -74,7 +78,7 @@ class IntegratedGradients(SteppedExplainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "method", METHODS)
+        check.one_of(self, "method", RULES)
         # The trapezoidal rule needs a node at both ends.
         check.integer(self, "n_steps", 2 if self.method == "riemann_trapezoid" else 1)
         check.baseline(self, "baseline", ops.BASELINES)

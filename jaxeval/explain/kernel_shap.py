@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,18 +55,28 @@ class KernelShap(Surrogate):
     [[1. 2. 4.]]
     """
 
-    def draw(self, key: jax.Array, n: int) -> jax.Array:
+    def draw(self, key: jax.Array, n: int, own: Any) -> jax.Array:
         size, order = jax.random.split(key)
-        k = np.arange(1, max(n, 2))
-        chance = jnp.asarray(-np.log(k * np.maximum(n - k, 1.0)), jnp.float32)
+        k, bits = np.arange(1, max(n, 2)), draw.bits(order, (n,))
+        if own is None:
+            chance = jnp.asarray(-np.log(k * np.maximum(n - k, 1.0)), jnp.float32)
+        else:
+            kernel = -jnp.log(k * jnp.maximum(own - k, 1).astype(jnp.float32))
+            chance = jnp.where(k < jnp.maximum(own, 2), kernel, -jnp.inf)
+            last = jnp.uint32(2**32 - 1)
+            bits = jnp.where(jnp.arange(n) < own, jnp.minimum(bits, last - 1), last)
         chosen = 1 + jax.random.categorical(size, chance)
-        return ops.smallest(draw.bits(order, (n,)), chosen)
+        return ops.smallest(bits, chosen)
 
-    def solve(self, moments: jax.Array, whole: jax.Array) -> jax.Array:
+    def solve(self, moments: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
         n = len(moments) - 2
         mean = moments / moments[n, n]
         gram, product = mean[:n, :n] + RIDGE * jnp.eye(n), mean[:n, n + 1]
+        used = jnp.ones(n, gram.dtype)
+        if own is not None:
+            used = (jnp.arange(n) < own).astype(gram.dtype)
+            gram += jnp.diag(1 - used)
         factor = jax.scipy.linalg.cho_factor(gram)
         free = jax.scipy.linalg.cho_solve(factor, product)
-        ones = jax.scipy.linalg.cho_solve(factor, jnp.ones(n, gram.dtype))
+        ones = jax.scipy.linalg.cho_solve(factor, used)
         return free - ones * (free.sum() - whole) / ones.sum()

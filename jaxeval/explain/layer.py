@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from .. import ops
-from ..lifetime import jit
+from ..identity import shapes_of
+from ..lifetime import jit, remembered
 from ..model import Model
 from ..trace import Graph, Value
 from ..types import pytree, static
@@ -61,8 +62,8 @@ class Hidden:
     apply: Callable[..., Any]
     layers: tuple[str, ...] | None
 
-    def __call__(self, params: Any, x: Any) -> tuple[Any, dict[str, Any]]:
-        graph = Graph(Model(self.apply, params), x, precise=False)
+    def __call__(self, params: Any, x: Any, inputs: Any = None) -> tuple[Any, dict[str, Any]]:
+        graph = Graph(Model(self.apply, params, inputs=inputs), x, precise=False)
         values = graph.forward(params, x)
         names = graph.weighted if self.layers is None else self.layers
         return values[graph.out], {name: values[graph.layer(name)] for name in names}
@@ -94,9 +95,17 @@ class LayerExplainer(Explainer):
             )
         return graph.layer(self.layer)
 
+    def split_graph(self, model: Model, x: Any) -> tuple[Graph, Value]:
+        """The model's graph, whose backward pass can stop at the layer, and the layer's value."""
+        graph = Graph(model, x)
+        value = self.value(graph)
+        graph.split(value)
+        return graph, value
+
     def activation(self, graph: Graph, model: Model, x: jax.Array) -> jax.Array:
         """The layer's output for x."""
-        return graph.forward(model.params, x)[self.value(graph)]
+        value = self.value(graph)
+        return graph.forward(model.params, x, until=value)[value]
 
     def gradient(
         self, graph: Graph, model: Model, x: jax.Array, y: jax.Array, activation: jax.Array
@@ -109,6 +118,17 @@ class LayerExplainer(Explainer):
             return jax.vmap(lambda z, y: ops.value(z, y, self.output))(z, y).sum()
 
         return jax.grad(score)(activation)
+
+
+def layer_shape(explainer: LayerExplainer, model: Model, x: Any) -> tuple[int, ...]:
+    """The shape of the layer's output for a sample of x, found by tracing the model once."""
+    if model.host:
+        Graph(model, x)  # raises the error
+    known, spec = remembered(model.apply), jax.ShapeDtypeStruct(x.shape, x.dtype)
+    given = ("layer", type(explainer), explainer.layer, *shapes_of((model.params, spec)))
+    if given not in known:
+        known[given] = explainer.value(Graph(model, spec)).shape[1:]
+    return known[given]
 
 
 @jit()

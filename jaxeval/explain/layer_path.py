@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .. import check, ops
 from ..model import Model
 from ..types import pytree, static
-from .integrated_gradients import METHODS, quadrature
+from .integrated_gradients import RULES, quadrature
 from .layer import LayerExplainer, layer_zeros
 from .stepped import SteppedExplainer
 
@@ -33,7 +33,7 @@ class LayerPath(LayerExplainer, SteppedExplainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "method", METHODS)
+        check.one_of(self, "method", RULES)
         check.integer(self, "n_steps", 2 if self.method == "riemann_trapezoid" else 1)
         check.baseline(self, "baseline", ops.BASELINES)
 

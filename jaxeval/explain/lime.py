@@ -107,11 +107,15 @@ class Lime(Surrogate):
             return add(values.reshape(len(x), -1), ids)
 
         b = jnp.broadcast_to(shared.baseline, x.shape)
+        if shared.own is not None:  # the distance of texts is that of which tokens are present
+            x = (ids < n).reshape(x.shape).astype(jnp.float32)
+            b = jnp.zeros_like(x)
         products = x * x, x * b, b * b, (x - b) ** 2
         return dataclasses.replace(shared, more=tuple(map(sums, products)))
 
-    def draw(self, key: jax.Array, n: int) -> jax.Array:
-        return jax.random.bernoulli(key, jnp.float32(0.5), (n,))
+    def draw(self, key: jax.Array, n: int, own: Any) -> jax.Array:
+        drawn = jax.random.bernoulli(key, jnp.float32(0.5), (n,))
+        return drawn if own is None else drawn & (jnp.arange(n) < own)
 
     def weights(self, present: jax.Array, shared: Shared) -> jax.Array:
         # Inner products of x and the perturbed input u, from sums over features.
@@ -125,7 +129,7 @@ class Lime(Surrogate):
             square = (1 - xu / jnp.maximum(norms, 1e-8)) ** 2
         return jnp.exp(-square / jnp.asarray(self.width, xx.dtype) ** 2)
 
-    def solve(self, moments: jax.Array, whole: jax.Array) -> jax.Array:
+    def solve(self, moments: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
         n = len(moments) - 2
         moments = moments / moments[n, n]
         # Centring eliminates the intercept.

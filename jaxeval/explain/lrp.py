@@ -74,8 +74,10 @@ class LRP(Explainer):
     following batch normalisation. Activation functions pass relevance unchanged, and max pooling
     passes it to the largest entry. Sums, averages and residual connections (unless
     ``addition="copy"``) distribute it proportionally, with the ε of `rule`. Products of two
-    activations, softmax and layer normalisation follow the rules for transformers below; this part
-    is experimental. Operations without a rule raise an error that names them and their source line.
+    activations, softmax and layer normalisation follow the rules for transformers: softmax
+    ``R_i = x_i (R_i - s_i Σ_j R_j)``, products of two activations as `attention` says, and layer
+    normalisation passes relevance unchanged to its input, except for its scale and shift, which are
+    a layer. Operations without a rule raise an error that names them and their source line.
 
     Args:
       rule: for all layers: the name of a rule ("epsilon", "gamma", "alpha_beta", "z_plus", "flat",
@@ -154,12 +156,16 @@ class LRP(Explainer):
                 return RULES[rule]() if isinstance(rule, str) else rule
         return RULES[self.rule]() if isinstance(self.rule, str) else self.rule
 
-    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+    def graph(self, model: Model, x: Any) -> tuple[Graph, Value]:
+        """The model's graph, and the value in it that is explained: the input."""
         graph = Graph(model, x, turned=all(rule.anywhere for rule in self._rules()))
+        return graph, graph.inputs[0]
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        graph, explained = self.graph(model, x)
         values = graph.forward(model.params, x)
-        z = values[graph.out]
-        seed = self.seed(z, y)
-        return graph.backward(values, seed, Relevance(self, graph).table())
+        seed = self.seed(values[graph.out], y)
+        return graph.backward(values, seed, Relevance(self, graph).table(), explained)
 
     def _rules(self) -> list[LrpRule]:
         """All rules that may be used."""
@@ -174,6 +180,34 @@ class LRP(Explainer):
             return z * score_gradient(z, y, self.output)
         score = jax.vmap(lambda z, y: ops.value(z, y, self.output))(z, y)
         return jax.nn.one_hot(y, z.shape[-1], dtype=z.dtype) * score[:, None].astype(z.dtype)
+
+
+@pytree
+class AttnLRP(LRP):
+    """Layer-wise relevance propagation for transformers.
+
+    `LRP` with ``attention="uniform"``: products of two activations, such as of attention weights
+    and values, give half of the relevance to each factor, and softmax is taken to first order. The
+    attribution sums to the score, except for the relevance absorbed by biases, stabilisers and the
+    constant term of softmax. Signed, in the shape of x (of embeddings, for models of text).
+
+    Achtibat et al. 2024, "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for
+    Transformers". Softmax here gives relevance to the logits by their values; those of masked
+    tokens should be a large finite number below the others, or -inf by a `jnp.where`.
+
+    Args:
+      rule, first, convolution, dense, layers, addition: as for `LRP`; the paper uses "epsilon" for
+        language models, and `Gamma` for the layers of vision transformers.
+
+    >>> import jax.numpy as jnp, numpy as np
+    >>> from jaxeval import Model
+    >>> net = Model(lambda p, x: x[:, :1] * x[:, 1:], channel_axis=None)
+    >>> a = AttnLRP()(net, jnp.array([[2.0, 3.0]]), jnp.array([0]))
+    >>> print(np.asarray(a).round(3))
+    [[3. 3.]]
+    """
+
+    attention: str = static(default="uniform")
 
 
 class Relevance:

@@ -11,15 +11,22 @@ import numpy as np
 from .. import check
 from ..model import Model
 from ..ops import draw
+from ..tokens import ATTENTION, IDS
 from ..types import pytree, static
 from .base import needs_keys
 from .stepped import SteppedExplainer, rows
 
 
-def share_of_range(share: Any, x: jax.Array) -> jax.Array:
-    """share · (max - min) of each sample of x [N, ...], as [N, 1, ...]."""
-    axes = tuple(range(1, x.ndim))
-    spread = x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
+def share_of_range(share: Any, model: Model, x: jax.Array) -> jax.Array:
+    """share · (max - min) of each sample of x [N, ...], as [N, 1, ...].
+
+    The padding of texts, whose embeddings x are, does not count.
+    """
+    axes, most, least = tuple(range(1, x.ndim)), x, x
+    if IDS in (model.inputs or {}):
+        there = (model.inputs[ATTENTION] != 0)[:, :, None]
+        most, least = jnp.where(there, x, -jnp.inf), jnp.where(there, x, jnp.inf)
+    spread = most.max(axes, keepdims=True) - least.min(axes, keepdims=True)
     return jnp.asarray(share, x.dtype) * spread
 
 
@@ -65,7 +72,7 @@ class NoisyExplainer(SteppedExplainer):
         return self.n_draws
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
-        return self.spread(x, keys)
+        return self.spread(model, x, keys)
 
     def ready(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
@@ -75,7 +82,7 @@ class NoisyExplainer(SteppedExplainer):
         noise = None if given is None else jnp.asarray(given, x.dtype)[i]
         return noisy_rows(x, state, keys, i, noise)
 
-    def spread(self, x: jax.Array, keys: Any) -> jax.Array:
+    def spread(self, model: Model, x: jax.Array, keys: Any) -> jax.Array:
         """σ of each sample [N, 1, ...]; checks `draws` and `keys`."""
         if self.draws is None and keys is None:
             raise TypeError(needs_keys(self, "without draws", len(x)))
@@ -85,4 +92,4 @@ class NoisyExplainer(SteppedExplainer):
                 f"[S, {', '.join(map(str, x.shape[1:]))}] for samples of the shape {x.shape[1:]}, "
                 f"got {np.shape(self.draws)}"
             )
-        return share_of_range(self.noise_level, x)
+        return share_of_range(self.noise_level, model, x)

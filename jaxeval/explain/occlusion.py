@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +78,7 @@ class Occlusion(SteppedExplainer):
     Array([[3., 3., 4.]], dtype=float32)
     """
 
+    on_tokens: ClassVar[str] = ""
     window: int | tuple[int, ...] = static(default=4)
     stride: int | tuple[int, ...] = static(default=1)
     baseline: Any = "zero"

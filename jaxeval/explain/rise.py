@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ class RISE(SteppedExplainer):
     True
     """
 
+    on_tokens: ClassVar[str] = ""
     output: str | Callable[..., Any] = static(default="probability")
     n_samples: int = static(default=1000)
     cells: int = static(default=8)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import check
+from .. import check, ops
 from ..model import Model
 from ..ops import draw
 from ..types import pytree, static
@@ -65,13 +65,18 @@ class ShapleyValueSampling(Grouped):
             raise TypeError(needs_keys(self, "in its orders", len(x)))
         return super().prepare(model, x, y, keys)
 
-    def drawn(self, keys: Any, n: int, i: Any) -> jax.Array:
+    def drawn(self, keys: Any, n: int, i: Any, own: Any) -> jax.Array:
         """The position of each feature in the order of step i, [N, F]."""
 
-        def one(key: jax.Array) -> jax.Array:
-            return jax.random.permutation(draw.fold_in(key, i // self._joins(n)), n)
+        def one(key: jax.Array, own: Any) -> jax.Array:
+            key = draw.fold_in(key, i // self._joins(n))
+            if own is None:
+                return jax.random.permutation(key, n)
+            last, bits = jnp.uint32(2**32 - 1), draw.bits(key, (n,))
+            bits = jnp.where(jnp.arange(n) < own, jnp.minimum(bits, last - 1), last)
+            return ops.places(jnp.argsort(bits))
 
-        return jax.vmap(one)(keys)
+        return jax.vmap(one)(keys, own)
 
     def ahead(self, model: Model, x: jax.Array) -> int:
         joins = self._joins(self.count(model, x))  # all steps of one order, drawn once
@@ -89,7 +94,7 @@ class ShapleyValueSampling(Grouped):
         i: Any,
     ) -> Any:
         n = self.count(model, x)
-        order = self.drawn(keys, n, i)
+        order = self.drawn(keys, n, i, state.own)
         steps = i + jnp.arange(width)
         inputs = jax.vmap(lambda i: rows(self.masked_input(x, order, state, i, n)))(steps)
         return order[None], inputs

@@ -93,7 +93,7 @@ class Smoothed(SteppedExplainer):
                 f"the noise must have the shape [S, {', '.join(map(str, x.shape[1:]))}] for "
                 f"samples of the shape {x.shape[1:]}, got {np.shape(self.draws)}"
             )
-        return share_of_range(self.noise_level, x)
+        return share_of_range(self.noise_level, model, x)
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:
         if model.host:

@@ -113,7 +113,7 @@ class SteppedExplainer(Explainer):
             return self.add(total, *given, now, i)
 
         total = jax.lax.fori_loop(0, n, add, total)
-        return self.finish(model, x, y, keys, state, _as(x.dtype, total))
+        return self.finish(model, x, y, keys, state, _as(real(x.dtype), total))
 
     def _around_host(
         self, model: Model, x: Any, y: Any, keys: Any, state: Any, total: Any, n: int
@@ -132,7 +132,7 @@ class SteppedExplainer(Explainer):
                     ready = _compiled_ready(1, total, me, shown, x, y, keys, state, i)
                 now = state, ready
             total = self.add(total, model, x, y, keys, now, i)
-        total = _as(x.dtype, total)
+        total = _as(real(x.dtype), total)
         return compiled(type(self).finish, me, shown, x, y, keys, state, total)
 
     def _run(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
@@ -149,7 +149,7 @@ class SteppedExplainer(Explainer):
             if width and i % width == 0:
                 now = _compiled_ready(width, total, *given, state, i)
             total = _compiled_add(width, total, given[0], given[1:], state, now, i)
-        return compiled(type(self).finish, *given, state, _as(x.dtype, total))
+        return compiled(type(self).finish, *given, state, _as(real(x.dtype), total))
 
     @property
     def _readies(self) -> bool:
@@ -160,6 +160,11 @@ def evenly(steps: int, size: int) -> int:
     """How many steps, of `size` numbers each, to compute at once: equal chunks within `AHEAD`."""
     most = max(1, AHEAD // max(1, size))
     return math.ceil(steps / math.ceil(steps / most))
+
+
+def real(dtype: Any) -> Any:
+    """The dtype of maps: float32 for token ids."""
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.dtype(jnp.float32)
 
 
 def rows(x: jax.Array) -> jax.Array:

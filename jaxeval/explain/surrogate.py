@@ -52,14 +52,15 @@ class Surrogate(Grouped):
         return super().prepare(model, x, y, keys)
 
     @abstractmethod
-    def draw(self, key: jax.Array, n: int) -> jax.Array:
-        """A random subset of n features, bool [F]."""
+    def draw(self, key: jax.Array, n: int, own: Any) -> jax.Array:
+        """A random subset of n features, bool [F]; of the first `own` if that is not None."""
 
-    def drawn(self, keys: Any, n: int, i: Any) -> jax.Array:
+    def drawn(self, keys: Any, n: int, i: Any, own: Any) -> jax.Array:
         if self.draws is not None:
-            return jnp.asarray(self.draws)[i] != 0
+            given = jnp.asarray(self.draws)[i] != 0
+            return given if own is None else given & (jnp.arange(n) < own[:, None])
         keys = jax.vmap(lambda key: draw.fold_in(key, i))(keys)
-        return jax.vmap(lambda key: self.draw(key, n))(keys)
+        return jax.vmap(lambda key, own: self.draw(key, n, own))(keys, own)
 
     def present(self, drawn: Any, shape: tuple[int, int], i: Any) -> jax.Array:
         return jnp.broadcast_to(drawn, shape)
@@ -80,11 +81,14 @@ class Surrogate(Grouped):
         return (n + 2, n + 2)
 
     @abstractmethod
-    def solve(self, moments: jax.Array, whole: jax.Array) -> jax.Array:
-        """One sample's coefficients [F] from the sum of w v vᵀ; `whole` is f(x) - f(b)."""
+    def solve(self, moments: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
+        """One sample's coefficients [F] from the sum of w v vᵀ; `whole` is f(x) - f(b).
+
+        `own`: the number of its features, which are the first; None: F.
+        """
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
         whole = self.change(state.logits, state.baseline_logits, y)
-        return self.spread(jax.vmap(self.solve)(total, whole), state.ids, x)
+        return self.spread(jax.vmap(self.solve)(total, whole, state.own), state.ids, x)

@@ -113,23 +113,24 @@ class WeightedLayer:
             s = self.s if gain is None else self.s + gain * change(self.s)
             return jnp.broadcast_to((change(s) if gain is None else s) * x, self.out.shape)
         if weights == "ones":
-            return self._core(x, change)
+            return self.core_of(x, change)
         if weights == "unchanged":
             # The same expression as in the forward pass, so that XLA computes it once.
-            return self.s * self._core(x, same) if self.scaled else self._core(x, same)
+            return self.s * self.core_of(x, same) if self.scaled else self.core_of(x, same)
         if self.merged is not None:
             w = self.merged
             changed = change(w) if gain is None else w + gain * change(w)
-            return self._core(x, lambda _: changed)
+            return self.core_of(x, lambda _: changed)
         if gain is not None:
             return self.product(x) + gain * self.product(x, weights)
         if weights == "squared":
-            return self.s**2 * self._core(x, change)
+            return self.s**2 * self.core_of(x, change)
         # Where s < 0, the positive part of s W comes from the negative part of W.
         kept, turned = (positive, negative) if weights == "positive" else (negative, positive)
-        return positive(self.s) * self._core(x, kept) + negative(self.s) * self._core(x, turned)
+        return positive(self.s) * self.core_of(x, kept) + negative(self.s) * self.core_of(x, turned)
 
-    def _core(self, x: jax.Array, change: Change) -> jax.Array:
+    def core_of(self, x: jax.Array, change: Change) -> jax.Array:
+        """The convolution or matrix product alone, with changed weights."""
         assert self.core is not None
 
         def given(v: Value) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from ..check import did_you_mean
 from ..results.parts import count, plain
 from ..results.stats import ARROWS, resamples
+from ..shown import card
 from .alpha import _alpha, midranks
 from .compared import mean_of, once
 from .measures import MEASURES, RANKABLE, Tested, counts_of, measures_of
@@ -321,10 +322,23 @@ class MetaResults:
         )
 
     def __repr__(self) -> str:
-        table = self.means()[["MC", "MC_std", "tau", "agree", "react", "recovery", "alpha"]]
-        table.index = [f"{m} {ARROWS[self.directions[m]]}" for m in self.metrics]
-        shown = table.round(2).to_string(na_rep="–")
+        shown = self._shown().to_string(na_rep="–")
         return f"{self.headline}\nmeans over tests\n{shown}"
+
+    def _repr_html_(self) -> str:
+        table = self._shown()
+        rows = [
+            (name, *("–" if np.isnan(v) else f"{v:.2f}" for v in values))
+            for name, *values in table.itertuples()
+        ]
+        return card(f"{self.headline}; means over tests", rows, ("metric", *table.columns))
+
+    def _shown(self) -> pd.DataFrame:
+        """The means over tests that are printed."""
+        shown = ["MC", "MC_std", "tau", "agree", "react", "recovery", "alpha"]
+        table: Any = self.means()[shown]
+        table.index = [f"{m} {ARROWS[self.directions[m]]}" for m in self.metrics]
+        return table.round(2)
 
 
 def _quantiles(values: np.ndarray, edges: list[float]) -> tuple[float, float]:

@@ -5,13 +5,14 @@ A subclass adds its family, direction and reference, and computes the score from
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import check, ops
-from ..metric import Metric
+from ..metric import Metric, limit_of, refusal
 from ..perturb import (
     Noise,
     RandomiseLayers,
@@ -22,7 +23,14 @@ from ..perturb import (
 )
 from ..perturb.base import feature_places
 from ..perturb.layers import LAYER_ORDERS, RANDOMISATIONS
+from ..tolerance import Tolerance, read
 from ..types import Answer, Outcome, Query, Sample, pytree, static
+
+
+def exact(score: Any, curve: Any = None) -> Outcome:
+    """The outcome of a score without any error of estimation."""
+    score = jnp.asarray(score)
+    return Outcome(score=score, curve=curve, error=jnp.zeros_like(score))
 
 
 def of_draws(
@@ -33,28 +41,100 @@ def of_draws(
     return Outcome(score=score, curve=curve, error=error, effective=effective, heavy_tails=heavy)
 
 
-def exact(score: Any, curve: Any = None) -> Outcome:
-    """The outcome of a score without any error of estimation."""
-    score = jnp.asarray(score)
-    return Outcome(score=score, curve=curve, error=jnp.zeros_like(score))
-
-
 @pytree
-class Area(Metric):
-    """An area under a curve, linear in the measurements of ordered steps, one number each.
+class Limited(Metric):
+    """Has a `tolerance`: a number (absolute, for each sample), or a `jaxeval.Tolerance`.
 
-    `tolerance`: how far the score may be from that with all its steps, in its unit. Fewer steps are
-    then asked, chosen for each sample; an estimate, see docs/statistics.md. None: all are asked.
+    `positive`: scores are never negative, so that a relative tolerance means something.
     """
 
-    areas: ClassVar[bool] = True
+    positive: ClassVar[bool] = False
 
-    tolerance: float | None = static(None)
+    tolerance: float | Tolerance | None = static(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tolerance is not None:
-            check.real(self, "tolerance", above=0)
+        limit = read(self.tolerance)
+        if limit is not None and (why := refusal(self, limit)) is not None:
+            raise ValueError(f"{type(self).__name__}(tolerance=...): {why}")
+
+    @property
+    def draws_given(self) -> bool:
+        """Whether the caller gave the draws."""
+        given = (self, getattr(self, "noise", None))
+        return any(getattr(v, "draws", None) is not None for v in given)
+
+
+@pytree
+class Area(Limited):
+    """A score that is linear in the measurements of ordered steps, one number each.
+
+    With a `tolerance`, fewer steps are asked than there are, chosen for each sample, or at random
+    for the mean over the samples; an estimate, see docs/statistics.md.
+    """
+
+    steps_are: ClassVar[Any] = "curve"
+
+
+@pytree
+class Drawn(Limited):
+    """A score from random draws; with a `tolerance`, from as many as it takes, not its own number.
+
+    `first_draws`: how many are asked before the first decision.
+    """
+
+    steps_are: ClassVar[Any] = "draws"
+    first_draws: ClassVar[int] = 32
+
+    def at_most(self, n: int) -> int:
+        """The number of draws: n, or the budget of the tolerance."""
+        limit = limit_of(self)
+        return n if limit is None else limit.budget
+
+    def among(self, sample: Sample, valid: Any) -> Any:
+        """Mask [S] of the draws that were asked, or None for all."""
+        return sample.step_mask(valid) if limit_of(self) is None else valid
+
+    def outcome(self, score: Any, influence: Float[Array, " ..."], where: Any = None) -> Outcome:
+        """As `of_draws`; to a tolerance, 30 effective draws are wanted."""
+        limit = limit_of(self)
+        if limit is None:
+            return of_draws(score, influence, where)
+        error, effective, heavy = ops.half_width(influence, where, limit.confidence, ops.ENOUGH)
+        return Outcome(score=score, error=error, effective=effective, heavy_tails=heavy)
+
+
+@pytree
+class Largest(Drawn):
+    """The largest of the values of random draws, or a `quantile` of them; NaN are ignored.
+
+    A quantile has a limit as the draws become many, and an interval that holds for any
+    distribution; see `jaxeval.ops.quantile_interval`.
+    """
+
+    positive: ClassVar[bool] = True
+
+    quantile: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quantile is not None:
+            check.real(self, "quantile", above=0, most=1)
+
+    @property
+    def steps_are(self) -> str:
+        return "max" if self.quantile is None else "draws"
+
+    def of_values(self, largest: Any, sample: Sample, values: Any, valid: Any) -> Outcome:
+        """The outcome, given the function that takes the maximum."""
+        if self.quantile is None:
+            return Outcome(score=largest(values))
+        where, limit = ~jnp.isnan(values), limit_of(self)
+        if (asked := self.among(sample, valid)) is not None:
+            where &= asked
+        confidence = 0.95 if limit is None else limit.confidence
+        score, error, n = ops.quantile_interval(values, self.quantile, where, confidence)
+        return Outcome(score=score, error=error, effective=n, heavy_tails=jnp.zeros((), bool))
 
 
 @pytree
@@ -138,10 +218,11 @@ class Grouped(Metric):
 
 
 @pytree
-class InformationCurve(Ranked):
+class InformationCurve(Limited, Ranked):
     """The area under an output as a function of the information shown, from blurred to sharp."""
 
     of_signals: ClassVar[bool] = True
+    steps_are: ClassVar[Any] = "information"
 
     baseline: Any = "blur"
 
@@ -171,9 +252,10 @@ class InformationCurve(Ranked):
 
 
 @pytree
-class PredictionGap(Metric):
+class PredictionGap(Drawn):
     """The change of the output under noise on the top features, or on all others."""
 
+    positive: ClassVar[bool] = True
     top: ClassVar[bool]
 
     absolute: bool = static(True)
@@ -193,7 +275,7 @@ class PredictionGap(Metric):
             top=self.top,
             share=self.top_fraction,
             scale=self.std,
-            n_samples=self.n_samples,
+            n_samples=self.at_most(self.n_samples),
             draws=self.draws,
         )
 
@@ -202,8 +284,10 @@ class PredictionGap(Metric):
 
 
 @pytree
-class NoisyInputMetric(Metric):
+class NoisyInputMetric(Drawn):
     """Explains inputs with uniform noise of a given `radius`, or with a shared `noise`."""
+
+    positive: ClassVar[bool] = True
 
     radius: Any = 0.2
     n_samples: int = static(200)
@@ -217,8 +301,8 @@ class NoisyInputMetric(Metric):
         check.instance(self, "noise", Noise)
 
     def questions(self) -> Noise:
-        own = Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
-        return self.noise or own
+        noise = self.noise or Noise(scale=self.radius, n_samples=self.n_samples, draws=self.draws)
+        return dataclasses.replace(noise, n_samples=self.at_most(noise.n_samples))
 
 
 @pytree
@@ -252,7 +336,7 @@ class Sensitivity(NoisyInputMetric):
 
 
 @pytree
-class RelativeStability(NoisyInputMetric):
+class RelativeStability(Largest, NoisyInputMetric):
     """Measures ||(a - a') / a|| / `distance`; NaN where the predicted class changes."""
 
     radius: Any = 0.05

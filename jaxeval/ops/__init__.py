@@ -35,10 +35,13 @@ from .histogram import n_bins as n_bins
 from .images import denormalise as denormalise
 from .images import normalised as normalised
 from .impute import impute as impute
+from .influence import ENOUGH as ENOUGH
 from .influence import curve_error as curve_error
 from .influence import half_width as half_width
 from .influence import mean_influence as mean_influence
+from .influence import normal_quantile as normal_quantile
 from .influence import pearson_influence as pearson_influence
+from .influence import quantile_interval as quantile_interval
 from .influence import students_quantile as students_quantile
 from .influence import wanted_draws as wanted_draws
 from .kendall import kendall as kendall

@@ -13,7 +13,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Key, Real
 
-from ..check import Function
+from ..check import TOKEN_BASELINES, Function
 from ._common import as_float, extremes, known
 
 RANDOM_BASELINES = ("uniform", "uniform_value", "gaussian")
@@ -156,6 +156,11 @@ def baseline(
     if b in BACKGROUND_BASELINES:
         raise ValueError(
             f"baseline={b!r} needs samples: give background=, an array [B, ...] of them"
+        )
+    if b in TOKEN_BASELINES:
+        raise ValueError(
+            f"baseline={b!r} removes tokens, and these inputs are real-valued: it needs a model of "
+            "token ids, Model(tokens=jaxeval.Tokens(...))"
         )
     known("baseline", b, BASELINES)
     channel = None if channel_axis is None else channel_axis % x.ndim

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 
 from ._common import as_float
 from .rank import ascending
@@ -71,7 +71,15 @@ def _inversions(ranks: Array) -> Array:
     return lax.fori_loop(0, bits, level, start)[1]
 
 
-def kendall(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float[Array, ""]:
+def _below_infinity(v: Array) -> Array:
+    return jnp.where(v == jnp.inf, jnp.finfo(v.dtype).max, v)
+
+
+def kendall(
+    u: Real[ArrayLike, "*shape"],
+    v: Real[ArrayLike, "*shape"],
+    where: Bool[ArrayLike, "*shape"] | None = None,
+) -> Float[Array, ""]:
     """Kendall's tau-b rank correlation, in O(F log F).
 
     With n_u and n_v the numbers of pairs not tied in u and not tied in v::
@@ -83,6 +91,7 @@ def kendall(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float
     Args:
       u: an array of any shape, with fewer than 2^19 entries.
       v: an array of the same shape.
+      where: bool mask of the entries to use; None: all.
 
     Returns:
       The correlation [], in [-1, 1]. NaN where u or v is constant or contains NaN.
@@ -97,6 +106,12 @@ def kendall(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float
     size = u.size
     if size >= MOST:
         raise ValueError(f"kendall counts pairs of fewer than 2^19 entries, got {size}")
+    added = 0
+    if where is not None:
+        # The others are made the largest of both: concordant with every entry, tied with another.
+        out = ~jnp.ravel(jnp.asarray(where))
+        u, v = (jnp.where(out, jnp.inf, _below_infinity(w)) for w in (u, v))
+        added = _total(jnp.where(out, size - out.sum(), 0))
     by_v = ascending(v)
     new_v = _changes(v[by_v])
     ranks = jnp.zeros(size, jnp.int32).at[by_v].set(_starts(new_v), unique_indices=True)
@@ -105,8 +120,8 @@ def kendall(u: Real[ArrayLike, "*shape"], v: Real[ArrayLike, "*shape"]) -> Float
     new_u = _changes(u[order])
     new_both = new_u | _changes(v[order])
     pairs = _total(jnp.arange(size))
-    free_u, free_v = pairs - _tied(new_u), pairs - _tied(new_v)
-    balance = free_u + free_v - pairs + _tied(new_both) - 2 * _inversions(ranks[order])
+    free_u, free_v = pairs - _tied(new_u) - added, pairs - _tied(new_v) - added
+    balance = free_u + free_v - pairs + _tied(new_both) - 2 * _inversions(ranks[order]) + added
     n_u, n_v = _number(free_u), _number(free_v)
     undefined = (n_u == 0) | (n_v == 0) | jnp.isnan(u).any() | jnp.isnan(v).any()
     tau = _number(balance) / jnp.where(undefined, 1, jnp.sqrt(n_u) * jnp.sqrt(n_v))

@@ -23,6 +23,8 @@ from .shift import Shift as Shift
 from .single import Blank as Blank
 from .single import SingleFeature as SingleFeature
 from .soft_mask import SoftMask as SoftMask
+from .soft_removal import AllZero as AllZero
+from .soft_removal import SoftRemoval as SoftRemoval
 from .subset import RandomSubsets as RandomSubsets
 
 _BASES = (Perturbation, RandomPerturbation)

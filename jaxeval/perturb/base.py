@@ -35,11 +35,14 @@ class Perturbation:
       takes_padding: whether it supports padded samples, i.e. never selects or counts padding as
         features. The engine restores the clean x at padding in every query (unless
         `changes_params`), so a perturbation need not keep padding unchanged itself.
+      takes_ids: whether x may be token ids: it replaces features by a baseline, which then is an id
+        or stands for a deletion, and computes nothing from x.
     """
 
     reads: ClassVar[Any] = frozenset()
     changes_params: ClassVar[bool] = False
     takes_padding: ClassVar[bool] = False
+    takes_ids: ClassVar[bool] = False
 
     def host_extras(self) -> dict[str, HostExtra]:
         """Extras computed on the host, once per image, unless the caller provides them.
@@ -319,8 +322,10 @@ def equal_removals(sizes: Any, place: Any, changed: Any, insert: bool = False) -
       place: position [n] of each item in the order.
       changed: which items the removal changes, bool [n].
     """
-    removed = (changed & (place < sizes[:, None])).sum(1, dtype=jnp.int32)
-    clean = changed.sum(dtype=jnp.int32) if insert else 0
+    in_order = jnp.zeros_like(changed).at[place].set(changed)
+    removed = jnp.cumsum(jnp.concatenate([jnp.zeros(1, jnp.int32), in_order]), dtype=jnp.int32)
+    clean = removed[-1] if insert else 0
+    removed = removed[jnp.minimum(sizes, len(changed))]
     return jnp.where(removed == clean, -1, removed)
 
 

@@ -34,6 +34,7 @@ class RankedDeletion(Ordered):
 
     blind_reads: ClassVar[frozenset[str]] = frozenset({"features"})
     takes_padding: ClassVar[bool] = True
+    takes_ids: ClassVar[bool] = True
 
     steps: int | None = static(32)
     features_in_step: int | None = static(None)

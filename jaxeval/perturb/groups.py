@@ -31,6 +31,7 @@ class RankedGroups(RandomPerturbation):
 
     reads: ClassVar[Any] = frozenset({"a"})
     takes_padding: ClassVar[bool] = True
+    takes_ids: ClassVar[bool] = True
 
     order: str = static("morf")
     features_in_step: int = static(1)

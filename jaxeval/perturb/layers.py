@@ -65,11 +65,10 @@ def parameter_layers(model: Model, x: Any) -> tuple[Layer, ...]:
     Args:
       x: one sample's input, or its shape and dtype.
     """
-    one = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
     names = paths(model.params)
     trained = [not _is_state(model.params, n) for n in names]
     with as_written():
-        jaxpr = jax.make_jaxpr(lambda *given: model.apply(*given))(model.params, one)
+        jaxpr = jax.make_jaxpr(lambda *given: model.apply(*given))(*model.like(x, rows=1))
     found: dict[str, list[str]] = {}
     for i in _call_order(jaxpr, len(names)):
         if trained[i]:
@@ -150,6 +149,7 @@ class RandomiseLayers(Perturbation):
 
     changes_params: ClassVar[bool] = True
     takes_padding: ClassVar[bool] = True
+    takes_ids: ClassVar[bool] = True
 
     order: str = static("top_down")
     randomise: str = static("normal")

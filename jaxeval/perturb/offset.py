@@ -22,8 +22,8 @@ class Compensated:
 
     apply: Callable[..., Any]
 
-    def __call__(self, params: Any, x: Any) -> Any:
-        return self.apply(params["model"], x - jnp.asarray(params["shift"], x.dtype))
+    def __call__(self, params: Any, x: Any, *inputs: Any) -> Any:
+        return self.apply(params["model"], x - jnp.asarray(params["shift"], x.dtype), *inputs)
 
 
 @pytree

@@ -25,6 +25,7 @@ class OtherClass(RandomPerturbation):
     reads: ClassVar[Any] = frozenset({"output"})
     draws_per: ClassVar[str] = "sample"
     takes_padding: ClassVar[bool] = True
+    takes_ids: ClassVar[bool] = True
 
     choose: str = static("random")
 

@@ -27,6 +27,7 @@ class SingleFeature(RandomPerturbation):
 
     reads: ClassVar[Any] = frozenset({"features"})
     takes_padding: ClassVar[bool] = True
+    takes_ids: ClassVar[bool] = True
 
     n_samples: int = static(1)
     baseline: Any = "uniform"
@@ -74,6 +75,7 @@ class Blank(Perturbation):
     """One step: query the baseline itself. A random baseline is drawn once."""
 
     takes_padding: ClassVar[bool] = True
+    takes_ids: ClassVar[bool] = True
 
     baseline: Any = "black"
 

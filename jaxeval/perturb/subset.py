@@ -47,6 +47,7 @@ class RandomSubsets(RandomPerturbation):
 
     reads: ClassVar[Any] = frozenset({"features"})
     takes_padding: ClassVar[bool] = True
+    takes_ids: ClassVar[bool] = True
 
     n_runs: int = static(100)
     sizes: Any = None

@@ -22,3 +22,5 @@ from .statistics import rank_stability as rank_stability
 from .style import colours as colours
 from .tables import bars as bars
 from .tables import importance as importance
+from .text import Text as Text
+from .text import text as text

@@ -139,7 +139,7 @@ def cost(meta: MetaResults) -> dict[str, Any] | None:
             Cell(f"{theirs[kind] / n:.1f} ×", theirs[kind] / n, "number"),
         ]
         for kind, n in ours.items()
-        if n and kind in tables.KINDS
+        if n and theirs.get(kind) and kind in tables.KINDS
     ]
     if not rows:
         return None

@@ -83,6 +83,7 @@ def summary(results: Results) -> TableOf:
     rows = []
     found = results.summary()
     sure = bool(found["mc_error"].notna().any())
+    limited = bool(found["converged"].notna().any())
     for v in each(found):
         interval = f"{number(v.ci_low)} … {number(v.ci_high)}" if v.n > 1 else "–"
         rows.append(
@@ -98,6 +99,8 @@ def summary(results: Results) -> TableOf:
         )
         if sure:
             rows[-1].insert(4, _error(v))
+        if limited:
+            rows[-1] += [_share(v.asked, "{:,.0f}"), _share(v.converged, "{:.0%}")]
     columns = ["explainer", "metric", "mean", "95 % interval", "std", "samples", "undefined"]
     caption = "Mean scores over the defined samples, with bootstrap intervals"
     if sure:
@@ -106,7 +109,17 @@ def summary(results: Results) -> TableOf:
             ". Error: of the mean on these samples, from random draws (95 %) or from steps left "
             "out; marked where more than 5 % of the samples have heavy tails"
         )
+    if limited:
+        columns += ["asked", "tolerance met"]
+        caption += (
+            ". Asked: evaluations of a sample; tolerance met: by how many of the samples that were "
+            "asked"
+        )
     return TableOf(caption, columns, rows)
+
+
+def _share(number: float, form: str) -> Cell:
+    return value(number, "–" if np.isnan(number) else form.format(number))
 
 
 def _error(v: Any) -> Cell:

@@ -66,6 +66,29 @@ class Comparisons(Features):
             raise ValueError(f"no metric {missing[0]!r}; there are {known}")
         return chosen
 
+    def decided(self, metric: str) -> pd.DataFrame:
+        """What a ranking to a tolerance knows of each two explainers.
+
+        1: that of the row is better, -1: that of the column is; 0: their means differ by no more
+        than the tolerance; NaN: not known. With the confidence asked for, all of a metric's entries
+        are right, about other samples like these, too.
+
+        Raises:
+          ValueError: the results are of no ``evaluate(..., per="ranking")``.
+        """
+        import pandas as pd
+
+        (metric,) = self._chosen(metric)
+        found = self.settings.get("decided") or {}
+        if metric not in found:
+            raise ValueError(
+                f"no ranking of {metric!r} was asked for: give evaluate(..., tolerance=0.02, "
+                'per="ranking"), or compare all scores by wilcoxon()'
+            )
+        names, rows = found[metric]["explainers"], found[metric]["better"]
+        values = [[np.nan if v is None else float(v) for v in row] for row in rows]
+        return pd.DataFrame(values, index=names, columns=names)
+
     def wilcoxon(
         self,
         metric: str | Sequence[str] | None = None,

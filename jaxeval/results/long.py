@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..types import Outcome
-from .parts import HEAVY
+from .parts import HEAVY, codes
 from .stability import fields_of, varied
 
 QUOTE = '"'
@@ -126,13 +126,17 @@ def _sure(rows: Any, at: np.ndarray, n: int) -> dict[str, Any]:
         return rows[name].to_numpy(float, na_value=np.nan)
 
     drawn = "effective" in rows and rows["effective"].notna().any()
+    taken = {}
+    if "asked" in rows and rows["asked"].notna().any():
+        taken = {"asked": _by_sample(column("asked"), at, n)[0], "status": np.zeros(n, np.int8)}
+        np.maximum.at(taken["status"], at, codes(rows["status"]))
     total, count = _by_sample(column("error") ** (2 if drawn else 1), at, n)
     with np.errstate(invalid="ignore", divide="ignore"):
         if not drawn:
-            return {"error": total / count}
+            return {"error": total / count, **taken}
         error = np.where(count > 0, np.sqrt(total) / count, np.nan)
     heavy = np.zeros(n, bool)
     if "status" in rows:
         heavy[at[(rows["status"] == HEAVY).to_numpy()]] = True
     effective = _by_sample(column("effective"), at, n)[0]
-    return {"error": error, "effective": effective, "heavy_tails": heavy}
+    return {"error": error, "effective": effective, "heavy_tails": heavy, **taken}

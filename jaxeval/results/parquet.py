@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ..types import Outcome
 from .atomic import replace_whole
-from .parts import HEAVY, status
+from .parts import HEAVY, codes, status
 
 if TYPE_CHECKING:
     from .table import Results
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEY = b"jaxeval"
 VERSION = 1
 ROW_GROUP = 122_880
-SURE = ("error", "effective")
+SURE = ("error", "effective", "asked")
 
 
 def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
@@ -28,7 +28,7 @@ def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
 
     >>> import numpy as np
     >>> schema(np.dtype("int32"), np.dtype("float32")).names[-4:]
-    ['curve', 'curve_std', 'error', 'effective']
+    ['curve_std', 'error', 'effective', 'asked']
     """
     real = pa.from_numpy_dtype(scores)
     text = pa.string()
@@ -46,6 +46,7 @@ def schema(ids: np.dtype, scores: np.dtype) -> pa.Schema:
             pa.field("curve_std", pa.list_(real)),
             pa.field("error", real),
             pa.field("effective", real),
+            pa.field("asked", pa.int64()),
         ]
     )
 
@@ -76,8 +77,7 @@ def to_arrow(results: Results) -> pa.Table:
                 "score": str(o.score.dtype),
                 "curve": _lengths(o.curve),
                 "curve_std": _lengths(o.curve_std),
-                "error": None if o.error is None else str(o.error.dtype),
-                "effective": None if o.effective is None else str(o.effective.dtype),
+                **{k: None if (v := getattr(o, k)) is None else str(v.dtype) for k in SURE},
             }
             for e, m, o in cells
         ],
@@ -112,8 +112,8 @@ def to_arrow(results: Results) -> pa.Table:
                 "status": pa.array(status(outcome)[part]),
                 "curve": _lists(outcome.curve, part, dtype),
                 "curve_std": _lists(outcome.curve_std, part, dtype),
-                "error": _numbers(outcome.error, part, dtype),
-                "effective": _numbers(outcome.effective, part, dtype),
+                **{k: _numbers(getattr(outcome, k), part, dtype) for k in SURE[:2]},
+                "asked": _numbers(outcome.asked, part, np.dtype(np.int64)),
             }
             arrays = [columns[f.name].cast(f.type) for f in form]
             blocks.append(pa.Table.from_arrays(arrays, schema=form))
@@ -174,7 +174,7 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
     """
     meta = metadata(table, KEY, VERSION, "Results.save", source)
     wanted = schema(np.dtype("int64"), np.dtype("float32")).names
-    for late in ("curve_std", "error", "effective"):
+    for late in ("curve_std", *SURE):
         if not any(cell.get(late) for cell in meta["cells"]):
             wanted.remove(late)  # older files lack this column
     if missing := [name for name in wanted if name not in table.schema.names]:
@@ -203,6 +203,8 @@ def from_arrow(table: pa.Table, source: str = "the table") -> dict[str, Any]:
         sure = {k: rows[k].to_numpy().astype(t) for k in SURE if (t := cell.get(k)) is not None}
         if "effective" in sure:
             sure["heavy_tails"] = np.array([v == HEAVY for v in rows["status"].to_pylist()], bool)
+        if "asked" in sure:
+            sure["status"] = codes(rows["status"].to_pylist())
         outcomes[e, m] = Outcome(score=score, curve=curve, curve_std=std, **sure)
         longest = max(longest, rows, key=len)
 

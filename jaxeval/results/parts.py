@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,10 @@ import numpy as np
 from ..types import Outcome
 
 HEAVY = "heavy tails"
+STATUS = ("ok", "budget", HEAVY, "not asked")
+"""Texts of `Outcome.status`."""
+SURE = {"error": None, "effective": None, "heavy_tails": bool, "asked": np.int64, "status": np.int8}
+"""Parts of an outcome that say how sure it is, with their dtypes; None: as the score."""
 
 
 def ids(index: Any) -> np.ndarray:
@@ -47,10 +51,10 @@ def checked(outcome: Outcome, n: int, name: str) -> Outcome:
             f"{None if curve is None else curve.shape}"
         )
     parts = {}
-    for part in ("error", "effective", "heavy_tails"):
+    for part, dtype in SURE.items():
         value = getattr(outcome, part)
         if value is not None:
-            value = np.asarray(value, bool) if part == "heavy_tails" else real(value)
+            value = real(value) if dtype is None else np.asarray(value, dtype)
             if value.shape != score.shape:
                 raise ValueError(
                     f"{name}.{part} must have the shape of its score, got {value.shape} for "
@@ -61,14 +65,44 @@ def checked(outcome: Outcome, n: int, name: str) -> Outcome:
 
 
 def status(outcome: Outcome) -> np.ndarray:
-    """Text [n]: "ok", "undefined", or "heavy tails" where `Outcome.heavy_tails`."""
-    heavy = False if outcome.heavy_tails is None else outcome.heavy_tails
-    text = np.where(heavy, HEAVY, "ok")
-    return np.where(np.isnan(outcome.score), "undefined", text)
+    """Text [n]: "ok", "undefined", "heavy tails" where `Outcome.heavy_tails`, or `Outcome.status`.
+
+    To a tolerance, "budget" and "heavy tails" are said of scores that did not meet it.
+    """
+    code = outcome.status
+    if code is None:
+        heavy = np.zeros(len(outcome.score), bool)
+        heavy = heavy if outcome.heavy_tails is None else outcome.heavy_tails
+        code = np.where(heavy, STATUS.index(HEAVY), 0)
+    undefined = np.isnan(outcome.score) & (code != STATUS.index("not asked"))
+    return np.where(undefined, "undefined", np.array(STATUS)[code])
+
+
+def codes(text: Sequence[str]) -> np.ndarray:
+    """`Outcome.status` [n] from its texts."""
+    return np.array([STATUS.index(v) if v in STATUS else 0 for v in text], np.int8)
+
+
+def sure_columns(outcomes: Sequence[Outcome]) -> dict[str, np.ndarray]:
+    """Columns of scores that say how sure they are: error, effective, asked, status."""
+    found = {
+        part: np.concatenate([np.zeros(0), *(numbers(o, part) for o in outcomes)])
+        for part in ("error", "effective", "asked")
+    }
+    return {**found, "status": np.array([text for o in outcomes for text in status(o)], object)}
+
+
+def taken(outcome: Outcome) -> tuple[float, float]:
+    """(evaluations of a sample on average, share of samples whose tolerance is met), or NaN."""
+    if outcome.status is None or not len(outcome.score):
+        return np.nan, np.nan
+    asked = outcome.status != STATUS.index("not asked")
+    met = outcome.status[asked] == 0
+    return float(numbers(outcome, "asked").mean()), float(met.mean()) if len(met) else np.nan
 
 
 def numbers(outcome: Outcome, part: str) -> np.ndarray:
-    """`error` or `effective` [n] of an outcome in float64, NaN if it has none."""
+    """`error`, `effective` or `asked` [n] of an outcome in float64, NaN if it has none."""
     value = getattr(outcome, part)
     return np.full(len(outcome.score), np.nan) if value is None else value.astype(np.float64)
 

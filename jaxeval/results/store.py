@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ..types import Outcome
+from .parts import SURE
 from .table import Results
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class Store:
         return [joined([Results.load(self.path(k)) for k in keys]) for keys in blocks.values()]
 
 
-PARTS = ("score", "curve", "curve_std", "error", "effective", "heavy_tails")
+PARTS = ("score", "curve", "curve_std", *SURE)
 
 
 def joined(parts: list[Results]) -> Results:
@@ -247,7 +248,9 @@ def averaged(runs: list[Results]) -> Results:
         return full
 
     def outcome(cell: tuple[str, str]) -> Outcome:
-        score, curve, std, error, effective, heavy = (stacked(name, cell) for name in PARTS)
+        found = {name: stacked(name, cell) for name in PARTS}
+        score, curve, std, error, effective, heavy = (found[name] for name in PARTS[:6])
+        asked, status = found["asked"], found["status"]
         if std is not None:
             std = np.sqrt(_mean(std**2) + _mean((curve - _mean(curve)) ** 2))
         if effective is not None:  # seeds draw independently; heavy tails in one are in the mean
@@ -263,6 +266,8 @@ def averaged(runs: list[Results]) -> Results:
             error=error,
             effective=effective,
             heavy_tails=heavy,
+            asked=None if asked is None else np.nansum(asked, 0),
+            status=None if status is None else np.nanmax(status, 0),
         )
 
     y = np.concatenate([run.y for run in runs])[first]

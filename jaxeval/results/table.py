@@ -14,8 +14,18 @@ import numpy as np
 
 from ..types import Outcome
 from .compare import ROUNDING
-from .parts import HEAVY, checked, count, error_of_mean, ids, numbers, plain, status
-from .settings import SettingComparisons
+from .exports import Exports
+from .parts import (
+    HEAVY,
+    checked,
+    count,
+    error_of_mean,
+    ids,
+    plain,
+    status,
+    sure_columns,
+    taken,
+)
 from .stats import ARROWS, DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
 
 if TYPE_CHECKING:
@@ -26,7 +36,7 @@ PIPED_WIDTH = 100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results(SettingComparisons):
+class Results(Exports):
     """Per-sample scores of explainers under metrics, and their summaries.
 
     A result may be partial: a cell then holds the first n of the N samples, or is missing.
@@ -138,15 +148,16 @@ class Results(SettingComparisons):
     def to_dataframe(self) -> pd.DataFrame:
         """One row per score: explainer, metric, sample (its id), score (float64, NaN undefined).
 
-        And how sure it is (see `Outcome`): error, effective (NaN if the metric does not estimate
-        them) and status, "ok", "undefined" or "heavy tails".
+        And how sure it is (see `Outcome`): error, effective, asked (NaN if there is none) and
+        status, "ok", "undefined", "heavy tails", "budget" or "not asked".
         """
         import pandas as pd
 
         outcomes = self.outcomes
         n = [len(o.score) for o in outcomes.values()]
         names = np.array(list(outcomes), dtype=object).reshape(-1, 2)
-        empty = [np.zeros(0)]
+        empty, sure = [np.zeros(0)], sure_columns(list(outcomes.values()))
+        texts = sure.pop("status")
         return pd.DataFrame(
             {
                 "explainer": pd.Series(np.repeat(names[:, 0], n), dtype="str"),
@@ -155,13 +166,8 @@ class Results(SettingComparisons):
                 "score": np.concatenate([o.score for o in outcomes.values()] or empty).astype(
                     np.float64
                 ),
-                **{
-                    part: np.concatenate([numbers(o, part) for o in outcomes.values()] or empty)
-                    for part in ("error", "effective")
-                },
-                "status": pd.Series(
-                    [text for o in outcomes.values() for text in status(o)], dtype="str"
-                ),
+                **sure,
+                "status": pd.Series(texts, dtype="str"),
             }
         )
 
@@ -185,6 +191,8 @@ class Results(SettingComparisons):
         interval for the mean under infinitely many draws, or, for curves, by how much the mean may
         differ from that of all steps; NaN if the metric does not estimate it, 0 if nothing is
         unknown. `heavy_tails` is the share of samples for which the draws are too few to say.
+        To a tolerance, `asked` are the evaluations of a sample, and `converged` is the share of
+        samples that met it, or for which the mean did.
 
         Args:
           confidence: coverage of the interval, between 0 and 1.
@@ -212,6 +220,8 @@ class Results(SettingComparisons):
                     float(np.mean(status(o) == HEAVY)) if len(o.score) else 0.0
                     for o in self.outcomes.values()
                 ],
+                "asked": [taken(o)[0] for o in self.outcomes.values()],
+                "converged": [taken(o)[1] for o in self.outcomes.values()],
                 "direction": pd.Series([self.directions[m] for _, m in cells], dtype="str"),
             }
         )

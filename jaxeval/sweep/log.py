@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..progress import InNotebook
+
 EVERY = 30.0
 """Seconds between lines of progress without a terminal."""
 
@@ -38,6 +40,7 @@ class Progress:
         self.shown = shown
         self.console = Console(stderr=True)
         self.bar: Any = None
+        self.page: InNotebook | None = None
         self.total: int | None = None
         self.done = self.samples = 0
         self.began = self.spoke = time.monotonic()
@@ -50,7 +53,10 @@ class Progress:
             return
         if skipped:
             self.say(f"{skipped} of this process's shards are already finished")
-        if self.console.is_terminal or self.console.is_jupyter:
+        if self.console.is_jupyter:
+            self.page = InNotebook("sweeping", "shards")
+            self.page.start(total)
+        elif self.console.is_terminal:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             self.bar = Progress(
@@ -70,7 +76,9 @@ class Progress:
         self.done, self.samples = self.done + 1, self.samples + samples
         spent = time.monotonic() - self.began
         rate = f"{self.samples / max(spent, 1e-9):,.1f} samples/s"
-        if self.bar is not None:
+        if self.page is not None:
+            self.page.advance(1)
+        elif self.bar is not None:
             self.bar.update(self.task, advance=1, rate=rate)
         elif self.shown and time.monotonic() - self.spoke >= EVERY:
             self.spoke = time.monotonic()
@@ -84,6 +92,9 @@ class Progress:
             self.console.print(f"jaxeval: {text}", highlight=False, markup=False)
 
     def stop(self) -> None:
+        if self.page is not None:
+            self.page.stop()
+            self.page = None
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -18,7 +18,7 @@ from ..digests import digest
 from ..engine.job import Job, read_job
 from ..engine.options import Options
 from ..engine.plan import check_job
-from ..metric import Metric
+from ..metric import needs_all
 from ..results.store import Store
 from ..results.table import Results
 from . import fingerprint
@@ -87,11 +87,10 @@ class Plan:
         if self.n is not None and self.n <= self.size:
             return
         for name, setting in self.sweep.metric_settings.items():
-            if type(setting.made).aggregate is not Metric.aggregate:
+            if (why := needs_all(setting.made)) is not None:
                 wanted = "known number of samples" if self.n is None else f"shard_size of {self.n}"
                 raise SweepError(
-                    f"metric {name!r} is computed over the whole data set at once, which needs a "
-                    f"{wanted} or more",
+                    f"metric {name!r} {why}, which needs a {wanted} or more",
                     ("metrics", setting.group),
                 )
 

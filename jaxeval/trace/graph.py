@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ class Graph(Program):
       turned: whether values may have a different axis order than in the model, if that is faster.
       precise: whether half-precision operations are computed in float32, as rules divide by small
         numbers.
+      rewritten: whether the operations may be computed by their faster forms; see `Program`.
 
     Attributes:
       nodes: the units that rules apply to, in the order of the forward pass.
@@ -32,8 +33,15 @@ class Graph(Program):
         with names set in the model's code, `convolutions` those of convolutions.
     """
 
-    def __init__(self, model: Model, x: Any, turned: bool = False, precise: bool = True):
-        super().__init__(model, x, turned, precise)
+    def __init__(
+        self,
+        model: Model,
+        x: Any,
+        turned: bool = False,
+        precise: bool = True,
+        rewritten: bool = True,
+    ):
+        super().__init__(model, x, turned, precise, rewritten)
         self.nodes = Units(self).gather()
         self.layers, self.weighted, self.convolutions = name_layers(self, self.nodes)
 
@@ -46,17 +54,37 @@ class Graph(Program):
             )
         return self.layers[name]
 
+    def split(self, value: Value) -> None:
+        """Make a value the output of a node, so that `backward` can stop there.
+
+        A layer's output may lie within a node, such as that of a convolution before the batch
+        normalisation that belongs to it.
+        """
+        self.users.setdefault(value, []).append(None)
+        self.nodes = Units(self).gather()
+
     def given(self, params: Any) -> Values:
         """The values of the parameters."""
         given = zip(self.parameters, jax.tree.leaves(params), strict=True)
         return {v: _as(v, array) for v, array in given}
 
-    def forward(self, params: Any, x: Any, replace: Mapping[Value, Any] | None = None) -> Values:
-        """All values for these parameters and inputs; those in `replace` are overridden."""
+    def forward(
+        self,
+        params: Any,
+        x: Any,
+        replace: Mapping[Value, Any] | None = None,
+        until: Value | None = None,
+    ) -> Values:
+        """All values for these parameters and inputs; those in `replace` are overridden.
+
+        `until`: the last value to compute.
+        """
         values = {**self.constants, **self.given(params)}
         values[self.inputs[0]] = _as(self.inputs[0], x)
         values.update(replace or {})
         for operation in self.operations:
+            if until in values:
+                break
             out = operation.call(*(values[v] for v in operation.ins))
             for v, given in zip(operation.outs, out, strict=True):
                 if not replace or v not in replace:
@@ -68,6 +96,8 @@ class Graph(Program):
     ) -> Any:
         """Propagate `seed` from the logits back to the input, or to the value `to`.
 
+        `to` must be the output of a node; see `split`.
+
         Args:
           values: the result of `forward`.
           seed: cotangent or relevance of the logits [N, K].
@@ -76,10 +106,19 @@ class Graph(Program):
         Returns:
           The cotangent or relevance of the input (or of `to`), in its shape.
         """
-        to = self.inputs[0] if to is None else to
+        return self.backward_to([self.inputs[0] if to is None else to], values, seed, rules)[0]
+
+    def backward_to(
+        self, to: Sequence[Value], values: Values, seed: Any, rules: Mapping[str, Rule]
+    ) -> list[Any]:
+        """What `backward` propagates to each of several values."""
+        left = set(to) - {*self.inputs, self.out}
+        assert left <= {v for node in self.nodes for v in node.outs}
+        left |= set(to) & set(self.inputs)
         arrived: Values = {self.out: seed}
         for node in reversed(self.nodes):
-            if to in node.outs:
+            left.difference_update(node.outs)
+            if not left:
                 break
             if node.kind == "stop" or not any(v in arrived for v in node.outs):
                 continue
@@ -89,7 +128,7 @@ class Graph(Program):
             back = rules.get(node.kind, Node.gradient)(node, values, cotangents)
             for v, r in zip(node.ins, back, strict=True):
                 arrived[v] = arrived[v] + r if v in arrived else r
-        return arrived[to] if to in arrived else jnp.zeros(to.shape, to.dtype)
+        return [arrived[v] if v in arrived else jnp.zeros(v.shape, v.dtype) for v in to]
 
 
 def _as(value: Value, array: Any) -> Any:

@@ -33,8 +33,8 @@ class Narrow:
     fn: Callable[..., Any]
     dtype: Any
 
-    def __call__(self, params: Any, x: Any) -> Any:
-        z = self.fn(params, x.astype(self.dtype))
+    def __call__(self, params: Any, x: Any, *inputs: Any) -> Any:
+        z = self.fn(params, x.astype(self.dtype), *inputs)
         z = z if isinstance(z, jax.Array) else np.asarray(z)  # host models return NumPy arrays
         return z.astype(np.float32) if is_half(z.dtype) else z
 

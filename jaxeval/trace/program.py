@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,8 @@ class Program:
       x: inputs [N, ...], or their shape and dtype. Parameters and x may be tracers.
       turned: whether values may have a different axis order than in the model, if that is faster.
       precise: whether half-precision operations are computed in float32.
+      rewritten: whether the operations may be computed by their faster forms (`jaxeval.cpu`); not
+        for a graph whose evaluation is traced and rewritten itself.
 
     Attributes:
       operations: the operations; `Operation.active` lists the inputs that depend on x.
@@ -44,24 +47,36 @@ class Program:
       known: the values that depend neither on parameters nor on x.
     """
 
-    def __init__(self, model: Model, x: Any, turned: bool = False, precise: bool = True):
+    def __init__(
+        self,
+        model: Model,
+        x: Any,
+        turned: bool = False,
+        precise: bool = True,
+        rewritten: bool = True,
+    ):
         if model.host:
             raise TypeError(
                 "this method traces the model's operations, and a host callable shows nothing; use "
                 "an explainer that needs only outputs (Occlusion)"
             )
-        apply, given = model.apply, jax.tree.map(_spec, (model.params, x))
-        if isinstance(apply, Narrow):
+        given = jax.tree.map(_spec, (model.params, x))
+        if isinstance(apply := model.apply, Narrow):
             own = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, apply.dtype), given[1])
-            apply, given = apply.fn, (given[0], own)
+            model, given = dataclasses.replace(model, apply=apply.fn), (given[0], own)
+
+        # A new function, because JAX caches traces by function: replacements are only recorded
+        # during tracing, and other callers must not get this trace. The rows' inputs are constants.
+        def outputs(params: Any, x: Any) -> Any:
+            own = dataclasses.replace(model, params=params)
+            return in_columns(model.apply(*own.given(x, clean=True)))
+
         with as_written(turned) as written:
-            # A new lambda, because JAX caches traces by function: replacements are only recorded
-            # during tracing, and other callers must not get this trace.
-            closed = jax.make_jaxpr(lambda *given: in_columns(apply(*given)))(*given)
+            closed = jax.make_jaxpr(outputs)(*given)
         if precise and holds_half(closed):
             closed = widened(closed)
             given = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, wide(v.dtype)), given)
-        self._replacements = written.replacements
+        self._replacements = written.replacements if rewritten else []
         self.names = paths(model.params)
         specs = jax.tree.leaves(given)
         inputs = [Value(v) for v in specs]

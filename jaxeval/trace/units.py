@@ -216,10 +216,20 @@ class Units:
         """The value before the maximum was subtracted, if softmax does so; else `value`."""
         maker = self.made.get(value)
         if maker is not None and maker.name == "sub" and len(maker.active) > 1:
+            alone = all(u in inside for u in self.users[value])
             found = self._region(maker, ELEMENTWISE | REDUCING, inside)
-            if found is not None and all(u in inside for u in self.users[value]):
+            if found is not None and alone:
                 return found[0], [*inside, *found[1]]
+            if alone and maker.ins[0] is not maker.ins[1] and self._is_stopped(maker.ins[1]):
+                return maker.ins[0], [*inside, maker]
         return value, inside
+
+    def _is_stopped(self, value: Value) -> bool:
+        """Whether a value comes from `stop_gradient`, at most rearranged since."""
+        maker = self.made.get(value)
+        while maker is not None and maker.name in MOVES and len(maker.active) == 1:
+            maker = self.made.get(maker.active[0])
+        return maker is not None and maker.name == "stop_gradient"
 
 
 def _is_relu(eqn: Any) -> bool:

@@ -1,5 +1,7 @@
 """The width of chunks and the automatic batch size."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 import jaxeval as je
 from jaxeval.engine import batch_size
-from jaxeval.engine.questions import Question, chunk_width
+from jaxeval.engine.questions import Question, chunk_width, narrow_width
 from jaxeval.model import jaxpr_of
 from jaxeval.perturb import Noise, RandomiseLayers
 
@@ -79,6 +81,19 @@ def test_bytes_of_a_trace_count_inner_programs_as_often_as_they_run():
     row = 8 * 4
     assert largest == 10 * row
     assert 11 * row <= kept < 13 * row
+
+
+def test_rounds_of_areas_to_a_tolerance_are_few_slots():
+    """Asked alone they make chunks narrow; beside others, where it saves more than it compiles."""
+    areas = dataclasses.replace(question(784), in_rounds=True)
+    assert chunk_width([areas], 64, 512) < 128
+    both = [question(784), areas]
+    width = chunk_width(both, 64, 512)
+    assert width > 256
+    assert narrow_width(both, 64, 512, width, blocks=1) == width
+    assert narrow_width(both, 64, 512, width, blocks=200) < 200
+    assert narrow_width([areas], 64, 512, 64, blocks=200) == 64
+    assert narrow_width([question(784)], 64, 512, width, blocks=200) == width
 
 
 def test_a_given_batch_size_bounds_what_the_model_sees():

@@ -11,9 +11,12 @@ from jaxeval.types import canonical
 
 from .helpers import every, jitted, keys, run
 
+CAMS = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
+IMAGES = (*CAMS, "ExtremalPerturbation")
+ATTENTION = tuple(cls.__name__ for cls in explain.FAMILIES["attention"])
 FEATURES = np.array([0, 0, 1, 1, 2, 3])
 EVERY = every(
-    {"n_steps": 4, "n_samples": 4, "layer": "first"},
+    {"n_steps": 4, "n_samples": 4, "layer": "first", "unit": 2},
     {
         "Saliency": {"output": "probability"},
         "InputXGradient": {"output": "log_probability"},
@@ -28,10 +31,11 @@ EVERY = every(
         "KernelShap": {"n_samples": 40, "features": FEATURES},
         "Lime": {"n_samples": 40},
         "RISE": {"n_samples": 8, "cells": 2},
+        "NeuronFeatureAblation": {"features": FEATURES},
+        "XRAI": {"segments": FEATURES},
+        "ExtremalPerturbation": {"step_size": 3, "sigma": 2.0},
         "Constant": {"value": 0.5},
-        # Of images.
-        "GradCAM": {"layer": None},
-        "GuidedGradCAM": {"layer": None},
+        **{name: {"layer": None} for name in CAMS},
     },
 )
 OTHERS = {
@@ -48,7 +52,6 @@ OTHERS = {
     "Occlusion, of probabilities": explain.Occlusion(window=2, output="probability"),
 }
 ALL = {**EVERY, **OTHERS}
-IMAGES = ("GradCAM", "GuidedGradCAM")
 
 
 def table(params, x):
@@ -61,6 +64,11 @@ def images(params, x):
     return jax.nn.relu(z).mean((2, 3)) @ params["second"]["w"]
 
 
+def sequence(params, x):
+    h = jax.nn.softmax(x @ params["first"]["w"] @ x.mT / 8) @ x
+    return (h + x)[:, 0] @ params["second"]["w"]
+
+
 def cased(name, dtype):
     """(model, x): rows of numbers, one of zeros among them, as one sample is all zeros.
 
@@ -71,7 +79,11 @@ def cased(name, dtype):
     def numbers(*shape):
         return (rng.integers(-8, 9, shape) / 8).astype(dtype)
 
-    if name in IMAGES:
+    if name in ATTENTION:
+        params = {"first": {"w": numbers(6, 6)}, "second": {"w": numbers(6, 3)}}
+        x = numbers(4, 5, 6)
+        model = Model(sequence, jax.tree.map(jnp.asarray, params), channel_axis=-1)
+    elif name in IMAGES:
         params = {"conv": numbers(4, 2, 3, 3), "second": {"w": numbers(4, 3)}}
         x = numbers(4, 2, 6, 6)
         model = Model(images, jax.tree.map(jnp.asarray, params))

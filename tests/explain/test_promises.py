@@ -12,16 +12,18 @@ from jaxeval.explain.stepped import SteppedExplainer
 from jaxeval.identity import identity
 from jaxeval.model import Model
 from jaxeval.types import canonical
+from tests import transformers_by_hand
 
-from .helpers import assert_close, every, jitted, keys, linear, make, run
+from .helpers import Case, assert_close, every, jitted, keys, linear, make, run
 
 
 def hundredfold(z, y):
     return 100 * z[y]
 
 
+CAMS = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
 ROWS = np.ones((3, 12), np.float32)
-SMALL = {"n_steps": 4, "n_samples": 4, "layer": "fc_1"}
+SMALL = {"n_steps": 4, "n_samples": 4, "layer": "fc_1", "unit": 3}
 """Settings of every explainer that has them."""
 OWN = {
     "Saliency": {"output": "probability"},
@@ -36,7 +38,7 @@ OWN = {
     "BlurIG": {"max_sigma": 2.0},
     "GuidedIG": {"baseline": "uniform"},
     "InternalInfluence": {"layer": "fc_1/relu"},
-    "GradCAM": {"layer": None},
+    **{name: {"layer": None} for name in CAMS},
     "GuidedGradCAM": {"layer": "conv_1/activation", "output": hundredfold},
     "FeatureAblation": {"patch": 5, "baseline": "uniform"},
     "FeaturePermutation": {"features": np.arange(12) // 4, "background": ROWS, "n_samples": 1},
@@ -47,6 +49,15 @@ OWN = {
         "n_features": 4,
     },
     "Lime": {"n_samples": 20},
+    "ExtremalPerturbation": {"step_size": 6, "sigma": 5.0},
+    "XRAI": {"segments": np.arange(12) // 3},
+    "NeuronGradientShap": {"background": ROWS},
+    "NeuronDeepLift": {"baseline": "uniform", "layer": "fc_2/relu"},
+    "LayerGradientShap": {"background": ROWS},
+    "LayerDeepLift": {"baseline": "uniform"},
+    "LayerLRP": {"rule": "epsilon_gamma_box", "layer": "fc_1/relu"},
+    "LayerFeatureAblation": {"baseline": "mean"},
+    "NeuronFeatureAblation": {"patch": 5, "unit": (slice(3, 9),)},
 }
 """Settings of single explainers, which try more than the default."""
 
@@ -56,7 +67,9 @@ EVERY = every(SMALL, OWN)
 
 QUICK = (
     *("Gradient", "IntegratedGradients", "SmoothGrad", "GradientShap", "FusionGrad", "GuidedIG"),
-    *("LRP", "DeepLift", "LayerConductance", "GradCAM"),
+    "XRAI",
+    *("LRP", "DeepLift", "LayerConductance", "GradCAM", "ScoreCAM", "NeuronConductance"),
+    *("NeuronDeepLift", "LayerDeepLift", "GenericAttention", "TransformerAttribution"),
     *("Occlusion", "FeatureAblation", "KernelShap", "RISE", "Random", "Constant", "Sobel"),
 )
 """One explainer of every kind; what holds for them is tried on the others in the slow tests."""
@@ -64,17 +77,21 @@ quick_ones = pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EVERY]
 )
 
-IMAGES = ("Occlusion", "IntegratedGradients", "GradCAM", "GuidedGradCAM")
+ATTENTION = tuple(cls.__name__ for cls in explain.FAMILIES["attention"])
+IMAGES = ("Occlusion", "IntegratedGradients", "ExtremalPerturbation", *CAMS)
 """Explainers that are tried on images; the others on a table, which is faster."""
 
 
 def case_of(name, n=3):
+    if name in ATTENTION:
+        model, x = transformers_by_hand.model(True), transformers_by_hand.inputs(True, n)
+        return Case(model, lambda: None, x, np.resize(np.array([0, 3, 2], np.int32), n))
     return make("rgb" if name in IMAGES else "tabular", n)
 
 
 def shape_of(name, x):
     """The shape of an explainer's maps."""
-    if name == "GradCAM":
+    if name in (*CAMS, *ATTENTION, "ExtremalPerturbation") and name != "GuidedGradCAM":
         return (len(x), 1, *x.shape[2:])
     if name.startswith(("Layer", "Internal")):
         return (len(x), 32)
@@ -228,7 +245,8 @@ def test_outside_jit_an_explainer_compiles_itself_once(name):
     spy = Model(apply, case.model.params, channel_axis=axis)
     first = EVERY[name](spy, case.x, case.y, keys(3))
     n = len(traces)
-    assert n <= 5  # its classes and operations, the input, the baseline, a step
+    # Its classes and operations, the input, the baseline, a step; and the layer that is ablated.
+    assert n <= 5 + (name == "LayerFeatureAblation")
     assert all(isinstance(x, jax.core.Tracer) for x in traces)
     other = Model(apply, jax.tree.map(lambda w: 2 * w, spy.params), channel_axis=axis)
     EVERY[name](other, case.x, case.y, keys(3, 1))

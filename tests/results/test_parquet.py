@@ -141,6 +141,7 @@ def test_the_file_tells_other_readers_what_it_holds(tmp_path):
             "curve_std": None,
             "error": None,
             "effective": None,
+            "asked": None,
         },
         {
             "explainer": "A",
@@ -155,6 +156,7 @@ def test_the_file_tells_other_readers_what_it_holds(tmp_path):
             "curve_std": None,
             "error": None,
             "effective": None,
+            "asked": None,
         },
     ]
     assert table["curve"].to_pylist()[2:] == [None, None]

@@ -55,7 +55,7 @@ def test_unknown_cells_say_what_there_is(mixed, cell, words):
 
 def test_dataframe_is_long_and_keeps_undefined_scores(mixed):
     frame = mixed.to_dataframe()
-    columns = ["explainer", "metric", "sample", "score", "error", "effective", "status"]
+    columns = ["explainer", "metric", "sample", "score", "error", "effective", "asked", "status"]
     assert list(frame) == columns
     assert len(frame) == 6 * 40
     assert frame["score"].dtype == np.float64
@@ -69,7 +69,8 @@ def test_summary_has_one_row_a_cell(mixed):
     summary = mixed.summary()
     assert list(summary) == [
         *("explainer", "metric", "mean", "std", "ci_low", "ci_high"),
-        *("n", "n_undefined", "mc_error", "heavy_tails", "direction"),
+        *("n", "n_undefined", "mc_error", "heavy_tails"),
+        *("asked", "converged", "direction"),
     ]
     rows = summary.set_index(["explainer", "metric"])
     for cell, score in mixed.scores.items():

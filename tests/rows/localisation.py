@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import auc as sklearn_auc
+from sklearn.metrics import precision_recall_curve
 
 import jaxeval as je
 from tests.reference.maths import descending, prepare
@@ -74,11 +76,14 @@ def top_k_intersection(m: Any, s: Sample) -> Answer:
 
 
 def average_precision(m: Any, s: Sample) -> Answer:
-    """Each recalled feature at the precision of its threshold."""
+    """Each recalled feature at the precision of its threshold; or the curve of scikit-learn."""
     a = prepare(s.a, m)
     inside = a[s.mask]
     if not inside.size:
         return np.nan
+    if m.area == "trapezoid":
+        precision, recall, _ = precision_recall_curve(s.mask.ravel(), a.ravel())
+        return float(sklearn_auc(recall, precision))
     return float(np.mean([(inside >= t).sum() / (a >= t).sum() for t in inside]))
 
 
@@ -87,11 +92,12 @@ def iou(m: Any, s: Sample) -> Answer:
     if not mask.any():
         return np.nan
     if m.threshold is None:
-        chosen = set(descending(a)[: mask.sum()])
+        chosen = set(descending(a)[: mask.sum() if m.k is None else m.k])
     else:
         chosen = {i for i, v in enumerate(a) if v > m.threshold}
     wanted = set(np.flatnonzero(mask).tolist())
-    return len(chosen & wanted) / len(chosen | wanted)
+    ratio = len(chosen & wanted) / len(chosen | wanted)
+    return ratio if m.at_least is None else float(ratio >= m.at_least)
 
 
 ROWS: dict[str, Row] = {
@@ -125,11 +131,18 @@ ROWS: dict[str, Row] = {
             "concept influence": {"k": 20, "concept_influence": True},
         },
     ),
-    "AveragePrecision": Row(je.AveragePrecision(), average_precision),
+    "AveragePrecision": Row(
+        je.AveragePrecision(), average_precision, variants={"trapezoid": {"area": "trapezoid"}}
+    ),
     "IoU": Row(
         je.IoU(),
         iou,
-        variants={"threshold": {"threshold": 0.3}, "below zero": {"threshold": -0.5}},
+        variants={
+            "threshold": {"threshold": 0.3},
+            "below zero": {"threshold": -0.5},
+            "k": {"k": 9},
+            "at least": {"at_least": 0.2},
+        },
         numbers={"threshold": (0.25, 0.5)},
     ),
     "Focus": Row(je.Focus(), focus),

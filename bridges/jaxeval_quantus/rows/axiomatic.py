@@ -9,7 +9,7 @@ import torch
 from quantus.helpers.utils import identity
 
 from ..batch import Batch
-from ..draws import fills
+from ..draws import fills, fills_values
 from ..questions import Replaced
 from ..settings import Unmapped
 from .row import Row
@@ -23,8 +23,8 @@ def completeness(b: Batch) -> np.ndarray:
     metric = b.metric
     if metric.output_func is not identity:
         raise Unmapped("output_func")
-    fill = fills(metric, b.flat)
-    blank = np.repeat(fill()[:, None], b.flat.shape[1], 1).reshape(b.x.shape)
+    at = np.tile(np.arange(b.flat.shape[1]), (b.n, 1))
+    blank = next(b.perturbed([at])).reshape(b.x.shape)
     rows = np.arange(b.n)
     f, f_blank = (b.wrapped.predict(v)[rows, b.y] for v in (b.x, blank))
     gain = f - f_blank
@@ -37,13 +37,21 @@ def non_sensitivity(b: Batch) -> np.ndarray:
     if metric.features_in_step != 1:
         raise Unmapped("features_in_step above 1, which fails in Quantus 0.6.0")
     steps = b.flat.shape[1]
-    fill = fills(metric, b.flat)
     b.worth(steps)
+    drops = one_entry_at_a_time(b, steps)
+    return ((np.abs(drops) < metric.eps) ^ (b.full < metric.eps)).sum(-1)
+
+
+def one_entry_at_a_time(b: Batch, steps: int) -> np.ndarray:
+    """[N, F]: f(x) - f(x_s), where x_s lacks the s-th entry."""
+    if not fills_values(b.metric):
+        at = (np.full((b.n, 1), s) for s in range(steps))
+        return b.answers(b.perturbed(at), steps, "drop")
+    fill = fills(b.metric, b.flat)
     values = np.stack([fill() for _ in range(steps)], 1).astype(np.float32)
     group = np.broadcast_to(np.arange(steps, dtype=np.int32), b.flat.shape)
     question = Replaced(draws=values)
-    drops = b.outputs(question, "drop", group=np.array(group).reshape(b.x.shape))
-    return ((np.abs(drops) < metric.eps) ^ (b.full < metric.eps)).sum(-1)
+    return b.outputs(question, "drop", group=np.array(group).reshape(b.x.shape))
 
 
 class Compensated(torch.nn.Module):

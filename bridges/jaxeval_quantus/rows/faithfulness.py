@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,27 +15,42 @@ from quantus.helpers import utils
 import jaxeval as je
 
 from ..batch import Batch
-from ..draws import baseline_of, drifting_means, fills, patch_sums, patches, places
+from ..draws import (
+    baseline_of,
+    drifting_means,
+    fills,
+    fills_values,
+    patch_sums,
+    patches,
+    places,
+)
 from ..mended import calculate_auc
 from ..questions import Removed, Replaced, Subsets
-from ..settings import Unmapped
+from ..settings import PAGE, Unmapped, say_once
 from .row import Row
 
 
 def faithfulness_correlation(b: Batch) -> list[float]:
     metric, runs = b.metric, b.metric.nr_runs
-    fill = fills(metric, b.flat)
+    fill = fills(metric, b.flat) if fills_values(metric) else None
     b.worth(runs)
     a, (n, features) = b.full, b.flat.shape
     subsets, values = [], []
-    for _ in range(runs):
+
+    def subset() -> np.ndarray:
         rows = [np.random.choice(features, metric.subset_size, replace=False) for _ in range(n)]
         subsets.append(np.stack(rows))
-        values.append(fill())
-    at = np.stack(subsets, 1)
-    drops = b.outputs(
-        Subsets(draws=at.astype(np.int32)), "drop", fill=np.stack(values, 1).astype(np.float32)
-    )
+        return subsets[-1]
+
+    if fill is None:
+        drops = b.answers(b.perturbed(subset() for _ in range(runs)), runs, "drop")
+        at = np.stack(subsets, 1)
+    else:
+        for _ in range(runs):
+            subset()
+            values.append(fill())
+        at, value = np.stack(subsets, 1), np.stack(values, 1).astype(np.float32)
+        drops = b.outputs(Subsets(draws=at.astype(np.int32)), "drop", fill=value)
     sums = np.take_along_axis(a[:, None], at, 2).sum(-1)
     return metric.similarity_func(a=sums, b=drops, batched=True).tolist()
 
@@ -44,6 +59,9 @@ def one_group_at_a_time(b: Batch, order: np.ndarray, repeats: int = 1) -> np.nda
     """[N, S repeats]: f(x) - f(x_s), where x_s lacks the s-th group of features in this order."""
     size, features = b.metric.features_in_step, b.flat.shape[1]
     steps = math.ceil(features / size) * repeats
+    if not fills_values(b.metric):
+        at = (order[:, i : i + size] for i in range(0, features, size) for _ in range(repeats))
+        return b.answers(b.perturbed(at), steps, "drop")
     fill = fills(b.metric, b.flat)
     values = np.stack([fill() for _ in range(steps)], 1).astype(np.float32)
     group = (places(order) // size).astype(np.int32).reshape(b.x.shape)
@@ -57,7 +75,6 @@ def group_sums(a: np.ndarray, order: np.ndarray, size: int) -> np.ndarray:
 
 
 def faithfulness_estimate(b: Batch) -> list[float]:
-    baseline_of(b.metric)
     b.worth(math.ceil(b.flat.shape[1] / b.metric.features_in_step))
     order = np.argsort(-b.full, axis=1)
     drops = one_group_at_a_time(b, order)
@@ -68,7 +85,6 @@ def faithfulness_estimate(b: Batch) -> list[float]:
 def monotonicity_correlation(b: Batch) -> list[float]:
     """Quantus divides the variances of a sample by f(x)^2, which no rank correlation notices."""
     metric = b.metric
-    baseline_of(metric)
     b.worth(math.ceil(b.flat.shape[1] / metric.features_in_step) * metric.nr_samples)
     order = np.argsort(b.full, axis=1)
     drops = one_group_at_a_time(b, order, metric.nr_samples).reshape(b.n, -1, metric.nr_samples)
@@ -106,11 +122,15 @@ def removed(
 
 
 def pixel_flipping(b: Batch) -> list[Any]:
-    baseline_of(b.metric)
-    size = b.metric.features_in_step
-    steps = math.ceil(b.flat.shape[1] / size)
+    size, features = b.metric.features_in_step, b.flat.shape[1]
+    steps = math.ceil(features / size)
     b.worth(steps)
-    curves = removed(b, places(np.argsort(-b.full, axis=1)) // size, steps, "value")
+    order = np.argsort(-b.full, axis=1)
+    if fills_values(b.metric):
+        curves = removed(b, places(order) // size, steps, "value")
+    else:
+        at = (order[:, i : i + size] for i in range(0, features, size))
+        curves = b.answers(b.perturbed(at, in_turn=True), steps)
     return (
         calculate_auc(curves, batched=True) if b.metric.return_auc_per_sample else curves
     ).tolist()
@@ -120,6 +140,8 @@ def patches_removed(b: Batch, order: np.ndarray, steps: int, what: str) -> np.nd
     """[N, S]: answers while patches are removed in this order [N, P]."""
     size, place = b.metric.patch_size, places(order)
     of, (_, columns), pads = patches(b.x, size)
+    if not fills_values(b.metric):
+        return b.answers(own_patches(b, order, pads), steps, what)
 
     def padded() -> tuple[np.ndarray, np.ndarray]:
         x = b.x.reshape(b.n, b.x.shape[1], -1, b.x.shape[-1])
@@ -131,13 +153,27 @@ def patches_removed(b: Batch, order: np.ndarray, steps: int, what: str) -> np.nd
     return removed(b, place[:, of.reshape(-1)], steps, what, padded)
 
 
+def own_patches(b: Batch, order: np.ndarray, pads: tuple[Any, ...]) -> Iterator[np.ndarray]:
+    """The inputs after patch after patch is perturbed by the caller's function, in this order.
+
+    It is given the image with its edges repeated, and positions in that, as in Quantus.
+    """
+    x = b.x.reshape(b.n, b.x.shape[1], -1, b.x.shape[-1])
+    x = np.pad(x, ((0, 0), (0, 0), *pads), "edge")
+    blocks = np.stack(list(utils.get_block_indices(x, b.metric.patch_size)), 1)
+    inside = tuple(slice(low, n - high) for (low, high), n in zip(pads, x.shape[2:], strict=True))
+    shape, x = x.shape, x.reshape(b.n, -1)
+    for patch in order.T:
+        x = b.metric.perturb_func(arr=x, indices=blocks[np.arange(b.n), patch])
+        yield x.reshape(shape)[:, :, *inside]
+
+
 def patch_scores(b: Batch) -> np.ndarray:
     return patch_sums(np.broadcast_to(b.a, b.x.shape), b.x, b.metric.patch_size)
 
 
 def region_perturbation(b: Batch) -> np.ndarray:
     metric = b.metric
-    baseline_of(metric)
     _, tiles, _ = patches(b.x, metric.patch_size)
     n_patches = int(np.prod(tiles))
     steps = min(metric.regions_evaluation, n_patches)
@@ -153,7 +189,6 @@ def region_perturbation(b: Batch) -> np.ndarray:
 
 
 def selectivity(b: Batch) -> np.ndarray:
-    baseline_of(b.metric)
     steps = int(np.prod(patches(b.x, b.metric.patch_size)[1]))
     b.worth(steps)
     order = np.argsort(-patch_scores(b), -1)
@@ -239,30 +274,49 @@ def irof(b: Batch) -> np.ndarray:
 def road(b: Batch) -> list[np.ndarray]:
     """[N, percentages] of 0 and 1; Quantus draws the noise pixel by pixel, sample by sample."""
     metric = b.metric
-    if metric.perturb_func.func is not perturb_func.noisy_linear_imputation:
-        raise Unmapped("perturb_func of ROAD")
-    if b.x.ndim != 4 or b.x.shape[1] != 1:
-        raise Unmapped("ROAD of colour images")
-    features = b.flat.shape[1]
     sizes = [int(metric.a_size * p / 100) for p in metric.percentages]
-    if max(sizes) >= features:
-        raise Unmapped("percentages that leave no pixel")
     b.worth(len(sizes))
+    if metric.perturb_func.func is not perturb_func.noisy_linear_imputation:
+        return own_road(b, sizes)
+    if b.x.ndim != 4 or b.a.shape[1] != 1:
+        raise Unmapped("ROAD of maps with channels")
+    a, channels = b.a.reshape(b.n, -1), b.x.shape[1]
+    pixels = a.shape[1]
+    if max(sizes) >= pixels:
+        raise Unmapped("percentages that leave no pixel")
+    if channels > 1:
+        say_once("ROAD", f"all channels of a pixel are imputed; Quantus stops there. See {PAGE}")
     noise = metric.perturb_func.keywords.get("noise", 0.01)
-    order = np.argsort(-b.full, axis=1)
-    drawn = np.zeros((b.n, len(sizes), features), np.float32)
+    order = np.argsort(-a, axis=1)
+    drawn = np.zeros((b.n, len(sizes), channels, pixels), np.float32)
     for s, k in enumerate(sizes):
         for i in range(b.n):
-            drawn[i, s, order[i, :k]] = noise * np.random.randn(k)
+            drawn[i, s, :, order[i, :k]] = noise * np.random.randn(channels, k).T
     ours = je.ROAD(
-        percentages=tuple(100 * (k + 0.5) / features for k in sizes),  # rounded down to k
+        percentages=tuple(100 * (k + 0.5) / pixels for k in sizes),  # rounded down to k
         noise=0.0,
         draws=drawn.reshape(b.n, -1, *b.x.shape[1:]),
         normalise=None,
     )
     # Places instead of values: ties are then Quantus's.
-    a = -places(order).astype(np.float32).reshape(b.x.shape)
-    return [np.asarray(b.ask(ours, a=a).curve).astype(int)]
+    ranks = -places(order).astype(np.float32).reshape(b.a.shape)
+    return [np.asarray(b.ask(ours, a=ranks).curve).astype(int)]
+
+
+def own_road(b: Batch, sizes: list[int]) -> list[np.ndarray]:
+    """The same by the caller's function, which is given one sample and positions in it."""
+    order = np.argsort(-b.full, axis=1)
+
+    def made() -> Iterator[np.ndarray]:
+        for k in sizes:
+            rows = [
+                b.metric.perturb_func(arr=x, indices=at[:k])
+                for x, at in zip(b.x.copy(), order, strict=True)
+            ]
+            yield np.stack(rows)
+
+    predicted = b.answers(made(), len(sizes), "predicted")
+    return [(predicted == b.y[:, None]).astype(int)]
 
 
 def jaxeval_baseline(b: Batch, *known: Any) -> Any:

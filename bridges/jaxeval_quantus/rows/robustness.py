@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ def sensitivities(b: Batch, watch: bool) -> np.ndarray:
     """[N, S] of MaxSensitivity and AvgSensitivity; NaN where the prediction changes, if asked."""
     metric, a = b.metric, b.a.reshape(b.n, -1)
     explainer = b.explainer()
-    b.worth(metric.nr_samples, 2 * watch, explainer.cost, maps=explainer.name)
+    b.worth(metric.nr_samples, 2 * watch, explainer)
     plain = (
         not metric.normalise
         and metric.similarity_func is similarities.difference
@@ -66,7 +68,7 @@ def local_lipschitz(b: Batch) -> np.ndarray:
     metric, a = b.metric, b.a.reshape(b.n, -1)
     explainer = b.explainer()
     watch = watches(metric)
-    b.worth(metric.nr_samples, 2 * watch, explainer.cost, maps=explainer.name)
+    b.worth(metric.nr_samples, 2 * watch, explainer)
     plain = (
         not metric.normalise
         and metric.similarity_func is similarities.lipschitz_constant
@@ -92,7 +94,7 @@ def relative_stability(b: Batch, ours: Any, **how: Any) -> np.ndarray | list[Any
     metric = b.metric
     explainer = b.explainer()
     watch = watches(metric)
-    b.worth(metric._nr_samples, 1 + 2 * watch, explainer.cost, maps=explainer.name)
+    b.worth(metric._nr_samples, 1 + 2 * watch, explainer)
     if b.x.ndim > 4:
         raise Unmapped("inputs with more than four axes")
     ratios = np.empty((metric._nr_samples, b.n))
@@ -148,7 +150,7 @@ def continuity(b: Batch) -> np.ndarray:
     watch = metric.return_nan_when_prediction_changes
     # Quantus's own code would stop at np.NaN, which NumPy 2 does not have.
     always = watch and not hasattr(np, "NaN")
-    b.worth(metric.nr_steps, 1, explainer.cost, always, explainer.name)
+    b.worth(metric.nr_steps, int(watch), explainer, always)
     width = b.x.shape[3]
     stride = (2 * width + 1) // metric.nr_steps
     shifts = [-width + stride * (s + 1) for s in range(metric.nr_steps)]
@@ -157,19 +159,22 @@ def continuity(b: Batch) -> np.ndarray:
         return finished(metric, finished(metric, maps)).reshape(b.n, -1)
 
     a, results = None, []
-    moved = [perturb_func.batched_translation(b.x, "black", d, direction="x") for d in shifts]
-    given = iter([b.x, *moved])
-    answers = b.explained(lambda: next(given), len(moved) + 1, explainer, raw=True)
-    labels = None if not watch else [b.wrapped.predict(v).argmax(-1) for v in moved]
-    for s, step in enumerate(answers):
+
+    def given() -> Iterator[np.ndarray]:
+        yield b.x
+        for d in shifts:  # each draws a number, as every baseline with a name
+            yield perturb_func.batched_translation(b.x, "black", d, direction="x")
+
+    draw = functools.partial(next, given())
+    for step in b.explained(draw, len(shifts) + 1, explainer, raw=True):
         maps = twice(step.maps)
         if a is None:
             a = maps
             continue
         apart = similarities.distance_euclidean(b.flat, step.x.reshape(b.n, -1)) + 1e-9
         result = np.asarray(similarities.distance_manhattan(a, maps) / apart)
-        if labels is not None:
-            result[labels[s - 1] != b.y] = np.nan
+        if watch:
+            result[b.wrapped.predict(step.x).argmax(-1) != b.y] = np.nan
         results.append(result)
     return np.max(np.stack(results, 1), 1)
 

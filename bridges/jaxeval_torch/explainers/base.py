@@ -16,6 +16,7 @@ from jaxeval import check
 
 from ..logits import OUTPUTS
 from ..tensors import device_of, in_evaluation, in_its_type, to_jax, to_torch
+from ..wrap import accepted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,27 +52,37 @@ class TorchExplainer:
             # `outputs` takes precedence: the model may do more than the module.
             self.alone.outputs = self.outputs or getattr(model, "outputs", "logits")
             self.alone.most = int(classes.max(initial=-1))
+        more = None if model is None else getattr(model, "inputs", None)
+        if more is not None:
+            tokens = getattr(model, "tokens", None)
+            more = more if tokens is None else tokens.asked(x, more, clean=True)[1]
+            more = accepted(self.module, more)
         parts = [slice(i, i + 1) for i in range(len(x))] if self.per_sample else [slice(None)]
-        maps = [self._maps(x[p], y[p], None if keys is None else keys[p]) for p in parts]
+        given = (x, y, keys, more or None)
+        maps = [self._maps(*jax.tree.map(lambda v: v[p], given)) for p in parts]  # noqa: B023
         return jax.numpy.concatenate(maps) if self.per_sample else maps[0]
 
-    def _maps(self, x: Any, y: Any, keys: Any) -> jax.Array:
+    def _maps(self, x: Any, y: Any, keys: Any, more: Any) -> jax.Array:
         import torch
 
         inputs = in_its_type(to_torch(x, self.device), self.module)
+        inputs = inputs if inputs.is_floating_point() else inputs.long()
+        rest = () if more is None else ({k: to_torch(v, self.device) for k, v in more.items()},)
         targets = to_torch(y, self.device).long()
         cuda = [self.device] if self.device.type == "cuda" else []
         with in_evaluation(self.module), torch.random.fork_rng(devices=cuda), torch.enable_grad():
             if keys is not None:
                 torch.manual_seed(seed_of(keys))
             with nothing_left(self.module):
-                a = self.fn(self.module, inputs, targets)
+                a = self.fn(self.module, inputs, targets, *rest)
         a = a[0] if isinstance(a, (tuple, list)) and len(a) == 1 else a
         if not isinstance(a, torch.Tensor):
             a = torch.as_tensor(np.asarray(a))
         a = to_jax(a)
         floating = jax.numpy.issubdtype(a.dtype, jax.numpy.floating)
-        return a.astype(jax.dtypes.canonicalize_dtype(x.dtype)) if floating else a
+        dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+        real = jax.numpy.issubdtype(dtype, jax.numpy.floating)
+        return a.astype(dtype if real else jax.numpy.float32) if floating else a
 
 
 @contextlib.contextmanager
@@ -126,7 +137,8 @@ def torch_explainer(
 
     Args:
       fn: ``(module, inputs [N, ...], targets [N]) -> attributions``, a tensor or array in the
-        shape of the inputs, or with a channel axis of size 1 or none (pixel maps).
+        shape of the inputs, or with a channel axis of size 1 or none (pixel maps). For a model with
+        further inputs, such as an attention mask, it has a fourth argument, a dict of them.
       module: the module to explain; it is in evaluation mode while `fn` runs, after which its mode
         and its ``requires_grad`` are restored.
       per_sample: whether to call `fn` for one sample at a time, each with its own seed, so that a

@@ -52,7 +52,7 @@ def captum_explainer(
       module: the module to explain; an object with ``attribute`` may hold its own.
       layer: for layer methods, the layer's name (``"layer4.1.conv2"``) or the module itself. The
         result is summed over the layer's channels and interpolated to the input's size, which
-        gives pixel maps.
+        gives pixel maps; of token ids, it is summed over the embedding of each token.
       target: "label" explains the run's y; None, a class or captum's tuples are passed on
         unchanged; a function computes the target from y.
       output: which part of the module's output holds the logits, as for `from_torch`.
@@ -157,6 +157,7 @@ def captum_explainer(
         "internal_batch_size" in accepted,
         bool(layer is not None or hasattr(instance, "layer")),
         interpolate,
+        alone,
     )
     if per_sample is None:
         per_sample = type(instance).__name__ in RANDOM
@@ -185,7 +186,10 @@ class Captum:
     of_layer: bool
     interpolate: str | None
 
-    def __call__(self, module: Any, inputs: Any, targets: Any) -> Any:
+    alone: Any = None
+    """The `Logits` module that it explains, if any."""
+
+    def __call__(self, module: Any, inputs: Any, targets: Any, more: Any = None) -> Any:
         settings = {k: self._as_tensor(k, v, inputs) for k, v in self.settings.items()}
         if isinstance(self.target, str):
             settings["target"] = targets
@@ -195,12 +199,23 @@ class Captum:
             settings["target"] = self.target
         if self.in_parts:
             settings.setdefault("internal_batch_size", len(inputs))
+        if more:
+            if self.alone is None:
+                raise TypeError(
+                    f"the model reads {', '.join(more)} with its input, which an object of "
+                    "captum's does not get: give captum_explainer the method's name and the module"
+                )
+            first = next(iter(inspect.signature(module.forward).parameters))
+            self.alone.names = (first, *more)
+            settings["additional_forward_args"] = tuple(more.values())
         a = unused(self.instance, "captum").attribute(inputs, **settings)
         if settings.get("return_convergence_delta"):
             a = a[0]
         a = a[0] if isinstance(a, tuple) else a
         if not self.of_layer or a.shape == inputs.shape:
             return a
+        if not inputs.is_floating_point() and a.shape[:2] == inputs.shape:
+            return a.sum(2)  # over the embedding of each token
         return upsampled(a, inputs, self.interpolate)
 
     def _as_tensor(self, name: str, v: Any, inputs: Any) -> Any:

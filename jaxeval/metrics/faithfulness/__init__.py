@@ -4,6 +4,10 @@ from .adcc import ADCC as ADCC
 from .adcc import adcc as adcc
 from .aic import AIC as AIC
 from .aic import aic as aic
+from .aopc_comprehensiveness import AOPCComprehensiveness as AOPCComprehensiveness
+from .aopc_comprehensiveness import aopc_comprehensiveness as aopc_comprehensiveness
+from .aopc_sufficiency import AOPCSufficiency as AOPCSufficiency
+from .aopc_sufficiency import aopc_sufficiency as aopc_sufficiency
 from .average_drop import AverageDrop as AverageDrop
 from .average_drop import average_drop as average_drop
 from .deletion import Deletion as Deletion
@@ -20,6 +24,10 @@ from .insertion import Insertion as Insertion
 from .insertion import insertion as insertion
 from .irof import IROF as IROF
 from .irof import irof as irof
+from .log_odds import LogOdds as LogOdds
+from .log_odds import log_odds as log_odds
+from .loo_correlation import LOOCorrelation as LOOCorrelation
+from .loo_correlation import loo_correlation as loo_correlation
 from .monotonicity import Monotonicity as Monotonicity
 from .monotonicity import monotonicity as monotonicity
 from .monotonicity_correlation import MonotonicityCorrelation as MonotonicityCorrelation
@@ -42,6 +50,10 @@ from .sensitivity_n import SensitivityN as SensitivityN
 from .sensitivity_n import sensitivity_n as sensitivity_n
 from .sic import SIC as SIC
 from .sic import sic as sic
+from .soft_comprehensiveness import SoftComprehensiveness as SoftComprehensiveness
+from .soft_comprehensiveness import soft_comprehensiveness as soft_comprehensiveness
+from .soft_sufficiency import SoftSufficiency as SoftSufficiency
+from .soft_sufficiency import soft_sufficiency as soft_sufficiency
 from .srg import ABPC as ABPC
 from .srg import SRG as SRG
 from .srg import srg as srg

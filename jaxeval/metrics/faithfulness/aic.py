@@ -42,6 +42,7 @@ class AIC(InformationCurve):
       n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
       baseline: the values of features that are not shown, see `jaxeval.ops.baseline`.
+      tolerance: none is taken: every step has to measure the information shown.
 
     Outcome: score []; curve [S + 1], at even steps of h.
     """

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
 from ...perturb import RandomSubsets
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import of_draws
+from ..bases import Drawn
 
 
 def faithfulness_correlation(
-    sums: Float[Array, " R"], drops: Float[Array, " R"]
+    sums: Float[Array, " R"],
+    drops: Float[Array, " R"],
+    where: Bool[Array, " R"] | None = None,
 ) -> Float[Array, ""]:
     """The Pearson correlation of the subsets' attributions with the drops of the output.
 
@@ -23,11 +24,11 @@ def faithfulness_correlation(
     >>> round(float(faithfulness_correlation(v, 2 * v)), 4)
     1.0
     """
-    return ops.pearson(sums, drops)
+    return ops.pearson(sums, drops, where)
 
 
 @pytree
-class FaithfulnessCorrelation(Metric):
+class FaithfulnessCorrelation(Drawn):
     r"""Correlation over random subsets: their attribution against the drop when they are removed.
 
     .. math:: \operatorname{corr}_{S} \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
@@ -47,6 +48,8 @@ class FaithfulnessCorrelation(Metric):
       similarity: "pearson", "spearman", "kendall", or a JAX function of the two
         arrays [R]. Only the first has an error.
       draws: the subsets, feature indices [n_runs, n] or [N, n_runs, n].
+      tolerance: ask as many draws as the score needs to be this close to its limit, instead of
+        `n_runs`; see `jaxeval.Tolerance`.
 
     Outcome: score []; error [], from the draws.
     """
@@ -56,6 +59,8 @@ class FaithfulnessCorrelation(Metric):
     asks = frozenset({"output"})
     takes_padding = True
     reference = "Bhatt et al. 2020, Evaluating and aggregating feature-based explanations, IJCAI"
+
+    first_draws = 64
 
     output: Any = static("logit")
     n_runs: int = static(100)
@@ -71,17 +76,23 @@ class FaithfulnessCorrelation(Metric):
         check.baseline(self, "baseline", ops.BASELINES)
         if not callable(self.similarity):
             check.one_of(self, "similarity", ops.CORRELATIONS)
+        if self.similarity != "pearson" and self.tolerance is not None:
+            raise ValueError("FaithfulnessCorrelation(tolerance=...) needs similarity='pearson'")
 
     def questions(self) -> RandomSubsets:
         return RandomSubsets(
-            n_runs=self.n_runs, sizes=self.subset_size, baseline=self.baseline, draws=self.draws
+            n_runs=self.at_most(self.n_runs),
+            sizes=self.subset_size,
+            baseline=self.baseline,
+            draws=self.draws,
         )
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         return self.mass_and_drop(sample, reference, query, answer)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        sums, drops = measured.T
+        (sums, drops), where = measured.T, self.among(sample, valid)
         if self.similarity != "pearson":
-            return Outcome(score=ops.similarity(sums, drops, self.similarity))
-        return of_draws(faithfulness_correlation(sums, drops), ops.pearson_influence(sums, drops))
+            return Outcome(score=ops.similarity(sums, drops, self.similarity, where=where))
+        influence = ops.pearson_influence(sums, drops, where)
+        return self.outcome(faithfulness_correlation(sums, drops, where), influence, where)

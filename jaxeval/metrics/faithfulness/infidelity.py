@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
 from ...perturb import EachPatch, Noise, Perturbation, RandomSquares
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import exact, of_draws
+from ..bases import Drawn, exact
 
 PERTURBATIONS = ("gaussian", "square", "patches")
 
@@ -35,7 +34,7 @@ def infidelity(
 
 
 @pytree
-class Infidelity(Metric):
+class Infidelity(Drawn):
     r"""Expected squared difference between I . a and the drop caused by the perturbation I.
 
     .. math:: \mathbb{E}_I \big[ (I^\top a - (f(x) - f(x - I)))^2 \big]
@@ -54,6 +53,8 @@ class Infidelity(Metric):
         the scale of the map.
       draws: I itself, [S, *x] or [N, S, *x] for "gaussian"; first corners, int [S, axes] or
         [N, S, axes] for "square".
+      tolerance: ask as many draws as the score needs to be this close to its limit, instead of
+        `n_samples`; see `jaxeval.Tolerance`.
 
     Outcome: score [], in squared units of the output; error [], from the draws.
     """
@@ -63,6 +64,8 @@ class Infidelity(Metric):
     asks = frozenset({"output"})
     takes_padding = True
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
+
+    positive = True
 
     normalise: str | None = static(None)
     output: Any = static("logit")
@@ -85,8 +88,12 @@ class Infidelity(Metric):
         if self.draws is not None and self.perturbation == "patches":
             raise ValueError('Infidelity(draws=...): "patches" draws nothing')
 
+    @property
+    def steps_are(self) -> str:
+        return "all" if self.perturbation == "patches" else "draws"
+
     def questions(self) -> Perturbation:
-        drawn: dict[str, Any] = {"n_samples": self.n_samples, "draws": self.draws}
+        drawn: dict[str, Any] = {"n_samples": self.at_most(self.n_samples), "draws": self.draws}
         if self.perturbation == "gaussian":
             return Noise(kind="gaussian", scale=self.std, subtract=True, **drawn)
         placed: dict[str, Any] = {"patch_size": self.patch_size, "baseline": self.baseline}
@@ -99,10 +106,10 @@ class Infidelity(Metric):
         return jnp.stack([product, self.drop(reference, answer, sample.y)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        (products, drops), where = measured.T, sample.step_mask(valid)
+        (products, drops), where = measured.T, self.among(sample, valid)
         if self.normalised:  # the factor is optimal: its own error has no influence
             products = ops.scaled_to(products, drops, where)
         score = infidelity(products, drops, where=where)
         if self.perturbation == "patches":
             return exact(score)
-        return of_draws(score, ops.mean_influence((products - drops) ** 2, where), where)
+        return self.outcome(score, ops.mean_influence((products - drops) ** 2, where), where)

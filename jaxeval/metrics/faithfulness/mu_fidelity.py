@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
-from ...metric import Metric
 from ...perturb import RandomCells
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import of_draws
+from ..bases import Drawn
 
 
-def mu_fidelity(sums: Float[Array, " R"], drops: Float[Array, " R"]) -> Float[Array, ""]:
+def mu_fidelity(
+    sums: Float[Array, " R"],
+    drops: Float[Array, " R"],
+    where: Bool[Array, " R"] | None = None,
+) -> Float[Array, ""]:
     """The Spearman correlation of the sets' attributions with the drops of the output.
 
     >>> import jax.numpy as jnp
@@ -22,11 +25,11 @@ def mu_fidelity(sums: Float[Array, " R"], drops: Float[Array, " R"]) -> Float[Ar
     >>> round(float(mu_fidelity(v, jnp.exp(v))), 4)
     1.0
     """
-    return ops.spearman(sums, drops)
+    return ops.spearman(sums, drops, where)
 
 
 @pytree
-class MuFidelity(Metric):
+class MuFidelity(Drawn):
     r"""Rank correlation over random sets of grid cells: their attribution against the drop.
 
     .. math:: \rho_S \Big( \sum_{i \in S} a_i, \; f(x) - f(x_{S \to b}) \Big)
@@ -43,6 +46,8 @@ class MuFidelity(Metric):
       subset_percent: fraction of the cells in a set, in (0, 1], rounded; at least one cell.
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each set.
       draws: the cells of each set, row-major indices [n_runs, n] or [N, n_runs, n], -1 for none.
+      tolerance: ask as many draws as the score needs to be this close to its limit, instead of
+        `n_runs`; see `jaxeval.Tolerance`.
 
     Outcome: score []; error [], from the draws.
     """
@@ -52,6 +57,8 @@ class MuFidelity(Metric):
     asks = frozenset({"output"})
     takes_padding = True
     reference = "Fel et al. 2021, Look at the variance!, NeurIPS"
+
+    first_draws = 64
 
     output: Any = static("logit")
     n_runs: int = static(200)
@@ -69,7 +76,7 @@ class MuFidelity(Metric):
 
     def questions(self) -> RandomCells:
         return RandomCells(
-            n_runs=self.n_runs,
+            n_runs=self.at_most(self.n_runs),
             grid_size=self.grid_size,
             share=self.subset_percent,
             baseline=self.baseline,
@@ -81,7 +88,8 @@ class MuFidelity(Metric):
         return jnp.stack([mass, self.drop(reference, answer, sample.y)])
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        sums, drops = measured.T
+        (sums, drops), where = measured.T, self.among(sample, valid)
         # Ranks are taken as given: that they depend on all draws hardly matters.
-        ranks = ops.average_ranks(sums), ops.average_ranks(drops)
-        return of_draws(mu_fidelity(sums, drops), ops.pearson_influence(*ranks))
+        ranks = ops.average_ranks(sums, where), ops.average_ranks(drops, where)
+        influence = ops.pearson_influence(*ranks, where)
+        return self.outcome(mu_fidelity(sums, drops, where), influence, where)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import ops
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import PredictionGap, of_draws
+from ..bases import PredictionGap
 
 
-def pgu(drops: Float[Array, " S"]) -> Float[Array, ""]:
+def pgu(drops: Float[Array, " S"], where: Bool[Array, " S"] | None = None) -> Float[Array, ""]:
     """The mean of |f(x) - f(x')| over the draws.
 
     >>> import jax.numpy as jnp
     >>> float(pgu(jnp.array([1.0, -2.0])))
     1.5
     """
-    return jnp.abs(drops).mean()
+    return jnp.abs(drops).mean(where=where)
 
 
 @pytree
@@ -37,6 +37,8 @@ class PGU(PredictionGap):
       std: sigma, in units of the input.
       n_samples: number of draws.
       draws: the noise u on all features, [S, *x] or [N, S, *x].
+      tolerance: ask as many draws as the score needs to be this close to its limit, instead of
+        `n_samples`; see `jaxeval.Tolerance`.
 
     Outcome: score []; error [], from the draws.
     """
@@ -49,4 +51,6 @@ class PGU(PredictionGap):
     top = False
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return of_draws(pgu(measured), ops.mean_influence(jnp.abs(measured)))
+        where = self.among(sample, valid)
+        influence = ops.mean_influence(jnp.abs(measured), where)
+        return self.outcome(pgu(measured, where), influence, where)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ... import check
-from ...metric import DirectionBy, Metric
+from ...metric import DirectionBy
 from ...perturb import RankedImputation
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import Limited
 
 ORDERS = ("morf", "lerf")
 
@@ -26,7 +27,7 @@ def road(held: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class ROAD(Metric):
+class ROAD(Limited):
     r"""Remove and debias: fraction of removal percentages at which the prediction is still y.
 
     .. math:: \frac{1}{S} \sum_{p} 1[\operatorname{argmax} z(x_p) = y]
@@ -44,6 +45,8 @@ class ROAD(Metric):
       order: "morf" or "lerf".
       noise: standard deviation of the noise, in units of the input.
       draws: the noise itself, [S, *x] or [N, S, *x].
+      tolerance: ask at as few percentages as the mean over the samples needs, drawn at random; only
+        ``Tolerance(per="mean")``.
 
     Outcome: score []; curve [S], 1 where the prediction is y, else 0.
     """
@@ -52,6 +55,7 @@ class ROAD(Metric):
     direction = DirectionBy("order", "lower", lerf="higher")
     asks = frozenset({"output"})
     of_classes = True
+    steps_are = "binary"
     reference = "Rong et al. 2022, A consistent and efficient evaluation strategy, ICML"
 
     percentages: Any = tuple(range(1, 100, 2))

@@ -12,6 +12,8 @@ from .iou import IoU as IoU
 from .iou import iou as iou
 from .pointing_game import PointingGame as PointingGame
 from .pointing_game import pointing_game as pointing_game
+from .rationale_f1 import RationaleF1 as RationaleF1
+from .rationale_f1 import rationale_f1 as rationale_f1
 from .relevance_mass_accuracy import RelevanceMassAccuracy as RelevanceMassAccuracy
 from .relevance_mass_accuracy import relevance_mass_accuracy as relevance_mass_accuracy
 from .relevance_rank_accuracy import RelevanceRankAccuracy as RelevanceRankAccuracy

@@ -67,11 +67,7 @@ class TopKIntersection(Metric):
         check.one_of(self, "concept_influence", (True, False))
 
     def fit(self, model: Any, sample: Sample) -> None:
-        if self.k is not None and self.k > sample.n_features:
-            raise ValueError(
-                f"k={int(self.k)} is larger than the {sample.n_features} features of the "
-                f"attribution, shape {tuple(sample.features)}"
-            )
+        check.at_most_features(self, "k", sample)
 
     def fewest(self, sample: Sample) -> int:
         return 1 if self.k is None else int(self.k)

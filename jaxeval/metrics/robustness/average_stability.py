@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import NoisyInputMetric, of_draws
+from ..bases import NoisyInputMetric
 
 DISTANCES = ("spearman", "l2")
 
 
-def average_stability(distances: Float[Array, " S"]) -> Float[Array, ""]:
+def average_stability(
+    distances: Float[Array, " S"], where: Bool[Array, " S"] | None = None
+) -> Float[Array, ""]:
     """The mean distance over the draws.
 
     >>> import jax.numpy as jnp
     >>> float(average_stability(jnp.array([0.0, 1.0])))
     0.5
     """
-    return distances.mean()
+    return distances.mean(where=where)
 
 
 @pytree
@@ -38,6 +40,8 @@ class AverageStability(NoisyInputMetric):
       n_samples: number of draws.
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
+      tolerance: ask as many draws as the score needs to be this close to its limit, instead of
+        `n_samples`; see `jaxeval.Tolerance`.
 
     Outcome: score []; error [], from the draws.
     """
@@ -60,4 +64,6 @@ class AverageStability(NoisyInputMetric):
         return 1 - ops.spearman(sample.a, answer.attribution, sample.where)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return of_draws(average_stability(measured), ops.mean_influence(measured))
+        where = self.among(sample, valid)
+        influence = ops.mean_influence(measured, where)
+        return self.outcome(average_stability(measured, where), influence, where)

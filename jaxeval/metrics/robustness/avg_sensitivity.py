@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ... import ops
 from ...types import Answer, Outcome, Sample, pytree
-from ..bases import Sensitivity, of_draws
+from ..bases import Sensitivity
 
 
-def avg_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
+def avg_sensitivity(
+    changes: Float[Array, " S"], where: Bool[Array, " S"] | None = None
+) -> Float[Array, ""]:
     """The mean relative change ||a - a'|| / ||a|| over the draws.
 
     >>> import jax.numpy as jnp
     >>> float(avg_sensitivity(jnp.array([0.0, 1.0])))
     0.5
     """
-    return changes.mean()
+    return changes.mean(where=where)
 
 
 @pytree
@@ -40,6 +42,8 @@ class AvgSensitivity(Sensitivity):
       norm_numerator, norm_denominator: "l2", "l1", "linf", or a JAX function of an array; of the
         change, and of the map.
       similarity: "difference", or a JAX function ``(a, a') -> array``, in place of a - a'.
+      tolerance: ask as many draws as the score needs to be this close to its limit, instead of
+        `n_samples`; see `jaxeval.Tolerance`.
 
     Outcome: score []; error [], from the draws.
     """
@@ -51,4 +55,6 @@ class AvgSensitivity(Sensitivity):
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return of_draws(avg_sensitivity(measured), ops.mean_influence(measured))
+        where = self.among(sample, valid)
+        influence = ops.mean_influence(measured, where)
+        return self.outcome(avg_sensitivity(measured, where), influence, where)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ... import check, ops
-from ...metric import Metric
 from ...perturb import Shift
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import Limited
 
 
 def continuity(ratios: Float[Array, " S"]) -> Float[Array, ""]:
@@ -24,7 +24,7 @@ def continuity(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class Continuity(Metric):
+class Continuity(Limited):
     r"""Largest ratio of changes of attribution and input over horizontal shifts of the input.
 
     .. math:: \max_s \frac{\lVert |\phi(x)| - |\phi(x_s)| \rVert_1}{\lVert x - x_s \rVert_2}
@@ -37,6 +37,7 @@ class Continuity(Metric):
     Args:
       n_steps: number of shifts, before omissions.
       baseline: the values of vacated positions, see `jaxeval.ops.baseline`.
+      tolerance: none is taken: no shift can be left out of a maximum.
 
     Outcome: score [].
     """
@@ -44,6 +45,7 @@ class Continuity(Metric):
     family = "robustness"
     direction = "lower"
     asks = frozenset({"attribution"})
+    steps_are = "shifts"
     reference = "Montavon et al. 2018, Methods for interpreting and understanding deep networks"
 
     absolute: bool = static(True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from jaxtyping import Array, Float
 
 from ... import check, ops
-from ...metric import Metric
 from ...perturb import Noise
 from ...types import Answer, Outcome, Query, Sample, pytree, static
+from ..bases import Largest
 
 
 def local_lipschitz(ratios: Float[Array, " S"]) -> Float[Array, ""]:
@@ -23,7 +24,7 @@ def local_lipschitz(ratios: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class LocalLipschitz(Metric):
+class LocalLipschitz(Largest):
     r"""Largest ratio of changes of attribution and input under Gaussian noise.
 
     .. math:: \max_s \frac{\lVert \phi(x) - \phi(x_s) \rVert_2}{\lVert x - x_s \rVert_2},
@@ -36,8 +37,12 @@ class LocalLipschitz(Metric):
       n_samples: number of draws.
       draws: the noise x_s - x, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `std`, `n_samples` and `draws`.
+      quantile: in (0, 1]: score this quantile of the draws instead of their maximum; None: the
+        maximum, which grows with the number of draws.
+      tolerance: of a quantile: ask as many draws as it needs to be this close to its limit; see
+        `jaxeval.Tolerance`.
 
-    Outcome: score [].
+    Outcome: score []; error [], of a quantile.
     """
 
     family = "robustness"
@@ -58,14 +63,16 @@ class LocalLipschitz(Metric):
         check.instance(self, "noise", Noise)
 
     def questions(self) -> Noise:
-        own = Noise(kind="gaussian", scale=self.std, n_samples=self.n_samples, draws=self.draws)
-        return self.noise or own
+        noise = self.noise or Noise(
+            kind="gaussian", scale=self.std, n_samples=self.n_samples, draws=self.draws
+        )
+        return dataclasses.replace(noise, n_samples=self.at_most(noise.n_samples))
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         return ops.l2(sample.a, answer.attribution) / ops.l2(sample.x, query.x)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=local_lipschitz(measured))
+        return self.of_values(local_lipschitz, sample, measured, valid)
 
 
 LocalLipschitzEstimate = LocalLipschitz

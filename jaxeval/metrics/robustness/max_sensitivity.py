@@ -6,8 +6,8 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from ...types import Answer, Outcome, Sample, pytree
-from ..bases import Sensitivity
+from ...types import Answer, Outcome, Sample, pytree, static
+from ..bases import Largest, Sensitivity
 
 
 def max_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
@@ -21,7 +21,7 @@ def max_sensitivity(changes: Float[Array, " S"]) -> Float[Array, ""]:
 
 
 @pytree
-class MaxSensitivity(Sensitivity):
+class MaxSensitivity(Largest, Sensitivity):
     r"""Largest relative change of the attribution under uniform noise on the input.
 
     .. math:: \max_s
@@ -39,8 +39,12 @@ class MaxSensitivity(Sensitivity):
       norm_numerator, norm_denominator: "l2", "l1", "linf", or a JAX function of an array; of the
         change, and of the map.
       similarity: "difference", or a JAX function ``(a, a') -> array``, in place of a - a'.
+      quantile: in (0, 1]: score this quantile of the draws instead of their maximum; None: the
+        maximum, which grows with the number of draws.
+      tolerance: of a quantile: ask as many draws as it needs to be this close to its limit; see
+        `jaxeval.Tolerance`.
 
-    Outcome: score [].
+    Outcome: score []; error [], of a quantile.
     """
 
     family = "robustness"
@@ -49,5 +53,9 @@ class MaxSensitivity(Sensitivity):
     takes_padding = True
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
+    normalise: str | None = static(
+        None
+    )  # the base `Largest` would bring the default of all metrics
+
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=max_sensitivity(measured))
+        return self.of_values(max_sensitivity, sample, measured, valid)

@@ -57,8 +57,12 @@ class RIS(RelativeStability):
       eps: epsilon.
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
+      quantile: in (0, 1]: score this quantile of the draws instead of their maximum; None: the
+        maximum, which grows with the number of draws.
+      tolerance: of a quantile: ask as many draws as it needs to be this close to its limit; see
+        `jaxeval.Tolerance`.
 
-    Outcome: score [].
+    Outcome: score []; error [], of a quantile.
     """
 
     family = "robustness"
@@ -71,7 +75,7 @@ class RIS(RelativeStability):
         return ops.relative_change(sample.x, query.x, self.eps)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=ris(measured))
+        return self.of_values(ris, sample, measured, valid)
 
 
 RelativeInputStability = RIS

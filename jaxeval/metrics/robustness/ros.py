@@ -39,8 +39,12 @@ class ROS(RelativeStability):
       eps: epsilon.
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
+      quantile: in (0, 1]: score this quantile of the draws instead of their maximum; None: the
+        maximum, which grows with the number of draws.
+      tolerance: of a quantile: ask as many draws as it needs to be this close to its limit; see
+        `jaxeval.Tolerance`.
 
-    Outcome: score [].
+    Outcome: score []; error [], of a quantile.
     """
 
     family = "robustness"
@@ -60,7 +64,7 @@ class ROS(RelativeStability):
         return ops.l2(reference.logits, answer.logits)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=ros(measured))
+        return self.of_values(ros, sample, measured, valid)
 
 
 RelativeOutputStability = ROS

@@ -44,8 +44,12 @@ class RRS(RelativeStability):
       eps: epsilon.
       draws: the noise, [S, *x] or [N, S, *x].
       noise: a `jaxeval.Noise` that replaces `radius`, `n_samples` and `draws`.
+      quantile: in (0, 1]: score this quantile of the draws instead of their maximum; None: the
+        maximum, which grows with the number of draws.
+      tolerance: of a quantile: ask as many draws as it needs to be this close to its limit; see
+        `jaxeval.Tolerance`.
 
-    Outcome: score [].
+    Outcome: score []; error [], of a quantile.
     """
 
     family = "robustness"
@@ -79,7 +83,7 @@ class RRS(RelativeStability):
         return ops.relative_change(self.hidden(reference), self.hidden(answer), self.eps)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        return Outcome(score=rrs(measured))
+        return self.of_values(rrs, sample, measured, valid)
 
 
 RelativeRepresentationStability = RRS

@@ -93,7 +93,7 @@ def test_textures(tmp_path):
             if name == "MPRT":
                 assert list(got) == list(values)
                 got, values = list(got.values()), list(values.values())
-            atol = 2e-3 if name == "MPRT" else 1e-5  # near ties of ranks, of entries near 0
+            atol = 1e-4 if name == "MPRT" else 1e-5  # ranks of entries that are almost equal
             np.testing.assert_allclose(got, values, atol=atol, err_msg=f"{name} {method}")
     figures = script.draw(mine, script.textures(3, seed=1)[1])
     assert list(figures) == list(mine)

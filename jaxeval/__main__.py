@@ -1,0 +1,8 @@
+"""``python -m jaxeval`` is the command ``jaxeval``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

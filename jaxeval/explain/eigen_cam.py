@@ -1,0 +1,69 @@
+"""Attribution by the first principal component of a layer's activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import check
+from ..model import Model
+from ..trace import Graph
+from ..types import pytree, static
+from .cam import SignedCam
+
+SIGNS = ("activation", "svd")
+
+
+@pytree
+class EigenCAM(SignedCam):
+    """A layer's activations, projected on their first right singular vector.
+
+    ``a = A v``, for a layer's output A as a matrix [places, channels] and v its first right
+    singular vector, resized to the input. The map has one channel, and does not depend on the class
+    y or on `output`. The sign of v is chosen so that the map agrees with the sum of the channels,
+    ``Σ_p a_p Σ_k A_kp >= 0``; after a ReLU, the map is then non-negative. If the two largest
+    singular values are nearly equal, v is not determined well.
+
+    Muhammad & Yeasin 2020, "Eigen-CAM: Class Activation Map using Principal Components". grad-cam's
+    `EigenCAM` is the same with ``centred=True, sign="svd", normalise="minmax"``, which is another
+    map, of arbitrary sign.
+
+    Args:
+      layer, upsample, layer_channel_axis, rectify, normalise: as for `HiResCAM`.
+      centred: whether the mean of each channel over the places is subtracted first.
+      sign: "activation" as above; "svd" keeps that of the linear algebra library.
+
+    >>> import jax.numpy as jnp, numpy as np
+    >>> from jaxeval import Model
+    >>> def apply(p, x):
+    ...     return jax.lax.conv(x, p["conv"], (1, 1), "SAME").sum((2, 3))
+    >>> net = Model(apply, {"conv": jnp.ones((1, 1, 1, 1))})
+    >>> a = EigenCAM()(net, jnp.arange(4.0).reshape(1, 1, 2, 2), jnp.array([0]))
+    >>> print(np.asarray(a).round(3))
+    [[[[0. 1.]
+       [2. 3.]]]]
+    """
+
+    rectify: bool = static(default=False)
+    centred: bool = static(default=False)
+    sign: str = static(default="activation")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.one_of(self, "sign", SIGNS)
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        a = self.activation(Graph(model, x), model, x)
+        axis = self.axis(model, a.shape)
+        places = jnp.moveaxis(a, axis, -1)
+        m = places.reshape(len(a), -1, a.shape[axis])
+        m = m - m.mean(1, keepdims=True) if self.centred else m
+        v = jnp.linalg.svd(m, full_matrices=False)[2][:, 0]
+        cam = jnp.einsum("npk,nk->np", m, v)
+        if self.sign == "activation":
+            agreement = jnp.einsum("np,np->n", cam, m.sum(2))
+            cam = cam * jnp.where(agreement < 0, -1, 1)[:, None]
+        cam = cam.reshape(*places.shape[:-1], 1)
+        return self.finished(model, x, jnp.moveaxis(cam, -1, axis), axis)

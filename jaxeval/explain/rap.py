@@ -1,0 +1,153 @@
+"""Relative attributing propagation: relevance that separates important from unimportant inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..model import Model
+from ..trace import Graph, Node, Rule, Values
+from ..types import pytree, static
+from .base import Explainer
+from .lrp import LRP, Relevance
+from .weighted_layer import Change, WeightedLayer, negative, positive, same
+
+REFUSED = ("normalise", "product", "bilinear", "softmax", "quotient", "other")
+"""Kinds of nodes that the method has no rule for."""
+
+
+def divided(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a / b, and 0 where b is 0."""
+    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
+
+
+class RelativeRelevance(Relevance):
+    """The rules of relative attributing propagation, for one sample."""
+
+    def __init__(self, rap: RAP, graph: Graph):
+        super().__init__(LRP(), graph)
+        self.rap = rap
+        linear = [node for node in graph.nodes if node.kind == "linear"]
+        self.last = linear[-1] if linear else None
+
+    @property
+    def name(self) -> str:
+        return type(self.rap).__name__
+
+    def table(self) -> Mapping[str, Rule]:
+        kinds = {**super().table(), **dict.fromkeys(REFUSED, self.refuse)}
+        return {**kinds, "scale": self.passed}
+
+    def shared(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        back = node.gradient(values, [divided(r[0], values[node.outs[0]])])
+        return [values[v] * g for v, g in zip(node.ins, back, strict=True)]
+
+    def layer(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
+        layer = WeightedLayer(node, values, self.graph.made)
+        convolution = node.first.name == "conv_general_dilated"
+        if node is self.last and not convolution:
+            return [self.start(layer, r[0])]
+        if convolution and self.rap.box and self.is_first(node) and self.n_channels(node) == 3:
+            return [self.box(layer, r[0])]
+        by_minus = convolution and not self.rap.consistent
+        total = self.flows(layer, positive(layer.x), positive, negative, r[0], by_minus)
+        if self.is_nonnegative(node.ins[0]):
+            return [total]
+        return [total + self.flows(layer, negative(layer.x), negative, positive, r[0], by_minus)]
+
+    def n_channels(self, node: Node) -> int:
+        axis = node.first.params["dimension_numbers"].lhs_spec[1]
+        return node.first.ins[0].shape[axis]
+
+    def start(self, layer: WeightedLayer, r: jax.Array) -> jax.Array:
+        """The score, by the sizes of the contributions to it."""
+        z, back = jax.vjp(lambda v: layer.product(v), layer.x)
+        contributions = jnp.abs(layer.x * back(r.astype(z.dtype))[0])
+        return contributions * divided((layer.out * r).sum(), contributions.sum())
+
+    def box(self, layer: WeightedLayer, r: jax.Array) -> jax.Array:
+        """The z-box rule, with the least and largest value of the image as bounds."""
+        x = layer.x
+        low, high = jnp.full_like(x, x.min()), jnp.full_like(x, x.max())
+        parts = [(x, same, 1), (low, positive, -1), (high, negative, -1)]
+        sums = [jax.vjp(lambda v, c=change: layer.core_of(v, c), at) for at, change, _ in parts]
+        z = sums[0][0] - sums[1][0] - sums[2][0] + 1e-9
+        s = divided(r, z).astype(z.dtype)
+        shares = zip(parts, sums, strict=True)
+        return jnp.stack([sign * at * back(s)[0] for (at, _, sign), (_, back) in shares]).sum(0)
+
+    def flows(
+        self,
+        layer: WeightedLayer,
+        x: jax.Array,
+        up: Change,
+        down: Change,
+        r: jax.Array,
+        by_minus: bool,
+    ) -> jax.Array:
+        """Relevance by the positive and the negative products, less their excess."""
+        plus, back = jax.vjp(lambda v: layer.core_of(v, up), x)
+        minus, back_minus = jax.vjp(lambda v: -layer.core_of(v, down), x)
+        gains, losses = positive(r), negative(r)
+        share = divided(minus, plus + minus)
+        by_plus = divided(gains if by_minus else r, plus)
+        by_rest = divided(share * r + (losses if by_minus else 0), minus)
+        parts = x * (back(by_plus)[0] + back_minus(by_rest)[0])
+        live = parts != 0
+        excess = divided(parts.sum() - r.sum(), live.sum().astype(r.dtype))
+        return jnp.where(live, parts - excess, 0)
+
+
+@pytree
+class RAP(Explainer):
+    """Relative attributing propagation.
+
+    Relevance starts at the output of the class and is split by the sizes of the contributions,
+    ``R_i = |x_i w_i| / Σ_i |x_i w_i| f_y``. In each further layer, R flows back in proportion to
+    the positive products z⁺ and, for its share z⁻ / (z⁺ + z⁻), also to the sizes of the negative
+    products; what this adds to the sum of R is then subtracted evenly from all units that got any.
+    So units of little influence become negative, and the sum stays. Signed, in the shape of x;
+    sums to the score of the class, for inputs of one sign and without a z-box rule.
+
+    Nam et al. 2020, "Relative Attributing Propagation: Interpreting the Comparative Contributions
+    of Individual Units in Deep Neural Networks"; as in the authors' code. Inputs of both signs get
+    the relevance twice, once through their positive and once through their negative part; the
+    relevance of a negative score is nearly all negative. For networks of ReLUs, pooling, batch
+    normalisation (which passes relevance on) and residual connections (in proportion); other
+    operations raise an error. `output` has no effect, as propagation starts at the class itself.
+
+    Args:
+      box: whether a first convolution of images with three channels uses the z-box rule, with the
+        least and largest value of the image as bounds.
+      consistent: negative relevance flows back by z⁺ in matrix products, but by z⁻ in convolutions;
+        True: by z⁺ in both.
+
+    >>> import jax.numpy as jnp, numpy as np
+    >>> from jaxeval import Model
+    >>> net = Model(lambda w, x: x @ w, jnp.array([[1.0], [-2.0], [3.0]]), channel_axis=None)
+    >>> a = RAP()(net, jnp.array([[1.0, 1.0, 1.0]]), jnp.array([0]))
+    >>> print(np.asarray(a).round(3))
+    [[0.333 0.667 1.   ]]
+    """
+
+    box: bool = static(default=True)
+    consistent: bool = static(default=False)
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        if model.outputs == "binary":
+            raise ValueError(
+                "RAP starts at the output of the explained class, and class 0 of a binary model "
+                "has none: give a model with the logits of both classes"
+            )
+        graph = Graph(model, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
+        table = RelativeRelevance(self, graph).table()
+
+        def one(x: jax.Array, y: jax.Array) -> jax.Array:
+            values = graph.forward(model.params, x[None])
+            seed = jax.nn.one_hot(y[None], graph.out.shape[-1], dtype=x.dtype)
+            return graph.backward(values, seed, table)[0]
+
+        return jax.vmap(one)(x, y)

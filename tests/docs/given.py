@@ -1,0 +1,164 @@
+"""What readers of pages have of their own: models, data and functions for the code of the pages."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxeval as je
+
+SIDE = 16
+
+
+def apply(params: Any, x: Any) -> Any:
+    return jnp.tanh(x.reshape(len(x), -1)) @ params
+
+
+def start() -> dict[str, Any]:
+    """Of every page: a model of images N C H W, images, and the module's usual names."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(SIDE * SIDE, 3)).astype(np.float32)
+    x = rng.normal(size=(6, 1, SIDE, SIDE)).astype(np.float32)
+    y = np.zeros(len(x), np.int32)
+    names = {"je": je, "jax": jax, "jnp": jnp, "np": np, "x": x, "y": y, "a": x}
+    names |= {"model": je.Model(apply, w), "apply": apply, "params": w, "explainers": EXPLAINERS}
+    return names
+
+
+EXPLAINERS = {"Saliency": je.explain.Saliency(), "random": je.explain.Random()}
+
+
+def readme() -> dict[str, Any]:
+    """A Flax module of images N H W C, and maps of one's own."""
+    import flax.linen as nn
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            x = nn.relu(nn.Conv(4, (3, 3))(x))
+            x = nn.relu(nn.Conv(4, (3, 3))(x))
+            return nn.Dense(3)(x.reshape(len(x), -1))
+
+    names = start()
+    module, w = Net(), names["params"]
+    x = names["x"].transpose(0, 2, 3, 1)
+    return {
+        "module": module,
+        "variables": module.init(jax.random.key(0), x),
+        "my_numpy_function": lambda x: np.tanh(np.reshape(x, (len(x), -1))) @ w,
+        "my_function": lambda model, x, y, keys: x,
+        "key": jax.random.key(0),
+        "x_train": x,
+        **dict.fromkeys(("x", "a", "attributions"), x),
+    }
+
+
+def tokens() -> dict[str, Any]:
+    """Embeddings [N, T, E] of texts of different lengths, and a model that ignores padding."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 5, 4)).astype(np.float32)
+    lengths = np.array([5, 4, 3, 5, 2, 5])
+    x[np.arange(5) >= lengths[:, None]] = 0
+
+    def apply(w: Any, x: Any) -> Any:
+        return jnp.tanh(x).sum(1) @ w
+
+    params = rng.normal(size=(4, 3)).astype(np.float32)
+    return {"apply": apply, "params": params, "x": x, "T": 5, "lengths": lengths, "a": x.sum(-1)}
+
+
+def settings() -> dict[str, Any]:
+    """Results of several settings of a metric, of the start's model."""
+    names = start()
+    metrics: dict[str, Any] = {
+        f"correlation ({n})": je.FaithfulnessCorrelation(n_runs=9, subset_size=n) for n in (2, 4)
+    }
+    metrics |= {"flipping": je.PixelFlipping(n_steps=4), "sparseness": je.Sparseness()}
+    explainers = {**EXPLAINERS, "IG": je.explain.IntegratedGradients(n_steps=4)}
+    model, x = names["model"], names["x"]
+    found = je.evaluate(model, x, explainers=explainers, metrics=metrics, progress=False)
+    return {"results": found}
+
+
+def few() -> dict[str, Any]:
+    """Two explainers and two metrics."""
+    metrics = {"correlation": je.FaithfulnessCorrelation(n_runs=9, subset_size=4)}
+    metrics |= {"sparseness": je.Sparseness()}
+    return {**start(), "metrics": metrics}
+
+
+def torch() -> dict[str, Any]:
+    """A torch module with a layer of that name, and a model in a file."""
+    import onnx
+    import torch
+    from torch import nn
+
+    names = start()
+    w = names["params"]
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer4 = nn.Conv2d(1, 2, 3)
+            self.last = nn.Linear(2 * (SIDE - 2) ** 2, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(torch.relu(self.layer4(x)).flatten(1))
+
+    nodes = [
+        onnx.helper.make_node("Flatten", ["x"], ["h"]),
+        onnx.helper.make_node("MatMul", ["h", "w"], ["y"]),
+    ]
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes,
+        "net",
+        [onnx.helper.make_tensor_value_info("x", kind, [None, 1, SIDE, SIDE])],
+        [onnx.helper.make_tensor_value_info("y", kind, [None, 3])],
+        [onnx.numpy_helper.from_array(w, "w")],
+    )
+    onnx.save(onnx.helper.make_model(graph), "model.onnx")
+    return {**names, "module": Net().eval()}
+
+
+def sweeps() -> dict[str, Any]:
+    """Scores of a sweep in the folder output, readers of Parquet, and an explainer of one's own."""
+    names = start()
+    je.run(
+        je.Sweep(
+            data=(names["x"], names["y"]), model={"digits": names["model"]}, output="output",
+            explainers=EXPLAINERS, metrics={"sparseness": je.Sparseness()},
+        )
+    )  # fmt: skip
+    missing = SimpleNamespace(read_parquet=lambda path: None, sql=lambda text: None)
+    readers: dict[str, Any] = {}
+    for reader in ("pandas", "polars", "duckdb"):  # `make test-all` installs them
+        try:
+            readers[reader] = importlib.import_module(reader)
+        except ImportError:
+            readers[reader] = missing
+    assert Path("output/parts").is_dir()
+    return {**readers, "my_explainer": lambda model, x, y, keys: x}
+
+
+def quantus() -> dict[str, Any]:
+    """A torch network, and a metric of Quantus."""
+    import jaxeval_quantus
+    import torch
+    from torch import nn
+
+    x = start()["x"]
+    net = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 3)).eval()
+    y = net(torch.from_numpy(x)).argmax(1).numpy()
+    metric = jaxeval_quantus.Sparseness(disable_warnings=True)
+    return {"net": net, "model": net, "y": y, "a": np.abs(x), "metric": metric}
+
+
+OF_PAGES = {"README.md": readme, "sweeps.md": sweeps, "quantus.md": quantus}
+OF_BLOCKS = {"tokens": tokens, "settings": settings, "few": few, "torch": torch}

@@ -1,0 +1,180 @@
+"""Extremal perturbation: its masks by loops, and its ascent by torch's SGD."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxeval import explain
+from jaxeval.explain.extremal_perturbation import Masks, between, blurred
+from jaxeval.model import Model
+
+from .helpers import assert_close, linear, make
+from .test_backpropagation import array
+
+
+def by_loops(p, space, step, sigma):
+    """The mask with its margin, from parameters [H', W']."""
+    radius, padding = 1 + -(-sigma // step), 1 + -(-2 * sigma // step)
+    size = [step * (n + 2 * (padding - radius) - 1) + 1 for n in p.shape]
+    full = np.zeros(size)
+    for i, j in np.ndindex(*size):
+        values = []
+        for ky, kx in np.ndindex(2 * radius + 1, 2 * radius + 1):
+            q = i // step + ky - padding, j // step + kx - padding
+            within = 0 <= q[0] < p.shape[0] and 0 <= q[1] < p.shape[1]
+            z = np.hypot(i - sigma - step * q[0], j - sigma - step * q[1]) / sigma
+            values.append(np.exp(-2 * max(z - 0.5, 0) ** 2) * (p[q] if within else 0))
+        v = np.array(values)
+        w = np.exp(20 * v)
+        full[i, j] = (v * w).sum() / w.sum()
+    return full
+
+
+def test_masks():
+    p = np.arange(49.0).reshape(7, 7) / 48
+    masks = Masks((28, 28), 4, 4.0)
+    assert masks.grid == (7, 7)
+    assert masks.size == (33, 33)
+    image, full = masks(jnp.asarray(p[None], jnp.float32))
+    expected = by_loops(p, (28, 28), 4, 4)
+    np.testing.assert_allclose(full[0], expected, atol=1e-5)
+    np.testing.assert_allclose(image[0], expected[4:32, 4:32], atol=1e-5)
+    wide = Masks((6, 15), 3, 2.0)
+    p = np.random.default_rng(0).uniform(size=wide.grid)
+    expected = by_loops(p, (6, 15), 3, 2)
+    np.testing.assert_allclose(wide(jnp.asarray(p[None], jnp.float32))[1][0], expected, atol=1e-5)
+
+
+def test_blur_and_levels():
+    import torch
+
+    x = np.random.default_rng(0).normal(size=(2, 3, 9, 12)).astype(np.float32)
+    w = torch.exp(-0.5 * (torch.arange(-6, 7) / 1.5) ** 2)
+    kernel = (w[:, None] * w / w.sum() ** 2).expand(3, 1, 13, 13)
+    expected = torch.nn.functional.conv2d(array(x), kernel, padding=6, groups=3).numpy()
+    assert_close(blurred(jnp.asarray(x), (2, 3), 1.5), expected, 1e-5)
+    levels = jnp.stack([jnp.full((1, 1, 2, 2), v) for v in (0.0, 10.0, 30.0)])
+    mask = jnp.array([[[[0.0, 0.25], [0.75, 1.0]]]])
+    np.testing.assert_allclose(between(levels, mask)[0, 0], [[0, 5], [20, 30]])
+
+
+def in_torch(case, n_steps, area, variant, jitter, contrastive):
+    """The masks by autograd and torch.optim.SGD."""
+    import torch
+
+    net, step, sigma = case.torch(), 4, 4
+    ours = Masks((28, 28), step, float(sigma))
+    kernel, near = torch.from_numpy(ours.kernel).float(), ours.near
+    p = torch.ones(3, 7, 7, requires_grad=True)
+    optimiser = torch.optim.SGD([p], lr=0.01, momentum=0.9, dampening=0.9)
+    x, y = array(case.x), torch.from_numpy(case.y).long()
+    reference = np.ones(33 * 33)
+    reference[: int(33 * 33 * (1 - area))] = 0
+
+    def wanted(m):
+        """1 for the largest entries, shared among equal ones."""
+        first = (m < m[:, None] - 2**-14).sum(1)
+        last = (m <= m[:, None] + 2**-14).sum(1)
+        return np.array([reference[i:j].mean() for i, j in zip(first, last, strict=True)])
+
+    def score(v):
+        z = net(v)
+        own = z[range(3), y]
+        if not contrastive:
+            return own
+        others = z.clone()
+        others[range(3), y] = -torch.inf
+        return own - others.max(1)[0]
+
+    for t in range(n_steps):
+        optimiser.zero_grad()
+        padded = torch.nn.functional.pad(p, (ours.padding,) * 4)
+        v = (padded[:, near[0]][:, :, :, near[1]] * kernel).movedim(3, 2).reshape(3, 33, 33, -1)
+        full = (v * (20 * v).softmax(-1)).sum(-1)
+        mask = full[:, 4:32, 4:32]
+
+        def shown(m, t=t):
+            return torch.flip(x * m[:, None], (3,)) if jitter and t % 2 == 0 else x * m[:, None]
+
+        reward = score(shown(mask)) if variant != "delete" else 0
+        reward = reward - score(shown(1 - mask)) if variant != "preserve" else reward
+        flat = full.reshape(3, -1)
+        share = np.stack([wanted(m) for m in flat.detach().numpy()])
+        off = (flat - torch.from_numpy(share)).square().mean(1)
+        (-(reward - 300 * 1.0035**t * off).sum()).backward()
+        optimiser.step()
+        p.data.clamp_(0, 1)
+    return mask.detach().numpy()
+
+
+@pytest.mark.parametrize(
+    ("variant", "jitter", "reward"),
+    [
+        pytest.param("preserve", True, "score", marks=pytest.mark.slow),
+        ("delete", False, "contrastive"),
+        ("dual", True, "score"),
+    ],
+)
+def test_ascent(variant, jitter, reward):
+    case = make("lenet")
+    e = explain.ExtremalPerturbation(
+        areas=0.3,
+        n_steps=3,
+        perturbation="fade",
+        variant=variant,
+        jitter=jitter,
+        reward=reward,
+        step_size=4,
+        sigma=4.0,
+    )
+    expected = in_torch(case, 3, 0.3, variant, jitter, reward == "contrastive")
+    a = e(case.model, case.x, case.y)
+    np.testing.assert_allclose(a[:, 0], expected, atol=2e-4)
+    assert np.ptp(expected) > 0.03
+
+
+def test_several_areas_are_averaged():
+    case = make("lenet")
+    settings = {"n_steps": 3, "step_size": 7, "sigma": 7.0}
+    both = explain.ExtremalPerturbation(areas=(0.1, 0.4), **settings)
+    each = [dataclasses.replace(both, areas=(a,)) for a in (0.1, 0.4)]
+    mean = sum(e(case.model, case.x, case.y) for e in each) / 2
+    assert_close(both(case.model, case.x, case.y), mean, 1e-5)
+
+
+def test_the_mask_finds_what_matters():
+    """A score that reads one corner; the mask has its area."""
+    model = Model(lambda p, x: x[:, :, :8, :8].mean((1, 2, 3))[:, None] * 20)
+    e = explain.ExtremalPerturbation(areas=0.25, n_steps=150, perturbation="fade")
+    a = e(model, jnp.ones((1, 1, 24, 24)), jnp.array([0]))[0, 0]
+    assert a[:6, :6].mean() > 0.8
+    assert a[16:, 16:].mean() < 0.2
+    last = Model(lambda p, x: model.apply(p, jnp.moveaxis(x, -1, 1)), channel_axis=-1)
+    same = e(last, jnp.ones((1, 24, 24, 1)), jnp.array([0]))
+    np.testing.assert_allclose(same[0, :, :, 0], a, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"areas": (0.1, 1.5)}, ValueError, "areas.*at most 1"),
+        ({"variant": "keep"}, ValueError, "'preserve', 'delete', 'dual'"),
+        ({"perturbation": "noise"}, ValueError, "'blur', 'fade'"),
+        ({"n_levels": 1}, ValueError, "n_levels=1.*at least 2"),
+        ({"sigma": 0}, ValueError, "sigma=0.*above 0"),
+        ({"learning_rate": 0}, ValueError, "learning_rate=0"),
+    ],
+)
+def test_wrong_settings_are_named(settings, error, message):
+    with pytest.raises(error, match=message):
+        explain.ExtremalPerturbation(**settings)
+
+
+def test_images_are_needed():
+    model = linear(shape=(12,))
+    with pytest.raises(ValueError, match=r"needs images.*\[N, 12\]"):
+        explain.ExtremalPerturbation(n_steps=1)(
+            model, np.ones((1, 12), np.float32), np.zeros(1, int)
+        )
