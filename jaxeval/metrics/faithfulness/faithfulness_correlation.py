@@ -78,6 +78,8 @@ class FaithfulnessCorrelation(Drawn):
         check.baseline(self, "baseline", ops.BASELINES)
         if not callable(self.similarity):
             check.one_of(self, "similarity", ops.CORRELATIONS)
+        if self.similarity != "pearson" and self.tolerance is not None:
+            raise ValueError("FaithfulnessCorrelation(tolerance=...) needs similarity='pearson'")
 
     def questions(self) -> RandomSubsets:
         return RandomSubsets(
@@ -93,6 +95,6 @@ class FaithfulnessCorrelation(Drawn):
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         (sums, drops), where = measured.T, self.among(sample, valid)
         if self.similarity != "pearson":
-            return Outcome(score=ops.similarity(sums, drops, self.similarity))
+            return Outcome(score=ops.similarity(sums, drops, self.similarity, where=where))
         influence = ops.pearson_influence(sums, drops, where)
         return self.outcome(faithfulness_correlation(sums, drops, where), influence, where)

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from ...types import Answer, Outcome, Sample, pytree
+from ...types import Answer, Outcome, Sample, pytree, static
 from ..bases import Largest, Sensitivity
 
 
@@ -52,6 +52,10 @@ class MaxSensitivity(Largest, Sensitivity):
     asks = frozenset({"attribution"})
     takes_padding = True
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
+
+    normalise: str | None = static(
+        None
+    )  # the base `Largest` would bring the default of all metrics
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return self.of_values(max_sensitivity, sample, measured, valid)
