@@ -152,23 +152,31 @@ def test_further_inputs_by_name(net):
         je.score(METRICS["suff"], model, IDS, a=a)
 
 
-def test_a_file_of_ids(net, logits, tmp_path):
-    from jaxeval_torch.export import to_onnx
-    from jaxeval_torch.logits import Logits
+class Scores(nn.Module):
+    """The reader with a tensor of logits, for a file."""
 
-    picked = Logits(net, ("input_ids", "attention_mask"), None)
-    given = [torch.from_numpy(IDS[:2]), torch.from_numpy((IDS[:2] != PAD).astype(np.int64))]
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        return self.net(input_ids, attention_mask)["logits"]
+
+
+def test_a_file_of_ids(net, model, logits, tmp_path):
     path = tmp_path / "reader.onnx"
-    path.write_bytes(to_onnx(picked, given, None))
-    names = from_onnx(str(path)).apply.fn.graph.inputs
-    model = from_onnx(str(path), tokens=TOKENS)
-    inputs = {} if len(names) == 1 else {names[1]: (IDS != PAD).astype(np.int32)}
-    a = np.random.default_rng(2).normal(size=IDS.shape).astype(np.float32)
-    if names[1] != "attention_mask":
-        with pytest.raises(je.EvaluationError, match="this model reads"):
-            je.score(je.Sparseness(), model, IDS, a=a)
-    out = je.score(je.Deletion(n_steps=None), model, IDS, logits.argmax(1), a, inputs=inputs)
-    assert np.isfinite(np.asarray(out.score)).all()
+    rows = {0: "n"}
+    torch.onnx.export(
+        Scores(net).eval(), tuple(example().values()), path, dynamo=True,
+        dynamic_shapes={"input_ids": rows, "attention_mask": rows},
+    )  # fmt: skip
+    table = "net.words.weight"
+    read = from_onnx(str(path), tokens=je.Tokens("net.words", MASK, PAD, (CLS, SEP)))
+    assert table in read.params["params"]
+    np.testing.assert_allclose(np.asarray(read(IDS)), logits, rtol=1e-5, atol=1e-5)
+    y, ig = logits.argmax(1), je.explain.IntegratedGradients(n_steps=4, baseline="mask")
+    maps = [np.asarray(je.attribute(ig, m, IDS, y)) for m in (read, model)]
+    np.testing.assert_allclose(*maps, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_refused(net):
