@@ -147,7 +147,8 @@ class BlockState:
         if s.a is None or (prepared == (None, False) and s.valid is None):
             return s.a
         i = None if s.valid is None else i
-        s = dataclasses.replace(s, x=None, y=None, key=None, position=None, mask=None, extras=None)
+        unread = ("x", "y", "key", "position", "mask", "extras", "inputs")
+        s = dataclasses.replace(s, **dict.fromkeys(unread))
         return kernels.prepare(self.mesh, prepared, s, i)
 
     def scored(self, attributor: str, names: list[str]) -> Scored:

@@ -55,6 +55,8 @@ class Text:
     def _repr_html_(self) -> str:
         return self.html()
 
+    __html__ = _repr_html_  # for templates, which escape anything else
+
     def ansi(self) -> str:
         """For terminals with 24-bit colours."""
         return self._written(_coloured)

@@ -69,6 +69,7 @@ def html(
     n: int = 3,
     mixed_features: bool = False,
     meta: MetaResults | None = None,
+    counted: ArrayLike | None = None,
 ) -> str:
     """The page as text; the same arguments give the same bytes.
 
@@ -77,7 +78,8 @@ def html(
     Args:
       results: of an evaluation.
       title: the page's title.
-      x: inputs [n, ...] for the gallery of best and worst samples; None: no gallery.
+      x: inputs [n, ...] for the gallery of best and worst samples; of texts, their tokens, a list
+        of strings for each. None: no gallery.
       attributions: explainer -> maps [n, ...] for these inputs.
       index: ids of the samples in x; default: those of the results.
       channel_axis: the channel axis of x, None, or "auto", as for `plot.attributions`.
@@ -87,6 +89,7 @@ def html(
       mixed_features: whether to compare explainers whose maps have different features. If not, the
         page says so and compares only those with the same features.
       meta: a meta-evaluation of the metrics, which gets sections of its own.
+      counted: of texts, which tokens count, bool [n, T]; special tokens are grey.
 
     Raises:
       ImportError: jinja2 or matplotlib is not installed; the message says how to install it.
@@ -100,6 +103,7 @@ def html(
         rest = {k: v for k, v in results.settings.items() if k != "features"}
         results = dataclasses.replace(results, settings=rest)
     gallery = {"x": x, "attributions": attributions, "index": index, "channel_axis": channel_axis}
+    gallery["counted"] = counted
 
     def found() -> list[dict[str, Any]]:
         tested = [] if meta is None else of_meta.sections(meta)

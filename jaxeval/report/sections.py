@@ -45,7 +45,7 @@ def sections(
 
 
 def section(key: str, heading: str, text: str = "", **parts: Any) -> dict[str, Any]:
-    empty = {"tables": (), "pictures": (), "more": (), "facts": (), "described": ()}
+    empty = {"tables": (), "pictures": (), "texts": (), "more": (), "facts": (), "described": ()}
     return {"key": key, "heading": heading, "text": text, **empty, **parts}
 
 
@@ -239,15 +239,29 @@ def extremes(
     results: Results, metric: str | None, n: int, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     metric = metric or telling(results)
-    pictures = []
-    maps = given["attributions"]
-    rest = {k: v for k, v in given.items() if k != "attributions"}
+    pictures, texts = [], []
+    maps, x, counted = given["attributions"], given["x"], given["counted"]
+    of_text = not hasattr(x, "shape") and len(x) > 0 and isinstance(x[0], (list, tuple))
+    of_text = of_text and all(isinstance(token, str) for token in x[0])
+    rest = {k: v for k, v in given.items() if k not in ("attributions", "counted")}
     for explainer in results.explainers:
         if explainer not in maps:
             continue
         ids = results.index if given["index"] is None else np.asarray(given["index"])
         best, worst = plot.extremes(results, explainer, metric, n, ids)
         if not len(best):
+            continue
+        if of_text:
+            scores = results[explainer, metric].score
+            shown = [*(("best", i) for i in best), *(("worst", i) for i in worst)]
+            rows = [i for _, i in shown]
+            place = {v: i for i, v in enumerate(results.index.tolist())}
+            titles = [f"{what} {ids[i]}: {scores[place[ids[i].item()]]:#.3g}" for what, i in shown]
+            own = None if counted is None else np.asarray(counted)[rows]
+            colours = plot.text(
+                [x[i] for i in rows], np.asarray(maps[explainer])[rows], counted=own, titles=titles
+            )
+            texts.append({"heading": explainer, "text": colours})
             continue
         pictures.append(
             picture(
@@ -264,9 +278,10 @@ def extremes(
     return section(
         "gallery",
         "Best and worst samples",
-        f"By {metric}: each sample with its score, its input and its map. Red is positive, blue "
-        "negative.",
+        f"By {metric}: each sample with its score, its input and its map. "
+        f"{'Orange' if of_text else 'Red'} is positive, blue negative.",
         pictures=pictures,
+        texts=texts,
     )
 
 

@@ -202,7 +202,7 @@ def digits() -> dict[str, Any]:
     data = je.data.digits()
     return {
         "model": je.data.digits_cnn(), "transformer": je.data.digits_transformer(),
-        "x": data.x[:3], "y": data.y[:3],
+        "x": data.x_test[:3], "y": data.y_test[:3],
     }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ PAGES = sorted(
 ELSEWHERE = {
     "write-your-own.md": "tests/docs/test_write_your_own.py runs it",
     "meta.md": "tests/meta/test_docs.py runs it",
+    "fields.md": "its code is that of docs/examples, which tests/docs/test_examples.py runs",
     "metrics.md": "its examples are those of docstrings, which run as doctests",
 }
 """Pages whose Python runs elsewhere, and where."""
