@@ -53,6 +53,7 @@ def readme() -> dict[str, Any]:
         "variables": module.init(jax.random.key(0), x),
         "my_numpy_function": lambda x: np.tanh(np.reshape(x, (len(x), -1))) @ w,
         "my_function": lambda model, x, y, keys: x,
+        "metrics": {"flipping": je.PixelFlipping(n_steps=8)},
         "key": jax.random.key(0),
         "x_train": x,
         **dict.fromkeys(("x", "a", "attributions"), x),
