@@ -10,6 +10,7 @@ from .. import plot
 from ..results.stats import ARROWS
 from . import tables
 from .pictures import picture
+from .sections import section
 from .tables import Cell, TableOf, number
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ def sections(meta: MetaResults) -> list[dict[str, Any]]:
     """Its sections, in the form of `sections.sections`."""
     found = [trust(meta), measured(meta), cost(meta)]
     return [s for s in found if s is not None]
-
-
-def _section(key: str, heading: str, text: str, **parts: Any) -> dict[str, Any]:
-    empty = {"tables": (), "pictures": (), "more": (), "facts": (), "described": ()}
-    return {"key": key, "heading": heading, "text": text, **empty, **parts}
 
 
 def trust(meta: MetaResults) -> dict[str, Any]:
@@ -73,7 +69,7 @@ def trust(meta: MetaResults) -> dict[str, Any]:
     ]
     more = [{"heading": f"criteria by metric ({len(areas)})", "pictures": areas, "tables": ()}]
     defined = [m for m in RANKED if means[m].notna().any()]
-    return _section(
+    return section(
         "trust",
         "Which metrics can be trusted",
         "Scores should stay under minor perturbations of the model or the input, and get worse "
@@ -118,7 +114,7 @@ def measured(meta: MetaResults) -> dict[str, Any]:
         for v in tables.each(meta.table())
     ]
     columns = ["metric", "test", *COLUMNS, "kept", "changed", "undefined", "reason"]
-    return _section(
+    return section(
         "measures",
         "All measures",
         "Samples count under minor perturbations that keep their predicted class, and under "
@@ -144,7 +140,7 @@ def cost(meta: MetaResults) -> dict[str, Any] | None:
     if not rows:
         return None
     columns = ["question", "asked", "of noise tests", "MetaQuantus' procedure for these", "saved"]
-    return _section(
+    return section(
         "meta-cost",
         "Cost of the tests",
         "Each distinct question is asked once for all metrics and explainers.",
