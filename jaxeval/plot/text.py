@@ -94,7 +94,7 @@ def text(
     count. Pieces of words ("##ing", "Ġthe", "▁the") are joined.
 
     Args:
-      tokens: the tokens of one text, strings [T], or of several, [N][T].
+      tokens: the tokens of one text, T strings, or of several, a list of such lists.
       a: their attributions [T] or [N, T]. Longer rows than the text are cut: padding.
       rationale: which tokens a person marked, bool of the same shape; they are underlined.
       counted: which tokens count; the others (special tokens) are grey.
