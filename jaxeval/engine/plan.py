@@ -16,16 +16,15 @@ from ..identity import identity
 from ..metric import Metric, limit_of
 from ..perturb import Perturbation
 from ..types import Sample, canonical
-from . import batch_size as sizes
 from . import kernels
 from .batch_size import automatic, rounded_up
 from .errors import out_of_memory
 from .evaluator import Evaluator
-from .explainers import Attributor, Compiled, OnHost
+from .explainers import Attributor, OnHost
 from .job import Job
+from .memory import within_memory
 from .outcomes import check_outcomes
 from .questions import Cell, Question, chunk_width, collect, narrow_width
-from .rehearsal import Rehearsal, watching
 from .sample_view import needs_output
 from .samples import Block, Clean
 from .shapes import check_features, check_padded, fit_mask, fit_padding
@@ -188,7 +187,8 @@ def make_plan(job: Job, evaluator: Evaluator) -> EvalPlan:
         batch_size = UNASKED
         if asks or plan.questions or not known:
             batch_size = automatic(job.model, job.one, most, evaluator.mesh.devices.flat[0])
-            batch_size = within_memory(plan, evaluator, per_device, batch_size, most)
+            in_batches = functools.partial(with_batch, plan, evaluator, per_device)
+            batch_size = within_memory(plan, evaluator, in_batches, batch_size, most)
     plan = with_batch(plan, evaluator, per_device, batch_size)
     return plan if known else with_first(plan, evaluator)
 
@@ -247,51 +247,6 @@ def block_rows(per_device: int, batch_size: int, steps: int, platform: str) -> i
     """Samples per block on each device; slots of (sample, step) are numbered in int32."""
     most = (2**31 - 1 - batch_size) // steps
     return max(1, min(rounded_up(per_device, platform), batch_size, most))
-
-
-def rehearsed(plan: EvalPlan, evaluator: Evaluator) -> Rehearsal:
-    """The programs of a run that contain the model, compiled."""
-    rehearsal, model = Rehearsal(evaluator.platform, compiles=True), evaluator.model
-    one, data = plan.job.one, plan.job.data
-
-    def inputs(rows: int) -> tuple[Any, ...]:
-        rehearsal.rows, n = rows, rows * evaluator.devices
-        keys = jax.random.split(jax.random.key(0), n)
-        more = data.inputs_of(np.zeros(n, int))
-        zeros = np.zeros((n, *one.shape), one.dtype), np.zeros(n, np.int32), keys, more
-        return evaluator.put(zeros)
-
-    with watching(rehearsal):
-        if plan.clean_output:
-            x, _, _, more = inputs(plan.forward_rows())
-            plain = any(q.asks_model and "hidden" not in q.asks for q in plan.questions)
-            for layers in {plan.hidden, False} if plain else {plan.hidden}:
-                kernels.forward(evaluator.mesh, (layers, evaluator.precision), model, x, more)
-        for name, attributor in plan.attributors.items():
-            attributor = getattr(attributor, "then", attributor)
-            if isinstance(attributor, Compiled):
-                given = inputs(plan.explain_rows(name))
-                attributor.maps(evaluator, model, *given)
-    return rehearsal
-
-
-def within_memory(
-    plan: EvalPlan, evaluator: Evaluator, per_device: int, guess: int, most: int
-) -> int:
-    """The batch size for the memory of the devices, if they say how much they have."""
-    limit, job = evaluator.limit, plan.job
-    if limit is None or job.model.host:
-        return guess
-    # Queries in flight, the block's own samples and maps, and the buffers of measurements.
-    size = int(np.prod(job.one.shape)) * max(4, job.one.dtype.itemsize)
-    by = [(q.n_steps, len(s)) for q in plan.questions for s in q.by.values()]
-    kept = size * (4 + 3 * len(job.attributors)) + sum(4 * steps * n for steps, n in by)
-
-    def rehearse(batch_size: int) -> Rehearsal:
-        return rehearsed(with_batch(plan, evaluator, per_device, batch_size), evaluator)
-
-    budget = sizes.SHARE * limit
-    return sizes.largest(rehearse, guess, most, budget, kept, evaluator.platform)
 
 
 def rows_of_buffers(job: Job) -> int:

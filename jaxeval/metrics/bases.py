@@ -218,40 +218,6 @@ class Grouped(Metric):
 
 
 @pytree
-class InformationCurve(Limited, Ranked):
-    """The area under an output as a function of the information shown, from blurred to sharp."""
-
-    of_signals: ClassVar[bool] = True
-    steps_are: ClassVar[Any] = "information"
-
-    baseline: Any = "blur"
-
-    def questions(self) -> RankedDeletion:
-        return self.ranked(insert=True)
-
-    def shown(self, sample: Sample, reference: Answer, answer: Answer) -> Any:
-        """The output [] for a partly shown image."""
-        raise NotImplementedError(f"{type(self).__name__}.shown")
-
-    def area(
-        self, outputs: Float[Array, " S+1"], sizes: Float[Array, " S+1"]
-    ) -> tuple[Float[Array, ""], Float[Array, " S+1"]]:
-        """(area, curve) of the outputs over the information, given compressed sizes."""
-        raise NotImplementedError(f"{type(self).__name__}.area")
-
-    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
-        bits = ops.code_length(query.x, sample.x.min(), sample.x.max(), sample.channel_axis)
-        return jnp.stack([self.shown(sample, reference, answer).astype(bits.dtype), bits])
-
-    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        query = Query(x=sample.x, y=sample.y)
-        whole = self.measure(sample, reference, query, reference)
-        outputs, sizes = jnp.concatenate([measured, whole[None]]).T
-        score, curve = self.area(outputs, sizes)
-        return Outcome(score=score, curve=curve)
-
-
-@pytree
 class PredictionGap(Drawn):
     """The change of the output under noise on the top features, or on all others."""
 
@@ -307,13 +273,7 @@ class NoisyInputMetric(Drawn):
 
 @pytree
 class Sensitivity(NoisyInputMetric):
-    """Measures ||a - a'|| / ||a||; NaN for a map of zeros. Maps are not normalised by default.
-
-    Args:
-      norm_numerator, norm_denominator: "l2" (Frobenius), "l1", "linf", or a JAX function of an
-        array; of the change, and of the map.
-      similarity: "difference", a - a', or a JAX function ``(a, a') -> array``.
-    """
+    """Measures ||a - a'|| / ||a||; NaN for a map of zeros. Maps are not normalised by default."""
 
     normalise: str | None = static(None)
     norm_numerator: Any = static("l2")

@@ -1,4 +1,4 @@
-"""Base classes of metrics that remove, or keep, shares of the top-ranked features."""
+"""Base classes of metrics that remove, keep or show shares of the top-ranked features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..metric import Metric
 from ..perturb import AllZero, RankedDeletion, SoftRemoval
 from ..perturb.base import at_count, feature_counts
 from ..types import Answer, Outcome, Query, Sample, pytree, static
-from .bases import of_draws
+from .bases import Limited, Ranked, of_draws
 
 BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """The shares of features of ERASER."""
@@ -95,3 +95,37 @@ class SoftRemovalMetric(Metric):
         kept = ops.unit_range(a, where).mean(where=where)
         erased = 1 - kept if self.keeps_top else kept
         return of_draws(score, shares - shares.mean(), curve=erased[None])
+
+
+@pytree
+class InformationCurve(Limited, Ranked):
+    """The area under an output as a function of the information shown, from blurred to sharp."""
+
+    of_signals: ClassVar[bool] = True
+    steps_are: ClassVar[Any] = "information"
+
+    baseline: Any = "blur"
+
+    def questions(self) -> RankedDeletion:
+        return self.ranked(insert=True)
+
+    def shown(self, sample: Sample, reference: Answer, answer: Answer) -> Any:
+        """The output [] for a partly shown image."""
+        raise NotImplementedError(f"{type(self).__name__}.shown")
+
+    def area(
+        self, outputs: Float[Array, " S+1"], sizes: Float[Array, " S+1"]
+    ) -> tuple[Float[Array, ""], Float[Array, " S+1"]]:
+        """(area, curve) of the outputs over the information, given compressed sizes."""
+        raise NotImplementedError(f"{type(self).__name__}.area")
+
+    def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        bits = ops.code_length(query.x, sample.x.min(), sample.x.max(), sample.channel_axis)
+        return jnp.stack([self.shown(sample, reference, answer).astype(bits.dtype), bits])
+
+    def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
+        query = Query(x=sample.x, y=sample.y)
+        whole = self.measure(sample, reference, query, reference)
+        outputs, sizes = jnp.concatenate([measured, whole[None]]).T
+        score, curve = self.area(outputs, sizes)
+        return Outcome(score=score, curve=curve)

@@ -26,7 +26,7 @@ from .parts import (
     sure_columns,
     taken,
 )
-from .stats import ARROWS, DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
+from .stats import DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -376,30 +376,3 @@ class Results(Exports):
             f"<p>{html.escape(self.headline)}<br>mean scores, the {html.escape(self._best())} in "
             f"bold</p>{table.to_html(escape=False)}"
         )
-
-    def _best(self) -> str:
-        if len(self.feature_groups()) == 1:
-            return "best"
-        return f"best among maps with the same features: {self._mixture()}"
-
-    def _mean_table(self, name: Any, best: Any, other: Any) -> pd.DataFrame:
-        """Mean scores as text; metrics are rows, as their names are long."""
-        import pandas as pd
-
-        means = self.means()
-        groups = self.feature_groups()
-        ranks = self._ranked(groups)
-        first = pd.DataFrame(False, index=ranks.index, columns=ranks.columns)
-        for group in map(list, groups):
-            own = ranks.loc[group].to_numpy()
-            first.loc[group] = own == np.nanmin(own, axis=0, initial=np.inf)
-        best_of = first.to_numpy()
-        cells = [
-            [
-                (best if best_of[i, j] else other)(f"{means.iat[i, j]:.4g}")
-                for i in range(len(self.explainers))
-            ]
-            for j in range(len(self.metrics))
-        ]
-        rows = [f"{name(m)} {ARROWS[self.directions[m]]}" for m in self.metrics]
-        return pd.DataFrame(cells, index=rows, columns=[name(e) for e in self.explainers])

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..engine.evaluator import Evaluator, evaluator_of
-from ..engine.plan import EvalPlan, make_plan, rehearsed
+from ..engine.memory import rehearsed
+from ..engine.plan import EvalPlan, make_plan
 from ..engine.run import run
 from ..progress import NoProgress
 from .place import Place, local_mesh

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ... import ops
 from ...types import Answer, Sample, pytree
-from ..bases import InformationCurve
+from ..shares import InformationCurve
 
 
 def sic(

@@ -1,0 +1,115 @@
+"""What models of token ids refuse, and what the errors say to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jaxeval as je
+from tests.text.network import CLS, MASK, PAD, SEP, TOKENS, V, model, params, reference, texts
+
+IDS, P = texts(), params()
+Y = np.array([reference(P, row[row != PAD]).argmax() for row in IDS])
+MAPS = np.random.default_rng(2).normal(size=IDS.shape).astype(np.float32)
+
+REFUSED = {
+    "float ids": (lambda: score_of(x=IDS.astype(float)), TypeError, "must be token ids, whole"),
+    "ids without tokens": (
+        lambda: je.score(je.Deletion(), lambda x: x, IDS, Y, MAPS),
+        TypeError,
+        r"Model\(tokens=jaxeval.Tokens",
+    ),
+    "a dict": (lambda: score_of(x={"input_ids": IDS}), TypeError, r'give x\["input_ids"\]'),
+    "negative ids": (lambda: score_of(x=np.where(IDS, IDS, -1)), ValueError, "ids count from 0"),
+    "ids outside of the table": (
+        lambda: score_of(x=np.where(IDS == SEP, V, IDS)),
+        ValueError,
+        rf"token id {V}, in sample 0, but the model has embeddings for the ids 0..{V - 1}",
+    ),
+    "nothing but special tokens": (
+        lambda: score_of(x=np.where(np.arange(6)[:, None] == 4, CLS, IDS)),
+        ValueError,
+        "1 texts have no token that counts, the first of them sample 4",
+    ),
+    "noise": (lambda: score_of(je.PGI()), TypeError, r"jaxeval.embedded\(model, ids, inputs\)"),
+    "patches": (lambda: score_of(je.Selectivity()), TypeError, r"jaxeval\.embedded"),
+    "blur": (lambda: score_of(je.Insertion()), ValueError, "baseline='blur' is no way to remove"),
+    "an array": (
+        lambda: score_of(je.Deletion(baseline=np.ones(9))), ValueError, "no way to remove a token",
+    ),
+    "no mask": (
+        lambda: score_of(je.Deletion(baseline="mask"), tokens=je.Tokens("words")),
+        ValueError,
+        r"needs the id of a mask token, and this model has Tokens\(mask=None\)",
+    ),
+    "no padding": (
+        lambda: score_of(je.Deletion(baseline="delete"), tokens=je.Tokens("words", pad=None)),
+        ValueError,
+        "needs the id of padding",
+    ),
+    "images": (
+        lambda: je.score(
+            je.Deletion(baseline="mask"), lambda x: x, np.ones((2, 4), np.float32), [0, 1],
+            np.ones((2, 4), np.float32),
+        ),
+        ValueError,
+        "removes tokens, and these inputs are real-valued",
+    ),
+    "RISE": (
+        lambda: je.attribute(je.explain.RISE(), model(), IDS, Y),
+        je.EvaluationError,
+        "RISE explains real-valued inputs",
+    ),
+    "a path to a deletion": (
+        lambda: je.attribute(je.explain.IntegratedGradients(baseline="delete"), model(), IDS, Y),
+        je.EvaluationError,
+        "no path to a deleted token",
+    ),
+    "rows": (
+        lambda: score_of(inputs={"token_type_ids": IDS[:2]}),
+        ValueError,
+        r"inputs\['token_type_ids'\] must have one row for each of the 6",
+    ),
+    "another layer": (
+        lambda: je.attribute(
+            je.explain.Gradient(), model(tokens=je.Tokens("out", MASK)), IDS, Y
+        ),
+        ValueError,
+        "is a layer of the shape",
+    ),
+    "gradients of a host model": (
+        lambda: je.attribute(
+            je.explain.Gradient(), je.Model(lambda p, x: x, {}, tokens=TOKENS, host=True), IDS, Y
+        ),
+        je.EvaluationError,
+        "needs the gradient with respect to the embeddings",
+    ),
+}  # fmt: skip
+
+
+def score_of(metric: Any = None, x: Any = IDS, tokens: Any = TOKENS, **more: Any) -> Any:
+    metric = je.Deletion() if metric is None else metric
+    return je.score(metric, model(tokens=tokens), x, Y, MAPS, **more)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused(what):
+    call, kind, message = REFUSED[what]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_refused_settings():
+    for given, message in (
+        ({"mask": 1.5}, "must be the id of a token"),
+        ({"special": ("a",)}, "must be the id of a token"),
+        ({"mask": 1, "special": (1,)}, "also one of the special tokens"),
+        ({"embed": len}, "go together"),
+        ({"embedding": len}, "must be the name of a layer"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            je.Tokens(**given)
+    with pytest.raises(TypeError, match="Hugging Face tokenizer"):
+        model(tokens="bert")
