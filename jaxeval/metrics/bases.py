@@ -290,7 +290,7 @@ class Sensitivity(NoisyInputMetric):
 
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         size = ops.norm_of(sample.a, self.norm_denominator)
-        between = self.similarity if callable(self.similarity) else jnp.subtract
+        between: Any = self.similarity if callable(self.similarity) else jnp.subtract
         change = ops.norm_of(between(sample.a, answer.attribution), self.norm_numerator)
         return jnp.where(size > 0, change / jnp.where(size > 0, size, 1), jnp.nan)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -169,8 +170,7 @@ class Estimator(Wrapper):
         """Its own predictions [N, K], in float32."""
         x = np.asarray(x)
         if self.booster is self.of:
-            import xgboost
-
+            xgboost: Any = importlib.import_module("xgboost")
             names = self.booster.feature_names
             found = self.booster.predict(xgboost.DMatrix(x, feature_names=names))
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jax import Array
@@ -51,7 +51,7 @@ def norm_of(v: Real[ArrayLike, "*shape"], kind: Any) -> Float[Array, ""]:
     3.0
     """
     if callable(kind):
-        return kind(v)
+        return cast(Any, kind)(v)
     distance: Any = {"l2": l2, "l1": l1, "linf": linf}[kind]
     return distance(v, jnp.zeros_like(v))
 

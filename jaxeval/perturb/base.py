@@ -126,7 +126,7 @@ class RandomPerturbation(Perturbation):
         """The question with one draw, by which questions that differ in their number are equal."""
         name = self.counted_by
         own = name is None or self.draws is not None or type(self).same is not Perturbation.same
-        return self if own else dataclasses.replace(self, **{name: 1})
+        return self if own else dataclasses.replace(self, **{str(name): 1})
 
     @abstractmethod
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .compare import ROUNDING
 from .paired import holm, signed_rank
 from .parts import numbers
 from .settings import SettingComparisons
-from .stats import ARROWS
+from .stats import ARROWS, explainer_ranks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,17 @@ PARTS = ("error", "effective")
 
 class Exports(SettingComparisons):
     """Tables for other packages, and comparisons with other results; a part of `Results`."""
+
+    def _ranked(self, groups: Sequence[Sequence[str]]) -> pd.DataFrame:
+        """Ranks by mean score within each group, explainers x metrics; NaN in a group of one."""
+        means = self.means()
+        ranks, directions = means.copy(), [self.directions[m] for m in self.metrics]
+        ranks[:] = np.nan
+        for group in groups:
+            if len(group) > 1 or len(groups) == 1:
+                own = list(group)
+                ranks.loc[own] = explainer_ranks(means.loc[own].to_numpy(), directions, ROUNDING)
+        return ranks
 
     def _best(self) -> str:
         if len(self.feature_groups()) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..types import Outcome
-from .compare import ROUNDING
 from .exports import Exports
 from .parts import (
     HEAVY,
@@ -26,7 +25,7 @@ from .parts import (
     sure_columns,
     taken,
 )
-from .stats import DIRECTIONS, bootstrap_mean_ci, explainer_ranks, mean_and_std
+from .stats import DIRECTIONS, bootstrap_mean_ci, mean_and_std
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,17 +267,6 @@ class Results(Exports):
         ranks["group"] = [place[e] for e in ranks.index]
         ranks = ranks.sort_values(["group", "mean rank"], kind="stable", na_position="last")
         return ranks.drop(columns="group")
-
-    def _ranked(self, groups: Sequence[Sequence[str]]) -> pd.DataFrame:
-        """Ranks by mean score within each group, explainers x metrics; NaN in a group of one."""
-        means = self.means()
-        ranks, directions = means.copy(), [self.directions[m] for m in self.metrics]
-        ranks[:] = np.nan
-        for group in groups:
-            if len(group) > 1 or len(groups) == 1:
-                own = list(group)
-                ranks.loc[own] = explainer_ranks(means.loc[own].to_numpy(), directions, ROUNDING)
-        return ranks
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one Parquet file, and return its path.
