@@ -82,10 +82,16 @@ def _register(cls: Any, kw_only: bool) -> Any:
 def canonical(tree: T) -> T:
     """The tree with all leaves as arrays, so that ``0.2`` and ``np.float32(0.2)`` share a trace."""
 
-    def leaf(value: Any) -> Any:
-        return value if isinstance(value, jax.Array) else jnp.asarray(on_host(value))
+    def leaf(path: Any, value: Any) -> Any:
+        if isinstance(value, jax.Array):
+            return value
+        value = on_host(value)
+        if value.dtype.kind in "SUOMm":
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise TypeError(f"{name} must be numbers, got an array of {value.dtype}")
+        return jnp.asarray(value)
 
-    return jax.tree.map(leaf, tree)
+    return jax.tree_util.tree_map_with_path(leaf, tree)
 
 
 def on_host(leaf: Any) -> np.ndarray:

@@ -34,6 +34,7 @@ def test_the_page_of_metrics_is_current(generator):
     assert page == current, "run: python docs/make_metrics.py"
 
 
+@pytest.mark.slow
 def test_the_page_of_explainers_is_current(script):
     page = script("make_explainers").page()
     current = (DOCS / "explainer-reference.md").read_text(encoding="utf-8")
@@ -44,6 +45,7 @@ def test_the_page_of_explainers_is_current(script):
     assert "| |\n" not in page.replace("| setting | default | |\n", ""), "a setting without meaning"
 
 
+@pytest.mark.slow
 def test_the_costs_of_explainers_are_counted(script):
     """Known from their definitions: captum's defaults, and one evaluation a feature."""
     said = {k: (v.forward, v.backward) for k, v in script("make_explainers").costs().items()}

@@ -24,7 +24,7 @@ def test_a_row_by_its_name_and_all_rows_of_a_metric():
 
 
 def test_an_unknown_row_is_named_with_those_near_it():
-    with pytest.raises(ValueError, match=r"no row 'Sparsness'.*Did you mean Sparseness\?"):
+    with pytest.raises(ValueError, match=r"no row 'Sparsness'.*Did you mean Sparseness[,?]"):
         cases.only(["AUC", "Sparsness"])
     with pytest.raises(ValueError, match=r"no row 'xyz'.*There are PixelFlipping, "):
         cases.only(["xyz"])

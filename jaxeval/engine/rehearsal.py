@@ -144,14 +144,15 @@ def watching(rehearsal: Rehearsal | None) -> Iterator[None]:
 
 
 def specs(tree: Any) -> Any:
-    """Shapes and dtypes of the arrays, with where they are."""
+    """Shapes and dtypes of the arrays, with where they are committed to be."""
 
     def leaf(v: Any) -> Any:
         if not isinstance(v, (jax.Array, jax.ShapeDtypeStruct)):
             return v
-        return jax.ShapeDtypeStruct(
-            v.shape, v.dtype, sharding=v.sharding, weak_type=getattr(v, "weak_type", False)
-        )
+        # JAX moves what is not committed to a device to where the other arguments are.
+        placed = v.sharding if getattr(v, "committed", True) else None
+        weak = getattr(v, "weak_type", False)
+        return jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=placed, weak_type=weak)
 
     return jax.tree.map(leaf, tree)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from .. import ops
 from ..identity import shapes_of
-from ..lifetime import jit, remembered
+from ..lifetime import Wrapper, jit, remembered
 from ..model import Model
 from ..trace import Graph, Value
 from ..types import pytree, static
@@ -56,8 +56,10 @@ def with_hidden(model: Model, layers: Any = None) -> Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Hidden:
+class Hidden(Wrapper):
     """``(params, x) -> (logits, {layer: activations})``; equal ones share compiled programs."""
+
+    HOLDS: ClassVar[str] = "apply"
 
     apply: Callable[..., Any]
     layers: tuple[str, ...] | None

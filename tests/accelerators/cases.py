@@ -9,6 +9,7 @@ import numpy as np
 
 import jaxeval as je
 from jaxeval.data import digits, digits_cnn
+from tests import transformers_by_hand as by_hand
 from tests.cases import EVERY
 
 METRICS = {row: r.metric for row, r in EVERY.items() if "/" not in row}
@@ -36,9 +37,17 @@ def explainers() -> dict[str, Any]:
             "background": images()[:4],
             "n_samples": 3,
             "n_steps": 3,
+            "unit": (2, 2, 8),
         }
         found[name] = cls(**{k: v for k, v in settings.items() if k in cls.__dataclass_fields__})
     return found
+
+
+def explained_by(name: str) -> tuple[je.Model, np.ndarray]:
+    """A model that the explainer suits, and its images."""
+    if name in {cls.__name__ for cls in je.explain.FAMILIES["attention"]}:
+        return by_hand.model(images=True), by_hand.inputs(images=True, n=16)
+    return network(), images()
 
 
 def evaluate(metrics: Any, given: Any, **more: Any) -> je.Results:

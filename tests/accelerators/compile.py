@@ -49,9 +49,8 @@ def runs(network: str, target: str, rows: int) -> Iterator[tuple[str, Any]]:
     gradient = {"g": je.explain.Gradient()}
     if network == "digits":
         yield "metrics", lambda: cases.evaluate(cases.METRICS, gradient, mesh=chips)
-        x = cases.images()
         for name, e in cases.explainers().items():
-            yield name, lambda e=e: attributed(e, cases.network(), x, chips)
+            yield name, lambda name=name, e=e: attributed(e, *cases.explained_by(name), chips)
         return
     model = resnet50() if network == "resnet" else bert12()
     x = np.zeros((rows * CHIPS[target], *(SHAPE if network == "resnet" else (128, 768))), "f4")
@@ -70,9 +69,9 @@ def runs(network: str, target: str, rows: int) -> Iterator[tuple[str, Any]]:
 
 def attributed(e: Any, model: je.Model, x: Any, chips: Mesh) -> Any:
     """`je.attribute`, with the settings of a run."""
-    je.attribute(e, model, x, np.arange(len(x)) % 10, mesh=chips)
+    je.attribute(e, model, x, np.arange(len(x)) % 4, mesh=chips)
     return je.evaluate(
-        model, x, np.arange(len(x)) % 10, explainers={"x": x}, metrics={"s": je.Sparseness()},
+        model, x, np.arange(len(x)) % 4, explainers={"x": x}, metrics={"s": je.Sparseness()},
         mesh=chips, progress=False,
     )  # fmt: skip
 

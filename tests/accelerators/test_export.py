@@ -13,7 +13,7 @@ import pytest
 
 import jaxeval as je
 from jaxeval.engine.rehearsal import Rehearsal, watching
-from tests.accelerators.cases import METRICS, evaluate, explainers, images, network
+from tests.accelerators.cases import METRICS, evaluate, explained_by, explainers
 
 CALLBACK = re.compile(r"callback", re.IGNORECASE)
 
@@ -48,10 +48,11 @@ def test_every_metric(of_metrics, platform):
 def test_every_explainer():
     known = explainers()
     assert set(known) == set(je.explain.EXPLAINERS)
-    rehearsal, x = Rehearsal("cuda"), images()
+    rehearsal = Rehearsal("cuda")
     with watching(rehearsal):
-        for e in known.values():
-            je.attribute(e, network(), x, np.arange(len(x)) % 10, batch_size=16)
+        for name, e in known.items():
+            model, x = explained_by(name)
+            je.attribute(e, model, x, np.arange(len(x)) % 4, batch_size=16)
     programs = rehearsal.programs
     assert len(programs) >= len(known)
     for platform in ("cuda", "tpu"):

@@ -213,5 +213,6 @@ OF_PAGES = {
     "quantus.md": quantus,
     "text.md": text,
     "explainers.md": digits,
+    "tolerance.md": readme,
 }
 OF_BLOCKS = {"flax": flax, "tokens": tokens, "settings": settings, "few": few, "torch": torch}

@@ -44,7 +44,7 @@ NEEDS = {
     "guide.md": ("flax", "matplotlib", "jinja2"),
     "README.md": ("flax", "matplotlib", "jinja2", "torch", "captum", "onnx", "quantus"),
 }
-READ = {"math", "text", "pycon", "bibtex", "bash", "json"}
+READ = {"math", "text", "pycon", "bibtex", "bash", "json", "yaml"}
 """Languages of blocks that are no Python, commands or settings of jaxeval."""
 
 

@@ -158,6 +158,7 @@ def test_it_is_known_by_name(copy):
     assert "Twice the gradient: a = 2" in text
 
 
+@pytest.mark.slow
 def test_the_pages_have_it_once_they_are_made_again(copy):
     page, readme = (copy / "docs/metrics.md").read_text, (copy / "README.md").read_text
     assert "PeakShare" not in page() + readme()

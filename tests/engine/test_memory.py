@@ -72,11 +72,11 @@ def test_a_full_device_halves_the_batch_and_goes_on(monkeypatch, fails):
     want = evaluate(je.Model(apply, PARAMS))
     calls, forward = [], kernels.forward
 
-    def full(mesh, fixed, model, x):
+    def full(mesh, fixed, model, x, inputs=None):
         calls.append(len(x))
         if len(x) > 20 and len(calls) >= fails:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
-        return forward(mesh, fixed, model, x)
+        return forward(mesh, fixed, model, x, inputs)
 
     monkeypatch.setattr(kernels, "forward", full)
     with pytest.warns(UserWarning, match="out of device memory with a batch size of 40: contin"):

@@ -41,7 +41,11 @@ from .helpers import keys, linear
         ),
         (lambda: explain.IntegratedGradients(baseline="blak"), ValueError, "Did you mean 'black'"),
         (lambda: explain.IntegratedGradients(baseline=None), TypeError, "baseline=None"),
-        (lambda: explain.IntegratedGradients(baseline=[0.0]), TypeError, "baseline.*array"),
+        (
+            lambda: explain.IntegratedGradients(baseline=[[0.0], [0.0, 1.0]]),
+            TypeError,
+            "baseline.*array",
+        ),
         (lambda: explain.Occlusion(baseline=float("nan")), ValueError, "baseline.*finite"),
         (lambda: explain.SmoothGrad(noise_level=-0.1), ValueError, "noise_level.*at least 0"),
         (lambda: explain.SmoothGrad(noise_level="big"), TypeError, "noise_level.*number"),

@@ -44,6 +44,7 @@ class LogOdds(Metric):
     direction = "lower"
     asks = frozenset({"output"})
     takes_padding = True
+    of_classes = True
     reference = "Shrikumar et al. 2017, Learning important features, ICML"
 
     output: Any = static("log_probability")
