@@ -7,6 +7,7 @@ import pytest
 
 import jaxeval as je
 from jaxeval.meta.results import MetaResults
+from jaxeval.report.sections import section
 
 L, N, P, LEVELS = 4, 60, 4, (0.0, 0.5, 1.0)
 
@@ -140,11 +141,10 @@ def test_pages(meta, tmp_path, monkeypatch):
     }
     both = dict.fromkeys(("good", "noise"), "higher")
     results = je.Results(outcomes, both, both, meta.index, meta.y)
-    trust = [{"key": "trust", "heading": "Tests", **EMPTY}]
+    trust = [section("trust", "Tests")]
     monkeypatch.setattr("jaxeval.report.meta.sections", lambda meta: trust)
     page = results.report(tmp_path / "both.html", meta=meta).read_text(encoding="utf-8")
     assert page.index('id="scores"') < page.index('id="trust"') < page.index('id="settings"')
 
 
 RANKING = MetaResults.ranking
-EMPTY = {"text": "", "tables": (), "pictures": (), "more": (), "facts": (), "described": ()}
