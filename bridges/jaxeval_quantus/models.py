@@ -97,7 +97,7 @@ def _from_torch(module: Any, x: np.ndarray, exact_layers: bool) -> je.Model:
         _refused[module] = f"the model cannot be converted to JAX: {first}"
         raise Unmapped(_refused[module]) from e
     except RuntimeError as e:  # of the module itself, about inputs of this shape
-        raise Unmapped(f"the model fails: {str(e).strip().splitlines()[0]}") from e
+        raise Unmapped(f"the model fails: {(str(e).strip() or repr(e)).splitlines()[0]}") from e
     return dataclasses.replace(model, init=None)  # which would keep the module alive
 
 
