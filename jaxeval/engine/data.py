@@ -76,6 +76,8 @@ def read_ids(x: Any) -> np.ndarray:
         )
     if x.min() < 0:
         raise ValueError(f"x holds the token id {x.min()}: ids count from 0")
+    if x.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"x holds the token id {x.max()}: ids are below 2**31")
     return x.astype(np.int32)
 
 

@@ -86,7 +86,9 @@ def read_job(
         warn_of_units(metrics, explainers, data.x.shape)
     else:
         metrics = {name: with_removal(name, metric, tokens) for name, metric in metrics.items()}
-    model = read_model(model, data, options.outputs)
+    removals = {f"metric {k!r}": v for k, v in metrics.items()}
+    removals |= {f"explainer {k!r}": v for k, v in explainers.items()}
+    model = read_model(model, data, options.outputs, removals)
     if not model.host:
         check_width(y, model.n_classes(jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)))
     output = read_output(options.output, model.outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from ..trace.embedding import vocabulary
 from .answers import NO_PREDICTION, check_shape
 from .data import Data
 from .errors import NOT_TRACEABLE, EvaluationError, named
+from .removal import check_removal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +32,14 @@ class Bare(Wrapper):
         return self.fn(x, *inputs)
 
 
-def read_model(model: Any, data: Data, outputs: str | None = None) -> Model:
+def read_model(
+    model: Any, data: Data, outputs: str | None = None, removals: Mapping[str, Any] | None = None
+) -> Model:
     """The model; checks that y is within its classes if tracing shows their number.
 
     Args:
       outputs: the kind of outputs of a function given as the model.
+      removals: {name: metric or explainer}, whose ids of baselines the model must know.
     """
     spec = jax.ShapeDtypeStruct(data.x.shape[1:], data.x.dtype)
     model = as_model(model, spec, outputs, data.inputs_of(np.zeros(TRACED_ROWS, int)))
@@ -46,7 +50,9 @@ def read_model(model: Any, data: Data, outputs: str | None = None) -> Model:
         elif model.outputs == "values" and k > 1:
             raise ValueError(NO_PREDICTION.format(k))
         if model.tokens is not None:
-            check_ids(data.x, vocabulary(model, spec))
+            check_ids(data.x, size := vocabulary(model, spec))
+            for name, given in (removals or {}).items() if size is not None else ():
+                check_removal(name, given, size)
     return model
 
 

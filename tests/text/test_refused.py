@@ -28,6 +28,24 @@ REFUSED = {
         ValueError,
         rf"token id {V}, in sample 0, but the model has embeddings for the ids 0..{V - 1}",
     ),
+    "ids beyond int32": (
+        lambda: score_of(x=IDS.astype(np.int64) + 2**32), ValueError, r"ids are below 2\*\*31",
+    ),
+    "removal by an id outside of the table": (
+        lambda: score_of(je.Deletion(baseline=V)),
+        ValueError,
+        rf"metric '.*': baseline={V} is no id of a token.*0..{V - 1}",
+    ),
+    "a mask outside of the table": (
+        lambda: score_of(je.Deletion(baseline="mask"), tokens=je.Tokens("words", mask=V)),
+        ValueError,
+        rf"baseline={V} is no id of a token",
+    ),
+    "an explainer's baseline outside of the table": (
+        lambda: je.attribute(je.explain.FeatureAblation(baseline=V), model(), IDS, Y),
+        ValueError,
+        rf"explainer '.*': baseline={V} is no id of a token",
+    ),
     "nothing but special tokens": (
         lambda: score_of(x=np.where(np.arange(6)[:, None] == 4, CLS, IDS)),
         ValueError,
