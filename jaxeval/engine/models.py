@@ -50,8 +50,9 @@ def read_model(
         elif model.outputs == "values" and k > 1:
             raise ValueError(NO_PREDICTION.format(k))
         if model.tokens is not None:
-            check_ids(data.x, size := vocabulary(model, spec))
-            for name, given in (removals or {}).items() if size is not None else ():
+            size = vocabulary(model, spec)
+            check_ids(data.x, size)
+            for name, given in (removals or {}).items():
                 check_removal(name, given, size)
     return model
 

@@ -44,9 +44,13 @@ def _replaced(value: Any, tokens: Tokens) -> Any:
     return dataclasses.replace(value, **changed) if changed else value
 
 
-def check_removal(owner: str, value: Any, size: int) -> None:
-    """Check that ids given as baselines are rows of the table of embeddings, of `size` rows."""
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+def check_removal(owner: str, value: Any, size: int | None) -> None:
+    """Check that ids given as baselines are rows of the table of embeddings, of `size` rows.
+
+    Args:
+      size: None if the model does not show it.
+    """
+    if size is None or not dataclasses.is_dataclass(value) or isinstance(value, type):
         return
     for field in dataclasses.fields(value):
         given = getattr(value, field.name)
