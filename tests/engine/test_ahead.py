@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxeval as je
+from jaxeval.engine import image_memo
 from jaxeval.engine.run import with_next
 
 X = np.random.default_rng(0).normal(size=(7, 6)).astype(np.float32)
@@ -74,6 +76,30 @@ def test_functions_of_images_run_in_threads_once_an_image():
     np.testing.assert_allclose(got, np.abs(X[:, 3:]).sum(1), rtol=1e-6)
     assert len(make.threads) == len(X)
     assert all(name.startswith("jaxeval-images") for name in make.threads)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_image_that_is_being_computed_is_awaited(fails):
+    class Slow(Halves):
+        def __call__(self, x, channel_axis):
+            super().__call__(x, channel_axis)
+            time.sleep(0.1)
+            if fails:
+                raise OSError("no such image")
+            return x > 0
+
+    make = Slow()
+    begun = image_memo.begin(make, [X[0]] * 4, None)
+    if fails:
+        for future in begun:
+            with pytest.raises(OSError, match="no such image"):
+                future.result()
+        with pytest.raises(OSError, match="no such image"):  # an error is not remembered
+            image_memo.once_per_image(make, X[0], None)
+    else:
+        got = image_memo.once_per_image(make, X[0], None)
+        assert len(make.threads) == 1
+        assert all(future.result() is got for future in begun)
 
 
 def test_errors_of_threads_are_raised():
