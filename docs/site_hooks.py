@@ -91,6 +91,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
         there = posixpath.normpath(posixpath.join(posixpath.dirname(own), file))
         there = {"README.md": "docs/index.md", "CITATION.cff": "docs/citation.md"}.get(there, there)
         site = pages.get(there, there.removeprefix("docs/"))
+        if site.startswith("tutorials/") and site.endswith(".py"):
+            site = site.removesuffix("py") + "md"
         if site == there and not there.startswith("docs/") and there not in pages:
             log.warning("%s links to %s, which is not on the site", own, there)
         return f"]({posixpath.relpath(site, posixpath.dirname(page.file.src_uri))}{hash}{anchor})"
