@@ -113,7 +113,14 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
 def names(found: re.Match[str]) -> str:
     """A description of every public name of a module that has none elsewhere."""
     module = importlib.import_module(found[1])
-    return "\n".join(f"::: {found[1]}.{name}" for name in public(module))
+    return "\n".join(f"::: {place(module, name)}" for name in public(module))
+
+
+def place(module: Any, name: str) -> str:
+    """Where a name is described: a function in a file of its name is not that file."""
+    origin = getattr(getattr(module, name), "__module__", "")
+    own = origin.rpartition(".")[2] == name
+    return f"{origin if own else module.__name__}.{name}"
 
 
 def public(module: Any) -> list[str]:
