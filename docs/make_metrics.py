@@ -187,8 +187,8 @@ def costs() -> dict[str, str]:
                 if row[name] != "0"
             ]
             found[row["metric"]] = (
-                f"Cost of a sample and explainer, counted for images of 64 pixels with the settings "
-                f"of the [reference results](reference-results.md#digits): {' and '.join(counts)}."
+                "Cost of a sample and explainer, counted for images of 64 pixels with the settings of "
+                f"the [reference results](reference-results.md#digits): {' and '.join(counts)}."
             )
     return found
 
