@@ -101,7 +101,7 @@ under a metric of robustness may be a control, as `Random` and `Sobel` do not lo
 "Outputs" and "explanations" are what a metric alone asks of the model for each sample and
 explainer, with the settings that were used; asked together, most of it is shared. The files have
 the ends of the intervals, the errors of random draws (`mc_error`) and the settings; their columns
-are those of [`summary`](api/results.md#jaxeval.Results.summary). Numbers have three digits, and
+are those of [`summary`](numbers.md#summary). Numbers have three digits, and
 those below 0.00001 are written as 0: what remains differs between processors.
 """
 

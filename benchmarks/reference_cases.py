@@ -155,7 +155,7 @@ def imagenet(samples: int) -> Case:
         "InputXGradient": e.InputXGradient(),
         "IntegratedGradients": e.IntegratedGradients(n_steps=8, baseline=grey),
         "SmoothGrad": e.SmoothGrad(n_samples=8),
-        "GradCAM": e.GradCAM(layer="_conv_head"),
+        "GradCAM": e.GradCAM(),
         "Occlusion": e.Occlusion(window=32, stride=32, baseline=grey),
         "KernelShap": e.KernelShap(n_samples=48, patch=32, baseline=grey),
         "LRP": e.LRP(rule="epsilon_plus"),

@@ -187,7 +187,7 @@ def costs() -> dict[str, str]:
                 if row[name] != "0"
             ]
             found[row["metric"]] = (
-                "Cost of a sample and explainer, counted for images of 64 pixels with the settings of "
+                "Cost of a sample and explainer, counted for images of 64 pixels with settings of "
                 f"the [reference results](reference-results.md#digits): {' and '.join(counts)}."
             )
     return found

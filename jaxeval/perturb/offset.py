@@ -12,7 +12,6 @@ from ..model import Model
 from ..types import Query, Sample, pytree
 from .base import Perturbation
 
-
 SHIFT = "shift of the input"
 
 
