@@ -279,7 +279,7 @@ def extremes(
         "gallery",
         "Best and worst samples",
         f"By {metric}: each sample with its score, its input and its map. "
-        f"{'Orange' if of_text else 'Red'} is positive, blue negative.",
+        f"{'Orange' if of_text or getattr(x, 'ndim', 0) == 2 else 'Red'} is positive, blue negative.",
         pictures=pictures,
         texts=texts,
     )
