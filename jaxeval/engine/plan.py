@@ -321,6 +321,12 @@ def specify(job: Job) -> tuple[np.ndarray | None, Sample]:
     return valid, dataclasses.replace(spec, valid=one, owner=owner)
 
 
+def countable(job: Job, valid: np.ndarray | None) -> np.ndarray | None:
+    """Which valid entries are features: of the pieces of a word, the first."""
+    first = (job.data.inputs or {}).get(FIRST)
+    return valid if first is None or valid is None else valid & is_first(first)
+
+
 def ask_what(
     job: Job,
     attributors: Mapping[str, Attributor],
@@ -330,8 +336,7 @@ def ask_what(
 ) -> tuple[Question, ...]:
     """The questions, once the shapes of all maps are known; checks that everything fits."""
     specs = {e: dataclasses.replace(spec, features=a.features) for e, a in attributors.items()}
-    if spec.owner is not None:  # of a word, its first piece is the feature
-        valid = valid & is_first((job.data.inputs or {})[FIRST])
+    valid = countable(job, valid)
     for e, one in specs.items():
         # Metrics need maps in the shape of the input; alone, `attribute` also gives a layer's.
         if job.metrics:

@@ -365,8 +365,10 @@ def test_words_of_a_tokenizer():
 WRONG = {
     "shape": (WORDS[:, 1:], ValueError, r"features must be \[6, 9\], as the token ids, got"),
     "dtype": (WORDS.astype(float), TypeError, "whole numbers, the word of each token"),
-    "None": (
-        [[None if w < 0 else w for w in row] for row in WORDS], TypeError, r"give jaxeval.words\(encoding\)"
+    "None": (  # as word_ids() has it
+        [[None if w < 0 else w for w in row] for row in WORDS],
+        TypeError,
+        r"give jaxeval.words\(encoding\)",
     ),
     "apart": (
         np.where(WORDS < 0, -1, np.arange(T) % 2), ValueError, "of sample 1 stands in two places"
