@@ -118,6 +118,9 @@ class Sample:
       valid: mask of the entries of x that are not padding, broadcasts to x (usually with size 1
         along the channels); None without padding.
       features: the shape of the attribution, which defines what a feature is.
+      owner: for features of several entries, such as words of several tokens: the index of the
+        feature of each entry of x, that of the feature's first entry, where its attribution is;
+        None: features are entries or pixels.
       channel_axis: the axis of x that holds channels, or None.
 
     Padding is not a feature: there, `a` is 0, `mask` is False, queries keep x unchanged and
@@ -134,6 +137,7 @@ class Sample:
     extras: Any = None
     inputs: Any = None
     valid: Any = None
+    owner: Any = None
     features: tuple[int, ...] = static(())
     channel_axis: int | None = static(None)
 
@@ -149,7 +153,10 @@ class Sample:
             return None
         if len(self.features) < valid.ndim:
             valid = valid.squeeze(self.channel_axis)
-        return jnp.broadcast_to(valid, self.features)
+        valid = jnp.broadcast_to(valid, self.features)
+        if self.owner is None:
+            return valid
+        return valid & (self.owner == jnp.arange(self.n_features).reshape(self.features))
 
     @property
     def n_valid(self) -> Any:
@@ -174,8 +181,9 @@ class Sample:
         return self.channel_axis if len(self.features) == self.x.ndim else None
 
     def to_input(self, v: Any) -> Any:
-        """v [features], with a channel axis added if needed, so that it broadcasts against x."""
+        """v [features] at the entries of each feature, so that it broadcasts against x."""
         v = v.reshape(self.features)
+        v = v if self.owner is None else v.ravel()[self.owner]
         return v if v.ndim == self.x.ndim else jnp.expand_dims(v, self.channel_axis or 0)
 
     def replace_features(self, gone: Any, values: Any) -> Any:

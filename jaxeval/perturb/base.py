@@ -318,6 +318,8 @@ def changed_entries(sample: Sample, values: Any) -> Any:
 def changed_features(sample: Sample, values: Any) -> Any:
     """Mask [F] of the features that `Sample.replace_features` changes, in any bit."""
     changed = changed_entries(sample, values)
+    if sample.owner is not None:
+        return jnp.zeros(sample.n_features, bool).at[sample.owner.ravel()].max(changed.ravel())
     if sample.map_channel_axis is None and sample.channel_axis is not None:
         changed = changed.any(sample.channel_axis)
     elif sample.features != changed.shape:
