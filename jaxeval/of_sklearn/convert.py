@@ -13,7 +13,7 @@ import numpy as np
 from ..check import warn
 from ..model import KINDS, Model
 from . import formulas, trees
-from .estimator import Estimator
+from .estimator import OF_NUMBERS, Estimator
 from .parts import (
     Chain,
     Link,
@@ -153,7 +153,10 @@ def _rows(x: Any, names: tuple[str, ...] | None) -> np.ndarray | None:
         return None
     if names is not None and hasattr(x, "columns"):
         x = x[list(names)]
-    found = np.asarray(x, np.float32)
+    try:
+        found = np.asarray(x, np.float32)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"from_sklearn(x=...) must hold numbers ({e}). {OF_NUMBERS}") from e
     if found.ndim != 2:
         raise ValueError(f"from_sklearn(x=...) must be rows [N, F], got shape {list(found.shape)}")
     return found[:ROWS]
@@ -195,6 +198,8 @@ def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], s
         if not np.isnan(missing := getattr(last, "missing", np.nan)):
             raise NotConvertible(f"it takes {missing:g} for a missing value")
         parts, objective = trees.xgboost(own.booster)
+        if own.n_targets > 1 and objective == "binary:logistic":
+            return [([*parts, Part("sigmoid", Link("sigmoid"), {})], outputs or "values")]
         if objective.startswith(("binary:logi", "multi:")):
             logits = "binary" if objective.startswith("binary") else "logits"
             return [(parts, outputs or logits)]

@@ -11,6 +11,12 @@ import numpy as np
 
 from ..lifetime import Wrapper
 
+OF_NUMBERS = (
+    "If it was fitted on text or categories, explain what it makes of them: encode first, "
+    "x = pipeline[:-1].transform(frame), and give from_sklearn(pipeline[-1], x); or give a "
+    "function of numbers, jaxeval.Model(lambda _, x: ..., {}, host=True, channel_axis=None, outputs=...)"
+)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Estimator(Wrapper):
@@ -40,7 +46,7 @@ class Estimator(Wrapper):
         if self.method == "predict" and self.labels is not None:
             return "probabilities"
         several = isinstance(getattr(self.of, "classes_", None), list)
-        several = several or getattr(self.last, "multilabel_", False)
+        several = several or getattr(self.last, "multilabel_", False) or self.n_targets > 1
         return "probabilities" if hasattr(self.of, "predict_proba") and not several else "values"
 
     @property
@@ -80,8 +86,30 @@ class Estimator(Wrapper):
         return self.predict(x)
 
     def predict(self, x: Any) -> np.ndarray:
-        """Its own predictions [N, K], in float32."""
+        """Its own predictions [N, K], in float32.
+
+        Raises:
+          ValueError: it does not take the rows, which are numbers.
+        """
         x = np.asarray(x)
+        try:
+            found = self._predict(x)
+        except Exception as e:
+            raise ValueError(
+                f"{self.name} failed on rows of numbers [{len(x)}, {x.shape[1]}]: "
+                f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e) else ''}. "
+                f"{OF_NUMBERS}"
+            ) from e
+        if isinstance(found, list):
+            raise ValueError(
+                f"{self.name} has several classifications as outputs: explain one at a time, with "
+                "jaxeval.Model(lambda _, x: estimator.predict_proba(x)[0], {}, host=True, "
+                'channel_axis=None, outputs="probabilities")'
+            )
+        found = np.asarray(found, np.float32)
+        return found[:, None] if found.ndim == 1 else found
+
+    def _predict(self, x: np.ndarray) -> Any:
         if self.booster is self.of:
             xgboost: Any = importlib.import_module("xgboost")
             names = self.booster.feature_names
@@ -94,14 +122,15 @@ class Estimator(Wrapper):
             found = getattr(self.of, self.method)(x)
             if self.method == "predict" and self.labels is not None:
                 found = np.ravel(found)[:, None] == self.labels
-        if isinstance(found, list):
-            raise ValueError(
-                f"{self.name} has several classifications as outputs: explain one at a time, with "
-                "jaxeval.Model(lambda _, x: estimator.predict_proba(x)[0], {}, host=True, "
-                'channel_axis=None, outputs="probabilities")'
-            )
-        found = np.asarray(found, np.float32)
-        return found[:, None] if found.ndim == 1 else found
+        return found
+
+    @property
+    def n_targets(self) -> int:
+        """How many numbers or labels an XGBoost booster predicts at once; 1 for others."""
+        if self.booster is None:
+            return 1
+        config = json.loads(self.booster.save_config())["learner"]
+        return int(config["learner_model_param"].get("num_target", 1))
 
     def margins(self, x: np.ndarray) -> np.ndarray | None:
         """The sums of the trees of an XGBoost booster that returns labels or the sums [N, K]."""

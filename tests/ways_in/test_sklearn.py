@@ -13,6 +13,7 @@ import jaxeval as je
 pytest.importorskip("sklearn")
 from sklearn import (
     cluster,
+    compose,
     ensemble,
     linear_model,
     multiclass,
@@ -327,3 +328,31 @@ def test_xgboosts_own_kinds_of_outputs():
     model = je.from_sklearn(zero)
     assert model.host
     np.testing.assert_allclose(model(np.round(x))[:, 0], zero.predict(np.round(x)), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_what_was_fitted_on_text_says_what_to_do():
+    frame = pd.DataFrame({"n": DIABETES[0][:, 0], "sex": np.where(DIABETES[0][:, 1] > 0, "f", "m")})
+    encode = compose.make_column_transformer(
+        (preprocessing.OneHotEncoder(), ["sex"]), remainder="passthrough"
+    )
+    pipeline = make_pipeline(encode, linear_model.Ridge()).fit(frame, DIABETES[1])
+    with pytest.raises(ValueError, match=r"must hold numbers.*pipeline\[:-1\].transform"):
+        je.from_sklearn(pipeline, frame)
+    model = je.from_sklearn(pipeline)
+    with pytest.raises(ValueError, match="failed on rows of numbers"):
+        model(np.zeros((2, 2), np.float32))
+    x = np.asarray(pipeline[:-1].transform(frame), np.float32)
+    model = je.from_sklearn(pipeline[-1], x)
+    np.testing.assert_allclose(model(x)[:, 0], pipeline.predict(frame), rtol=1e-4)
+
+
+def test_xgboosts_labels_that_do_not_exclude_each_other_are_values():
+    xgboost = pytest.importorskip("xgboost")
+    x, y = IRIS
+    several = np.stack([y > 0, y < 2, x[:, 0] > 6], 1).astype(int)
+    estimator = xgboost.XGBClassifier(n_estimators=3).fit(x, several)
+    model = je.from_sklearn(estimator)
+    assert (model.outputs, bool(model.host)) == ("values", False)
+    want = estimator.predict_proba(x)
+    np.testing.assert_allclose(model(x.astype(np.float32)), want, rtol=1e-5)
