@@ -276,7 +276,7 @@ def attribute(
     job = read_job(model, x, y, {"explainer": explainer}, {}, options, **given)
     evaluator = evaluator_of(job)
     a = jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
-    return a if joined is None else joined.split(a)
+    return a if joined is None or a.shape[1:] != joined.x.shape[1:] else joined.split(a)
 
 
 def _several(model: Any, x: Any) -> bool:

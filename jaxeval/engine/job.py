@@ -85,7 +85,7 @@ def read_job(
     background = read_background(read_frame("background", options.background, names)[0], data.x)
     metrics, explainers = with_background(metrics, explainers, background)
     if tokens is None:
-        warn_of_units(metrics, explainers, data.x.shape)
+        warn_of_units(metrics, explainers, data.x)
     else:
         metrics = {name: with_removal(name, metric, tokens) for name, metric in metrics.items()}
     removals = {f"metric {k!r}": v for k, v in metrics.items()}
