@@ -33,6 +33,7 @@ class FeaturePermutation(FeatureAblation):
         "background": the samples given as `background=` of `jaxeval.evaluate`; "background mean":
         their mean.
       n_samples: S, the number of draws per feature.
+      baseline: must stay "zero": values come from `background`.
       patch, features, n_features: the definition of a feature; see `FeatureAblation`.
 
     >>> import jax, jax.numpy as jnp
