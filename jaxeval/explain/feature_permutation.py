@@ -64,7 +64,8 @@ class FeaturePermutation(FeatureAblation):
         if keys is None:
             raise TypeError(needs_keys(self, "in its draws", len(x)))
         z = model(x)
-        return Shared(background(self, x), self.ids(model, x), z, z)
+        ids = self.ids(model, x)
+        return Shared(background(self, x), ids, z, z, ids)
 
     def drawn(self, keys: Any, n: int, i: Any, own: Any) -> jax.Array:
         """The indices of the background samples to use, [N]."""

@@ -40,9 +40,9 @@ class Infidelity(Drawn):
 
     .. math:: \mathbb{E}_I \big[ (I^\top a - (f(x) - f(x - I)))^2 \big]
 
-    Lower is better, 0 is optimal (e.g. for a linear model explained by its weights). For pixel
-    maps, I is summed over the channels. Maps are not normalised by default. f is the logit by
-    default, or the model's own output if it has no logits. Never NaN.
+    Lower is better, 0 is optimal (e.g. for a linear model explained by its weights). I is summed
+    over the entries of a feature, such as the channels of a pixel. Maps are not normalised by
+    default. f is the logit by default, or the model's own output if it has no logits. Never NaN.
 
     Args:
       perturbation: "gaussian" (I normal with standard deviation `std`), "square" (a square with
