@@ -14,7 +14,8 @@ from ..lifetime import Wrapper
 OF_NUMBERS = (
     "If it was fitted on text or categories, explain what it makes of them: encode first, "
     "x = pipeline[:-1].transform(frame), and give from_sklearn(pipeline[-1], x); or give a "
-    "function of numbers, jaxeval.Model(lambda _, x: ..., {}, host=True, channel_axis=None, outputs=...)"
+    "function of numbers, jaxeval.Model(lambda _, x: ..., {}, host=True, channel_axis=None, "
+    "outputs=...)"
 )
 
 
