@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ..tokens import ATTENTION, COUNTED, FIRST, IDS, KEPT, SPECIAL, Tokens
+from ..trace.embedding import check_ids
 from ..words import check_features, first_pieces, read_features, summed
 
 
@@ -75,10 +76,7 @@ def read_ids(x: Any) -> np.ndarray:
             f"x must be token ids, whole numbers, as the model has tokens; got {x.dtype}. For "
             "embeddings give the model that jaxeval.embedded(model, ids) returns"
         )
-    if x.min() < 0:
-        raise ValueError(f"x holds the token id {x.min()}: ids count from 0")
-    if x.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"x holds the token id {x.max()}: ids are below 2**31")
+    check_ids(x, None)
     return x.astype(np.int32)
 
 
