@@ -109,7 +109,16 @@ def from_torch(
         picked = Logits(module, names, output, "values" if outputs == "binary" else outputs)
         inputs = {k: in_its_type(t, module) for k, t in inputs.items()}
         on_device = [t.to(device_of(module)) for t in inputs.values()]
-        answer = picked(*on_device).detach().cpu()
+        try:
+            answer = picked(*on_device).detach().cpu()
+        except IndexError as e:
+            if tokens is None:
+                raise
+            raise ValueError(
+                f"the module failed on the example, texts of T = {on_device[0].shape[1]} tokens: "
+                f"{e}. An id, or a position, is outside of its table of embeddings: check the "
+                "tokenizer, and cut texts that are longer than the module takes"
+            ) from e
         rounding = max(_eps(answer), *map(_eps, (*module.parameters(), *module.buffers())), 0.0)
         expected = Expected(answer.double().numpy(), max(TOLERANCE, ROUNDINGS * rounding))
 

@@ -34,6 +34,11 @@ class Data:
     names: tuple[str, ...] | None = None
     """The names of the columns of tabular x."""
 
+    @property
+    def of_words(self) -> bool:
+        """Whether the features are words of tokens."""
+        return FIRST in (self.inputs or {})
+
     def inputs_of(self, rows: Any) -> dict[str, np.ndarray] | None:
         """The inputs of some rows."""
         return None if self.inputs is None else {k: v[rows] for k, v in self.inputs.items()}

@@ -95,6 +95,10 @@ def test_texts_of_other_lengths(net, model):
         got = dataclasses.replace(new, inputs=inputs)(e)
         np.testing.assert_allclose(np.asarray(got), wanted, rtol=1e-5, atol=1e-5)
 
+    longer = {k: nn.functional.pad(v, (0, 2), value=1) for k, v in example().items()}
+    with pytest.raises(ValueError, match="texts of T = 9 tokens: index out of range"):
+        from_torch(net, longer, tokens=TOKENS, cache=False)
+
     class Fixed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
