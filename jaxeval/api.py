@@ -353,6 +353,7 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
     if (tokens := job.model.tokens) is not None:
         found["metrics"] = named(found["metrics"], tokens)
         found["model"]["tokens"] = str(tokens)
+        found["words"] = job.data.of_words
     if job.data.names is not None:
         found["feature_names"] = [*job.data.names]
     if job.model.classes is not None:
