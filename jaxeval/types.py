@@ -120,6 +120,9 @@ class Sample:
       features: the shape of the attribution, which defines what a feature is: a side of each axis
         of x, or 1 where all entries along the axis are one feature; the channel axis may be left
         out.
+      owner: for features of several entries, such as words of several tokens: the index of the
+        feature of each entry of x, that of the feature's first entry, where its attribution is;
+        None: the attribution's shape says it.
       channel_axis: the axis of x that holds channels, or None.
 
     Padding is not a feature: there, `a` is 0, `mask` is False, queries keep x unchanged and
@@ -136,6 +139,7 @@ class Sample:
     extras: Any = None
     inputs: Any = None
     valid: Any = None
+    owner: Any = None
     features: tuple[int, ...] = static(())
     channel_axis: int | None = static(None)
 
@@ -150,7 +154,11 @@ class Sample:
 
     def any_entry(self, which: Any) -> Any:
         """Mask [features] of those with an entry in `which`, which broadcasts to x."""
-        return any_entry(which, self.features, self.channel_axis)
+        found = any_entry(which, self.features, self.channel_axis)
+        if self.owner is None:
+            return found
+        none = jnp.zeros(self.n_features, bool)
+        return none.at[self.owner.ravel()].max(found.ravel()).reshape(self.features)
 
     @property
     def n_valid(self) -> Any:
@@ -185,8 +193,9 @@ class Sample:
         return self.features[axis] > 1 and all(n == 1 for n in space)
 
     def to_input(self, v: Any) -> Any:
-        """v [features], with a channel axis added if needed, so that it broadcasts against x."""
+        """v [features] at the entries of each feature, so that it broadcasts against x."""
         v = v.reshape(self.features)
+        v = v if self.owner is None else v.ravel()[self.owner]
         return v if v.ndim == self.x.ndim else jnp.expand_dims(v, self.channel_axis or 0)
 
     def replace_features(self, gone: Any, values: Any) -> Any:

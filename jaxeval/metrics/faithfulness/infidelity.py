@@ -49,6 +49,7 @@ class Infidelity(Drawn):
         sides of `patch_size` at a random position is set to the baseline: I = x - x') or "patches"
         (each patch of a tiling in turn is set to the baseline; the last ones are smaller if
         `patch_size` does not divide an axis).
+      std, patch_size, baseline: see `perturbation`; the baseline as in `jaxeval.ops.baseline`.
       n_samples: number of draws ("patches" has one step per patch).
       normalised: scale I . a by the least-squares factor: the map's own scale does not matter.
       draws: I itself, [S, *x] or [N, S, *x] for "gaussian"; first corners, int [S, axes] or
