@@ -97,7 +97,7 @@ def against_peers(samples: int, repeats: int, folder: str) -> list[str]:
     results = case.ours()
     tolerant = to_a_tolerance(case, results, timing.theirs, repeats)
     asked, naive = results.asked, results.asked["naive"]
-    alone = sum(naive.values()) / sum(v for k, v in asked.items() if k != "naive")
+    alone = sum(naive.values()) / (asked["output"] + asked["attribution"])
     return [
         run.HEAD,
         run.row(case, timing),
