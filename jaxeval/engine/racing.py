@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from .. import ops
-from ..metric import Metric, asks_of, limit_of, own_limit
+from ..metric import FIXED, Metric, asks_of, limit_of, own_limit
 from ..perturb import RandomPerturbation
 from ..progress import NoProgress
 from ..tolerance import NOT_ASKED, Tolerance
@@ -225,7 +225,7 @@ class Whole(NoProgress):
 
 def fixed(metric: Any, raced: bool) -> Metric:
     """A metric whose ranking is asked for, with its own numbers of steps and draws."""
-    own = raced and metric.steps_are != "all"
+    own = raced and metric.steps_are not in FIXED
     return dataclasses.replace(metric, tolerance=None) if own else metric
 
 
