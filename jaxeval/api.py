@@ -132,7 +132,7 @@ def evaluate(
     tolerance: float | Tolerance | None = None,
     per: str = "sample",
     confidence: float = 0.95,
-    budget: int = 4096,
+    budget: int | None = 4096,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,
@@ -353,6 +353,7 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
     if (tokens := job.model.tokens) is not None:
         found["metrics"] = named(found["metrics"], tokens)
         found["model"]["tokens"] = str(tokens)
+        found["words"] = job.data.of_words
     if job.data.names is not None:
         found["feature_names"] = [*job.data.names]
     if job.model.classes is not None:

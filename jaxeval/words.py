@@ -69,7 +69,7 @@ def first_pieces(features: Any, counted: Any) -> Any:
     begins = xp.where((features < 0) | (features != before), place, 0)
     if xp is np:
         return np.maximum.accumulate(begins, axis=1).astype(np.int32)
-    return jax.lax.cummax(begins, axis=1).astype(np.int32)
+    return jax.lax.cummax(jnp.asarray(begins), axis=1).astype(np.int32)
 
 
 def is_first(first: Any) -> Any:

@@ -33,7 +33,7 @@ MAY = {
     "ops": {"types"},
     "model": {"identity", "lifetime", "tokens", "types"},
     "classes": {"model"},
-    "trace": {"lifetime", "model", "tokens", "types"},
+    "trace": {"identity", "lifetime", "model", "tokens", "types"},
     "content": {"digests", "trace"},
     "describe": {"digests"},
     "of_flax": {"content", "lifetime", "model", "tokens"},

@@ -51,7 +51,7 @@ class Batch:
     def rows(self, at: Any) -> Batch:
         """The samples at `at`, a slice or indices."""
         parts = self.parts()
-        more = {g: {k: v[at] for k, v in parts.pop(g, {}).items()} for g in GROUPS}
+        more: dict[str, Any] = {g: {k: v[at] for k, v in parts.pop(g, {}).items()} for g in GROUPS}
         return Batch(**{k: v[at] for k, v in parts.items()}, **more)
 
 
@@ -108,7 +108,9 @@ class Columns:
 
     def batch(self, columns: Mapping[str, Any]) -> Batch:
         """The block, from columns with one row per sample."""
-        parts = {p: array(columns[name]) for p, name in self.chosen(columns).items()}
+        parts: dict[str, Any] = {
+            p: array(columns[name]) for p, name in self.chosen(columns).items()
+        }
         x = parts["x"]
         if self.scale is not None:
             x = np.asarray(x, np.float32) / np.float32(self.scale)
@@ -120,8 +122,9 @@ class Columns:
             x = x.astype(np.float32)
         if parts.get("y") is not None:
             parts["y"] = parts["y"].reshape(len(x))
-        more = {g: {name: array(columns[name]) for name in getattr(self, g)} for g in GROUPS}
-        return Batch(**{**parts, "x": x}, **more)
+        for group in GROUPS:
+            parts[group] = {name: array(columns[name]) for name in getattr(self, group)}
+        return Batch(**{**parts, "x": x})
 
 
 class Source:

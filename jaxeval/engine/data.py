@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ..tokens import ATTENTION, COUNTED, FIRST, IDS, KEPT, SPECIAL, Tokens
+from ..trace.embedding import check_ids
 from ..words import check_features, first_pieces, read_features, summed
 
 
@@ -32,6 +33,11 @@ class Data:
     inputs: dict[str, np.ndarray] | None = None
     names: tuple[str, ...] | None = None
     """The names of the columns of tabular x."""
+
+    @property
+    def of_words(self) -> bool:
+        """Whether the features are words of tokens."""
+        return FIRST in (self.inputs or {})
 
     def inputs_of(self, rows: Any) -> dict[str, np.ndarray] | None:
         """The inputs of some rows."""
@@ -75,10 +81,7 @@ def read_ids(x: Any) -> np.ndarray:
             f"x must be token ids, whole numbers, as the model has tokens; got {x.dtype}. For "
             "embeddings give the model that jaxeval.embedded(model, ids) returns"
         )
-    if x.min() < 0:
-        raise ValueError(f"x holds the token id {x.min()}: ids count from 0")
-    if x.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"x holds the token id {x.max()}: ids are below 2**31")
+    check_ids(x, None)
     return x.astype(np.int32)
 
 

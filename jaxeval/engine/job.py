@@ -11,7 +11,6 @@ import jax
 from .. import check
 from ..metric import STEPS, Metric, asks_of, bind, check_class, refusal
 from ..model import Model
-from ..tokens import FIRST
 from ..tolerance import Tolerance
 from .baselines import read_background, warn_of_units, with_background
 from .data import Data, read_data
@@ -100,7 +99,7 @@ def read_job(
     if options.reduce_channels is not None:
         axis = model.sample_channel_axis(data.x.ndim - 1)
         attributors = to_pixels(attributors, options.reduce_channels, axis, one.shape)
-    if FIRST in (data.inputs or {}):
+    if data.of_words:
         attributors = to_words(attributors, data.inputs)
     check_pairs(metrics, attributors, model, data)
     return Job(model, data, attributors, metrics, output, options)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .. import check, classes, ops
 from ..cpu import suited
@@ -16,6 +17,7 @@ from ..metric import Metric, asks_of, bind, limit_of
 from ..model import TRACED_ROWS, Model, with_inputs
 from ..perturb import Perturbation, RandomPerturbation
 from ..tokens import COUNTED, FIRST, IDS
+from ..trace.embedding import check_ids, check_removal, vocabulary
 from ..types import Answer, Outcome, Query, Sample, canonical
 from ..words import check_features, first_pieces, read_features, summed
 from . import kernels
@@ -130,7 +132,10 @@ def as_function(
         inputs: Any = None,
         features: Any = None,
     ) -> Outcome:
-        x, labels = jnp.asarray(x), classes.concrete(y)
+        labels = classes.concrete(y)
+        if original.tokens is not None and not isinstance(x, Tracer):
+            check_ids(np.asarray(x)[None], None)
+        x = jnp.asarray(x)
         inputs = None if inputs is None else {k: jnp.asarray(v) for k, v in inputs.items()}
         if original.tokens is not None:
             x, rows = x.astype(jnp.int32), jax.tree.map(lambda v: v[None], inputs or {})
@@ -155,6 +160,12 @@ def as_function(
         own = sample_key(key, index)
         own_inputs = jax.tree.map(lambda v: v[None], inputs)
         model = suited(with_inputs(original, own_inputs), x, jax.default_backend())
+        if original.tokens is not None:
+            size = vocabulary(model, x)
+            check_removal(name, metric, size, original.tokens)
+            check_removal("explainer", explainer, size, original.tokens)
+            if not isinstance(x, Tracer):
+                check_ids(x[None], size)
         out = model.traced(x)
         check_shape(out, TRACED_ROWS, model.outputs)
         ops.check_output(metric.output, model.outputs, out.shape[-1])

@@ -169,7 +169,7 @@ class Grouped(SteppedExplainer):
         b = self.baselines(model, x, self.baseline, keys)
         z = model(x)
         z0 = model(b) if self.from_baseline else z
-        ids = self.ids(model, x)
+        ids: Any = self.ids(model, x)
         if model.tokens is None:
             return Shared(b, ids, z, z0, ids)
         first = firsts(model)

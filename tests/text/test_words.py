@@ -89,6 +89,7 @@ def test_removal(way):
     }
     given: dict[str, Any] = {"explainers": {"a": MAPS}, "metrics": metrics, "progress": False}
     results = je.evaluate(model(), IDS, Y, features=WORDS, batch_size=7, **given)
+    assert results.settings["words"] is True
     for name in metrics:
         got = results["a", name].score
         np.testing.assert_allclose(got, want[name], rtol=2e-4, atol=4e-6, err_msg=name)
@@ -136,6 +137,7 @@ def test_words_of_one_piece_are_tokens():
             for f in (None, ALONE[1:])
         )
         assert plain.asked == words.asked
+        assert plain.settings["words"] is False
         for cell, outcome in plain.outcomes.items():
             np.testing.assert_array_equal(outcome.score, words.outcomes[cell].score, str(cell))
     for name, explainer in EXPLAINERS.items():
