@@ -233,7 +233,7 @@ def drawn(
     model: je.Model, x: np.ndarray, boxes: np.ndarray, explainers: Mapping[str, Any], file: Path
 ) -> None:
     """The photographs with their boxes, and their maps."""
-    maps = {k: np.asarray(je.attribute(model, v, x)) for k, v in explainers.items()}
+    maps = {k: np.asarray(je.attribute(v, model, x)) for k, v in explainers.items()}
     figure = je.plot.attributions((x + 1) / 2, maps, list(PHOTOGRAPHS)[: len(x)])
     for i, box in enumerate(boxes):
         figure.axes[i * (1 + len(maps))].contour(box, levels=[0.5], colors="lime", linewidths=1)
