@@ -132,7 +132,7 @@ def evaluate(
     tolerance: float | Tolerance | None = None,
     per: str = "sample",
     confidence: float = 0.95,
-    budget: int = 4096,
+    budget: int | None = 4096,
     key: Any = 0,
     batch_size: int | None = None,
     mesh: Any = None,

@@ -76,7 +76,8 @@ class Metric:
       steps_are: what its steps are to a `tolerance`: "all" (a finite set, all asked), "curve" (the
         score is linear in the measurements of ordered steps, one number each, as areas are),
         "draws" (random ones, of which more give a better estimate and `Outcome.error`), or one of
-        `REFUSED`. Other than "all", the metric has a field `tolerance` (`metrics.bases.Limited`).
+        `REFUSED`. But for those in `FIXED`, the metric has a field `tolerance`
+        (`metrics.bases.Limited`).
       reference: the paper.
 
     Args:
@@ -266,7 +267,9 @@ def check_class(metric: Metric | type[Metric]) -> None:
     ):
         if not hasattr(cls, name):
             raise TypeError(f"the class {cls.__name__} lacks {name} = ..., {wanted}")
-    if cls.steps_are != "all" and not any(f.name == "tolerance" for f in dataclasses.fields(cls)):
+    if cls.steps_are not in FIXED and not any(
+        f.name == "tolerance" for f in dataclasses.fields(cls)
+    ):
         raise TypeError(
             f"the class {cls.__name__} has steps_are = {cls.steps_are!r} without a field "
             "tolerance: make it a subclass of jaxeval.metrics.bases.Area or Drawn"
@@ -283,8 +286,14 @@ METRICS = Registry("metric", Metric, check_class)
 
 STEPS = ("curve", "draws", "binary")
 """What may be asked to a tolerance, by `Metric.steps_are`."""
+FIXED = ("all", "sizes", "replacements")
+"""What metrics ask, by `Metric.steps_are`, that have no field `tolerance`."""
 REFUSED = {
     "all": "all its questions are asked, so there is nothing left to estimate",
+    "sizes": "its draws go from size to size, and the first ones say nothing of the other sizes: "
+    "give a larger n_runs, see Outcome.error, or FaithfulnessCorrelation, which has a tolerance",
+    "replacements": "every group has replacements of its own, and all groups are ranked together: "
+    "give a larger n_samples, and see Outcome.error",
     "max": "a maximum over draws grows with their number and has no limit to be close to: give "
     "quantile=0.95, say, which has one",
     "shifts": "it is a maximum over the shifts that are asked, and none can be left out",
@@ -298,7 +307,7 @@ REFUSED = {
 
 def own_limit(metric: Metric) -> Tolerance | None:
     """The tolerance that a metric was given."""
-    return None if metric.steps_are == "all" else read(metric.tolerance)  # type: ignore
+    return None if metric.steps_are in FIXED else read(metric.tolerance)  # type: ignore
 
 
 def limit_of(metric: Metric) -> Tolerance | None:

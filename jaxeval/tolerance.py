@@ -30,7 +30,8 @@ class Tolerance:
         each explainer, or the "ranking" of the explainers by it, in which differences of means of
         up to the tolerance do not matter.
       confidence: the coverage of the intervals, within (0, 1).
-      budget: most draws of a sample.
+      budget: most draws of a sample; None: as many as the metric asks without a tolerance, so that
+        nothing takes more evaluations than it does then.
 
     >>> Tolerance(absolute=0.02).at([1.0, 3.0]).tolist()
     [0.02, 0.02]
@@ -42,11 +43,11 @@ class Tolerance:
     relative: float | None = None
     per: str = "sample"
     confidence: float = 0.95
-    budget: int = 4096
+    budget: int | None = 4096
 
     def __post_init__(self) -> None:
         check.one_of(self, "per", PER)
-        check.integer(self, "budget", least=2)
+        check.integer(self, "budget", least=2, optional=True)
         check.real(self, "confidence", above=0, most=1)
         if self.confidence == 1:
             raise ValueError("Tolerance(confidence=1): no number of draws makes sure; give 0.95")
@@ -54,7 +55,9 @@ class Tolerance:
             raise ValueError("Tolerance: give either absolute= or relative=")
         name = "absolute" if self.relative is None else "relative"
         check.real(self, name, above=0)
-        for field, kind in ((name, float), ("confidence", float), ("budget", int)):
+        if self.budget is not None:
+            object.__setattr__(self, "budget", int(self.budget))
+        for field, kind in ((name, float), ("confidence", float)):
             object.__setattr__(self, field, kind(getattr(self, field)))
 
     def at(self, score: Any) -> np.ndarray:
@@ -68,7 +71,9 @@ class Tolerance:
 jax.tree_util.register_static(Tolerance)
 
 
-def read(given: Any, per: str = "sample", confidence: float = 0.95, budget: int = 4096) -> Any:
+def read(
+    given: Any, per: str = "sample", confidence: float = 0.95, budget: int | None = 4096
+) -> Any:
     """The tolerance as a `Tolerance`, from a number, one, or None.
 
     Raises:

@@ -5,7 +5,7 @@ most of them on one core. Programs compiled here disable this by a compiler opti
 convolution with 16 to 64 channels takes 0.6 of the time, with or without strides. Programs
 compiled by the user do not have that option; `cores` is for those.
 
-Programs that run once for hundreds of evaluations are compiled quickly instead of well.
+Programs beside the model's are small, and compiled with less effort.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from ..lifetime import Jit
-from ..private_jax import QUICKLY, WITHOUT_YNNPACK, YNNPACK_ON_ONE_CORE
+from ..private_jax import EFFORT, WITHOUT_YNNPACK, YNNPACK_ON_ONE_CORE
 from ..trace import jaxprs
 from .cores import available_cores
 
@@ -42,13 +42,13 @@ def owning() -> Iterator[None]:
 
 
 class CpuJit(Jit):
-    """`Jit` of a function, compiled without YNNPACK if that helps.
+    """`Jit` of a function, compiled for CPUs without YNNPACK if that helps.
 
-    `quickly`: whether to compile it fast rather than well.
+    `effort`: how well rather than fast to compile it, see `private_jax.EFFORT`.
     """
 
-    def __init__(self, fn: Callable[..., Any], quickly: bool = False, **settings: Any):
-        self._options = WITHOUT_YNNPACK | (QUICKLY if quickly else {})
+    def __init__(self, fn: Callable[..., Any], effort: str = "full", **settings: Any):
+        self._effort = effort
         super().__init__(fn, **settings)
 
     def _make(self) -> Any:
@@ -56,15 +56,16 @@ class CpuJit(Jit):
 
         @functools.wraps(fn)
         def owned(*args: Any) -> Any:
-            with owning():
+            with owning() if _delegated() else contextlib.nullcontext():
                 return fn(*args)
 
-        return super()._make(), jax.jit(owned, compiler_options=self._options, **self._settings)
+        options = EFFORT[self._effort] | (WITHOUT_YNNPACK if _delegated() else {})
+        return super()._make(), jax.jit(owned, compiler_options=options, **self._settings)
 
     def _of(self, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         (nested, alone), args = super()._of(args)
         # Inner programs are compiled with the outer program's options and take none.
-        return alone if _of_use() and not jaxprs.transformed() else nested, args
+        return alone if _on_cpus() and not jaxprs.transformed() else nested, args
 
     def portable(self, *args: Any) -> tuple[Any, tuple[Any, ...]]:
         (nested, _), args = super()._of(args)
@@ -72,14 +73,18 @@ class CpuJit(Jit):
 
 
 @functools.cache
-def _of_use() -> bool:
-    return YNNPACK_ON_ONE_CORE and jax.default_backend() == "cpu" and available_cores() > 1
+def _on_cpus() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _delegated() -> bool:
+    return YNNPACK_ON_ONE_CORE and available_cores() > 1
 
 
 def program(
-    *, quickly: bool = False, static_argnums: Any = (), donate_argnums: Any = ()
+    *, effort: str = "full", static_argnums: Any = (), donate_argnums: Any = ()
 ) -> Callable[[Callable[..., Any]], CpuJit]:
-    """Decorator with the settings of `jax.jit`; `quickly` see `CpuJit`."""
+    """Decorator with the settings of `jax.jit`; `effort` see `CpuJit`."""
     return functools.partial(
-        CpuJit, quickly=quickly, static_argnums=static_argnums, donate_argnums=donate_argnums
+        CpuJit, effort=effort, static_argnums=static_argnums, donate_argnums=donate_argnums
     )

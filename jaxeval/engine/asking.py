@@ -95,14 +95,14 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
         if of_means:
             state.open.append(Open(asking, steps, known))
         else:
-            advance(int(steps.counts.sum() - known.sum()) * q.cost)
+            finished(asking, steps, known)
     valid = np.arange(q.n_steps)[None] < steps.counts[:, None]
     valid, source = block.evaluator.put((valid, steps.source))
     for e, subscriptions in q.by.items():
         if of_means.issuperset(s.cell for s in subscriptions):
             continue
         buffers = asking.buffers[e] if e in asking.buffers else asking.unasked(e)
-        for (cell, slot, own), (buffer, flags) in zip(subscriptions, buffers, strict=True):
+        for (cell, slot, own, _), (buffer, flags) in zip(subscriptions, buffers, strict=True):
             if cell in of_means:
                 continue
             answered, n = Answered(buffer, valid, source, flags), steps.counts.clip(max=own).sum()
@@ -113,6 +113,16 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
                 n = of.evaluations.sum()
             state.done.setdefault(cell, {})[slot] = answered
             state.steps.setdefault(cell, []).append(int(n))
+
+
+def finished(asking: Asking, steps: Steps, known: np.ndarray) -> None:
+    """Nothing more is asked than the steps `known` [rows, S]: count what the rest would take."""
+    q, evaluator = asking.q, asking.state.evaluator
+    asking.advance(int(steps.counts.sum() - known.sum()) * q.cost)
+    whole = max(s.whole for own in q.by.values() for s in own)
+    valid = np.arange(q.n_steps) < np.minimum(steps.counts, whole)[:, None]
+    beyond = max(whole - q.n_steps, 0) * int((steps.counts > 0).sum())
+    evaluator.save(q.kinds, int(steps.to_ask(valid).sum()) + beyond - int(known.sum()))
 
 
 def of_rounds(put: Any, of: Curve | Stops, answered: Answered) -> Answered:

@@ -117,6 +117,7 @@ class BlockState:
     def __init__(self, plan: EvalPlan, evaluator: Evaluator, block: Block):
         self.plan, self.evaluator, self.block = plan, evaluator, block
         self.mesh = evaluator.mesh
+        evaluator.known.clear()
         clean = self._clean = answer_clean(plan, evaluator, block)
         self.reference, self.labels = clean.reference, np.asarray(clean.samples.y)[block.real]
         self.samples = {e: self._own(e, clean) for e in plan.attributors}

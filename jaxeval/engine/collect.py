@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from ..check import warn
-from ..metric import Metric
+from ..metric import Metric, limit_of
 from ..types import Outcome
 from .block import Reduced
 from .evaluator import Evaluator
@@ -92,7 +92,10 @@ class Collected:
         explained = {e: a.explainer is not None for e, a in plan.attributors.items()}
         naive = naive_cost(plan.cells, self.steps, n, explained)
         y = np.concatenate(self.labels) if self.labels else np.zeros(0, np.int32)
-        return Record(outcomes, {**evaluator.asked, "naive": naive}, y, plan)
+        asked = {**evaluator.asked, "naive": naive}
+        if any(limit_of(metric) is not None for metric in plan.cells.values()):
+            asked["saved"] = dict(evaluator.saved)
+        return Record(outcomes, asked, y, plan)
 
 
 def aggregate(metric: Metric, outcome: Outcome, bad: np.ndarray) -> Outcome:

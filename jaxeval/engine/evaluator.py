@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -20,6 +20,7 @@ from . import batch_size as sizes
 from . import kernels
 from .answers import check_shape
 from .errors import EvaluationError, named
+from .host_memo import HostMemo
 
 if TYPE_CHECKING:
     from .job import Job
@@ -51,6 +52,8 @@ class Evaluator:
     Attributes:
       given: the model as given by the caller; `suited`: optimised for its platform.
       asked: the numbers of outputs, attributions and hidden layers evaluated.
+      saved: how many more would have been asked without tolerances.
+      known: the outputs of a host model that are known in the current block.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Evaluator:
         self.given = model
         self.suited = suited(model, x, self.platform)
         self.asked = {"output": 0, "attribution": 0, "hidden": 0}
+        self.saved = dict.fromkeys(self.asked, 0)
+        self.known = HostMemo()
 
     @property
     def platform(self) -> str:
@@ -107,6 +112,11 @@ class Evaluator:
         self.asked[what] += (n := int(real.sum()))
         return n
 
+    def save(self, kinds: Mapping[str, int], steps: int) -> None:
+        """Count the evaluations of steps that a tolerance made unnecessary; negative: needed."""
+        for kind, times in kinds.items():
+            self.saved[kind] += times * steps
+
     def output(
         self,
         model: Model,
@@ -123,19 +133,23 @@ class Evaluator:
           real: which rows are not padding, [rows].
           where: the name of the batch, for errors.
         """
-        n = self.count("output", real)
-        if hidden:
-            self.count("hidden", real)
-        if not model.host:
-            return kernels.forward(self.mesh, (hidden, self.precision), model, x, inputs)
-        if hidden:
+        if hidden and model.host:
             raise ValueError("a host model has no hidden layers")
+        if not model.host:
+            self.count("output", real)
+            if hidden:
+                self.count("hidden", real)
+            return kernels.forward(self.mesh, (hidden, self.precision), model, x, inputs)
 
-        def call() -> Any:
-            rows, more = jax.tree.map(lambda v: np.asarray(v)[real], (x, inputs))
+        def ask(given: Any) -> np.ndarray:
+            rows, more = given
+            n = self.count("output", np.ones(len(rows), bool))
             out = with_inputs(model, more)(rows)
             check_shape(out, n, model.outputs)
             return np.asarray(out)
+
+        def call() -> np.ndarray:
+            return self.known.answer(jax.tree.map(lambda v: np.asarray(v)[real], (x, inputs)), ask)
 
         out = self.fill(self.on_host(f"the model on {where}", call).astype(np.float32), real)
         if model.outputs in ("probabilities", "binary"):

@@ -21,7 +21,6 @@ from jax.sharding import PartitionSpec as P
 
 from .. import ops
 from ..cpu import program
-from ..lifetime import jit
 from ..metric import Metric
 from ..model import Model, in_columns, with_inputs
 from ..ops import draw
@@ -46,12 +45,12 @@ TRACES: Counter[str] = Counter()
 
 
 def spread(
-    n_replicated: int, donate: tuple[int, ...] = (), once: bool = False
+    n_replicated: int, donate: tuple[int, ...] = (), effort: str = "full"
 ) -> Callable[[Any], Any]:
     """Decorator: ``fn(static, *replicated, *sharded)`` as ``run(mesh, static, ...)``, compiled.
 
-    `static` is any hashable; `donate` counts from `static`. `once`: whether it runs once a block or
-    a question, so that the time to compile it matters more than the time it takes.
+    `static` is any hashable; `donate` counts from `static`. `effort`: how well it is compiled for
+    CPUs, see `private_jax.EFFORT`.
     """
 
     def wrap(fn: Any) -> Any:
@@ -68,7 +67,7 @@ def spread(
 
         run.__name__ = fn.__name__
         donated = tuple(i + 1 for i in donate)
-        return program(quickly=once, static_argnums=(0, 1), donate_argnums=donated)(run)
+        return program(effort=effort, static_argnums=(0, 1), donate_argnums=donated)(run)
 
     return wrap
 
@@ -152,7 +151,7 @@ def forward(fixed: Any, model: Model, x: Any, inputs: Any = None) -> Answer:
     return forward_rows(fixed, model, x, inputs)
 
 
-@spread(0, once=True)
+@spread(0, effort="less")
 def as_logits(kind: str, outputs: Any) -> Any:
     """The logits from a host model's outputs."""
     return ops.as_logits(outputs, kind)
@@ -165,7 +164,7 @@ def explain(
     return explain_rows(fixed, explainer, model, x, y, keys, inputs)
 
 
-@spread(0, once=True)
+@spread(0, effort="less")
 def resize(size: int, tree: Any) -> Any:
     """The tree with its leading axis cut, or padded with its last row, to `size` per device."""
 
@@ -176,7 +175,7 @@ def resize(size: int, tree: Any) -> Any:
     return jax.tree.map(leaf, tree)
 
 
-@spread(0, once=True)
+@spread(0, effort="less")
 def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     """Maps as a metric with these settings scores them: fixed = (normalise, absolute).
 
@@ -191,7 +190,7 @@ def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     return jax.vmap(lambda s: ops.prepare(s.a, *fixed, s.where))(s)
 
 
-@spread(2, once=True)
+@spread(2, effort="less")
 def plan(once: bool, pert: Perturbation, shared: Any, s: Sample, ref: Answer, own: Any) -> Any:
     """(plan, number of steps, which are the `same`) of each sample.
 
@@ -230,7 +229,7 @@ def slots(counts: Any, start: Any, width: int) -> tuple[Any, Any, Any]:
     return i, jnp.where(real, slot - (ends - counts)[i], 0), real
 
 
-@spread(2)
+@spread(2, effort="less")
 def probe(
     width: int,
     pert: Perturbation,
@@ -263,7 +262,7 @@ def probe(
     return jax.vmap(one)(i, step), s.key[i], i, step, real, place.at[0, 0].add(width)
 
 
-@spread(1, donate=(11,))
+@spread(1, donate=(11,), effort="less")
 def measure(
     fixed: tuple[int, ...],
     metrics: tuple[Metric, ...],
@@ -302,7 +301,7 @@ def measure(
     return tuple(out)
 
 
-@spread(1, once=True)
+@spread(1, effort="least")
 def reduce(
     fixed: tuple[int, ...],
     metrics: tuple[Metric, ...],
@@ -331,7 +330,7 @@ def reduce(
     return tuple(found)
 
 
-@spread(1, once=True)
+@spread(1, effort="least")
 def weights(
     fixed: None,
     metrics: tuple[Metric],
@@ -352,7 +351,7 @@ def weights(
     return jax.vmap(one)(dataclasses.replace(s, a=a), ref, valid)
 
 
-@spread(0, once=True)
+@spread(0, effort="least")
 def predicted(fixed: None, logits: Any) -> Any:
     return logits.argmax(-1).astype(jnp.int32)
 
@@ -376,7 +375,7 @@ def explainer_keys(keys: Any) -> Any:
     return jax.vmap(explainer_key)(keys)
 
 
-@jit()
+@program(effort="less")
 def new_model(pert: Perturbation, model: Model, key: Any, step: Any) -> Model:
     """The model of one step."""
     return pert.model(model, params_key(key), step)

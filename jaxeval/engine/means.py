@@ -8,7 +8,7 @@ draws go on. What the samples are does not enter: the mean is that of these samp
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from .. import ops
 from ..metric import limit_of
 from ..tolerance import BUDGET, CONVERGED, HEAVY, Tolerance
 from . import kernels
-from .asking import Open
+from .asking import Open, finished
 from .block import Answered, BlockState
 from .questions import Cell, Subscription
 from .rounds import curve_of
@@ -46,7 +46,7 @@ Part = tuple[BlockState, list[tuple[Open, Subscription]]]
 """A block of a cell, with its open questions by slot."""
 
 
-def ask_means(states: list[BlockState], advance: Callable[[int], None]) -> None:
+def ask_means(states: list[BlockState]) -> None:
     """Ask what is open in all blocks until the mean of every cell is sure enough."""
     parts: dict[Cell, list[Part]] = {}
     for state in states:
@@ -74,8 +74,7 @@ def ask_means(states: list[BlockState], advance: Callable[[int], None]) -> None:
         mean.finish()
     for state in states:
         for question in state.open:
-            left = int(question.steps.counts.sum() - question.known.sum())
-            advance(left * question.asking.q.cost)
+            finished(question.asking, question.steps, question.known)
 
 
 def mean_of(cell: Cell, parts: list[Part]) -> Mean:
@@ -174,7 +173,7 @@ class MeanOfDraws(Mean):
 
     def rounds(self) -> Iterator[int]:
         first = 32 if self.metric.first_draws > 32 else 2  # correlations need more
-        return doubling(first, self.limit.budget)
+        return doubling(first, self.parts[0][1][0][1].n_steps)
 
     def mask(self, question: Open) -> np.ndarray:
         steps = np.arange(question.asking.room)

@@ -254,7 +254,7 @@ def block_rows(per_device: int, batch_size: int, steps: int, platform: str) -> i
 def rows_of_buffers(job: Job) -> int:
     """Most samples of a block on each device, so that buffers for whole budgets of draws fit."""
     limits = [limit_of(m) for m in job.metrics.values() if m.steps_are == "draws"]
-    return max(1, DRAWS // max([1, *(limit.budget for limit in limits if limit is not None)]))
+    return max(1, DRAWS // max([1, *(limit.budget or 1 for limit in limits if limit is not None)]))
 
 
 def compiled(metric: Metric) -> Metric:

@@ -32,12 +32,14 @@ class Cell(NamedTuple):
 class Subscription(NamedTuple):
     """A cell that uses a question's answers.
 
-    `slot` is the index among its metric's questions, `n_steps` how many of the steps it uses.
+    `slot` is the index among its metric's questions, `n_steps` how many of the steps it uses at
+    most, `whole` how many it uses without a tolerance.
     """
 
     cell: Cell
     slot: int
     n_steps: int
+    whole: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +69,12 @@ class Question:
     def asks_model(self) -> bool:
         """Whether the model itself is evaluated, for outputs or hidden layers."""
         return bool(self.asks & {"output", "hidden"})
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Evaluations of each kind per step."""
+        hidden = "hidden" in self.asks
+        return {"output": self.asks_model, "attribution": len(self.explained), "hidden": hidden}
 
     @property
     def cost(self) -> int:
@@ -123,6 +131,7 @@ def collect(
         except (TypeError, ValueError) as e:
             where = f"metric {cell.metric!r} for explainer {cell.attributor!r}"
             raise type(e)(f"{where}: {e}") from e
+        whole = without_tolerance(metric, model, spec)
         for slot, pert in enumerate(perts):
             prepared = (metric.normalise, metric.absolute) if "a" in pert.reads else None
             steps = pert.n_steps(spec)
@@ -133,8 +142,19 @@ def collect(
             )
             if key not in first or first[key].n_steps < steps:
                 first[key] = Question(pert, prepared, cell.attributor, steps)
-            subscribed.setdefault(key, []).append(Subscription(cell, slot, steps))
+            subscribed.setdefault(key, []).append(
+                Subscription(cell, slot, steps, steps if whole is None else whole[slot])
+            )
     return tuple(_subscribed(question, subscribed[key], cells) for key, question in first.items())
+
+
+def without_tolerance(metric: Metric, model: Model, spec: Sample) -> list[int] | None:
+    """The number of steps of each question without the metric's tolerance; None: the same."""
+    if limit_of(metric) is None or metric.steps_are != "draws":
+        return None
+    plain: Any = metric
+    perts = asks_of(dataclasses.replace(plain, tolerance=None))
+    return [pert.bind(model, spec).n_steps(spec) for pert in perts]
 
 
 def _subscribed(

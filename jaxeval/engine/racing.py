@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from .. import ops
-from ..metric import Metric, asks_of, limit_of, own_limit
+from ..metric import FIXED, Metric, asks_of, limit_of, own_limit
 from ..perturb import RandomPerturbation
 from ..progress import NoProgress
 from ..tolerance import NOT_ASKED, Tolerance
@@ -192,6 +192,8 @@ def race(
         except (Exception, KeyboardInterrupt) as e:
             e.partial = found.record(evaluator, races)  # type: ignore[attr-defined]
             raise
+        if not done:
+            found.whole = {k: v * job.n // len(rows) for k, v in evaluator.asked.items()}
         found.add(rows, plan, record)
         done = look
         for m, of in races.items():
@@ -223,7 +225,7 @@ class Whole(NoProgress):
 
 def fixed(metric: Any, raced: bool) -> Metric:
     """A metric whose ranking is asked for, with its own numbers of steps and draws."""
-    own = raced and metric.steps_are != "all"
+    own = raced and metric.steps_are not in FIXED
     return dataclasses.replace(metric, tolerance=None) if own else metric
 
 
@@ -241,6 +243,8 @@ class Found:
         self.asked: dict[tuple[str, str], np.ndarray] = {}
         self.y = np.full(job.n, -1, np.int32) if job.data.y is None else job.data.y.copy()
         self.naive: dict[str, int] = {}
+        self.whole: dict[str, int] = {}
+        """What all samples would take, if they took as much as the first ones."""
 
     def add(self, rows: np.ndarray, plan: EvalPlan, record: Record) -> None:
         """Add the outcomes of some rows."""
@@ -289,4 +293,5 @@ class Found:
                     outcome = dataclasses.replace(outcome, asked=self.asked[e, m], status=status)
                 outcomes[e, m] = outcome
         naive = self.naive or dict.fromkeys(evaluator.asked, 0)
-        return Record(outcomes, {**evaluator.asked, "naive": naive}, self.y)
+        saved = {k: v - evaluator.asked[k] for k, v in self.whole.items()}
+        return Record(outcomes, {**evaluator.asked, "naive": naive, "saved": saved}, self.y)

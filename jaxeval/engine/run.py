@@ -67,7 +67,7 @@ def _run(found: Collected, evaluator: Evaluator, progress: NoProgress) -> str | 
             done, reduced = reduced, None
             found.add(done)
         if held:
-            ask_means(held, progress.advance)
+            ask_means(held)
         while held:
             found.add(held.pop(0).reduced())
     except (Exception, KeyboardInterrupt) as e:

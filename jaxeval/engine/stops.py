@@ -41,9 +41,10 @@ class Stops:
       open: which samples are not sure yet [rows].
     """
 
-    def __init__(self, counts: np.ndarray, width: int, limit: Tolerance, first: int):
+    def __init__(self, counts: np.ndarray, width: int, limit: Tolerance, first: int, most: int):
+        """most: the budget of draws; `width`: the steps of the question."""
         self.counts, self.width, self.limit, self.first_draws = counts, width, limit, first
-        self.grid = grid_of(first, limit.budget)
+        self.grid = grid_of(first, most)
         self.n = np.minimum(counts, self.grid[0])
         self.open = counts > 0
 

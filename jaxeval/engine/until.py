@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def pending(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve | Stops]:
     """The cells that need some steps only, or are asked to a tolerance, each sample by itself."""
     found: dict[Cell, Curve | Stops] = {}
-    for cell, _, n in (s for subscriptions in q.by.values() for s in subscriptions):
+    for cell, _, n, _ in (s for subscriptions in q.by.values() for s in subscriptions):
         metric: Any = state.plan.cells[cell]
         if (chosen := metric.chosen(steps.counts, q.n_steps)) is not None:
             found[cell] = only(steps, chosen)
@@ -43,7 +43,7 @@ def pending(state: BlockState, q: Question, steps: Steps) -> dict[Cell, Curve | 
             found[cell] = curve_of(steps, q.n_steps, limit.absolute / len(asks_of(metric)))
         else:
             counts = np.minimum(steps.counts, n)
-            found[cell] = Stops(counts, q.n_steps, limit, metric.first_draws)
+            found[cell] = Stops(counts, q.n_steps, limit, metric.first_draws, n)
     return found
 
 

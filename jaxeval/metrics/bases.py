@@ -89,7 +89,7 @@ class Drawn(Limited):
     def at_most(self, n: int) -> int:
         """The number of draws: n, or the budget of the tolerance."""
         limit = limit_of(self)
-        return n if limit is None else limit.budget
+        return n if limit is None or limit.budget is None else limit.budget
 
     def among(self, sample: Sample, valid: Any) -> Any:
         """Mask [S] of the draws that were asked, or None for all."""

@@ -47,7 +47,8 @@ class Results(Exports):
       index: ids of the samples [N], integers or objects with distinct `str`.
       y: the classes explained [N], integers.
       asked: the number of questions asked of the model, in samples x steps: "output",
-        "attribution", "hidden", and "naive" for one separate run per metric and explainer.
+        "attribution", "hidden", and "naive" for one separate run per metric and explainer; where
+        there was a tolerance, "saved": how many more the same run takes without it.
       settings: how it was computed. Values that JSON cannot hold are kept as text.
 
     Raises:

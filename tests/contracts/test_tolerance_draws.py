@@ -234,6 +234,9 @@ def test_in_tables_and_files(tmp_path: Any):
         (lambda: Tolerance(absolute=-1), "above 0"),
         (lambda: Tolerance(absolute=0.1, confidence=1), "no number of draws"),
         (lambda: Tolerance(absolute=0.1, per="samples"), "Did you mean"),
+        (lambda: evaluate({"m": je.SensitivityN()}, tolerance=0.1), "n_runs.*Outcome.error"),
+        (lambda: evaluate({"m": je.MonotonicityCorrelation()}, tolerance=0.1), "n_samples"),
+        (lambda: evaluate({"m": je.SIC()}, tolerance=0.1), "Insertion"),
         (lambda: evaluate(budget=100), "give tolerance="),
         (lambda: evaluate(tolerance=Tolerance(absolute=1), budget=100), "fields of Tolerance"),
     ],
@@ -262,7 +265,7 @@ def test_the_grid_is_the_same_for_all():
     points = grid_of(32, 4096)
     assert points[0] == 32
     assert points[-1] == 4096
-    stops = Stops(np.array([4096, 0]), 4096, Tolerance(absolute=0.1), 32)
+    stops = Stops(np.array([4096, 0]), 4096, Tolerance(absolute=0.1), 32, 4096)
     assert stops.first().sum(1).tolist() == [32, 0]
     stops.learn(np.array([1.0, np.nan]), np.array([0.15, np.nan]))
     assert stops.n[0] == 72  # the first point from 32 * 1.5 ** 2 on

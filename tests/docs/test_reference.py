@@ -34,10 +34,14 @@ def test_the_page_shows_the_files(script):
     assert current == script.page(), "run: python benchmarks/reference.py --table"
 
 
-@pytest.mark.parametrize("network", ["digits", "imagenet"])
+FOLDER = ROOT / "docs/reference-results"
+NETWORKS = sorted(p.stem for p in FOLDER.glob("*.csv"))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_every_metric_and_ten_explainers_are_there(network):
-    frame = pd.read_csv(ROOT / f"docs/reference-results/{network}.csv")
-    about = (ROOT / f"docs/reference-results/{network}.txt").read_text(encoding="utf-8")
+    frame = pd.read_csv(FOLDER / f"{network}.csv")
+    about = (FOLDER / f"{network}.txt").read_text(encoding="utf-8")
     known, missing = set(frame["metric"]), set(re.findall(r"(\w+) is left out: it", about))
     assert known | missing == set(je.METRICS), "run: make reference"
     assert len(missing) <= 2

@@ -54,6 +54,7 @@ class MonotonicityCorrelation(Grouped):
     direction = "higher"
     asks = frozenset({"output"})
     takes_padding = True
+    steps_are = "replacements"
     reference = "Nguyen and Martinez 2020, On quantitative aspects of model interpretability"
 
     absolute: bool = static(True)

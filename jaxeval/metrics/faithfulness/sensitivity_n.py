@@ -63,6 +63,7 @@ class SensitivityN(Metric):
     direction = "higher"
     asks = frozenset({"output"})
     takes_padding = True
+    steps_are = "sizes"
     reference = "Ancona et al. 2018, Towards better understanding of gradient-based methods, ICLR"
 
     output: Any = static("logit")
