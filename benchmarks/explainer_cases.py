@@ -14,6 +14,7 @@ import torch
 from captum import attr
 from captum._utils.models.linear_model import SkLearnLasso
 from captum.attr._utils.lrp_rules import EpsilonRule
+from explainer_cases_more import CLASSES, UNIT, of_attention, of_layers
 from networks import Network
 from timing import gap
 
@@ -43,6 +44,10 @@ class Passes:
     before: int = 0
     behind: int = 0
     """Gradients with respect to the layer."""
+    unit: int = 0
+    """Gradients of a unit of the layer."""
+    rest: int = 0
+    """Forward passes from the layer on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +135,25 @@ class Case:
             + [(gradient, model.apply, x)] * passes.gradient
             + [(forward, before, x)] * passes.before
             + [(gradient, behind, hidden)] * passes.behind
+            + [(forward, behind, hidden)] * passes.rest
+            + [(gradient, OfUnit(before), x)] * passes.unit
         )
 
         def run() -> None:
             jax.block_until_ready([f(apply, model.params, v, y) for f, apply, v in calls])
 
         return run
+
+
+@dataclasses.dataclass(frozen=True)
+class OfUnit:
+    """The part of the model before a layer, with one unit of it as the score of every class."""
+
+    before: Callable[..., Any]
+
+    def __call__(self, params: Any, x: Any) -> Any:
+        u = self.before(params, x)[(slice(None), *UNIT)]
+        return jnp.broadcast_to(u[:, None], (len(u), CLASSES))
 
 
 @functools.lru_cache
@@ -170,6 +188,9 @@ def cases(net: Network, quick: bool) -> list[Case]:
     """Every explainer on one network, with the same settings on both sides."""
     e = je.explain
     steps = 4 if quick else 20
+    if net.torch is None:
+        found = of_attention(Passes)
+        return [Case(net, type(row[0]).__name__, *row, quick=quick) for row in found]
     side = net.x.shape[-1]
     patch = side // 4  # 16 features
     few = 2 if quick else 5
@@ -332,4 +353,5 @@ def cases(net: Network, quick: bool) -> list[Case]:
             None,
         ),
     ]
+    rows += of_layers(net, Passes, steps, EPSILON)
     return [Case(net, type(row[0]).__name__, *row, quick=quick) for row in rows]

@@ -27,6 +27,7 @@ from statistics import median
 import jax
 import numpy as np
 from explainer_cases import DRAWS, Case, cases
+from explainer_cases_more import transformer
 from networks import lenet, residual
 from timing import in_turns, load, machine, seconds, spread
 
@@ -116,7 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="32 samples, once, fewer steps")
     parser.add_argument("--only", nargs="*", help="names of explainers: these alone")
-    parser.add_argument("--net", choices=("LeNet", "ResNet"), help="this network alone")
+    parser.add_argument(
+        "--net", choices=("LeNet", "ResNet", "transformer"), help="this network alone"
+    )
     parser.add_argument("--out", type=Path, help="write the Markdown here, too")
     given = parser.parse_args(arguments)
     samples, repeats = (DRAWS, 1) if given.quick else (given.samples, given.repeats)
@@ -132,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     say(f"{machine(PACKAGES)}; load average at the start {load()}.")
     say(HEAD)
     timings, apart, compiled = [], [], []
-    for build in (lenet, residual):
+    for build in (lenet, residual, transformer):
         net = build(samples)
         if given.net not in (None, net.name):
             continue

@@ -1,6 +1,7 @@
 """Reference results: ten explainers under every metric, with intervals and cost.
 
-    python benchmarks/reference.py                       # five minutes of one core
+    python benchmarks/reference.py                       # both networks: some twenty minutes
+    python benchmarks/reference.py --network digits      # one
 
 Writes docs/reference-results.md from docs/reference-results/NETWORK.csv, a row for each metric and
 explainer, which it writes first, so that a change of any number is seen in review. ``--table`` only
@@ -11,153 +12,79 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from reference_cases import CASES, Case, Part
+from rich.progress import track
 
 import jaxeval as je
-from jaxeval.demo import explainers as of_digits
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/reference-results.md"
 FOLDER = ROOT / "docs/reference-results"
 KEY = 0
 ARROWS = {"higher": "↑", "lower": "↓"}
+TITLES = {"digits": "Digits", "imagenet": "ImageNet"}
+ROUNDING = 1e-5
+"""Smaller numbers are written as 0: what float32 leaves of it differs between processors."""
 COLUMNS = (
     *("metric", "family", "direction", "explainer", "mean", "ci_low", "ci_high", "mc_error"),
     *("n", "n_undefined", "outputs", "explanations", "settings"),
 )
 
 
-class Case(NamedTuple):
-    """A network, its data, and what is asked of it.
-
-    Attributes:
-      mosaics: inputs with masks, for metrics of localisation.
-      of_mosaics: the network on them.
-    """
-
-    about: str
-    model: je.Model
-    x: np.ndarray
-    mosaics: Any
-    of_mosaics: je.Model
-    explainers: Mapping[str, Any]
-    settings: Mapping[str, Mapping[str, Any]]
-    shared: Mapping[str, Any]
-
-
-def digits(samples: int) -> Case:
-    data, model = je.data.digits(), je.data.digits_cnn()
-    mosaics = je.data.mosaic(
-        data.x_test, data.y_test, n_per_class=max(1, samples // 10), channel_axis=-1
-    )
-    noise = je.Noise(kind="uniform", scale=0.1, n_samples=10)
-    settings = {
-        "RegionPerturbation": {"patch_size": 2},
-        "Selectivity": {"patch_size": 2},
-        "IROF": {"n_segments": 16, "compactness": 1.0},
-        "FaithfulnessCorrelation": {"n_runs": 100, "subset_size": 16},
-        "SensitivityN": {"n_runs": 50},
-        "SmoothMPRT": {"n_samples": 10},
-        "ROAD": {"percentages": (10, 30, 50, 70, 90)},
-        "Continuity": {"n_steps": 4},
-        "MSTC": {"n_neighbours": 8},
-        "Infidelity": {"normalised": True},
-    }
-    return Case(
-        f"The network of `jaxeval demo` (98.5 % of the held-out digits are right) on {samples} "
-        "held-out digits of 8 × 8; metrics of localisation on mosaics of four digits, of which the "
-        "mean of the four logits is explained. Removed features become 0, the background. Metrics "
-        "of robustness share one uniform noise of ± 0.1 with 10 draws.",
-        model, data.x_test[:samples], mosaics, on_mosaics(model), of_digits(), settings,
-        {"baseline": 0.0, "noise": noise},
-    )  # fmt: skip
-
-
-def on_mosaics(model: je.Model) -> je.Model:
-    """The mean of a network's logits over the four tiles of mosaics [N, 2H, 2W, C]."""
-
-    def apply(params: Any, x: Any) -> Any:
-        n, h, w, c = x.shape
-        tiles = x.reshape(n, 2, h // 2, 2, w // 2, c).transpose(0, 1, 3, 2, 4, 5)
-        logits = model.apply(params, tiles.reshape(4 * n, h // 2, w // 2, c))
-        return logits.reshape(n, 4, -1).mean(1)
-
-    return je.Model(apply, model.params, channel_axis=-1)
-
-
-CASES = {"digits": (digits, 40)}
-"""Networks, and the default number of samples."""
-
-
-def metrics(case: Case) -> dict[str, je.Metric]:
-    """Every metric, with the settings of the case where it has such fields."""
-    found = {}
-    for name, cls in je.METRICS.items():
-        fields = {f.name: f.default for f in dataclasses.fields(cls)}
-        given = {k: v for k, v in case.shared.items() if k in fields}
-        if fields.get("noise", 0) is not None:  # ROAD's is a number
-            given.pop("noise", None)
-        if name in ("AIC", "SIC"):  # their definition is about a blurred input
-            given.pop("baseline")
-        found[name] = cls(**{**given, **case.settings.get(name, {})})
-    return found
-
-
-def table(name: str, samples: int) -> pd.DataFrame:
+def table(case: Case) -> pd.DataFrame:
     """The rows of the file of one network."""
-    case = CASES[name][0](samples)
-    every = metrics(case)
-    masked = {m: v for m, v in every.items() if "mask" in v.needs}
-    plain = {m: v for m, v in every.items() if m not in masked}
-    given: dict[str, Any] = {"explainers": case.explainers, "key": KEY}
-    results = [je.evaluate(case.model, case.x, metrics=plain, **given)]
-    if masked:
-        at = case.mosaics
-        results.append(
-            je.evaluate(case.of_mosaics, at.x, at.y, metrics=masked, mask=at.mask, **given)
-        )
+    every = case.metrics()
     rows = []
-    for found in results:
+    for part in (case.plain, case.masked):
+        its = {name: metric for name, metric in every.items() if case.part(metric) is part}
+        found = asked(case, part, its, case.explainers)
         summary = found.summary()
         summary["family"] = [found.families[m] for m in summary["metric"]]
         described = found.settings["metrics"]
         summary["settings"] = [str(described[m]) for m in summary["metric"]]
         rows.append(summary)
     frame: Any = pd.concat(rows)
-    asked = {m: cost(case, v, m in masked, given) for m, v in every.items()}
-    frame["outputs"] = [asked[m][0] for m in frame["metric"]]
-    frame["explanations"] = [asked[m][1] for m in frame["metric"]]
+    costs = {m: cost(case, v) for m, v in track(every.items(), "Counting evaluations")}
+    frame["outputs"] = [costs[m][0] for m in frame["metric"]]
+    frame["explanations"] = [costs[m][1] for m in frame["metric"]]
     order = {m: i for i, m in enumerate(every)}
     frame = frame.sort_values("metric", key=lambda c: c.map(order), kind="stable")
     return frame[list(COLUMNS)]
 
 
-def cost(case: Case, metric: je.Metric, masked: bool, given: Mapping[str, Any]) -> tuple[int, int]:
-    """(outputs, explanations) that the metric alone asks for a sample and an explainer."""
-    few = 2
-    model, x, y, mask = case.model, case.x[:few], None, None
-    if masked:
-        model = case.of_mosaics
-        x, y, mask = (v[:few] for v in (case.mosaics.x, case.mosaics.y, case.mosaics.mask))
-    rest = {k: v for k, v in given.items() if k != "explainers"}
-    found = je.evaluate(
-        model, x, y, mask=mask, metrics={"it": metric}, progress=False,
-        explainers={"e": je.explain.InputXGradient()}, **rest,
+def asked(case: Case, part: Part, metrics: Any, explainers: Any, **given: Any) -> je.Results:
+    return je.evaluate(
+        part.model, part.x, part.y, mask=part.mask, metrics=metrics, explainers=explainers,
+        key=KEY, **case.given, **given,
     )  # fmt: skip
-    return tuple(-(-found.asked[kind] // few) for kind in ("output", "attribution"))
 
 
-def written(frame: pd.DataFrame, file: Path) -> None:
-    """The file, with four digits of every number."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(file, index=False, float_format="%.4g", lineterminator="\n")
+def cost(case: Case, metric: je.Metric) -> tuple[int, int]:
+    """(outputs, explanations) that the metric alone asks for a sample and an explainer."""
+    few, part = 2, case.part(metric)
+    part = Part(case.counted or part.model, *(v if v is None else v[:few] for v in part[1:]))
+    explainers = {"e": je.explain.InputXGradient()}
+    found = asked(case, part, {"it": metric}, explainers, progress=False).asked
+    return -(-found["output"] // few), -(-found["attribution"] // few)
+
+
+def written(case: Case, frame: pd.DataFrame, name: str) -> None:
+    """The files of a network, with three digits of every number."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    numbers = frame.select_dtypes("float")
+    frame = frame.assign(**numbers.where(~(numbers.abs() < ROUNDING), 0.0))
+    frame.to_csv(FOLDER / f"{name}.csv", index=False, float_format="%.3g", lineterminator="\n")
+    about = [case.about, *(f"{m} is left out: {why}." for m, why in case.left_out.items())]
+    (FOLDER / f"{name}.txt").write_text(" ".join(about) + "\n", encoding="utf-8")
+    if case.draw:
+        case.draw(FOLDER / f"{name}.png")
 
 
 INTRO = """\
@@ -165,14 +92,17 @@ INTRO = """\
 
 <!-- Written by benchmarks/reference.py: do not edit by hand. -->
 
-Ten explainers under every metric, rebuilt by `make reference`, so that a change of any number is
-seen in review. Means over samples, ± half the width of a 95 % interval; **bold** is the best of a
-metric, which may be so by chance. Read [Choosing](choosing.md) first: the best under a metric of
-robustness may be a control, as `Random` and `Sobel` do not look at the model.
+Ten explainers under every metric, on two networks, rebuilt by `make reference`, so that a change
+of any number is seen in review. Means over samples, ± half the width of a 95 % bootstrap interval;
+"undefined" counts samples without a score. **Bold** is the best of a metric among those that are
+defined for most samples, which may be so by chance. Read [Choosing](choosing.md) first: the best
+under a metric of robustness may be a control, as `Random` and `Sobel` do not look at the model.
 
-"outputs" and "explanations" are what a metric alone asks of the model for each sample and
-explainer, with the settings that were used; asked together, most of it is shared. Errors of random
-draws, and settings, are in the files.
+"Outputs" and "explanations" are what a metric alone asks of the model for each sample and
+explainer, with the settings that were used; asked together, most of it is shared. The files have
+the ends of the intervals, the errors of random draws (`mc_error`) and the settings; their columns
+are those of [`summary`](numbers.md#summary). Numbers have three digits, and
+those below 0.00001 are written as 0: what remains differs between processors.
 """
 
 
@@ -190,11 +120,13 @@ def section(name: str, frame: pd.DataFrame) -> str:
     """The tables of one network, a family each."""
     about = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip()
     link = f"[reference-results/{name}.csv](reference-results/{name}.csv)"
-    lines = [f"## {name.capitalize()}", "", f"{about} All numbers: {link}.", ""]
+    lines = [f"## {TITLES[name]}", "", f"{about} All numbers: {link}.", ""]
+    if (picture := FOLDER / f"{name}.png").exists():
+        lines += [f"![What is explained, and the maps](reference-results/{picture.name})", ""]
     for family in dict.fromkeys(frame["family"]):
         rows = frame[frame["family"] == family]
         explainers = list(dict.fromkeys(rows["explainer"]))
-        lines += [f"### {name.capitalize()}: {family}", ""]
+        lines += [f"### {TITLES[name]}: {family}", ""]
         lines.append("| metric | " + " | ".join(explainers) + " | outputs | explanations |")
         lines.append("|---" * (len(explainers) + 3) + "|")
         for metric, own in rows.groupby("metric", sort=False):
@@ -211,12 +143,13 @@ def rounded(number: float, digits: int) -> str:
 def line(metric: str, own: pd.DataFrame, explainers: list[str]) -> str:
     """One metric."""
     means, first = own["mean"], own.iloc[0]
-    best = means.max() if first["direction"] == "higher" else means.min()
+    most = means[own["n"] >= own["n_undefined"]]
+    best = most.max() if first["direction"] == "higher" else most.min()
     cells = [f"[{metric}](metrics.md#{metric.lower()}) {ARROWS[str(first['direction'])]}"]
     for e in explainers:
         mean, missing = means[e], int(own.loc[e, "n_undefined"])
         text = "–" if np.isnan(mean) else rounded(mean, 3)
-        text = f"**{text}**" if mean == best else text
+        text = f"**{text}**" if e in most and mean == best else text
         width = (own.loc[e, "ci_high"] - own.loc[e, "ci_low"]) / 2
         text += "" if np.isnan(width) else f" ± {rounded(width, 1)}"
         cells.append(text + (f" ({missing} undefined)" if missing else ""))
@@ -233,18 +166,16 @@ def timed(what: str) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--network", choices=list(CASES), default="digits")
-    parser.add_argument("--samples", type=int, help="default: 40 digits")
+    parser.add_argument("--network", choices=list(CASES), help="default: all")
+    parser.add_argument("--samples", type=int, help="default: 40 digits, 5 photographs")
     parser.add_argument("--table", action="store_true", help="only write the page")
     given = parser.parse_args()
-    if not given.table:
-        make, samples = CASES[given.network]
-        samples = given.samples or samples
-        with timed(given.network):
-            frame = table(given.network, samples)
-        written(frame, FOLDER / f"{given.network}.csv")
-        about = make(samples).about
-        (FOLDER / f"{given.network}.txt").write_text(about + "\n", encoding="utf-8")
+    je.use_compilation_cache()
+    for name in () if given.table else [given.network] if given.network else CASES:
+        with timed(name):
+            make, samples = CASES[name]
+            case = make(given.samples or samples)
+            written(case, table(case), name)
     PAGE.write_text(page(), encoding="utf-8")
 
 

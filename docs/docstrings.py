@@ -13,14 +13,14 @@ def parts(doc: str) -> tuple[str, dict[str, str]]:
     if not found:
         return doc, {}
     settings: dict[str, str] = {}
-    name = ""
+    names: list[str] = []
     for line in inspect.cleandoc("\n" + found[1]).splitlines():
         start = re.match(r"(\w[\w, ]*): (.*)", line)
         if start and not line.startswith(" "):
-            name = start[1]
-            settings[name] = start[2]
+            names = start[1].split(", ")
+            settings |= dict.fromkeys(names, start[2])
         elif line.strip():
-            settings[name] += " " + line.strip()
+            settings |= {name: f"{settings[name]} {line.strip()}" for name in names}
     return doc[: found.start()] + doc[found.end() :], settings
 
 

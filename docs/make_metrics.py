@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import functools
 import inspect
 import re
 import sys
@@ -20,6 +22,7 @@ from jaxeval.metric import Metric, asks_of
 from jaxeval.metrics import FAMILIES, METRICS
 
 PATH = Path(__file__).with_name("metrics.md")
+COUNTED = Path(__file__).with_name("reference-results") / "digits.csv"
 README = Path(__file__).parents[1] / "README.md"
 ARROWS = {"higher": "↑", "lower": "↓"}
 NEEDS = {
@@ -167,7 +170,27 @@ def section(cls: type[Metric]) -> str:
     function = _function(cls)
     if function is not None:
         lines += ["", f"As a plain function: `je.functional.{function}`."]
+    if cost := costs().get(cls.__name__):
+        lines += ["", cost]
     return "\n".join([*lines, "", f"Paper: {cls.reference}.", ""])
+
+
+@functools.cache
+def costs() -> dict[str, str]:
+    """What each metric was counted to ask, in words, from the reference results."""
+    found = {}
+    with COUNTED.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            counts = [
+                f"{int(row[name]):,} {name[:-1]}{'s' * (row[name] != '1')}"
+                for name in ("outputs", "explanations")
+                if row[name] != "0"
+            ]
+            found[row["metric"]] = (
+                "Cost of a sample and explainer, counted for images of 64 pixels with settings of "
+                f"the [reference results](reference-results.md#digits): {' and '.join(counts)}."
+            )
+    return found
 
 
 def _sentence(doc: str) -> str:

@@ -91,6 +91,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
         there = posixpath.normpath(posixpath.join(posixpath.dirname(own), file))
         there = {"README.md": "docs/index.md", "CITATION.cff": "docs/citation.md"}.get(there, there)
         site = pages.get(there, there.removeprefix("docs/"))
+        if site.startswith("tutorials/") and site.endswith(".py"):
+            site = site.removesuffix("py") + "md"
         if site == there and not there.startswith("docs/") and there not in pages:
             log.warning("%s links to %s, which is not on the site", own, there)
         return f"]({posixpath.relpath(site, posixpath.dirname(page.file.src_uri))}{hash}{anchor})"
@@ -111,7 +113,14 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
 def names(found: re.Match[str]) -> str:
     """A description of every public name of a module that has none elsewhere."""
     module = importlib.import_module(found[1])
-    return "\n".join(f"::: {found[1]}.{name}" for name in public(module))
+    return "\n".join(f"::: {place(module, name)}" for name in public(module))
+
+
+def place(module: Any, name: str) -> str:
+    """Where a name is described: a function in a file of its name is not that file."""
+    origin = getattr(getattr(module, name), "__module__", "")
+    own = origin.rpartition(".")[2] == name
+    return f"{origin if own else module.__name__}.{name}"
 
 
 def public(module: Any) -> list[str]:

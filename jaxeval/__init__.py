@@ -38,6 +38,7 @@ from .types import Sample as Sample
 from .types import pytree as pytree
 from .types import static as static
 from .version import __version__ as __version__
+from .words import words as words
 
 if _TYPE_CHECKING:
     from . import data as data

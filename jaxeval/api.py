@@ -42,6 +42,7 @@ def score(
     mask: Any = None,
     padding: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    features: Any = None,
     explainer: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
@@ -107,6 +108,7 @@ def score(
         index=index,
         extras=extras,
         inputs=inputs,
+        features=features,
     )
     results = evaluate_job(job, progress)
     return jax.tree.map(jnp.asarray, results[name, type(metric).__name__])
@@ -122,6 +124,7 @@ def evaluate(
     mask: Any = None,
     padding: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    features: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
     background: Any = None,
@@ -166,6 +169,10 @@ def evaluate(
       inputs: {name: array [N, ...]} of what the model reads with x and is not explained: it is
         called as ``apply(params, x, inputs)``. They travel with their samples, and no perturbation
         changes them; where tokens are deleted, those with an axis T [N, T, ...] move along.
+      features: for texts, the word of each token, int [N, T], -1 for tokens that never count:
+        `jaxeval.words` of what a tokenizer returns. The pieces of a word are then one feature: they
+        are removed together, their attributions are summed and stand at the first of them (0 at
+        the others), and `mask` marks a word that has a marked piece. A word is a run of tokens.
       index: integer ids of the samples [N], which seed their random draws (default: positions).
         With ids, a sample's scores do not depend on its position in the data set.
       extras: {name: array [N, ...]} for metrics and perturbations that read them.
@@ -224,7 +231,8 @@ def evaluate(
     )  # fmt: skip
     metrics, explainers = metrics_by_name(metrics), explainers_by_name(explainers)
     given = {
-        "mask": mask, "padding": padding, "inputs": inputs, "index": index, "extras": extras,
+        "mask": mask, "padding": padding, "inputs": inputs, "features": features, "index": index,
+        "extras": extras,
     }  # fmt: skip
     return evaluate_job(read_job(model, x, y, explainers, metrics, options, **given), progress)
 
@@ -237,6 +245,7 @@ def attribute(
     *,
     padding: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    features: Any = None,
     index: Any = None,
     background: Any = None,
     key: Any = 0,
@@ -263,11 +272,11 @@ def attribute(
         background=background,
     )  # fmt: skip
     explainer = one_by_name(explainer, explainers_by_name)
-    given = {"padding": padding, "inputs": inputs, "index": index}
+    given = {"padding": padding, "inputs": inputs, "features": features, "index": index}
     job = read_job(model, x, y, {"explainer": explainer}, {}, options, **given)
     evaluator = evaluator_of(job)
     a = jnp.asarray(attributions(make_plan(job, evaluator), evaluator, "explainer"))
-    return a if joined is None else joined.split(a)
+    return a if joined is None or a.shape[1:] != joined.x.shape[1:] else joined.split(a)
 
 
 def _several(model: Any, x: Any) -> bool:
@@ -344,6 +353,7 @@ def settings(job: Job, plan: EvalPlan | None, seconds: float) -> dict[str, Any]:
     if (tokens := job.model.tokens) is not None:
         found["metrics"] = named(found["metrics"], tokens)
         found["model"]["tokens"] = str(tokens)
+        found["words"] = job.data.of_words
     if job.data.names is not None:
         found["feature_names"] = [*job.data.names]
     if job.model.classes is not None:

@@ -36,8 +36,8 @@ OPTIONS = (
     *("--maps", "--meta", "--metric", "--model", "--title", *scoring.OPTIONS),
 )
 COMMANDS = ("completion", "demo", "gallery", "list", "report", "score", *sweep.COMMANDS)
-NEEDS = {"demo": ("flax", "matplotlib", "sklearn"), "gallery": ("flax", "matplotlib", "sklearn")}
-"""Packages of the extra `demo`, by command."""
+NEEDS = {"flax": "Flax", "matplotlib": "Matplotlib", "sklearn": "scikit-learn"}
+"""Packages of the extra `demo`: module -> name."""
 EPILOG = """\
 exit codes:
   0  done
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as e:
         if given.command not in ("report", "score"):
             raise
-        print(f"jaxeval: {e}", file=sys.stderr)
+        print(f"jaxeval: {sweep.said(e)}", file=sys.stderr)
         return 1 if given.command == "report" else 2
     return 0
 
@@ -191,7 +191,7 @@ def _check_packages(command: str) -> None:
     Raises:
       ImportError: packages are missing; the message names them and says how to install them.
     """
-    missing = [name for name in NEEDS[command] if importlib.util.find_spec(name) is None]
+    missing = [name for module, name in NEEDS.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(
             f'`jaxeval {command}` needs {" and ".join(missing)}: pip install "jaxeval[demo]"'

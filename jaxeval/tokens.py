@@ -17,10 +17,12 @@ DELETED, PADDED = -1, -2
 """What stands in queries for a token that is deleted, and for one that becomes padding."""
 IDS, COUNTED, ATTENTION = "input_ids", "counted", "attention_mask"
 """Names of inputs: the clean ids, which tokens are features, and which tokens are attended to."""
+FIRST = "first_piece"
+"""The name of an input: where the word of each token begins (`jaxeval.words`)."""
 KEPT = "kept"
 """The name of an input: which entries of the embeddings stay, the others are set to zero."""
 SPECIAL, POSITIONS = "special_tokens_mask", "position_ids"
-HIDDEN = (IDS, COUNTED, SPECIAL, KEPT)
+HIDDEN = (IDS, COUNTED, SPECIAL, KEPT, FIRST)
 """Inputs that are not given to the model."""
 
 

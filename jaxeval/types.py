@@ -117,7 +117,12 @@ class Sample:
       inputs: {name: array} of what the model is given with x; None if there is nothing.
       valid: mask of the entries of x that are not padding, broadcasts to x (usually with size 1
         along the channels); None without padding.
-      features: the shape of the attribution, which defines what a feature is.
+      features: the shape of the attribution, which defines what a feature is: a side of each axis
+        of x, or 1 where all entries along the axis are one feature; the channel axis may be left
+        out.
+      owner: for features of several entries, such as words of several tokens: the index of the
+        feature of each entry of x, that of the feature's first entry, where its attribution is;
+        None: the attribution's shape says it.
       channel_axis: the axis of x that holds channels, or None.
 
     Padding is not a feature: there, `a` is 0, `mask` is False, queries keep x unchanged and
@@ -134,6 +139,7 @@ class Sample:
     extras: Any = None
     inputs: Any = None
     valid: Any = None
+    owner: Any = None
     features: tuple[int, ...] = static(())
     channel_axis: int | None = static(None)
 
@@ -144,12 +150,15 @@ class Sample:
     @property
     def where(self) -> Any:
         """Mask [features] of the features that are not padding; None without padding."""
-        valid = self.valid
-        if valid is None:
-            return None
-        if len(self.features) < valid.ndim:
-            valid = valid.squeeze(self.channel_axis)
-        return jnp.broadcast_to(valid, self.features)
+        return None if self.valid is None else self.any_entry(self.valid)
+
+    def any_entry(self, which: Any) -> Any:
+        """Mask [features] of those with an entry in `which`, which broadcasts to x."""
+        found = any_entry(which, self.features, self.channel_axis)
+        if self.owner is None:
+            return found
+        none = jnp.zeros(self.n_features, bool)
+        return none.at[self.owner.ravel()].max(found.ravel()).reshape(self.features)
 
     @property
     def n_valid(self) -> Any:
@@ -170,17 +179,44 @@ class Sample:
 
     @property
     def map_channel_axis(self) -> int | None:
-        """The channel axis of the attribution, or None if it has none."""
-        return self.channel_axis if len(self.features) == self.x.ndim else None
+        """The channel axis of the attribution; None if it has none, or nothing but channels."""
+        none = len(self.features) < self.x.ndim or self.per_channel
+        return None if none else self.channel_axis
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether each channel is one feature, of all its positions."""
+        axis = self.channel_axis
+        if axis is None or len(self.features) < self.x.ndim or self.x.ndim < 2:
+            return False
+        space = [n for i, n in enumerate(self.features) if i != axis]
+        return self.features[axis] > 1 and all(n == 1 for n in space)
 
     def to_input(self, v: Any) -> Any:
-        """v [features], with a channel axis added if needed, so that it broadcasts against x."""
+        """v [features] at the entries of each feature, so that it broadcasts against x."""
         v = v.reshape(self.features)
+        v = v if self.owner is None else v.ravel()[self.owner]
         return v if v.ndim == self.x.ndim else jnp.expand_dims(v, self.channel_axis or 0)
 
     def replace_features(self, gone: Any, values: Any) -> Any:
         """x with the features selected by the mask gone [F] (or [features]) set to `values`."""
         return jnp.where(self.to_input(gone), values, self.x)
+
+
+def any_entry(which: Any, features: tuple[int, ...], axis: int | None, lead: int = 0) -> Any:
+    """Mask [features] of the features with an entry in the mask `which`.
+
+    Args:
+      which: has the axes of the input, and `lead` further ones in front; broadcasts to them.
+      axis: of the channels, which `features` may lack.
+    """
+    lacking = len(features) < which.ndim - lead
+    full = (*features[: axis or 0], 1, *features[axis or 0 :]) if lacking else features
+    joined = tuple(lead + i for i, n in enumerate(full) if n == 1 and which.shape[lead + i] > 1)
+    found = which.any(joined, keepdims=True) if joined else which
+    found = found.squeeze(lead + (axis or 0)) if lacking else found
+    xp = np if isinstance(which, np.ndarray) else jnp
+    return xp.broadcast_to(found, (*which.shape[:lead], *features))
 
 
 @pytree

@@ -241,8 +241,9 @@ def test_baselines_that_mix_units_warn_once(baseline):
     metrics = {"one": je.SRG(baseline=baseline), "two": je.Selectivity(patch_size=2)}
     metrics["two"] = dataclasses.replace(metrics["two"], baseline=baseline)
     explainers = {"o": je.explain.Occlusion(baseline=baseline)}
+    x = X * np.logspace(0, 3, F, dtype=np.float32)
     with pytest.warns(UserWarning, match="mix the units") as seen:
-        je.evaluate(MODEL, X, Y, explainers=explainers, metrics=metrics, progress=False)
+        je.evaluate(MODEL, x, Y, explainers=explainers, metrics=metrics, progress=False)
     (found,) = (w for w in seen if "mix the units" in str(w.message))
     for part in (f"metric 'one' ({baseline!r})", "metric 'two'", "explainer 'o'", "background="):
         assert part in str(found.message)

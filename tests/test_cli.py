@@ -197,3 +197,19 @@ def test_a_given_cache_folder_is_used_or_an_error(monkeypatch, tmp_path, own_con
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         je.use_compilation_cache(tmp_path / "file" / "folder")
+
+
+@pytest.mark.parametrize("command", ["run", "meta", "status", "report"])
+def test_a_file_that_is_not_there_is_named(command, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([command, "none.toml"]) == (1 if command == "report" else 2)
+    assert capsys.readouterr().err == "jaxeval: there is no none.toml\n"
+
+
+def test_what_the_demonstration_lacks_is_said_by_the_names_of_packages(capsys, monkeypatch):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err == (
+        "jaxeval: `jaxeval demo` needs Flax and Matplotlib and scikit-learn: "
+        'pip install "jaxeval[demo]"\n'
+    )

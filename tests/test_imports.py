@@ -22,6 +22,7 @@ MAY = {
     # nouns and tools
     "types": set(),
     "tokens": set(),
+    "words": set(),
     "digests": set(),
     "progress": set(),
     "tolerance": set(),
@@ -32,7 +33,7 @@ MAY = {
     "ops": {"types"},
     "model": {"identity", "lifetime", "tokens", "types"},
     "classes": {"model"},
-    "trace": {"lifetime", "model", "tokens", "types"},
+    "trace": {"identity", "lifetime", "model", "tokens", "types"},
     "content": {"digests", "trace"},
     "describe": {"digests"},
     "of_flax": {"content", "lifetime", "model", "tokens"},
@@ -52,6 +53,7 @@ MAY = {
         "tokens",
         "trace",
         "types",
+        "words",
     },
     "metric": {"ops", "tolerance", "types"},
     "metrics": {"explain", "metric", "model", "ops", "perturb", "tolerance", "types"},
@@ -73,10 +75,11 @@ MAY = {
         "tolerance",
         "trace",
         "types",
+        "words",
     },
     # what comes of it
     "results": {"ops", "types"},
-    "plot": {"ops", "results", "types"},
+    "plot": {"ops", "results", "types", "words"},
     "by_name": set(),
     "several": {"lifetime", "model"},
     "api": {

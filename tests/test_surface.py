@@ -38,7 +38,7 @@ Selectivity SensitivityN SmoothMPRT SoftComprehensiveness SoftSufficiency Sparse
 Sufficiency Sweep SweepError Tokens Tolerance TopKIntersection __version__ as_function attribute
 data embedded evaluate explain from_equinox from_flax from_keras from_sklearn functional
 join_inputs layer_names meta meta_evaluate metrics ops perturb plot pytree register report results
-run score static sweep use_compilation_cache
+run score static sweep use_compilation_cache words
 """
 
 

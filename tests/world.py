@@ -60,6 +60,11 @@ def pixels_with_axis(model: je.Model, x: Any, y: Any, keys: Any) -> Any:
     return entries(model, x, y, keys).sum(model.channel_axis, keepdims=True)
 
 
+def channels(model: je.Model, x: Any, y: Any, keys: Any) -> Any:
+    """The gradient, summed over time: a feature for each channel [N, C, 1]."""
+    return entries(model, x, y, keys).sum(2, keepdims=True)
+
+
 def margin(z: Any, y: Any) -> Any:
     """An output that is a function: the logit over the mean logit."""
     return z[y] - z.mean()
@@ -164,17 +169,19 @@ def identity(g: np.ndarray) -> np.ndarray:
     return g
 
 
-WORLDS = ("entries", "pixels", "pixels_1", "last", "last_pixels", "tabular", "tokens")
+WORLDS = ("entries", "pixels", "pixels_1", "last", "last_pixels", "tabular", "tokens", "channels")
 
 
 @functools.cache
 def world(name: str = "entries") -> World:
-    """Seven ways in which inputs and attributions may be laid out.
+    """Eight ways in which inputs and attributions may be laid out.
 
-    "tokens" are embeddings [T, E] with an attribution for each token.
+    "tokens" are embeddings [T, E] with an attribution for each token, "channels" series [C, T] with
+    one for each channel.
     """
     axis: int = -1 if name.startswith("last") or name == "tokens" else 1
     shapes = {"tabular": (12,), "last": (8, 8, 2), "last_pixels": (8, 8, 2), "tokens": (12, 4)}
+    shapes["channels"] = (12, 9)
     shape = shapes.get(name, (2, 8, 8))
     rng = np.random.default_rng(1)
     d = int(np.prod(shape))
@@ -189,14 +196,17 @@ def world(name: str = "entries") -> World:
     x = rng.uniform(-1, 1, (N, *shape)).astype(np.float32)
     x[0].flat[3] = 0  # a zero among the inputs
     y = rng.integers(0, K, N).astype(np.int32)
-    mask = np.zeros((N, *((12,) if name in ("tabular", "tokens") else (8, 8))), bool)
+    mask = np.zeros((N, *((12,) if name in ("tabular", "tokens", "channels") else (8, 8))), bool)
     for i in range(N):
         mask[(i, *(slice(1 + i // 2, 4 + i % 4),) * (mask.ndim - 1))] = True
+    if name == "channels":
+        mask = mask[:, :, None]
     explainer, features, reduce = {
         "pixels": (pixels, (8, 8), lambda g: g.sum(0)),
         "pixels_1": (pixels_with_axis, (1, 8, 8), lambda g: g.sum(0, keepdims=True)),
         "last_pixels": (pixels, (8, 8), lambda g: g.sum(-1)),
         "tokens": (pixels, (12,), lambda g: g.sum(-1)),
+        "channels": (channels, (12, 1), lambda g: g.sum(1, keepdims=True)),
     }.get(name, (entries, shape, identity))
     double = jax.tree.map(lambda v: v.astype(np.float64), params)
     return World(

@@ -73,7 +73,8 @@ def from_torch(
         "binary" or "values".
       tokens: for modules of token ids: a `jaxeval.Tokens`, or the module's Hugging Face tokenizer.
         x then are the ids [N, T], the first input of the example, and the rest of the example, by
-        keyword, are ``inputs``; without an attention mask among them, it is that of the ids. The
+        keyword, are ``inputs``; without an attention mask among them, it is that of the ids. Texts
+        may be as long as those of the example, or shorter if the module allows that. The
         layer of the embeddings is that of ``module.get_input_embeddings()`` if there is one.
 
     The parameters are ``{"params": {name: array}, "state": {...}}`` under torch's own names;
@@ -108,24 +109,57 @@ def from_torch(
         picked = Logits(module, names, output, "values" if outputs == "binary" else outputs)
         inputs = {k: in_its_type(t, module) for k, t in inputs.items()}
         on_device = [t.to(device_of(module)) for t in inputs.values()]
-        answer = picked(*on_device).detach().cpu()
+        try:
+            answer = picked(*on_device).detach().cpu()
+        except IndexError as e:
+            if tokens is None:
+                raise
+            raise ValueError(
+                f"the module failed on the example, texts of T = {on_device[0].shape[1]} tokens: "
+                f"{e}. An id, or a position, is outside of its table of embeddings: check the "
+                "tokenizer, and cut texts that are longer than the module takes"
+            ) from e
         rounding = max(_eps(answer), *map(_eps, (*module.parameters(), *module.buffers())), 0.0)
         expected = Expected(answer.double().numpy(), max(TOLERANCE, ROUNDINGS * rounding))
-        program, file = capture(picked, on_device), None
-        if folder is not None and program is not None:
-            key = cached.key(program, OPSET)
-            file = None if key is None else folder / f"{key}.onnx"
-        if file is not None and (kept := cached.read(file)) is not None:
-            # If a cached graph is unusable (broken, from another version of onnx), export again,
-            # so that errors concern the new graph.
-            with contextlib.suppress(Exception):
-                model = _model(kept, picked, inputs, expected, exact_layers, channel_axis)
-                return of_tokens(model, tokens, inputs, expected, outputs)
-        exported = to_onnx(picked, on_device, program)
-        model = _model(exported, picked, inputs, expected, exact_layers, channel_axis)
-        if file is not None:
-            cached.write(file, exported)
-    return of_tokens(model, tokens, inputs, expected, outputs)
+
+        def convert(any_length: bool) -> je.Model:
+            program, file = capture(picked, on_device, any_length), None
+            if folder is not None and program is not None:
+                key = cached.key(program, OPSET)
+                file = None if key is None else folder / f"{key}.onnx"
+
+            def read(graph: bytes) -> je.Model:
+                model = _model(graph, picked, inputs, expected, exact_layers, channel_axis)
+                if any_length:
+                    _compare_shorter(model, picked, on_device, expected.tolerance)
+                return of_tokens(model, tokens, inputs, expected, outputs, any_length)
+
+            if file is not None and (kept := cached.read(file)) is not None:
+                # If a cached graph is unusable (broken, from another version of onnx), export
+                # again, so that errors concern the new graph.
+                with contextlib.suppress(Exception):
+                    return read(kept)
+            exported = to_onnx(picked, on_device, program, any_length)
+            model = read(exported)
+            if file is not None:
+                cached.write(file, exported)
+            return model
+
+        if tokens is not None and on_device[0].shape[1] > 2:
+            # Not every module can be exported for texts of any length.
+            with contextlib.suppress(ConversionError):
+                return convert(any_length=True)
+        return convert(any_length=False)
+
+
+def _compare_shorter(model: je.Model, picked: Logits, inputs: list[Any], tolerance: float) -> None:
+    """Compare the logits of texts that are a token shorter than the example."""
+    length = inputs[0].shape[1]
+    cut = [t[:, :-1] if t.ndim > 1 and t.shape[1] == length else t for t in inputs]
+    logits = picked(*cut).detach().cpu().double().numpy()
+    x = picked.as_given([to_jax(t) for t in cut])
+    with jax.default_matmul_precision("highest"):
+        compare(model.apply, model.params, x, Expected(logits, tolerance))
 
 
 def _eps(t: Any) -> float:

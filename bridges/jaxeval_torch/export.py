@@ -17,17 +17,28 @@ ROWS = 2
 """Rows of the batch for export: of a single one the exporter would fix the batch size to 1."""
 
 
-def _rows(inputs: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The example for export, and which of its axes are dynamic."""
+def _rows(inputs: list[Any], any_length: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The example for export, and which of its axes are dynamic.
+
+    Args:
+      any_length: whether the texts, the first of the inputs [N, T], may have any length T.
+    """
     import torch
 
-    batch = torch.export.Dim("batch")
-    return tuple(t[:ROWS] for t in inputs), {"given": tuple({0: batch} for _ in inputs)}
+    batch, tokens = torch.export.Dim("batch"), torch.export.Dim.DYNAMIC
+    length = inputs[0].shape[1] if any_length else None
+    axes = tuple(
+        {0: batch, 1: tokens} if t.ndim > 1 and t.shape[1] == length else {0: batch} for t in inputs
+    )
+    return tuple(t[:ROWS] for t in inputs), {"given": axes}
 
 
-def capture(picked: Logits, inputs: list[Any]) -> Any:
-    """The exported program of the module before its translation to ONNX, or None on failure."""
-    rows, shapes = _rows(inputs)
+def capture(picked: Logits, inputs: list[Any], any_length: bool = False) -> Any:
+    """The exported program of the module before its translation to ONNX, or None on failure.
+
+    `any_length`: for texts of any length, see `_rows`.
+    """
+    rows, shapes = _rows(inputs, any_length)
     try:
         from torch.onnx._internal.exporter import _capture_strategies as strategies
 
@@ -41,15 +52,18 @@ def capture(picked: Logits, inputs: list[Any]) -> Any:
     return None
 
 
-def to_onnx(picked: Logits, inputs: list[Any], program: Any = None) -> bytes:
+def to_onnx(
+    picked: Logits, inputs: list[Any], program: Any = None, any_length: bool = False
+) -> bytes:
     """The ONNX graph of the module, without the values of its parameters and buffers.
 
     Args:
       program: the result of `capture`; None exports the module itself.
+      any_length: as for `capture`.
     """
     import torch
 
-    rows, shapes = _rows(inputs)
+    rows, shapes = _rows(inputs, any_length)
     try:
         with _quiet():
             program = torch.onnx.export(

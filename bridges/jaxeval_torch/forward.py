@@ -37,7 +37,8 @@ class Forward:
     ids: str | None = None
     """The name of the input of token ids, which then is x; the others are ``inputs``."""
     length: int | None = None
-    """The number of tokens T that the graph of token ids takes."""
+    """The number of tokens T that the graph of token ids takes; with `shorter`, the most."""
+    shorter: bool = False
 
     @property
     def reads_inputs(self) -> bool:
@@ -64,11 +65,14 @@ class Forward:
 
     def with_ids(self, ids: Any, inputs: Mapping[str, Any]) -> Any:
         """All inputs, in the form of the example: ids alone, or a dict."""
-        if self.length not in (None, ids.shape[1]):
+        given, most = ids.shape[1], self.length
+        if most is not None and given != most and not (self.shorter and given < most):
+            # A longer text may run out of the table of positions, which JAX would not notice.
             raise ValueError(
-                f"the model was converted for texts of T = {self.length} tokens and got "
-                f"{ids.shape[1]}: pad or cut them to {self.length}, or give from_torch an example "
-                f"of T = {ids.shape[1]}"
+                f"the model was converted for texts of {'up to ' if self.shorter else ''}T = "
+                f"{most} tokens and got {given}: "
+                + (f"cut them to {most}" if self.shorter else f"pad or cut them to {most}")
+                + f", or give from_torch an example of T = {given}, if the model takes that many"
             )
         if self.names is None:
             own = {k for k in inputs if k != ATTENTION}

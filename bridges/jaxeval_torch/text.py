@@ -46,9 +46,17 @@ def check_ids(inputs: dict[str, Any], names: tuple[str, ...] | None) -> None:
 
 
 def of_tokens(
-    model: je.Model, tokens: je.Tokens | None, inputs: dict[str, Any], expected: Any, outputs: str
+    model: je.Model,
+    tokens: je.Tokens | None,
+    inputs: dict[str, Any],
+    expected: Any,
+    outputs: str,
+    shorter: bool = False,
 ) -> je.Model:
     """The converted model as one of token ids; unchanged without `tokens`.
+
+    Args:
+      shorter: whether texts may be shorter than those of the example.
 
     Raises:
       ConversionError: the model from its embeddings gives other logits than from its ids.
@@ -65,7 +73,7 @@ def of_tokens(
             return None
         wrapped = isinstance(fn, RewrittenOnCpus)
         forward = cast(Forward, fn.fn if wrapped else fn)
-        forward = dataclasses.replace(forward, ids=name, length=ids.shape[1])
+        forward = dataclasses.replace(forward, ids=name, length=ids.shape[1], shorter=shorter)
         return RewrittenOnCpus(forward) if wrapped else forward
 
     example = jax.ShapeDtypeStruct((1, *ids.shape[1:]), jnp.int32)

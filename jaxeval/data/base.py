@@ -12,13 +12,16 @@ from ..check import did_you_mean
 from ..digests import digest
 
 NAMES = {
-    "x": ("x", "image", "img", "pixel_values"),
+    "x": ("x", "image", "img", "pixel_values", "input_ids"),
     "y": ("y", "label", "labels", "target"),
     "mask": ("mask",),
     "padding": ("padding",),
     "index": ("index",),
+    "features": ("word_ids",),
 }
 """The default names of the columns of a block's parts."""
+GROUPS = ("extras", "inputs")
+"""The parts that are several columns by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Batch:
     mask: np.ndarray | None = None
     padding: np.ndarray | None = None
     index: np.ndarray | None = None
+    features: np.ndarray | None = None
     extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    inputs: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -38,7 +43,7 @@ class Batch:
     def parts(self) -> dict[str, Any]:
         """The parts that are not None, as arguments for `evaluate`."""
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: v for k, v in found.items() if v is not None and not (k == "extras" and not v)}
+        return {k: v for k, v in found.items() if v is not None and (k not in GROUPS or v)}
 
     def digest(self) -> str:
         return digest(self.parts())
@@ -46,8 +51,8 @@ class Batch:
     def rows(self, at: Any) -> Batch:
         """The samples at `at`, a slice or indices."""
         parts = self.parts()
-        extras = {k: v[at] for k, v in parts.pop("extras", {}).items()}
-        return Batch(**{k: v[at] for k, v in parts.items()}, extras=extras)
+        more: dict[str, Any] = {g: {k: v[at] for k, v in parts.pop(g, {}).items()} for g in GROUPS}
+        return Batch(**{k: v[at] for k, v in parts.items()}, **more)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +60,10 @@ class Columns:
     """How columns of a data set become the parts of a block.
 
     Args:
-      x, y, mask, padding, index: names of the columns; None: the default names, if present.
-      extras: names of the columns that become extras; None: no column.
+      x, y, mask, padding, index, features: names of the columns; None: the default names, if
+        present.
+      extras: names of the columns that become extras.
+      inputs: names of the columns that are given to the model with x (token_type_ids).
       scale: divisor of x, for example 255 for bytes.
       transform: ``x [n, ...] -> x [n, ...]``, applied after `scale`.
     """
@@ -66,9 +73,16 @@ class Columns:
     mask: str | None = None
     padding: str | None = None
     index: str | None = None
+    features: str | None = None
     extras: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     scale: float | None = None
     transform: Callable[[Any], Any] | None = None
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """The names of the columns that keep their names."""
+        return (*self.extras, *self.inputs)
 
     def chosen(self, known: Iterable[str]) -> dict[str, str]:
         """{part: column}, for a data set with these columns.
@@ -83,7 +97,7 @@ class Columns:
                 found[part] = name
             elif there := [n for n in usual if n in known]:
                 found[part] = there[0]
-        for name in (*found.values(), *self.extras):
+        for name in (*found.values(), *self.more):
             if name not in known:
                 raise ValueError(f"the data has no column {name!r}{did_you_mean(name, known)}")
         if "x" not in found:
@@ -94,7 +108,9 @@ class Columns:
 
     def batch(self, columns: Mapping[str, Any]) -> Batch:
         """The block, from columns with one row per sample."""
-        parts = {p: array(columns[name]) for p, name in self.chosen(columns).items()}
+        parts: dict[str, Any] = {
+            p: array(columns[name]) for p, name in self.chosen(columns).items()
+        }
         x = parts["x"]
         if self.scale is not None:
             x = np.asarray(x, np.float32) / np.float32(self.scale)
@@ -106,8 +122,9 @@ class Columns:
             x = x.astype(np.float32)
         if parts.get("y") is not None:
             parts["y"] = parts["y"].reshape(len(x))
-        extras = {name: array(columns[name]) for name in self.extras}
-        return Batch(**{**parts, "x": x}, extras=extras)
+        for group in GROUPS:
+            parts[group] = {name: array(columns[name]) for name in getattr(self, group)}
+        return Batch(**{**parts, "x": x})
 
 
 class Source:

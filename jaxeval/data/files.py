@@ -123,7 +123,7 @@ class Parquet(Source):
         names = self.groups[0].file.schema_arrow.names
         chosen = self.columns.chosen(names)
         self.x = chosen["x"]
-        self.names = list(dict.fromkeys((*chosen.values(), *self.columns.extras)))
+        self.names = list(dict.fromkeys((*chosen.values(), *self.columns.more)))
         self.held: tuple[int, Any] = (-1, None)
 
     def load(self, start: int, stop: int) -> Batch:

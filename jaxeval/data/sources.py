@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..digests import digest, rows_digest
-from .base import Batch, Columns, Source, array, as_columns, collated, sliceable
+from .base import NAMES, Batch, Columns, Source, array, as_columns, collated, sliceable
 from .files import ImageFolder, Parquet
 
 
@@ -20,7 +20,7 @@ class Arrays(Source):
     def __init__(self, arrays: Mapping[str, Any], columns: Columns, limit: int | None = None):
         self.columns = columns
         used = columns.chosen(arrays)
-        names = dict.fromkeys((*used.values(), *columns.extras))
+        names = dict.fromkeys((*used.values(), *columns.more))
         self.arrays = {name: sliceable(arrays[name]) for name in names}
         sizes = {name: len(v) for name, v in self.arrays.items()}
         if len(set(sizes.values())) > 1:
@@ -182,9 +182,10 @@ def open_source(
 def open_path(path: Path, *, limit: int | None = None, **options: Any) -> Source:
     """Open a data set in a file or a folder.
 
-    * ``.npz``: arrays x, y, mask, padding, index; others are extras if listed in `extras`.
+    * ``.npz``: arrays x, y, mask, padding, index, word_ids; others if listed in `extras` or
+      `inputs`.
     * ``.npy``: x alone, memory-mapped; next to it, optional files ``name.y.npy``,
-      ``name.mask.npy``, ``name.padding.npy`` and ``name.index.npy``.
+      ``name.mask.npy``, ..., and one for each of `extras` and `inputs`.
     * ``.parquet``, or a folder of such files: columns of numbers, lists or images.
     * a folder of images: see `ImageFolder`.
     """
@@ -199,12 +200,12 @@ def open_path(path: Path, *, limit: int | None = None, **options: Any) -> Source
         with np.load(path) as file:
             return open_source(dict(file), limit=limit, **options)
     if path.suffix == ".npy":
-        found = {"x": np.load(path, mmap_mode="r")}
-        for part in ("y", "mask", "padding", "index"):
+        found, columns = {"x": np.load(path, mmap_mode="r")}, Columns(**options)
+        for part in (*itertools.chain(*NAMES.values()), *columns.more):
             beside = path.with_suffix(f".{part}.npy")
-            if beside.exists():
+            if part != "x" and beside.exists():
                 found[part] = np.load(beside, mmap_mode="r")
-        return Arrays(found, Columns(**options), limit)
+        return Arrays(found, columns, limit)
     raise ValueError(
         f"{path}: data is .npz, .npy, .parquet, a folder of images or of Parquet files, "
         "or package.module:function"

@@ -122,10 +122,28 @@ def fields_of(value: Any) -> Iterator[tuple[str, Any]]:
             yield f.name, getattr(value, f.name)
 
 
+def one_range(x: np.ndarray) -> bool:
+    """Whether the columns of a table [N, F] have one range, so that each may have others' values.
+
+    So it is if every column spans at least an eighth of the range of the table, and its mean lies
+    in the range of every other: of standardised columns, or of those that are all scaled to [0, 1].
+    Columns that do not vary in x count towards the range of the table only.
+    """
+    low, high = x.min(0).astype(np.float64), x.max(0).astype(np.float64)
+    varies = high > low
+    if not varies.any():
+        return False
+    whole, mean = high.max() - low.min(), x.mean(0, dtype=np.float64)[varies]
+    low, high = low[varies], high[varies]
+    wide = (high - low >= whole / 8).all()
+    return bool(wide and mean.min() >= low.max() and mean.max() <= high.min())
+
+
 def warn_of_units(
-    metrics: Mapping[str, Metric], explainers: Mapping[str, Any], shape: tuple[int, ...]
+    metrics: Mapping[str, Metric], explainers: Mapping[str, Any], x: np.ndarray
 ) -> None:
     """Warn once of all baselines that mix the units of the columns of a table [N, F]."""
+    shape = x.shape
     if len(shape) != 2 or shape[1] < 2:
         return
     found = []
@@ -135,7 +153,7 @@ def warn_of_units(
     for e, explainer in explainers.items():
         names = (b for b in _baselines(explainer) if _mixes(b))
         found += [f"explainer {e!r} ({b!r})" for b in dict.fromkeys(names)]
-    if found:
+    if found and not one_range(x):
         check.warn(
             f"x is a table [N, {shape[1]}], and these baselines mix the units of its columns, as "
             "they are computed from a row's own entries or from one range for all columns: "

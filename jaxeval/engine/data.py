@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..tokens import ATTENTION, COUNTED, IDS, KEPT, SPECIAL, Tokens
+from ..tokens import ATTENTION, COUNTED, FIRST, IDS, KEPT, SPECIAL, Tokens
+from ..trace.embedding import check_ids
+from ..words import check_features, first_pieces, read_features, summed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +33,11 @@ class Data:
     inputs: dict[str, np.ndarray] | None = None
     names: tuple[str, ...] | None = None
     """The names of the columns of tabular x."""
+
+    @property
+    def of_words(self) -> bool:
+        """Whether the features are words of tokens."""
+        return FIRST in (self.inputs or {})
 
     def inputs_of(self, rows: Any) -> dict[str, np.ndarray] | None:
         """The inputs of some rows."""
@@ -74,10 +81,7 @@ def read_ids(x: Any) -> np.ndarray:
             f"x must be token ids, whole numbers, as the model has tokens; got {x.dtype}. For "
             "embeddings give the model that jaxeval.embedded(model, ids) returns"
         )
-    if x.min() < 0:
-        raise ValueError(f"x holds the token id {x.min()}: ids count from 0")
-    if x.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"x holds the token id {x.max()}: ids are below 2**31")
+    check_ids(x, None)
     return x.astype(np.int32)
 
 
@@ -96,10 +100,14 @@ def read_inputs(inputs: Any, n: int) -> dict[str, np.ndarray]:
 
 
 def read_text(
-    tokens: Tokens, x: np.ndarray, inputs: dict[str, np.ndarray], padding: np.ndarray | None
+    tokens: Tokens,
+    x: np.ndarray,
+    inputs: dict[str, np.ndarray],
+    padding: np.ndarray | None,
+    features: Any = None,
 ) -> dict[str, np.ndarray]:
-    """The inputs of texts, with what counts."""
-    for name in (IDS, COUNTED, KEPT):
+    """The inputs of texts, with what counts, and where words begin if they are the features."""
+    for name in (IDS, COUNTED, KEPT, FIRST):
         if name in inputs:
             raise ValueError(f"inputs[{name!r}]: the token ids are x, and this name is taken")
     for name in (ATTENTION, SPECIAL):
@@ -113,12 +121,19 @@ def read_text(
             f"padding must be [N, T] = {list(x.shape)}, as the token ids, got {list(padding.shape)}"
         )
     counted = tokens.counted(x, inputs, padding)
+    first = None
+    if features is not None:
+        features = np.asarray(read_features(features, x))
+        check_features(features, counted)
+        counted &= features >= 0
+        first = first_pieces(features, counted)
     if (empty := ~counted.any(1)).any():
         raise ValueError(
             f"{int(empty.sum())} texts have no token that counts, the first of them sample "
             f"{int(empty.argmax())}: all of them are padding or special tokens ({tokens})"
+            + ("" if first is None else ", or of no word (features= -1)")
         )
-    return {**inputs, IDS: x, COUNTED: counted}
+    return {**inputs, IDS: x, COUNTED: counted} | ({} if first is None else {FIRST: first})
 
 
 def read_y(y: Any, n: int) -> np.ndarray | None:
@@ -150,8 +165,15 @@ def read_data(
     inputs: Any = None,
     tokens: Tokens | None = None,
     names: Any = None,
+    features: Any = None,
 ) -> Data:
     """The whole data set."""
+    if features is not None and tokens is None:
+        raise ValueError(
+            "features= makes words of tokens features, and this model has no tokens: leave it out, "
+            "or give Model(tokens=jaxeval.Tokens(...)). Explainers of images take segments by "
+            "features= of their own, as in FeatureAblation(features=...)"
+        )
     x = read_x(x) if tokens is None else read_ids(x)
     n = len(x)
     if index is None:
@@ -166,14 +188,17 @@ def read_data(
         raise ValueError(f"index must lie in 0..2**32 - 1, got {index.min()}..{index.max()}")
     padding = None if padding is None else _read_padding(padding, n)
     inputs = read_inputs(inputs, n) if inputs else None
+    mask = None if mask is None else _read_mask("mask", mask, n)
     if tokens is not None:
-        inputs = read_text(tokens, x, inputs or {}, padding)
+        inputs = read_text(tokens, x, inputs or {}, padding, features)
         padding = ~inputs[COUNTED]
+        if mask is not None and mask.shape == x.shape and FIRST in inputs:
+            mask = summed(mask & inputs[COUNTED], inputs[FIRST])  # of booleans: any
     return Data(
         x=x,
         y=read_y(y, n),
         index=index.astype(np.uint32),
-        mask=None if mask is None else _read_mask("mask", mask, n),
+        mask=mask,
         padding=padding,
         inputs=inputs,
         extras={k: read_rows(f"extras[{k!r}]", v, n) for k, v in (extras or {}).items()},

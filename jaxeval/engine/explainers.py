@@ -24,7 +24,7 @@ from . import kernels
 from .data import Data
 from .errors import NOT_TRACEABLE, EvaluationError, named
 from .models import varies
-from .shapes import map_shapes
+from .shapes import check_unambiguous, map_shapes
 from .stored import is_stored, read_maps
 
 if TYPE_CHECKING:
@@ -227,7 +227,8 @@ def read_explainers(
     """{name: attributor}; `stored` holds given maps of the clean samples for some explainers."""
     x, found = data.x, {}
     k = None if model.host else model.n_classes(jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
-    wanted = map_shapes(x.shape[1:], model.sample_channel_axis(x.ndim - 1))
+    axis = model.sample_channel_axis(x.ndim - 1)
+    wanted = map_shapes(x.shape[1:], axis)
     for name, given in explainers.items():
         then, maps = None, given
         if not is_stored(given):
@@ -238,6 +239,7 @@ def read_explainers(
             continue
         what = f"the attributions of explainer {name!r}"
         maps = read_maps(what, maps, data, wanted, k, model.outputs)
+        check_unambiguous(what, maps.shape[1:], x.shape[1:], axis)
         if then is not None and then.features not in (None, maps.shape[1:]):
             raise ValueError(
                 f"{what} have the shape {list(maps.shape)}, but the explainer makes maps of "

@@ -17,7 +17,7 @@ from .data import Data, read_data
 from .explainers import Attributor, read_explainers
 from .models import read_model
 from .options import Options, read_output
-from .pixels import to_pixels
+from .pixels import to_pixels, to_words
 from .removal import with_removal
 from .tables import check_width, read_frame, read_labels
 
@@ -62,6 +62,7 @@ def read_job(
     index: Any = None,
     extras: Any = None,
     inputs: Any = None,
+    features: Any = None,
 ) -> Job:
     """Check all arguments.
 
@@ -77,13 +78,13 @@ def read_job(
     if tokens is None:
         x, names = read_frame("x", x, getattr(model, "feature_names", None))
     labels = read_labels(y, model)
-    data = read_data(x, labels, mask, index, extras, padding, inputs, tokens, names)
+    data = read_data(x, labels, mask, index, extras, padding, inputs, tokens, names, features)
     metrics = read_metrics(metrics, mask is not None) if metrics else {}
     explainers = named("explainers", explainers)
     background = read_background(read_frame("background", options.background, names)[0], data.x)
     metrics, explainers = with_background(metrics, explainers, background)
     if tokens is None:
-        warn_of_units(metrics, explainers, data.x.shape)
+        warn_of_units(metrics, explainers, data.x)
     else:
         metrics = {name: with_removal(name, metric, tokens) for name, metric in metrics.items()}
     removals = {f"metric {k!r}": v for k, v in metrics.items()}
@@ -98,6 +99,8 @@ def read_job(
     if options.reduce_channels is not None:
         axis = model.sample_channel_axis(data.x.ndim - 1)
         attributors = to_pixels(attributors, options.reduce_channels, axis, one.shape)
+    if data.of_words:
+        attributors = to_words(attributors, data.inputs)
     check_pairs(metrics, attributors, model, data)
     return Job(model, data, attributors, metrics, output, options)
 

@@ -179,14 +179,14 @@ def resize(size: int, tree: Any) -> Any:
 def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     """Maps as a metric with these settings scores them: fixed = (normalise, absolute).
 
-    `s` has nothing but the maps and, where there is padding, `valid`, of whose rows the maps are
-    those at `i` (None: all).
+    `s` has nothing but the maps and, where there is padding, `valid` and `owner`, of whose rows
+    the maps are those at `i` (None: all).
 
     A separate program, used for clean samples and for queries, so that equal maps are prepared to
     equal bits: fused into other computations, its rounding would differ.
     """
     if i is not None:
-        s = dataclasses.replace(s, valid=take(s.valid, i))
+        s = dataclasses.replace(s, valid=take(s.valid, i), owner=take(s.owner, i))
     return jax.vmap(lambda s: ops.prepare(s.a, *fixed, s.where))(s)
 
 

@@ -15,11 +15,10 @@ from ..classes import check_classes
 from ..lifetime import Wrapper, hashable, remembered
 from ..model import TRACED_ROWS, UNTRACEABLE, Model, with_inputs
 from ..trace.compare import changes, unwrapped
-from ..trace.embedding import vocabulary
+from ..trace.embedding import check_ids, check_removal, vocabulary
 from .answers import NO_PREDICTION, check_shape
 from .data import Data
 from .errors import NOT_TRACEABLE, EvaluationError, named
-from .removal import check_removal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +52,8 @@ def read_model(
             size = vocabulary(model, spec)
             check_ids(data.x, size)
             for name, given in (removals or {}).items():
-                check_removal(name, given, size)
+                check_removal(name, given, size, model.tokens)
     return model
-
-
-def check_ids(ids: np.ndarray, size: int | None) -> None:
-    """Check that ids are rows of the table of embeddings, of `size` rows; None: unknown."""
-    if size is not None and ids.max() >= size:
-        raise ValueError(
-            f"x holds the token id {ids.max()}, in sample {int((ids >= size).any(1).argmax())}, "
-            f"but the model has embeddings for the ids 0..{size - 1}"
-        )
 
 
 def as_model(

@@ -15,7 +15,9 @@ from ..check import warn
 from ..identity import identity
 from ..metric import Metric, limit_of
 from ..perturb import Perturbation
+from ..tokens import FIRST
 from ..types import Sample, canonical
+from ..words import is_first
 from . import kernels
 from .batch_size import automatic, rounded_up
 from .errors import out_of_memory
@@ -314,7 +316,15 @@ def specify(job: Job) -> tuple[np.ndarray | None, Sample]:
         return None, spec
     valid = ~fit_padding(job.data.padding, spec)
     one = jax.ShapeDtypeStruct(valid.shape[1:], bool)
-    return valid, dataclasses.replace(spec, valid=one)
+    first = (job.data.inputs or {}).get(FIRST)
+    owner = None if first is None else jax.ShapeDtypeStruct(first.shape[1:], first.dtype)
+    return valid, dataclasses.replace(spec, valid=one, owner=owner)
+
+
+def countable(job: Job, valid: np.ndarray | None) -> np.ndarray | None:
+    """Which valid entries are features: of the pieces of a word, the first."""
+    first = (job.data.inputs or {}).get(FIRST)
+    return valid if first is None or valid is None else valid & is_first(first)
 
 
 def ask_what(
@@ -326,6 +336,7 @@ def ask_what(
 ) -> tuple[Question, ...]:
     """The questions, once the shapes of all maps are known; checks that everything fits."""
     specs = {e: dataclasses.replace(spec, features=a.features) for e, a in attributors.items()}
+    valid = countable(job, valid)
     for e, one in specs.items():
         # Metrics need maps in the shape of the input; alone, `attribute` also gives a layer's.
         if job.metrics:

@@ -133,7 +133,7 @@ def part(job: Job, rows: np.ndarray, only: frozenset[tuple[str, str]], batch_siz
     d = job.data
     data = Data(
         d.x[rows], some(d.y), d.index[rows], some(d.mask),
-        {k: some(v) for k, v in d.extras.items()}, some(d.padding),
+        {k: some(v) for k, v in d.extras.items()}, some(d.padding), d.inputs_of(rows), d.names,
     )  # fmt: skip
     size = min(BLOCK, job.n)
     return dataclasses.replace(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from ..metric import Metric, asks_of
 from ..tokens import DELETED, PADDED, Tokens
 
@@ -42,25 +40,6 @@ def _replaced(value: Any, tokens: Tokens) -> Any:
         elif (new := _replaced(given, tokens)) is not given:
             changed[field.name] = new
     return dataclasses.replace(value, **changed) if changed else value
-
-
-def check_removal(owner: str, value: Any, size: int | None) -> None:
-    """Check that ids given as baselines are rows of the table of embeddings, of `size` rows.
-
-    Args:
-      size: None if the model does not show it.
-    """
-    if size is None or not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return
-    for field in dataclasses.fields(value):
-        given = getattr(value, field.name)
-        if field.name != "baseline":
-            check_removal(owner, given, size)
-        elif isinstance(given, (int, np.integer)) and given >= size:  # JAX would read the last row
-            raise ValueError(
-                f"{owner}: baseline={given} is no id of a token, as the model has embeddings for "
-                f"the ids 0..{size - 1}"
-            )
 
 
 def named(described: Any, tokens: Tokens) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..tokens import FIRST
 from ..types import Answer, Sample
 from . import image_memo, kernels
 from .answers import check_answers
@@ -110,7 +111,7 @@ class Block:
             begun, self._samples = self._samples, None
             return begun
         job, data, n = self.job, self.job.data, self.job.n
-        padded = self.padded
+        padded, first = self.padded, (self.job.data.inputs or {}).get(FIRST)
         return self.evaluator.put(
             Sample(
                 x=padded(data.x),
@@ -120,6 +121,7 @@ class Block:
                 extras={k: padded(v) for k, v in data.extras.items()},
                 inputs=None if data.inputs is None else jax.tree.map(padded, data.inputs),
                 valid=None if valid is None else padded(valid),
+                owner=None if first is None else padded(first),
                 channel_axis=self._channel_axis,
             )
         )

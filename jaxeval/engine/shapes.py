@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
-from ..types import Sample
+from ..types import Sample, any_entry
 
 
 def map_shapes(shape: tuple[int, ...], axis: int | None) -> list[tuple[int, ...]]:
-    """The shapes of maps: of the input, or without its channel axis, or with size 1 there."""
-    if axis is None:
-        return [shape]
-    without, single = shape[:axis] + shape[axis + 1 :], (*shape[:axis], 1, *shape[axis + 1 :])
-    return [shape, without, single]
+    """The shapes of maps: of the input, or without its channel axis, or with size 1 along axes
+    whose entries are one feature; never one feature for the whole input."""
+    found = [shape]
+    if axis is not None:
+        found += [shape[:axis] + shape[axis + 1 :], (*shape[:axis], 1, *shape[axis + 1 :])]
+    sides = ((n,) if n == 1 else (n, 1) for n in shape)
+    found += [v for v in itertools.product(*sides) if any(n > 1 for n in v)]
+    return list(dict.fromkeys(found))
 
 
 def check_features(name: str, features: tuple[int, ...], spec: Sample) -> None:
@@ -22,13 +26,46 @@ def check_features(name: str, features: tuple[int, ...], spec: Sample) -> None:
     shape, axis = tuple(spec.x.shape), spec.channel_axis
     wanted = map_shapes(shape, axis)
     if tuple(features) not in wanted:
-        options = " or ".join(str(["N", *w]).replace("'", "") for w in dict.fromkeys(wanted))
+        options = " or ".join(
+            str(["N", *w]).replace("'", "") for w in wanted[: 1 if axis is None else 3]
+        )
         raise ValueError(
             f"attributions of explainer {name!r} have the shape "
             f"{str(['N', *features]).replace(chr(39), '')} for inputs "
             f"{str(['N', *shape]).replace(chr(39), '')}: wanted {options}"
             + ("" if axis is None else f" (channel axis of the input: {axis + 1})")
+            + _one_along(shape, axis)
         )
+
+
+def _one_along(shape: tuple[int, ...], axis: int | None) -> str:
+    """How to say that a feature is a channel, for errors."""
+    if axis is None or len(shape) < 2:
+        return ""
+    channels = ["N", *(n if i == axis else 1 for i, n in enumerate(shape))]
+    return (
+        "; size 1 along an axis makes its entries one feature: "
+        f"{str(channels).replace(chr(39), '')} is a map per channel"
+    )
+
+
+def check_unambiguous(
+    what: str, features: tuple[int, ...], shape: tuple[int, ...], axis: int | None
+) -> None:
+    """Check that given maps [N, T] of series are not maps per channel [N, C], where C = T.
+
+    Raises:
+      ValueError: it cannot be told.
+    """
+    if axis is None or len(shape) != 2 or shape[0] != shape[1] or features != shape[:1]:
+        return
+    steps = ["N", *(1 if i == axis else n for i, n in enumerate(shape))]
+    channels = ["N", *(n if i == axis else 1 for i, n in enumerate(shape))]
+    shown = [str(v).replace("'", "") for v in (["N", *features], steps, channels)]
+    raise ValueError(
+        f"{what} have the shape {shown[0]}, and the inputs as many channels as time steps: give "
+        f"{shown[1]} for a feature per time step, or {shown[2]} for one per channel"
+    )
 
 
 def fit_padding(padding: Any, spec: Sample) -> Any:
@@ -60,7 +97,7 @@ def check_padded(name: str, spec: Sample) -> None:
     axis, features = spec.channel_axis, tuple(spec.features)
     if spec.valid is None or axis is None or spec.valid.shape[axis] == 1:
         return
-    if features != tuple(spec.x.shape):
+    if len(features) < len(spec.x.shape) or features[axis] != spec.x.shape[axis]:
         raise ValueError(
             "padding marks some channels of a position but not others, but the attributions of "
             f"explainer {name!r} have one feature for all channels, shape [N, "
@@ -98,9 +135,7 @@ def fit_mask(
 
 def features_of(valid: np.ndarray, spec: Sample) -> np.ndarray:
     """`valid` of the inputs in the shape of the maps [N, features]."""
-    if spec.channel_axis is not None and len(spec.features) < valid.ndim - 1:
-        valid = valid.squeeze(spec.channel_axis + 1)
-    return np.broadcast_to(valid, (len(valid), *spec.features))
+    return any_entry(valid, spec.features, spec.channel_axis, 1)
 
 
 def _differs_at(mask: np.ndarray, features: tuple[int, ...], axis: int) -> bool:

@@ -9,14 +9,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .. import check, classes, ops
 from ..cpu import suited
 from ..metric import Metric, asks_of, bind, limit_of
 from ..model import TRACED_ROWS, Model, with_inputs
 from ..perturb import Perturbation, RandomPerturbation
-from ..tokens import COUNTED, IDS
+from ..tokens import COUNTED, FIRST, IDS
+from ..trace.embedding import check_ids, check_removal, vocabulary
 from ..types import Answer, Outcome, Query, Sample, canonical
+from ..words import check_features, first_pieces, read_features, summed
 from . import kernels
 from .answers import check_shape
 from .baselines import with_background
@@ -51,12 +54,13 @@ def as_function(
 ) -> Callable[..., Outcome]:
     """The metric as a pure function of one sample.
 
-    ``f(x, y, a, key, index=0, mask=None, extras=None, padding=None, inputs=None)`` returns the
-    `Outcome` of ONE sample, x [...], y [], a [features], and may be jitted, vmapped
+    ``f(x, y, a, key, index=0, mask=None, extras=None, padding=None, inputs=None, features=None)``
+    returns the `Outcome` of ONE sample, x [...], y [], a [features], and may be jitted, vmapped
     over samples and differentiated with respect to inputs on which the metric depends smoothly.
     `a` may be None if there is an `explainer`; it is not used if the metric scores a modified
-    explainer (`SmoothMPRT`). `padding` is the sample's, bool, as for `jaxeval.evaluate`; whether
-    it leaves enough features for the settings is not checked. With the same key, index and a, it
+    explainer (`SmoothMPRT`). `padding` and `features` are the sample's, as for `jaxeval.evaluate`;
+    whether they leave enough features for the settings, and whether traced words are runs of
+    tokens, is not checked. With the same key, index and a, it
     returns what `score` returns for the sample with that index.
 
     Args:
@@ -104,7 +108,8 @@ def as_function(
 
     def explain(model: Model, query: Query, key: Any) -> Any:
         x, y, keys, inputs = jax.tree.map(lambda v: v[None], (query.x, query.y, key, query.inputs))
-        return kernels.explain_rows(precision, explainer, model, x, y, keys, inputs)[0]
+        a = kernels.explain_rows(precision, explainer, model, x, y, keys, inputs)
+        return a[0] if FIRST not in (inputs or {}) else summed(a, inputs[FIRST])[0]
 
     def ask(model: Model, query: Query, key: Any, output: bool, attribution: bool) -> Answer:
         answer = Answer()
@@ -125,14 +130,28 @@ def as_function(
         extras: Any = None,
         padding: Any = None,
         inputs: Any = None,
+        features: Any = None,
     ) -> Outcome:
-        x, labels = jnp.asarray(x), classes.concrete(y)
+        labels = classes.concrete(y)
+        if original.tokens is not None and not isinstance(x, Tracer):
+            check_ids(np.asarray(x)[None], None)
+        x = jnp.asarray(x)
         inputs = None if inputs is None else {k: jnp.asarray(v) for k, v in inputs.items()}
         if original.tokens is not None:
             x, rows = x.astype(jnp.int32), jax.tree.map(lambda v: v[None], inputs or {})
             padding = None if padding is None else jnp.asarray(padding, bool)[None]
-            counted = original.tokens.counted(x[None], rows, padding)[0]
-            inputs, padding = {**(inputs or {}), IDS: x, COUNTED: counted}, ~counted
+            counted = original.tokens.counted(x[None], rows, padding)
+            words = {}
+            if features is not None:
+                features = jnp.asarray(read_features(features, x))[None]
+                check_features(features, counted)
+                counted = counted & (features >= 0)
+                words = {FIRST: first_pieces(features, counted)[0]}
+            inputs = {**(inputs or {}), IDS: x, COUNTED: counted[0], **words}
+            padding = ~counted[0]
+        elif features is not None:
+            raise ValueError("as_function: features= is for models of tokens")
+        first = (inputs or {}).get(FIRST)
         if labels is not None:
             row = jax.ShapeDtypeStruct((1, *x.shape), x.dtype)
             classes.check_classes(labels, classes.classes_of(original, row), "as_function")
@@ -141,6 +160,12 @@ def as_function(
         own = sample_key(key, index)
         own_inputs = jax.tree.map(lambda v: v[None], inputs)
         model = suited(with_inputs(original, own_inputs), x, jax.default_backend())
+        if original.tokens is not None:
+            size = vocabulary(model, x)
+            check_removal(name, metric, size, original.tokens)
+            check_removal("explainer", explainer, size, original.tokens)
+            if not isinstance(x, Tracer):
+                check_ids(x[None], size)
         out = model.traced(x)
         check_shape(out, TRACED_ROWS, model.outputs)
         ops.check_output(metric.output, model.outputs, out.shape[-1])
@@ -150,6 +175,11 @@ def as_function(
             if explainer is None:
                 raise TypeError("a is None: give the attribution, or as_function an explainer")
             a = explain(model, clean, own)
+        a = jnp.asarray(a)
+        if first is not None:
+            a = summed(a[None], first[None])[0]
+            if mask is not None:
+                mask = summed(jnp.asarray(mask, jnp.int32)[None] * counted, first[None])[0] > 0
         sample = Sample(
             x=x,
             y=y,
@@ -158,7 +188,8 @@ def as_function(
             mask=mask,
             extras=extras or {},
             inputs=inputs,
-            features=tuple(jnp.shape(a)),
+            owner=first,
+            features=a.shape,
             channel_axis=model.sample_channel_axis(x.ndim),
         )
         if padding is not None:
@@ -168,7 +199,7 @@ def as_function(
             check_padded("given", sample)
             if mask is not None:
                 sample = dataclasses.replace(sample, mask=mask & sample.where)
-        sample = dataclasses.replace(sample, a=metric.prepare(jnp.asarray(a), sample.where))
+        sample = dataclasses.replace(sample, a=metric.prepare(a, sample.where))
         metric.fit(model, sample)
         for pert in asks_of(metric):
             missing = sorted(set(pert.host_extras()) - set(sample.extras))

@@ -22,7 +22,7 @@ from ..registry import Registry
 from ..shown import settings
 from ..tokens import COUNTED, IDS
 from ..trace import jaxprs
-from ..trace.embedding import embeddings, of_embeddings
+from ..trace.embedding import check_ids, check_removal, embeddings, of_embeddings, vocabulary
 from ..trace.half import Narrow, in_float32, is_half
 from ..types import pytree, static
 
@@ -120,6 +120,7 @@ class Explainer(ABC):
         if model.tokens is not None:
             if not jnp.issubdtype(x.dtype, jnp.integer) or x.ndim != 2:
                 raise TypeError(f"{name}: x must be token ids [N, T], got {x.dtype}{list(x.shape)}")
+            _check_tokens(self, model, x)
             x = x.astype(np.int32)
         elif not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"{name}: x must hold floating-point numbers, got {x.dtype}")
@@ -244,6 +245,17 @@ class Explainer(ABC):
             return jnp.broadcast_to(ops.baseline(v, b, axis, key), v.shape)
 
         return jax.vmap(one)(x, keys)
+
+
+def _check_tokens(explainer: Explainer, model: Model, ids: Any) -> None:
+    """Check the ids and the baselines of an explainer called by itself, where they are known."""
+    if isinstance(ids, Tracer):  # the engine has checked them
+        return
+    assert model.tokens is not None
+    name = type(explainer).__name__
+    size = vocabulary(model, jax.ShapeDtypeStruct(ids.shape[1:], np.int32))
+    check_ids(ids, size, f"{name}: x")
+    check_removal(name, explainer, size, model.tokens)
 
 
 def _with_baselines(explainer: Any, model: Model, new: Model, e: jax.Array) -> Any:

@@ -51,6 +51,13 @@ class CamExplainer(LayerExplainer):
         """The channel axis of the layer's output, given its shape with the axis of samples."""
         axis = self.layer_channel_axis
         axis = model.channel_axis if axis is None else axis
+        if axis is None and len(shape) > 2:
+            raise ValueError(
+                f"{type(self).__name__} makes a map of the input's size, and this model's inputs "
+                "have no channel axis: give layer_channel_axis=, with upsample=None for a map of "
+                "the layer's size. Of several inputs, explain the image alone: x=image, and the "
+                "others as inputs=, a dict"
+            )
         if axis is None or len(shape) < 3:
             raise ValueError(
                 f"{type(self).__name__} needs a layer with channels and spatial axes, and "

@@ -37,6 +37,9 @@ class Random(Explainer):
 class Constant(Explainer):
     """The same attribution everywhere: ``a = value``, in the shape of x.
 
+    Args:
+      value: the number.
+
     >>> import jax.numpy as jnp
     >>> from jaxeval import Model
     >>> Constant(value=2.0)(Model(lambda p, x: x), jnp.zeros((1, 3)), jnp.array([0]))

@@ -27,6 +27,9 @@ class ExcitationBackprop(Explainer):
     `ExcitationBackprop` with ``zero_params=["bias"]``. `output` has no effect, as propagation
     starts at the class itself. Binary models are refused: they have no output for class 0.
 
+    Args:
+      addition: how a sum of two branches is divided between them, as for `LRP`.
+
     >>> import jax.numpy as jnp, numpy as np
     >>> from jaxeval import Model
     >>> net = Model(lambda w, x: x @ w, jnp.array([[1.0], [-2.0], [3.0]]), channel_axis=None)

@@ -54,4 +54,4 @@ class FeatureAblation(Grouped):
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
-        return self.spread(total, state.ids, x)
+        return self.spread(total, state, x)

@@ -33,6 +33,7 @@ class FeaturePermutation(FeatureAblation):
         "background": the samples given as `background=` of `jaxeval.evaluate`; "background mean":
         their mean.
       n_samples: S, the number of draws per feature.
+      baseline: must stay "zero": values come from `background`.
       patch, features, n_features: the definition of a feature; see `FeatureAblation`.
 
     >>> import jax, jax.numpy as jnp
@@ -63,7 +64,8 @@ class FeaturePermutation(FeatureAblation):
         if keys is None:
             raise TypeError(needs_keys(self, "in its draws", len(x)))
         z = model(x)
-        return Shared(background(self, x), self.ids(model, x), z, z)
+        ids = self.ids(model, x)
+        return Shared(background(self, x), ids, z, z, ids)
 
     def drawn(self, keys: Any, n: int, i: Any, own: Any) -> jax.Array:
         """The indices of the background samples to use, [N]."""

@@ -14,8 +14,9 @@ from jax.core import Tracer
 from .. import check, ops
 from ..lifetime import jit
 from ..model import Model
-from ..tokens import COUNTED
+from ..tokens import COUNTED, FIRST
 from ..types import pytree, static
+from ..words import is_first
 from .occlusion import check_sizes
 from .stepped import SteppedExplainer, real, rows
 
@@ -139,11 +140,14 @@ class Grouped(SteppedExplainer):
         if model.tokens is not None:
             if self.patch is not None or self.features is not None:
                 raise ValueError(
-                    f"{type(self).__name__}: the features of a text are its tokens: leave out "
-                    "patch and features"
+                    f"{type(self).__name__}: the features of a text are its tokens, or the words "
+                    "that evaluate(features=) is given: leave out patch and features"
                 )
-            counted = model.inputs[COUNTED]  # numbered without what does not count
-            return jnp.where(counted, jnp.cumsum(counted, 1) - 1, shape[0])
+            # Numbered without what does not count.
+            number = jnp.where(firsts(model), jnp.cumsum(firsts(model), 1) - 1, shape[0])
+            if (first := model.inputs.get(FIRST)) is None:
+                return number
+            return jnp.take_along_axis(number, first, 1)
         if isinstance(self.features, Segmenter):
             return _segmented(self.features, x)
         if self.features is not None:
@@ -165,7 +169,12 @@ class Grouped(SteppedExplainer):
         b = self.baselines(model, x, self.baseline, keys)
         z = model(x)
         z0 = model(b) if self.from_baseline else z
-        return Shared(b, self.ids(model, x), z, z0, own=own_features(model))
+        ids: Any = self.ids(model, x)
+        if model.tokens is None:
+            return Shared(b, ids, z, z0, ids)
+        first = firsts(model)
+        shown = jnp.where(first, ids, x.shape[1])
+        return Shared(b, ids, z, z0, shown, own=first.sum(1, dtype=jnp.int32))
 
     def drawn(self, keys: Any, n: int, i: Any, own: Any) -> Any:
         """The random draw of step i for n features, of shape [N, F] at most.
@@ -219,9 +228,9 @@ class Grouped(SteppedExplainer):
         """The shape of one sample's contribution, for n features."""
         return (n,)
 
-    def spread(self, values: jax.Array, ids: Tiles | jax.Array, x: jax.Array) -> jax.Array:
+    def spread(self, values: jax.Array, shared: Shared, x: jax.Array) -> jax.Array:
         """Scatter values of features [N, F] to their entries, in the shape of x."""
-        return entries(values, ids).astype(real(x.dtype))
+        return entries(values, shared.shown).astype(real(x.dtype))
 
 
 @pytree(kw_only=False)
@@ -232,15 +241,18 @@ class Shared:
     ids: Any
     logits: Any
     baseline_logits: Any
+    shown: Any
+    """The feature whose value each entry shows: of a word, only its first piece does."""
     more: Any = None
     """Additional values of a subclass."""
     own: Any = None
     """The number of features of each sample [N], which are the first; None: all."""
 
 
-def own_features(model: Model) -> Any:
-    """The number of features of each text [N]; None for models of other inputs."""
-    return None if model.tokens is None else model.inputs[COUNTED].sum(1, dtype=jnp.int32)
+def firsts(model: Model) -> Any:
+    """Which tokens [N, T] are features: those that count, of words the first pieces."""
+    first = model.inputs.get(FIRST)
+    return model.inputs[COUNTED] & (True if first is None else is_first(first))
 
 
 def entries(values: jax.Array, ids: Tiles | jax.Array) -> jax.Array:

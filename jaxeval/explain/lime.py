@@ -98,7 +98,7 @@ class Lime(Surrogate):
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         shared, n = super().prepare(model, x, y, keys), self.count(model, x)
-        ids = indices(shared.ids, x).reshape(len(x), -1)
+        ids = indices(shared.shown, x).reshape(len(x), -1)
 
         def sums(values: jax.Array) -> jax.Array:
             """Sums over each feature, and over the entries in none of them, [N, F + 1]."""
@@ -107,7 +107,7 @@ class Lime(Surrogate):
             return add(values.reshape(len(x), -1), ids)
 
         b = jnp.broadcast_to(shared.baseline, x.shape)
-        if shared.own is not None:  # the distance of texts is that of which tokens are present
+        if shared.own is not None:  # the distance of texts is that of which features are present
             x = (ids < n).reshape(x.shape).astype(jnp.float32)
             b = jnp.zeros_like(x)
         products = x * x, x * b, b * b, (x - b) ** 2

@@ -196,6 +196,7 @@ class AttnLRP(LRP):
     tokens should be a large finite number below the others, or -inf by a `jnp.where`.
 
     Args:
+      attention: as for `LRP`: "uniform" is this method's own rule.
       rule, first, convolution, dense, layers, addition: as for `LRP`; the paper uses "epsilon" for
         language models, and `Gamma` for the layers of vision transformers.
 

@@ -116,4 +116,4 @@ class ShapleyValueSampling(Grouped):
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
-        return self.spread(total / self.n_samples, state.ids, x)
+        return self.spread(total / self.n_samples, state, x)

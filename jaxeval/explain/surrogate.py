@@ -100,4 +100,4 @@ class Surrogate(Grouped):
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
         whole = self.change(state.logits, state.baseline_logits, y)
-        return self.spread(jax.vmap(self.solve)(total, whole, state.own), state.ids, x)
+        return self.spread(jax.vmap(self.solve)(total, whole, state.own), state, x)

@@ -15,7 +15,8 @@ import numpy as np
 from ..api import evaluate_job
 from ..engine.explainers import Attributor, Stored
 from ..engine.job import Job
-from ..engine.plan import specify
+from ..engine.plan import countable, specify
+from ..engine.shapes import features_of
 from ..metric import Metric, own_limit
 from ..results import Results
 from ..trace.params import trained
@@ -124,13 +125,14 @@ def check_tests(job: Job, tests: Mapping[str, MetaTest], n_perturbations: int) -
         if test.re_explains:
             _check_explainers(job, name, test)
         if isinstance(test, InputNoise):
+            if job.model.tokens is not None:
+                raise ValueError(
+                    f"test {name!r} adds noise to real-valued inputs, and this model reads token "
+                    "ids: leave it out, tests=[je.ModelNoise(), je.MapNoise()], or give what "
+                    "jaxeval.embedded(model, ids, inputs) returns"
+                )
             test.check_draws(job.data.x)
         if isinstance(test, MapNoise):
-            if job.data.padding is not None:
-                raise ValueError(
-                    f"test {name!r} permutes all features of a map, and would mix in padding: "
-                    "leave it out"
-                )
             known = {e: a.features for e, a in job.attributors.items() if a.features is not None}
             test.check_draws(known, job.n)
 
@@ -278,13 +280,19 @@ class Asked:
         """The blended maps as explainers; without noise, one map serves all perturbations."""
         found: dict[str, Attributor] = {}
         key, ids = jax.random.fold_in(self.root, 2), self.job.data.index
+        valid, spec = specify(self.job)
+        valid = countable(self.job, valid)
         for e, maps in self.maps.items():
+            counts = None
+            if valid is not None:
+                own = dataclasses.replace(spec, features=maps.shape[1:])
+                counts = features_of(valid, own).reshape(len(maps), -1)
             for unit in together:
-                order = test.permutations(e, maps.shape[1:], key, ids, unit.p)
+                order = test.permutations(e, maps.shape[1:], key, ids, unit.p, counts)
                 for i, level in enumerate(test.levels):
                     name = at_level(e, i, unit.p if level else None)
                     if name not in found:
-                        found[name] = Stored(name, test.blended(maps, order, level))
+                        found[name] = Stored(name, test.blended(maps, order, level, counts))
         return found
 
 

@@ -58,6 +58,8 @@ def meta_evaluate(
     padding: Any = None,
     index: Any = None,
     extras: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    features: Any = None,
     background: Any = None,
     reduce_channels: str | None = None,
     key: Any = 0,
@@ -117,7 +119,10 @@ def meta_evaluate(
         key=key, batch_size=batch_size, mesh=mesh, output=output, outputs=outputs,
         precision=precision, background=background, reduce_channels=reduce_channels,
     )  # fmt: skip
-    given = {"mask": mask, "padding": padding, "index": index, "extras": extras}
+    given = {
+        "mask": mask, "padding": padding, "index": index, "extras": extras, "inputs": inputs,
+        "features": features,
+    }  # fmt: skip
     explainers = explainers_by_name(explainers)
     metrics = with_observed(metrics_by_name(metrics), controls)
     job = read_job(model, x, y, explainers, metrics, options, **given)

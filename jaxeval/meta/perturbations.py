@@ -238,8 +238,8 @@ class MapNoise(MetaTest):
 
     .. math:: a_t = (1 - t) \frac{a}{\mathrm{rms}(a)} + t \frac{\pi(a)}{\mathrm{rms}(a)}
 
-    with a random permutation π of the features of each sample and perturbation. A metric that
-    measures anything about the map should say that it gets worse as t rises.
+    with a random permutation π of the features of each sample and perturbation; padding is none. A
+    metric that measures anything about the map should say that it gets worse as t rises.
 
     Args:
       levels: t, ascending, within [0, 1]; at least two.
@@ -267,21 +267,35 @@ class MapNoise(MetaTest):
         return _rows(self, start, stop)
 
     def permutations(
-        self, explainer: str, shape: tuple[int, ...], key: Any, ids: np.ndarray, p: int
+        self,
+        explainer: str,
+        shape: tuple[int, ...],
+        key: Any,
+        ids: np.ndarray,
+        p: int,
+        counts: np.ndarray | None = None,
     ) -> np.ndarray:
-        """π [n, F] of the p-th perturbation, for maps [n, F] of one explainer."""
+        """π [n, F] of the p-th perturbation, for maps [n, F] of one explainer.
+
+        Args:
+          counts: which features are no padding, bool [n, F]; the others stay in their places.
+        """
         draws = self.draws
         if isinstance(draws, Mapping):
             draws = draws[explainer]
         if draws is not None:
-            return np.asarray(draws)[p]
+            return _among(np.asarray(draws)[p], counts)
         u = _uniform((int(np.prod(shape)),), key, jnp.asarray(ids, jnp.uint32), jnp.uint32(p))
-        return np.argsort(np.asarray(u), axis=1, kind="stable")
+        return _among(np.argsort(np.asarray(u), axis=1, kind="stable"), counts)
 
-    def blended(self, maps: np.ndarray, order: np.ndarray, level: float) -> np.ndarray:
-        """a_t [n, ...]; a map of zeros stays one."""
+    def blended(
+        self, maps: np.ndarray, order: np.ndarray, level: float, counts: np.ndarray | None = None
+    ) -> np.ndarray:
+        """a_t [n, ...]; a map of zeros stays one. `counts` as in `permutations`."""
         flat = maps.reshape(len(maps), -1).astype(np.float64)
-        rms = np.sqrt((flat**2).mean(1, keepdims=True))
+        squares = flat**2 if counts is None else np.where(counts, flat, 0) ** 2
+        n = flat.shape[1] if counts is None else counts.sum(1, keepdims=True)
+        rms = np.sqrt(squares.sum(1, keepdims=True) / n)
         flat = flat / np.where(rms > 0, rms, 1)
         mixed = (1 - level) * flat + level * np.take_along_axis(flat, order, 1)
         return mixed.reshape(maps.shape).astype(maps.dtype)
@@ -310,3 +324,15 @@ class MapNoise(MetaTest):
                     f"draws of MapNoise for explainer {explainer!r} must be permutations of its "
                     f"features, integers [P, {n}, {size}], got {draws.dtype}{list(draws.shape)}"
                 )
+
+
+def _among(order: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+    """Permutations [n, F] that permute only the features that `counts`, in the same order."""
+    if counts is None:
+        return order
+    # The k-th feature that counts gets the k-th entry of the order that counts.
+    kept = np.take_along_axis(counts, order, 1)
+    first = np.take_along_axis(order, np.argsort(~kept, axis=1, kind="stable"), 1)
+    rank = np.maximum(np.cumsum(counts, axis=1) - 1, 0)
+    own = np.take_along_axis(first, rank, 1)
+    return np.where(counts, own, np.arange(order.shape[1]))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..check import warn
-from ..lifetime import Wrapper
 from ..model import KINDS, Model
-from . import trees
+from . import formulas, trees
+from .estimator import OF_NUMBERS, Estimator
 from .parts import (
     Chain,
     Link,
@@ -44,17 +43,26 @@ BOOSTING: dict[str, Callable[[Any], list[Part]]] = {
 }
 
 
+LINEAR = {
+    *("LinearModel", "LinearClassifierMixin", "BaseSGDRegressor", "_GeneralizedLinearRegressor")
+}
+LOG_LINKS = ("PoissonRegressor", "GammaRegressor", "TweedieRegressor")
+SUPPORT_VECTORS = ("SVC", "NuSVC", "SVR", "NuSVR")
+
+
 def from_sklearn(
     estimator: Any, x: Any = None, *, outputs: str | None = None, host: bool = False
 ) -> Model:
     """A `Model` of tabular x [N, F] from a fitted estimator of scikit-learn or XGBoost.
 
-    Linear models, multi-layer perceptrons, decision trees, random forests, gradient boosting
-    (scikit-learn's and XGBoost's) become JAX functions, also as the last step of a `Pipeline` of
-    scalers, PCA and selection of columns, or as the best estimator of a search. Predictions are
+    Linear and generalised linear models, support vector machines, Gaussian naive Bayes, multi-layer
+    perceptrons, decision trees, random forests, gradient boosting (scikit-learn's and XGBoost's)
+    become JAX functions, also as the last step of a `Pipeline` of scalers, PCA and selection of
+    columns, or as the best estimator of a search. Predictions are
     compared with the estimator's own on random rows and on `x`. Trees decide exactly as the
     estimator does for float32 inputs; they have no gradients, and explainers that need them raise
     an error. All other estimators are called on the host, once per batch, and a warning says so.
+    One that gives nothing but labels has the probability 1 for that of a row.
 
     Args:
       estimator: fitted; anything with `predict_proba`, `decision_function` or `predict`.
@@ -63,7 +71,8 @@ def from_sklearn(
         "logits" or "binary" for linear models, perceptrons and boosting with probabilities (their
         softmax or sigmoid is what `predict_proba` returns);
         "probabilities" for other classifiers with `predict_proba`;
-        "values" for regression, and for the decision values of classifiers without probabilities.
+        "values" for regression, for the decision values of classifiers without probabilities, and
+        for probabilities of labels that do not exclude each other.
         "logits" or "binary" takes those decision values as logits.
       host: True: call the estimator on the host without trying to convert it.
 
@@ -111,98 +120,6 @@ def from_sklearn(
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Estimator(Wrapper):
-    """A fitted estimator as a host function of x [N, F] -> outputs [N, K]."""
-
-    HOLDS: ClassVar[str] = "of"
-    of: Any
-
-    @property
-    def name(self) -> str:
-        return type(self.last).__name__
-
-    @property
-    def last(self) -> Any:
-        """The last step of a pipeline; else the estimator."""
-        return self.of.steps[-1][1] if hasattr(self.of, "steps") else self.of
-
-    @property
-    def booster(self) -> Any:
-        """An XGBoost booster, of XGBoost's own or of its estimators; or None."""
-        if not type(self.last).__module__.startswith("xgboost."):
-            return None
-        return self.last.get_booster() if hasattr(self.last, "get_booster") else self.last
-
-    @property
-    def kind(self) -> str:
-        return "probabilities" if hasattr(self.of, "predict_proba") else "values"
-
-    @property
-    def feature_names(self) -> tuple[str, ...] | None:
-        found = getattr(self.of, "feature_names_in_", None)
-        if found is None and self.booster is self.of:
-            found = self.booster.feature_names
-        return None if found is None else tuple(map(str, found))
-
-    @property
-    def n_features(self) -> int | None:
-        found = getattr(self.of, "n_features_in_", None)
-        if found is None and self.booster is self.of:
-            return int(self.booster.num_features())
-        return None if found is None else int(found)
-
-    @property
-    def classes(self) -> tuple[Any, ...] | None:
-        found = getattr(self.of, "classes_", None)
-        if found is None or isinstance(found, list) or np.ndim(found) != 1:
-            return None
-        found = [v.item() if isinstance(v, np.generic) else v for v in found]
-        whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in found]
-        if any(not isinstance(v, (str, int)) for v in whole):
-            return None
-        return None if whole == list(range(len(whole))) else tuple(whole)
-
-    def __call__(self, params: Any, x: Any) -> np.ndarray:
-        return self.predict(x)
-
-    def predict(self, x: Any) -> np.ndarray:
-        """Its own predictions [N, K], in float32."""
-        x = np.asarray(x)
-        if self.booster is self.of:
-            xgboost: Any = importlib.import_module("xgboost")
-            names = self.booster.feature_names
-            found = self.booster.predict(xgboost.DMatrix(x, feature_names=names))
-        else:
-            if self.feature_names is not None:
-                import pandas as pd
-
-                x = pd.DataFrame(x, columns=list(self.feature_names))
-            found = getattr(self.of, self.method)(x)
-        if isinstance(found, list):
-            raise ValueError(
-                f"{self.name} has several classifications as outputs: explain one at a time, with "
-                "jaxeval.Model(lambda _, x: estimator.predict_proba(x)[0], {}, host=True, "
-                'channel_axis=None, outputs="probabilities")'
-            )
-        found = np.asarray(found, np.float32)
-        return found[:, None] if found.ndim == 1 else found
-
-    @property
-    def method(self) -> str:
-        if hasattr(self.of, "predict_proba"):
-            return "predict_proba"
-        regressor = not (hasattr(self.of, "classes_") or hasattr(self.of, "fit_predict"))
-        if hasattr(self.of, "predict") and regressor:
-            return "predict"
-        if hasattr(self.of, "decision_function"):
-            return "decision_function"
-        raise TypeError(
-            f"from_sklearn: {self.name} gives neither probabilities nor numbers, but labels. Give "
-            "a function of x: jaxeval.Model(lambda _, x: ..., {}, host=True, channel_axis=None)"
-        )
-
-
 def _checked(estimator: Any) -> Any:
     """A fitted estimator."""
     if isinstance(estimator, type):
@@ -236,7 +153,10 @@ def _rows(x: Any, names: tuple[str, ...] | None) -> np.ndarray | None:
         return None
     if names is not None and hasattr(x, "columns"):
         x = x[list(names)]
-    found = np.asarray(x, np.float32)
+    try:
+        found = np.asarray(x, np.float32)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"from_sklearn(x=...) must hold numbers ({e}). {OF_NUMBERS}") from e
     if found.ndim != 2:
         raise ValueError(f"from_sklearn(x=...) must be rows [N, F], got shape {list(found.shape)}")
     return found[:ROWS]
@@ -251,9 +171,9 @@ def _converted(own: Estimator, rows: np.ndarray | None, outputs: str | None) -> 
     before: list[Part] = []
     for name, step in getattr(own.of, "steps", [])[:-1]:
         before += preprocessing(name, step)
-    given = _trial(own, before, rows)
+    candidates, given = _candidates(own, outputs), _trial(own, before, rows)
     wanted = own.predict(given)
-    for parts, kind in _candidates(own, outputs):
+    for parts, kind in candidates:
         every = [*before, *parts]
         params = {part.name: part.params for part in every if part.params}
         state = {part.name: part.state for part in every if part.state}
@@ -275,8 +195,12 @@ def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], s
     probable = hasattr(own.of, "predict_proba")
     bases = {k.__name__ for k in type(last).__mro__}
     if own.booster is not None:
+        if not np.isnan(missing := getattr(last, "missing", np.nan)):
+            raise NotConvertible(f"it takes {missing:g} for a missing value")
         parts, objective = trees.xgboost(own.booster)
-        if objective in ("binary:logistic", "multi:softprob"):
+        if own.n_targets > 1 and objective == "binary:logistic":
+            return [([*parts, Part("sigmoid", Link("sigmoid"), {})], outputs or "values")]
+        if objective.startswith(("binary:logi", "multi:")):
             logits = "binary" if objective.startswith("binary") else "logits"
             return [(parts, outputs or logits)]
         return [(parts, outputs or ("logits" if probable else "values"))]
@@ -290,8 +214,17 @@ def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], s
             return [([*parts, Part("sigmoid", Link("sigmoid"), {})], outputs or "values")]
         if last.out_activation_ == "exp":
             parts = [*parts, Part("exp", Link("exp"), {})]
-    elif bases & {"LinearModel", "LinearClassifierMixin"} and hasattr(last, "coef_"):
+    elif kind in SUPPORT_VECTORS:
+        if probable:
+            raise NotConvertible("its probabilities are fitted to its decision values")
+        parts = formulas.support_vectors(last)
+    elif kind == "GaussianNB":
+        parts = formulas.gaussian_bayes(last)
+        return [(parts, outputs or "logits")]
+    elif bases & LINEAR and hasattr(last, "coef_"):
         parts = linear(last)
+        if kind in LOG_LINKS and (kind != "TweedieRegressor" or _has_log_link(last)):
+            parts = [*parts, Part("exp", Link("exp"), {})]
     else:
         raise NotConvertible("jaxeval has no conversion of it")
     if not probable:
@@ -303,6 +236,10 @@ def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], s
     if several and outputs is None and "LinearClassifierMixin" in bases:
         found.append(([*parts, Part("rest", OneVersusRest(), {})], "probabilities"))
     return found
+
+
+def _has_log_link(tweedie: Any) -> bool:
+    return tweedie.link == "log" or (tweedie.link == "auto" and tweedie.power > 0)
 
 
 def _trial(own: Estimator, before: list[Part], rows: np.ndarray | None) -> np.ndarray:
@@ -331,6 +268,8 @@ def _at_thresholds(own: Estimator, x: np.ndarray, rng: Any) -> np.ndarray:
             return x
     except NotConvertible:
         return x
+    if "threshold" not in state:
+        return x
     for column in range(x.shape[1]):
         inner = (state["feature"] == column) & np.isfinite(state["threshold"])
         if (at := state["threshold"][inner]).size:
@@ -344,7 +283,9 @@ def _agree(model: Model, x: np.ndarray, wanted: np.ndarray, own: Estimator) -> b
     """Whether the model's predictions are the estimator's."""
     with jax.default_matmul_precision("highest"):
         z = np.asarray(model(jnp.asarray(x)), np.float64)
-    if hasattr(own.of, "predict_proba") or (own.booster is own.of and model.outputs != "values"):
+    if (margins := own.margins(x)) is not None and model.outputs != "values":
+        wanted = margins
+    elif hasattr(own.of, "predict_proba") or (own.booster is own.of and model.outputs != "values"):
         if model.outputs == "binary":
             p = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
             z = p if wanted.shape[1] == 1 else np.concatenate([1 - p, p], 1)

@@ -13,7 +13,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from .parts import Link, NotConvertible, Part, f32
+from .parts import Link, NotConvertible, Part, dense, f32
 
 NO_GRADIENTS = (
     "an ensemble of trees is piecewise constant, so its gradients are 0 or undefined: use an "
@@ -46,7 +46,7 @@ def without_gradients(x: Any) -> Any:
 class Tree(NamedTuple):
     """One tree: at an inner node, x[feature] <= threshold goes left. Leaves have left = -1.
 
-    `value` is [nodes, V].
+    `value` is [nodes, V]; `missing`, whether a missing value (NaN) goes left, [nodes].
     """
 
     feature: np.ndarray
@@ -54,6 +54,7 @@ class Tree(NamedTuple):
     left: np.ndarray
     right: np.ndarray
     value: np.ndarray
+    missing: Any = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Trees:
         def descend(_: Any, node: Any) -> Any:
             at = jnp.take_along_axis(x, p["feature"][trees, node], axis=1)
             left = at <= p["threshold"][trees, node]
+            left = jnp.where(jnp.isnan(at), p["missing"][trees, node], left)
             return jnp.where(left, p["left"][trees, node], p["right"][trees, node])
 
         start = jnp.zeros((x.shape[0], p["feature"].shape[0]), jnp.int32)
@@ -93,6 +95,7 @@ def ensemble(trees: Sequence[Tree], weight: Any, base: Any) -> Part:
     shape = (len(trees), most)
     feature, left, right = (np.zeros(shape, np.int32) for _ in range(3))
     threshold = np.full(shape, np.inf, np.float32)
+    missing = np.zeros(shape, bool)
     value = np.zeros((*shape, trees[0].value.shape[1]), np.float32)
     for i, tree in enumerate(trees):
         own, leaf = np.arange(len(tree.left)), tree.left < 0
@@ -101,9 +104,10 @@ def ensemble(trees: Sequence[Tree], weight: Any, base: Any) -> Part:
         left[i, own] = np.where(leaf, own, tree.left)
         right[i, own] = np.where(leaf, own, tree.right)
         value[i, own] = tree.value
+        missing[i, own] = tree.missing
     weight = f32(weight)
     state = {"feature": feature, "threshold": threshold, "left": left, "right": right}
-    state |= {"value": value, "weight": weight, "base": f32(base)}
+    state |= {"missing": missing, "value": value, "weight": weight, "base": f32(base)}
     return Part("trees", Trees(depth, weight.ndim == 2), {}, state)
 
 
@@ -128,7 +132,9 @@ def below(threshold: Any, strict: bool = False) -> np.ndarray:
 
 def _of_tree(tree: Any, value: Any) -> Tree:
     """Of a fitted ``estimator.tree_`` with these values [nodes, V]."""
-    return Tree(tree.feature, below(tree.threshold), tree.children_left, tree.children_right, value)
+    missing = np.asarray(getattr(tree, "missing_go_to_left", 0), bool)
+    sides = tree.children_left, tree.children_right
+    return Tree(tree.feature, below(tree.threshold), *sides, value, missing)
 
 
 def forest(estimator: Any) -> list[Part]:
@@ -171,9 +177,8 @@ def hist_gradient_boosting(estimator: Any) -> list[Part]:
                 raise NotConvertible("it splits by categories")
             leaf = n["is_leaf"].astype(bool)
             left, right = (np.where(leaf, -1, n[side].astype(int)) for side in ("left", "right"))
-            trees.append(
-                Tree(n["feature_idx"], below(n["num_threshold"]), left, right, n["value"][:, None])
-            )
+            at, missing = below(n["num_threshold"]), n["missing_go_to_left"].astype(bool)
+            trees.append(Tree(n["feature_idx"], at, left, right, n["value"][:, None], missing))
     k = len(estimator._predictors[0])
     weight = np.tile(np.eye(k), (len(estimator._predictors), 1))
     base = np.ravel(estimator._baseline_prediction)
@@ -209,12 +214,33 @@ def xgboost(booster: Any) -> tuple[list[Part], str]:
     model = booster if best is None else booster[: int(best) + 1]
     learner = json.loads(model.save_raw("json"))["learner"]
     objective, given = learner["objective"]["name"], learner["gradient_booster"]
-    if given["name"] != "gbtree":
+    if given["name"] not in ("gbtree", "dart", "gblinear"):
         raise NotConvertible(f"its booster is {given['name']}")
     if objective not in XGB_LINKS:
         raise NotConvertible(f"its objective is {objective}")
+    head = learner["learner_model_param"]
+    k = max(int(head["num_class"]), int(head.get("num_target", 1)), 1)
+    base = np.array(json.loads(head["base_score"]), np.float64).reshape(-1)
+    link = XGB_LINKS[objective]
+    if objective in ("binary:logistic", "reg:logistic"):
+        base = np.log(base / (1 - base))
+    elif link == "exp":
+        base = np.log(base)
+    base = np.broadcast_to(base, (k,))
+    if given["name"] == "gblinear":
+        weights = np.array(given["model"]["weights"], np.float64).reshape(-1, k)
+        parts = [dense("linear", weights[:-1], weights[-1] + base)]
+    else:
+        parts = [_of_boosted_trees(given, k, base)]
+    return parts + ([Part("link", Link(link), {})] if link else []), objective
+
+
+def _of_boosted_trees(given: Any, k: int, base: Any) -> Part:
+    """The sum of the trees of "gbtree"; of "dart", each with its weight."""
+    dart = given["name"] == "dart"
+    model = (given["gbtree"] if dart else given)["model"]
     trees = []
-    for tree in given["model"]["trees"]:
+    for tree in model["trees"]:
         if any(tree["split_type"]):
             raise NotConvertible("it splits by categories")
         if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
@@ -222,17 +248,9 @@ def xgboost(booster: Any) -> tuple[list[Part], str]:
         left, right = (np.array(tree[f"{side}_children"]) for side in ("left", "right"))
         split = np.array(tree["split_conditions"], np.float64).astype(np.float32)
         value = np.where(left < 0, split, 0)[:, None]
-        trees.append(
-            Tree(np.array(tree["split_indices"]), below(split, strict=True), left, right, value)
-        )
-    head = learner["learner_model_param"]
-    k = max(int(head["num_class"]), int(head.get("num_target", 1)), 1)
-    base = np.array(json.loads(head["base_score"]), np.float64).reshape(-1)
-    link = XGB_LINKS[objective]
-    if objective in ("binary:logistic", "binary:logitraw", "reg:logistic"):
-        base = np.log(base / (1 - base))
-    elif link == "exp":
-        base = np.log(base)
-    weight = np.eye(k)[np.array(given["model"]["tree_info"], int)]
-    parts = [ensemble(trees, weight, np.broadcast_to(base, (k,)))]
-    return parts + ([Part("link", Link(link), {})] if link else []), objective
+        at, missing = below(split, strict=True), np.array(tree["default_left"], bool)
+        trees.append(Tree(np.array(tree["split_indices"]), at, left, right, value, missing))
+    weight = np.eye(k)[np.array(model["tree_info"], int)]
+    if dart:
+        weight = weight * np.array(given["weight_drop"], np.float64)[:, None]
+    return ensemble(trees, weight, base)

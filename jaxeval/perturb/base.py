@@ -317,12 +317,7 @@ def changed_entries(sample: Sample, values: Any) -> Any:
 
 def changed_features(sample: Sample, values: Any) -> Any:
     """Mask [F] of the features that `Sample.replace_features` changes, in any bit."""
-    changed = changed_entries(sample, values)
-    if sample.map_channel_axis is None and sample.channel_axis is not None:
-        changed = changed.any(sample.channel_axis)
-    elif sample.features != changed.shape:
-        changed = changed.any(sample.channel_axis, keepdims=True)
-    return changed.ravel()
+    return sample.any_entry(changed_entries(sample, values)).ravel()
 
 
 def equal_removals(sizes: Any, place: Any, changed: Any, insert: bool = False) -> Any:
@@ -340,6 +335,24 @@ def equal_removals(sizes: Any, place: Any, changed: Any, insert: bool = False) -
     clean = removed[-1] if insert else 0
     removed = removed[jnp.minimum(sizes, len(changed))]
     return jnp.where(removed == clean, -1, removed)
+
+
+def check_positions(sample: Sample, why: str) -> None:
+    """Check that the attribution has a feature at every position of the input.
+
+    Raises:
+      ValueError: it has one feature for all positions along an axis, as a map per channel has.
+    """
+    shape, axis = tuple(sample.x.shape), sample.channel_axis
+    if len(sample.features) < len(shape):
+        return
+    pairs = enumerate(zip(sample.features, shape, strict=True))
+    if any(f < n and i != axis for i, (f, n) in pairs):
+        raise ValueError(
+            f"{why}, but a map of shape {tuple(sample.features)} for inputs {shape} has one "
+            "feature for all positions along an axis: give a map with a value at each position, or "
+            "use metrics that remove features, such as PixelFlipping"
+        )
 
 
 def check_baseline(baseline: Any, sample: Sample) -> None:

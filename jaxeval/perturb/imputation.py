@@ -11,7 +11,7 @@ import numpy as np
 from .. import ops
 from ..ops import draw
 from ..types import Answer, Query, Sample, pytree, static
-from .base import RandomPerturbation, step_key
+from .base import RandomPerturbation, check_positions, step_key
 from .region import spatial_shape, with_channels
 
 
@@ -36,6 +36,7 @@ class RankedImputation(RandomPerturbation):
 
     def bind(self, model: Any, sample: Sample) -> RankedImputation:
         shape = spatial_shape(sample)
+        check_positions(sample, "pixels are imputed from their neighbours")
         if len(shape) > 2:
             raise ValueError(
                 "imputation needs an image or a series, one or two axes besides the channels; got "

@@ -12,18 +12,24 @@ from ..model import Model
 from ..types import Query, Sample, pytree
 from .base import Perturbation
 
+SHIFT = "shift of the input"
+
 
 @dataclasses.dataclass(frozen=True)
 class Compensated:
     """A forward pass that first subtracts a shift from its input; equal ones share programs.
 
-    Its parameters are ``{"model": the original parameters, "shift": m}``.
+    Attributes:
+      beside: whether the shift stands beside the original parameters, in their dict, so that
+        layers keep their names; else the parameters are ``{"model": the original ones, SHIFT: m}``.
     """
 
     apply: Callable[..., Any]
+    beside: bool
 
     def __call__(self, params: Any, x: Any, *inputs: Any) -> Any:
-        return self.apply(params["model"], x - jnp.asarray(params["shift"], x.dtype), *inputs)
+        own = {k: v for k, v in params.items() if k != SHIFT} if self.beside else params["model"]
+        return self.apply(own, x - jnp.asarray(params[SHIFT], x.dtype), *inputs)
 
 
 @pytree
@@ -47,10 +53,12 @@ class Offset(Perturbation):
         return Query(x=sample.x + jnp.asarray(self.shift, sample.x.dtype), y=sample.y)
 
     def model(self, model: Model, key: Any, step: Any) -> Model:
+        beside = type(model.params) is dict
+        own = model.params if beside else {"model": model.params}
         return dataclasses.replace(
             model,
-            apply=Compensated(model.apply),
-            params={"model": model.params, "shift": self.shift},
-            hidden=None if model.hidden is None else Compensated(model.hidden),
+            apply=Compensated(model.apply, beside),
+            params={**own, SHIFT: self.shift},
+            hidden=None if model.hidden is None else Compensated(model.hidden, beside),
             init=None,
         )

@@ -17,6 +17,7 @@ from .base import (
     RandomPerturbation,
     changed_entries,
     check_baseline,
+    check_positions,
     equal_removals,
     plan_baseline,
     removed_baseline,
@@ -137,6 +138,8 @@ class RankedPatches(Ordered):
 
     def bind(self, model: Any, sample: Sample) -> RankedPatches:
         check_baseline(self.baseline, sample)
+        if self.order != "random":
+            check_positions(sample, "patches are ordered by the attribution of their positions")
         self = dataclasses.replace(self, patch_size=sides_of(sample, self.patch_size))
         return dataclasses.replace(self, n_regions=self.n_steps(sample))
 

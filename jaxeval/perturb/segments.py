@@ -10,7 +10,14 @@ import numpy as np
 
 from .. import ops
 from ..types import Answer, Query, Sample, pytree, static
-from .base import HostExtra, Perturbation, check_baseline, equal_removals, removed_baseline
+from .base import (
+    HostExtra,
+    Perturbation,
+    check_baseline,
+    check_positions,
+    equal_removals,
+    removed_baseline,
+)
 from .region import changed_patches, spatial_shape, with_channels
 
 
@@ -74,6 +81,7 @@ class RankedSegments(Perturbation):
 
     def bind(self, model: Any, sample: Sample) -> RankedSegments:
         check_baseline(self.baseline, sample)
+        check_positions(sample, "superpixels are ordered by the attribution of their positions")
         if len(spatial_shape(sample)) > 2:
             raise ValueError(
                 "superpixels need an image or a series, one or two axes besides the channels; got "

@@ -22,7 +22,7 @@ class SingleFeature(RandomPerturbation):
     """Step s replaces feature floor(s / n_samples): each feature `n_samples` times.
 
     Padding is not counted as features. `draws`: the replacement values, [F n_samples] or
-    [N, F n_samples], the same for all channels of a pixel.
+    [N, F n_samples], the same for all entries of a feature.
     """
 
     reads: ClassVar[Any] = frozenset({"features"})

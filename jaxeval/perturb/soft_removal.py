@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 
 from .. import ops
 from ..ops import draw
@@ -77,8 +78,18 @@ class SoftRemoval(Zeroing, RandomPerturbation):
     keep_top: bool = static(False)
     n_samples: int = static(10)
 
+    def bind(self, model: Any, sample: Sample) -> Any:
+        bound = super().bind(model, sample)
+        given = bound.width if self.draws is None else np.shape(self.draws)[-1]
+        if bound.width not in (None, given):
+            raise ValueError(
+                f"draws have {given} numbers for each token, and embeddings have {bound.width}"
+            )
+        return bound
+
     def draw_shape(self, sample: Sample) -> tuple[int | None, ...]:
-        return self.entries(sample)
+        ids = self.width is None and jnp.issubdtype(sample.x.dtype, jnp.integer)
+        return (*self.entries(sample), None) if ids else self.entries(sample)  # until `bind`
 
     def n_draws(self, sample: Sample) -> int:
         return self.n_samples

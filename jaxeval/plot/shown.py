@@ -141,6 +141,16 @@ def _fits(a: tuple[int, ...], x: tuple[int, ...], axis: int | None) -> bool:
     return a in options
 
 
+def _per_channel(a: tuple[int, ...], x: tuple[int, ...], axis: int | None) -> str:
+    """What to do with a map per channel of images or volumes, for errors."""
+    if axis is None or a != tuple(n if i in (0, axis) else 1 for i, n in enumerate(x)):
+        return ""
+    return (
+        f". A map per channel has no picture: plot.importance({{...: a.reshape{(a[0], a[axis])}}}, "
+        "names=channels) draws it as bars"
+    )
+
+
 def pixel_maps(
     a: np.ndarray, x: np.ndarray, axis: int | None, channel_axis: Any, name: str
 ) -> np.ndarray:
@@ -155,5 +165,6 @@ def pixel_maps(
         raise ValueError(
             f"attributions[{name!r}] must have the shape of x {x.shape}, with or without its "
             f"channels, got {a.shape} with channel_axis={channel_axis}"
+            + _per_channel(a.shape, x.shape, axis)
         )
     return pixels

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..words import first_pieces, summed
+
 POSITIVE, NEGATIVE, GREY = (213, 94, 0), (0, 114, 178), (128, 128, 128)
 """Orange and blue of `style.PALETTE`, which are distinguishable without red and green."""
 JOINED = ("##",)
 """Before a piece that continues a word."""
-SPACED = ("Ġ", "▁")
+BYTES = "Ġ"
+"""A space, in vocabularies of bytes."""
+SPACED = (BYTES, "▁")
 """Before a piece that begins a word, in tokenizers that mark those."""
 
 
@@ -86,18 +90,23 @@ def text(
     rationale: ArrayLike | None = None,
     *,
     counted: ArrayLike | None = None,
+    features: ArrayLike | None = None,
     titles: Sequence[Any] | None = None,
 ) -> Text:
     """The tokens coloured by their attribution: orange for positive, blue for negative values.
 
     The strength of the colour is |a| relative to the largest among the tokens of that text that
-    count. Pieces of words ("##ing", "Ġthe", "▁the") are joined.
+    count. Pieces of words ("##ing", "Ġthe", "▁the") are joined, and the bytes of byte-level tokens
+    are shown as the characters that they stand for.
 
     Args:
       tokens: the tokens of one text, T strings, or of several, a list of such lists.
       a: their attributions [T] or [N, T]. Longer rows than the text are cut: padding.
       rationale: which tokens a person marked, bool of the same shape; they are underlined.
-      counted: which tokens count; the others (special tokens) are grey.
+      counted: which tokens count; the others (special tokens) are grey. Default: all, or those of
+        words if `features` are given.
+      features: the word of each token, as for `jaxeval.evaluate`: the pieces of a word are shown as
+        one, with the sum of their attributions.
       titles: one for each text, such as its class.
 
     Raises:
@@ -105,6 +114,9 @@ def text(
 
     >>> print(text(["[CLS]", "not", "great", "##er"], [0.0, -1.0, 2.0, 0.5]).plain())
     [CLS](0) not(-4) great(+9)er(+2)
+    >>> words = [-1, 0, 1, 1]
+    >>> print(text(["[CLS]", "not", "great", "##er"], [0, -1, 2, 0.5], features=words).plain())
+    [CLS] not(-4) greater(+9)
     """
     one = not len(tokens) or isinstance(tokens[0], str)
     rows = [tokens] if one else list(tokens)
@@ -130,18 +142,25 @@ def text(
         per_text("a", a, float),
         per_text("rationale", rationale, bool),
         per_text("counted", counted, bool),
+        per_text("features", features, int),
         strict=True,
     )
     lines = tuple(tuple(_pieces(*part)) for part in parts)
     return Text(lines, None if titles is None else tuple(map(str, titles)))
 
 
-def _pieces(tokens: Any, a: Any, rationale: Any, counted: Any) -> list[Piece]:
-    counted = np.ones(len(tokens), bool) if counted is None else counted
+def _pieces(tokens: Any, a: Any, rationale: Any, counted: Any, features: Any) -> list[Piece]:
+    if counted is None:
+        counted = np.ones(len(tokens), bool) if features is None else features >= 0
+    first = np.arange(len(tokens))
+    if features is not None:
+        first = first_pieces(features[None], counted[None])[0]
+        a = summed(a[None], first[None])[0]
     size = np.abs(np.where(counted & np.isfinite(a), a, 0))
     largest = size.max(initial=0.0)
     marks = any(str(t).startswith(SPACED) for t in tokens)
-    found = []
+    shown_as = _decoded if any(str(t).startswith(BYTES) for t in tokens) else str
+    found: list[Piece] = []
     for i, token in enumerate(map(str, tokens)):
         space, shown = True, token
         if token.startswith(JOINED) and len(token) > 2:
@@ -151,8 +170,39 @@ def _pieces(tokens: Any, a: Any, rationale: Any, counted: Any) -> list[Piece]:
             shown = token[1:] if token.startswith(SPACED) and len(token) > 1 else token
         strength = float(size[i] / largest) if largest > 0 else 0.0
         marked = bool(rationale is not None and rationale[i])
-        found.append(Piece(shown, space, float(a[i]), strength, bool(counted[i]), marked))
-    return found
+        if first[i] < i:
+            word = found[-1]
+            joined = word.text + " " * space + shown
+            found[-1] = dataclasses.replace(word, text=joined, marked=word.marked or marked)
+        else:
+            found.append(Piece(shown, space, float(a[i]), strength, bool(counted[i]), marked))
+    return [dataclasses.replace(piece, text=shown_as(piece.text)) for piece in found]
+
+
+def _decoded(token: str) -> str:
+    """A token of a byte-level vocabulary as the text that it stands for.
+
+    Parts of characters, control characters and special tokens are left as they are.
+    """
+    try:
+        decoded = bytes(BYTE_OF[c] for c in token).decode()
+    except (KeyError, UnicodeDecodeError):
+        return token
+    return decoded if decoded.isprintable() else token
+
+
+def _byte_of() -> dict[str, int]:
+    """The bytes that characters stand for in byte-level vocabularies, such as GPT-2's.
+
+    Printable characters of Latin-1 stand for themselves, those from U+0100 on for the other bytes.
+    """
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+BYTE_OF = _byte_of()
+"""The bytes that characters of byte-level vocabularies stand for."""
 
 
 def _span(piece: Piece) -> str:

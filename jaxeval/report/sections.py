@@ -243,6 +243,8 @@ def extremes(
     maps, x, counted = given["attributions"], given["x"], given["counted"]
     of_text = not hasattr(x, "shape") and len(x) > 0 and isinstance(x[0], (list, tuple))
     of_text = of_text and all(isinstance(token, str) for token in x[0])
+    named = hasattr(x, "columns") or results.settings.get("feature_names") is not None
+    bars = getattr(x, "ndim", 0) == 2 and named
     rest = {k: v for k, v in given.items() if k not in ("attributions", "counted")}
     for explainer in results.explainers:
         if explainer not in maps:
@@ -279,7 +281,7 @@ def extremes(
         "gallery",
         "Best and worst samples",
         f"By {metric}: each sample with its score, its input and its map. "
-        f"{'Orange' if of_text else 'Red'} is positive, blue negative.",
+        f"{'Orange' if of_text or bars else 'Red'} is positive, blue negative.",
         pictures=pictures,
         texts=texts,
     )

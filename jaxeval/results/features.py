@@ -16,6 +16,13 @@ REMEDY = (
 )
 
 
+def _differ(u: tuple[int, ...] | None, v: tuple[int, ...] | None) -> bool:
+    """Whether maps of these shapes have different features; [C, 1] and [1, T] have, if C = T."""
+    if u is None or v is None:
+        return u is not v
+    return np.prod(u) != np.prod(v) or (len(u) == len(v) and u != v)
+
+
 class Features:
     """The features of each explainer's maps; a part of `Results`."""
 
@@ -33,11 +40,11 @@ class Features:
         return {e: tuple(known[e]) for e in self.explainers if e in known}
 
     def feature_groups(self) -> list[tuple[str, ...]]:
-        """Explainers grouped by the number of features of their maps, the largest group first.
+        """Explainers grouped by what a feature of their maps is, the largest group first.
 
         A metric's scores on maps with one feature per pixel do not compare with those on maps with
         one per entry, so ranks and tests compare explainers only within a group. A single group if
-        all maps have the same number of features, or if it is unknown.
+        the features of all maps are the same, or if they are unknown.
 
         >>> from jaxeval.results import Results
         >>> from jaxeval.types import Outcome
@@ -48,12 +55,15 @@ class Features:
         [('B', 'C'), ('A',)]
         """
         shapes = self._shapes()
-        groups: dict[int | None, list[str]] = {}
+        groups: list[list[str]] = []
         for e in self.explainers:
-            groups.setdefault(int(np.prod(shapes[e])) if e in shapes else None, []).append(e)
-        if len(groups.keys() - {None}) < 2:
+            alike = (g for g in groups if not any(_differ(shapes.get(e), shapes.get(o)) for o in g))
+            if (found := next(alike, None)) is None:
+                groups.append(found := [])
+            found.append(e)
+        if sum(group[0] in shapes for group in groups) < 2:
             return [self.explainers]
-        return sorted(map(tuple, groups.values()), key=len, reverse=True)
+        return sorted(map(tuple, groups), key=len, reverse=True)
 
     def _shape_text(self, explainer: str) -> str:
         """The shape of an explainer's maps, "3 x 8 x 8"."""

@@ -209,8 +209,15 @@ def _tell(given: argparse.Namespace, plan: Plan, done: Done, console: Console) -
     return 0
 
 
+def said(e: Exception) -> str:
+    """An error in words: a file that is not there is named, without the number of the error."""
+    if isinstance(e, FileNotFoundError) and e.filename:
+        return f"there is no {e.filename}"
+    return str(e)
+
+
 def _refuse(e: Exception) -> int:
-    print(f"jaxeval: {e}", file=sys.stderr)
+    print(f"jaxeval: {said(e)}", file=sys.stderr)
     return 2
 
 

@@ -159,7 +159,9 @@ class Plan:
             for name, setting in settings.items():
                 if repr(name) in message:
                     return (what, setting.group)
-        if message.startswith(("x ", "y ", "mask", "index", "padding", "extras")):
+        if message.startswith(
+            ("x ", "y ", "mask", "index", "padding", "extras", "inputs", "features")
+        ):
             return ("data",)
         if message.startswith(("background", "reduce_channels")):
             return (message.split("=")[0].split()[0],)

@@ -31,10 +31,10 @@ def _alike(one: Any, other: Any) -> bool:
     """Whether two programs, or parameters of equations, are equal; unknown types count as equal."""
     if one is other:
         return True
-    if hasattr(one, "jaxpr"):  # with its constants
-        return _alike(one.jaxpr, other.jaxpr) and _alike(tuple(one.consts), tuple(other.consts))
     if hasattr(one, "eqns"):
-        return len(one.eqns) == len(other.eqns) and all(map(_same_equation, one.eqns, other.eqns))
+        consts = (tuple(getattr(v, "consts", ())) for v in (one, other))
+        same = len(one.eqns) == len(other.eqns) and _alike(*consts)
+        return same and all(map(_same_equation, one.eqns, other.eqns))
     if isinstance(one, (tuple, list)):
         return len(one) == len(other) and all(map(_alike, one, other))
     if isinstance(one, (jax.Array, np.ndarray, np.generic, int, float, complex)):

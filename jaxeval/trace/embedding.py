@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+from jax.core import Tracer
 
-from ..lifetime import Wrapper, jit
+from ..identity import shapes_of
+from ..lifetime import Wrapper, jit, remembered
 from ..model import Model, reads_inputs
 from ..tokens import ATTENTION, COUNTED, HIDDEN, IDS, KEPT, SPECIAL, Tokens
 from .graph import Graph
@@ -153,16 +155,91 @@ def vocabulary(model: Model, x: Any) -> int | None:
       x: shape and dtype of one sample.
     """
     tokens = model.tokens
-    if tokens is None or tokens.embed is not None:
+    if tokens is None or tokens.embed is not None or model.host:
         return None
+    known = remembered(model.apply)
+    key = ("vocabulary", *shapes_of((model.params, model.inputs)), tokens, tuple(x.shape))
+    if key not in known:
+        known[key] = _vocabulary(model, tokens, x)
+    return known[key]
+
+
+def _vocabulary(model: Model, tokens: Tokens, x: Any) -> int | None:
     rows = model.like(x)[1]
     spec = jax.ShapeDtypeStruct(rows.shape, rows.dtype)
+
+    def of_rows(v: Any) -> np.ndarray:
+        return np.zeros((rows.shape[0], *np.shape(v)[1:]), jnp.result_type(v))
+
+    traced = dataclasses.replace(model, inputs=jax.tree.map(of_rows, model.inputs))
     try:
-        return looked_up(Graph(model, spec), tokens)[1]
+        return looked_up(Graph(traced, spec), tokens)[1]
     except (ValueError, TypeError, NotImplementedError):
         if tokens.embedding is not None:
             raise
         return None  # methods that need it say so
+
+
+def check_ids(ids: Any, size: int | None, what: str = "x") -> None:
+    """Check token ids [N, T] whose values are known.
+
+    Args:
+      size: the number of rows of the table of embeddings; None if the model does not show it.
+
+    Raises:
+      ValueError: negative ids, ids beyond int32 or outside of the table, whose rows JAX would read
+        as other rows.
+    """
+    ids = np.asarray(ids)
+    if ids.min(initial=0) < 0:
+        raise ValueError(f"{what} holds the token id {ids.min()}: ids count from 0")
+    if ids.max(initial=0) > np.iinfo(np.int32).max:
+        raise ValueError(f"{what} holds the token id {ids.max()}: ids are below 2**31")
+    if size is not None and ids.max(initial=0) >= size:
+        raise ValueError(
+            f"{what} holds the token id {ids.max()}, in sample "
+            f"{int((ids >= size).any(1).argmax())}, but the model has embeddings for the ids "
+            f"0..{size - 1}"
+        )
+
+
+def check_removal(owner: str, value: Any, size: int | None, tokens: Tokens) -> None:
+    """Check that what removed tokens become are rows of the table of embeddings, of `size` rows.
+
+    Args:
+      value: a metric or an explainer, with those that it holds.
+      size: None if the model does not show it.
+
+    Raises:
+      ValueError: an id that is none; JAX would read another row.
+    """
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return
+    last = np.iinfo(np.int32).max if size is None else size - 1
+    for field in dataclasses.fields(value):
+        given = getattr(value, field.name, None)
+        if field.name != "baseline":
+            check_removal(owner, given, size, tokens)
+        elif (known := _removed(given, tokens, value)) is not None and known > last:
+            has = "" if size is None else f", as the model has embeddings for the ids 0..{last}"
+            raise ValueError(f"{owner}: baseline={known} is no id of a token{has}")
+
+
+def _removed(given: Any, tokens: Tokens, owner: Any) -> int | None:
+    """The id that stands for a removed token, if there is one."""
+    if isinstance(given, str):
+        named = {"mask": tokens.mask, "pad": tokens.pad, "delete": tokens.pad}
+        if given not in named and getattr(owner, "on_tokens", "") == "ids":
+            given = "mask" if tokens.mask is not None else "pad"
+        return named.get(given)
+    if (
+        given is None
+        or isinstance(given, Tracer)
+        or np.ndim(given)
+        or not hasattr(given, "__int__")
+    ):
+        return None
+    return tokens.pad if int(given) < 0 else int(given)
 
 
 def _reads_table(graph: Graph, operation: Operation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,38 @@ def test_a_converted_module_of_ids(net, model, logits):
     np.testing.assert_allclose(np.asarray(model(IDS)), logits, rtol=1e-5, atol=1e-5)
     assert model.tokens.embedding == "words"
     assert "words" in model.layers()
-    with pytest.raises(ValueError, match="converted for texts of T = 7 tokens and got 5"):
-        model(IDS[:, :5])
+    with pytest.raises(ValueError, match="converted for texts of up to T = 7 tokens and got 9"):
+        model(np.pad(IDS, ((0, 0), (0, 2))))
+
+
+def test_texts_of_other_lengths(net, model):
+    """Shorter ones, by ids and embeddings, are torch's; a module of one length says so."""
+    for n in (5, 1):
+        short = IDS[:, :n]
+        with torch.no_grad():
+            given = torch.from_numpy(short)
+            wanted = net(given, (given != PAD).long())["logits"].numpy()
+        np.testing.assert_allclose(np.asarray(model(short)), wanted, rtol=1e-5, atol=1e-5)
+        new, e, inputs, _ = je.embedded(model, short)
+        got = dataclasses.replace(new, inputs=inputs)(e)
+        np.testing.assert_allclose(np.asarray(got), wanted, rtol=1e-5, atol=1e-5)
+
+    longer = {k: nn.functional.pad(v, (0, 2), value=1) for k, v in example().items()}
+    with pytest.raises(ValueError, match="texts of T = 9 tokens: index out of range"):
+        from_torch(net, longer, tokens=TOKENS, cache=False)
+
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.out = nn.Embedding(V, 4), nn.Linear(4 * T, 3)
+
+        def forward(self, input_ids: Any) -> Any:
+            return self.out(self.words(input_ids).flatten(1))
+
+    fixed = from_torch(Fixed().eval(), torch.from_numpy(IDS[:2]), tokens=TOKENS, cache=False)
+    assert fixed(IDS).shape == (len(IDS), 3)
+    with pytest.raises(ValueError, match=f"for texts of T = {T} tokens and got 5: pad or cut"):
+        fixed(IDS[:, :5])
 
 
 METRICS = {

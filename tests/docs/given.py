@@ -186,15 +186,21 @@ def text() -> dict[str, Any]:
     lengths = np.array([6, 4, 5, 3, 6])[:, None]
     ids = np.where(np.arange(6) < lengths, rng.integers(5, 30, (5, 6)), 0)
     ids[:, 0] = 1
-    tokenizer = SimpleNamespace(
+    counted = ~np.isin(ids, (0, 1, 2))
+
+    class Tokenizer(SimpleNamespace):
+        def __call__(self, texts: Any, padding: bool) -> Any:  # words of two pieces
+            pieces = [[t // 2 if c else None for t, c in enumerate(row)] for row in counted]
+            return [SimpleNamespace(word_ids=w, sequence_ids=[0] * len(w)) for w in pieces]
+
+    tokenizer = Tokenizer(
         mask_token_id=4, pad_token_id=0, all_special_ids=[0, 1, 2, 4], unk_token_id=3
     )
     words = [[f"word{i}" for i in row] for row in ids]
-    counted = ~np.isin(ids, (0, 1, 2))
     return {
         "net": Net().eval(), "tokenizer": tokenizer, "ids": ids, "mask": (ids != 0).astype(int),
         "tokens_of_texts": words, "maps": rng.normal(size=ids.shape), "counted": counted,
-        "rationale": counted & (ids > 20),
+        "rationale": counted & (ids > 20), "sentences": ["five of them"] * 5,
     }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ NEEDS = {
     "torch.md": ("torch", "captum", "onnx"),
     "quantus.md": ("quantus", "torch"),
     "text.md": ("torch", "captum", "onnx"),
+    "keras.md": ("keras",),
     "guide.md": ("flax", "matplotlib", "jinja2"),
     "README.md": ("flax", "matplotlib", "jinja2", "torch", "captum", "onnx", "quantus"),
 }

@@ -13,7 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "docs/tutorials").glob("*.py"))
-NEEDS = {"vision": ("torch", "captum", "onnx"), "tabular": ("sklearn",), "training": ("optax",)}
+NEEDS = {
+    "vision": ("torch", "captum", "onnx"),
+    "tabular": ("sklearn",),
+    "training": ("optax",),
+    "text": ("optax",),
+}
 SECONDS = 240
 """Of all cores together: two minutes on two cores."""
 
@@ -36,7 +41,7 @@ def test_it_runs(script, tmp_path):
 
 
 def test_every_tutorial_begins_with_its_title():
-    assert len(SCRIPTS) >= 6
+    assert len(SCRIPTS) >= 7
     for script in SCRIPTS:
         lines = script.read_text(encoding="utf-8").splitlines()
         assert lines[0] == "# %% [markdown]"

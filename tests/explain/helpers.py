@@ -55,7 +55,7 @@ def run(explainer: Explainer, model: Model, x: Any, y: Any, k: Any) -> jax.Array
 jitted = jax.jit(run)  # one for all tests: equal programs compile once
 
 
-def assert_close(a: Any, b: Any, rtol: float = 1e-4) -> None:
+def assert_close(a: Any, b: Any, rtol: float = 4e-5) -> None:
     """Equal to `rtol` of the largest value: attributions near 0 are sums that cancel."""
     a, b = np.asarray(a), np.asarray(b)
     assert a.shape == b.shape

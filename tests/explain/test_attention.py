@@ -84,7 +84,8 @@ def test_transformer_attribution(images):
         m = np.maximum(np.stack(relevances) * g[:, i], 0).mean(1)
         rows.append(product(m + eye) - eye)
     e = explain.TransformerAttribution(upsample=None)
-    assert_close(e(model, x, Y), shown(np.stack(rows), images), 2e-4)
+    # Relevance is divided by sums of activations, whose rounding grows where they cancel.
+    assert_close(e(model, x, Y), shown(np.stack(rows), images), 1e-5 if images else 4e-5)
 
 
 @kinds
@@ -101,6 +102,11 @@ def test_attn_lrp(images):
             for i in range(3)
         ]
     )
+    # Relevance is divided by activations z; where one of them is near 0, rounding counts 1 / |z|
+    # times. Most samples are equal to 5e-5, the second one of BERT to 3e-4.
+    typical = np.abs(np.asarray(explain.AttnLRP()(model, x, Y)) - expected)
+    size = np.abs(expected).reshape(3, -1).max(1)
+    assert np.sort(typical.reshape(3, -1).max(1) / size)[1] < 1e-4
     assert_close(explain.AttnLRP()(model, x, Y), expected, 1e-3)
     same = explain.LRP(attention="uniform")(model, x, Y)
     np.testing.assert_array_equal(explain.AttnLRP()(model, x, Y), same)
@@ -159,7 +165,7 @@ def test_attention_is_found_however_it_is_written(name, attended):
     other = dataclasses.replace(model, apply=lambda p, x: by_hand.apply(p, x, attended))
     assert len(attentions(Graph(other, x[:1]))) == 2
     e = explain.get(name)
-    assert_close(e(other, x, Y), e(model, x, Y), 1e-4)
+    assert_close(e(other, x, Y), e(model, x, Y), 1e-5)
 
 
 def test_attention_of_flax():

@@ -70,7 +70,8 @@ SIGNED = {"upsample": None, "rectify": False}
 def test_one_gradient(name, module):
     case, a, g, _ = seen(module)
     e = explain.get(name, layer=LAYERS[module], **SIGNED)
-    assert_close(raw(e, case), REFERENCES[name](a, g), 1e-5)
+    # Grad-CAM++ divides by sums that may come near 0 before a ReLU.
+    assert_close(raw(e, case), REFERENCES[name](a, g), 4e-5 if "PlusPlus" in name else 1e-5)
 
 
 def test_grad_cam_plus_plus_with_epsilon():
@@ -137,7 +138,7 @@ def test_score_cam(aligned):
     w = np.exp(scores - scores.max(1, keepdims=True))
     w /= w.sum(1, keepdims=True)
     e = explain.ScoreCAM(align_corners=aligned, **SIGNED)
-    assert_close(raw(e, case), (w[:, :, None] * a).sum(1), 1e-4)
+    assert_close(raw(e, case), (w[:, :, None] * a).sum(1), 1e-5)
     e = explain.ScoreCAM(align_corners=aligned, weights="score", **SIGNED)
     assert_close(raw(e, case), (scores[:, :, None] * a).sum(1), 1e-5)
 
@@ -196,8 +197,10 @@ def test_eigen_cam(centred):
         values, vectors = np.linalg.eigh(m[i].T @ m[i])
         cam = m[i] @ vectors[:, -1]
         cam *= np.sign(cam @ a[i].sum(0))
-        np.testing.assert_allclose(ours[i], cam, atol=1e-4 * np.abs(cam).max())
         assert values[-2] < 0.98 * values[-1]
+        # Rounding turns the vector by its size over the gap of the squared singular values.
+        turned = 1e-6 / (1 - values[-2] / values[-1])
+        np.testing.assert_allclose(ours[i], cam, atol=(1e-5 + turned) * np.abs(cam).max())
     if not centred:
         assert ours.min() > -1e-5 * ours.max()  # by Perron and Frobenius
     kept = raw(explain.EigenCAM(centred=centred, sign="svd", **SIGNED), case)

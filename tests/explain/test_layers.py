@@ -246,7 +246,7 @@ def test_gradient_shap_with_given_draws():
         a, ga = (theirs_of(f"Layer{n}", point, "conv_2") for n in (
             "Activation", "GradientXActivation"))  # fmt: skip
         expected += (way[0] - way[1]) * ga / a / s
-    assert_close(ours(e, case), expected, 1e-4)
+    assert_close(ours(e, case), expected, 1e-5)
 
 
 @pytest.mark.parametrize(("name", "layer", "module"), [LAYERS[3], LAYERS[4]])

@@ -103,3 +103,28 @@ def test_random_scores_are_uniform_and_independent():
     assert all(scipy.stats.kstest(row, "uniform").pvalue > 1e-3 for row in rows)
     assert np.abs(np.corrcoef(rows) - np.eye(len(rows))).max() < 0.06
     np.testing.assert_array_equal(control("Random", key, ids[::-1], 3, (2, 0)), found[3][:, ::-1])
+
+
+def test_padding_stays_in_its_place():
+    """Only the features that count are permuted and scaled, as in maps cut to their lengths."""
+    test, ids, key = je.MapNoise(), np.arange(40), jax.random.key(0)
+    rng = np.random.default_rng(3)
+    counts = np.arange(9) < rng.integers(1, 10, 40)[:, None]
+    maps = np.where(counts, rng.normal(size=(40, 9)), 0)
+    order = test.permutations("a", (9,), key, ids, 1, counts)
+    assert (order != np.arange(9)).any()
+    np.testing.assert_array_equal(np.sort(order, axis=1), np.tile(np.arange(9), (40, 1)))
+    np.testing.assert_array_equal(order[~counts], np.tile(np.arange(9), (40, 1))[~counts])
+    noisy = test.blended(maps, order, 0.5, counts)
+    for a, o, c, got in zip(maps, order, counts, noisy, strict=True):
+        n = c.sum()
+        b = a[:n] / np.sqrt((a[:n] ** 2).mean())
+        np.testing.assert_allclose(got[:n], 0.5 * b + 0.5 * b[o[:n]], rtol=1e-12)
+        assert not got[n:].any()
+    all_of = np.ones((40, 9), bool)
+    whole = test.permutations("a", (9,), key, ids, 1)
+    np.testing.assert_array_equal(test.permutations("a", (9,), key, ids, 1, all_of), whole)
+    given = je.MapNoise(draws=np.tile(np.arange(9)[::-1], (2, 40, 1)))
+    reverse = given.permutations("a", (9,), key, ids, 0, counts)
+    for o, c in zip(reverse, counts, strict=True):
+        assert o[: c.sum()].tolist() == [*range(c.sum())][::-1]

@@ -94,7 +94,6 @@ def test_draws_that_do_not_fit():
 def test_padding():
     padding = np.zeros((N, FEATURES), bool)
     padding[:, -2:] = True
-    refused("mix in padding", padding=padding, tests=[je.MapNoise()])
     tests = [je.InputNoise(disruptive=4.0)]
     meta = je.meta_evaluate(MODEL, X, **{**ONE, "padding": padding, "tests": tests})
     x = meta.setup.tests["InputNoise"].inputs(

@@ -44,6 +44,28 @@ def test_pieces_are_joined_in_every_tokenizer():
     assert plain == ["un(0)do(0) it(0)"] * 3
 
 
+def test_words_are_shown_as_one_piece_with_their_sum():
+    words = [-1, 0, 1, 1, 2, 2, -1]
+    shown = je.plot.text(TOKENS, A, features=words, rationale=[0, 0, 0, 1, 0, 0, 0])
+    spans = re.findall(r'title="([^"]*)">([^<]*)<', shown.html())
+    assert [float(v) for v, _ in spans] == [9, -1, 2.5, 0.1, 9]
+    assert spans[2][1] == "greater"
+    assert shown.plain().startswith("[CLS] not(-4) _greater_(+9) ")
+    assert shown.html().count("color: grey") == 2
+
+
+def test_bytes_are_shown_as_characters():
+    tokens = ["CafÃ©", "Ġtr", "Ã¨s", "Ġbon", "Ċ", "ĠÃ", "<|endoftext|>"]
+    shown = je.plot.text(tokens, np.zeros(7), counted=[1, 1, 1, 1, 1, 1, 0])
+    assert [p.text for p in shown.lines[0]] == [
+        "Café", "tr", "ès", "bon", "Ċ", "Ã", "<|endoftext|>"
+    ]  # fmt: skip
+    whole = je.plot.text(tokens, np.zeros(7), features=[0, 1, 1, 2, 3, 4, -1])
+    assert whole.plain() == "Café(0) très(0) bon(0)Ċ(0) Ã(0) <|endoftext|>"
+    plain = je.plot.text(["cafÃ©", "▁x"], np.zeros(2))  # no bytes: the text itself
+    assert [p.text for p in plain.lines[0]] == ["cafÃ©", "x"]
+
+
 def test_rationales_are_underlined():
     marked = text(rationale=[0, 0, 1, 1, 0, 0, 0])
     assert marked.html().count("underline;") == 2

@@ -108,7 +108,9 @@ def spearman(u: Any, v: Any) -> float:
 
 
 def ssim(u: np.ndarray, v: np.ndarray, channel_axis: int | None) -> float:
-    """Structural similarity, 7x7 windows, with the range over both maps."""
+    """Structural similarity, 7x7 windows, with the range over both maps; 7 of one axis."""
+    if u.shape[1:] == (1,):  # a number per channel
+        u, v, channel_axis = u[:, 0], v[:, 0], None
     span = max(u.max(), v.max()) - min(u.min(), v.min())
     if span == 0:
         return np.nan

@@ -79,6 +79,6 @@ ROWS: dict[str, Row] = {
             "few neighbours": {"percentile": 60, "n_neighbours": 1},
             "three points or none": {"percentile": 95.3},
         },
-        skip=frozenset({"tabular", "tokens"}),
+        skip=frozenset({"channels", "tabular", "tokens"}),
     ),
 }

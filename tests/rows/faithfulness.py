@@ -230,6 +230,7 @@ ROWS: dict[str, Row] = {
         recover=draws.recover_cells,
         random=True,
         numbers={"subset_percent": (0.2, 0.4)},
+        skip=frozenset({"channels"}),
     ),
     "Sufficiency": Row(
         je.Sufficiency(threshold=0.9),

@@ -185,6 +185,7 @@ ROWS: dict[str, Row] = {
             "random": {"order": "random", "patch_size": 3},
         },
         draws=draws.patch_order,
+        skip=frozenset({"channels"}),
     ),
     "Selectivity": Row(
         je.Selectivity(patch_size=4),
@@ -194,6 +195,7 @@ ROWS: dict[str, Row] = {
             "patches of one": {"patch_size": 1},
             "channel means": {"baseline": "channel_mean"},
         },
+        skip=frozenset({"channels"}),
     ),
     "SRG": Row(
         je.SRG(n_steps=6),
@@ -225,12 +227,13 @@ ROWS: dict[str, Row] = {
         recover=draws.recover_imputation_noise,
         random=True,
         numbers={"percentages": ((10, 40, 75, 95), (20, 30, 50, 90))},
+        skip=frozenset({"channels"}),
     ),
     "IROF": Row(
         je.IROF(n_segments=10),
         irof,
         variants={"more": {"n_segments": 20, "compactness": 1.0}, **WHITE},
-        skip=frozenset({"tabular"}),
+        skip=frozenset({"channels", "tabular"}),
     ),
     "SIC": Row(
         je.SIC(n_steps=6),

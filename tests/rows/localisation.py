@@ -18,6 +18,9 @@ def pointing_game(m: Any, s: Sample) -> Answer:
     a = prepare(s.a, m)
     if not s.mask.any():
         return np.nan
+    if s.x.ndim > 1 and a.shape == (s.x.shape[0], 1):  # channels, which have no distances
+        hit = float(s.mask.ravel()[descending(a)[0]])
+        return hit * (1 - s.mask.sum() / a.size) if m.weighted else hit
     axes = [
         i for i in range(a.ndim) if not (i == s.channel_axis and s.features_with_channels())
     ]  # distances are in pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,63 @@ REFUSED = {
         lambda: je.attribute(je.explain.FeatureAblation(baseline=V), model(), IDS, Y),
         ValueError,
         rf"explainer '.*': baseline={V} is no id of a token",
+    ),
+    "an explainer's mask outside of the table": (
+        lambda: je.attribute(
+            je.explain.FeatureAblation(), model(tokens=je.Tokens("words", mask=V)), IDS, Y
+        ),
+        ValueError,
+        rf"explainer '.*': baseline={V} is no id of a token",
+    ),
+    "ids outside of the table, by itself": (
+        lambda: je.explain.FeatureAblation()(model(), np.where(IDS == SEP, V, IDS), Y),
+        ValueError,
+        rf"FeatureAblation: x holds the token id {V}, in sample 0",
+    ),
+    "ids beyond int32, by itself": (
+        lambda: je.explain.Saliency()(model(), IDS.astype(np.int64) + 2**32, Y),
+        ValueError,
+        r"Saliency: x holds the token id \d+: ids are below 2\*\*31",
+    ),
+    "ids of rows with inputs, by themselves": (
+        lambda: je.explain.Saliency()(
+            dataclasses.replace(model(), inputs={"attention_mask": np.ones_like(IDS)}),
+            np.where(IDS == SEP, V, IDS), Y,
+        ),
+        ValueError,
+        rf"Saliency: x holds the token id {V}",
+    ),
+    "a baseline outside of the table, by itself": (
+        lambda: je.explain.IntegratedGradients(baseline=V)(model(), IDS, Y),
+        ValueError,
+        rf"IntegratedGradients: baseline={V} is no id",
+    ),
+    "a mask outside of the table, by itself": (
+        lambda: je.explain.IntegratedGradients(baseline="mask")(
+            model(tokens=je.Tokens("words", mask=V)), IDS, Y
+        ),
+        ValueError,
+        rf"IntegratedGradients: baseline={V} is no id",
+    ),
+    "a function's ids outside of the table": (
+        lambda: function_of()(np.where(IDS[0] == SEP, V, IDS[0]), 0, MAPS[0], 0),
+        ValueError,
+        rf"x holds the token id {V}",
+    ),
+    "a function's ids beyond int32": (
+        lambda: function_of()(IDS[0].astype(np.int64) + 2**32, 0, MAPS[0], 0),
+        ValueError,
+        "ids are below 2",
+    ),
+    "a function's baseline outside of the table": (
+        lambda: function_of(je.Deletion(baseline=V))(IDS[0], 0, MAPS[0], 0),
+        ValueError,
+        rf"Deletion: baseline={V} is no id",
+    ),
+    "a function's explainer outside of the table": (
+        lambda: function_of(explainer=je.explain.FeatureAblation(baseline=V))(IDS[0], 0, None, 0),
+        ValueError,
+        rf"explainer: baseline={V} is no id",
     ),
     "nothing but special tokens": (
         lambda: score_of(x=np.where(np.arange(6)[:, None] == 4, CLS, IDS)),
@@ -105,6 +163,10 @@ REFUSED = {
         "needs the gradient with respect to the embeddings",
     ),
 }  # fmt: skip
+
+
+def function_of(metric: Any = None, explainer: Any = None) -> Any:
+    return je.as_function(je.Deletion() if metric is None else metric, model(), explainer)
 
 
 def score_of(metric: Any = None, x: Any = IDS, tokens: Any = TOKENS, **more: Any) -> Any:

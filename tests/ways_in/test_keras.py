@@ -127,10 +127,114 @@ def test_what_is_not_supported_is_refused():
         je.from_keras(lambda x: x)
     with pytest.raises(ValueError, match="is not built"):
         je.from_keras(Own())
-    a, b = keras.Input((2,)), keras.Input((3,))
-    two = keras.Model([a, b], layers.Dense(2)(layers.Concatenate()([a, b])))
-    with pytest.raises(TypeError, match="2 inputs and 1 outputs"):
+    a = keras.Input((2,))
+    two = keras.Model(a, [layers.Dense(2, name="p")(a), layers.Dense(1, name="q")(a)])
+    with pytest.raises(TypeError, match=r"2 outputs \('p', 'q'\), wanted one: give keras.Model"):
         je.from_keras(two)
+
+
+TABLE = np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)
+
+
+def branches(image, table):
+    """The layers of two branches, applied."""
+    h = layers.Flatten()(layers.Conv2D(2, 3, activation="relu", name="conv")(image))
+    table = layers.Dense(4, activation="tanh", name="dense")(table)
+    return layers.Dense(3, name="out")(layers.Concatenate(name="both")([h, table]))
+
+
+def of_list():
+    image, table = keras.Input((8, 8, 1), name="image"), keras.Input((3,), name="table")
+    return keras.Model([image, table], branches(image, table))
+
+
+def of_dict():
+    image, table = keras.Input((8, 8, 1), name="image"), keras.Input((3,), name="table")
+    return keras.Model({"i": image, "t": table}, branches(image, table))
+
+
+class Two(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2D(2, 3, activation="relu", name="conv")
+        self.out = layers.Dense(3, name="out")
+
+    def both(self, image, table):
+        flat = keras.ops.reshape(self.conv(image), (-1, 72))
+        return self.out(keras.ops.concatenate([flat, table], -1))
+
+
+class OfOneDict(Two):
+    def call(self, x):
+        return self.both(x["image"], x["table"])
+
+
+class OfArguments(Two):
+    def call(self, image, table, training=False):
+        return self.both(image, table)
+
+
+def built(net, *x):
+    net(*x)
+    return net
+
+
+NAMED, PAIR = {"image": X, "table": TABLE}, (X, TABLE)
+SEVERAL = {
+    "list": (of_list, PAIR, lambda net: net(list(PAIR))),
+    "list by names": (of_list, dict(reversed(NAMED.items())), lambda net: net(list(PAIR))),
+    "dict": (of_dict, {"t": TABLE, "i": X}, lambda net: net({"i": X, "t": TABLE})),
+    "dict by names": (of_dict, NAMED, lambda net: net({"i": X, "t": TABLE})),
+    "subclass": (lambda: built(OfOneDict(), NAMED), NAMED, lambda net: net(NAMED)),
+    "arguments": (lambda: built(OfArguments(), *PAIR), PAIR, lambda net: net(*PAIR)),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_several_inputs_are_explained_together(case):
+    make, x, call = SEVERAL[case]
+    net = make()
+    model = je.from_keras(net)
+    np.testing.assert_allclose(model(x), call(net), rtol=1e-5, atol=1e-6)
+    maps = je.attribute("InputXGradient", model, x, Y)
+    assert type(maps) is type(x)
+    pairs = [(maps[k], x[k]) for k in x] if isinstance(x, dict) else zip(maps, x, strict=True)
+    assert all(a.shape == v.shape for a, v in pairs)
+
+
+def test_one_input_is_explained_while_the_others_stay():
+    model = je.from_keras(of_list())
+    together = je.attribute("InputXGradient", model, NAMED, Y)
+    alone = je.attribute("InputXGradient", model, X, Y, inputs={"table": TABLE})
+    np.testing.assert_allclose(alone, together["image"], rtol=1e-5, atol=1e-7)
+    cam = je.attribute(je.explain.GradCAM(layer="conv"), model, X, Y, inputs={"table": TABLE})
+    assert cam.shape == X.shape
+    layer = je.attribute(je.explain.LayerActivation(layer="conv"), model, NAMED, Y)
+    assert layer.shape == (4, 6, 6, 2)
+    with pytest.raises(ValueError, match="explain the image alone"):
+        je.attribute(je.explain.GradCAM(layer="conv"), model, NAMED, Y)
+
+
+def test_other_inputs_than_the_models_are_refused():
+    model = je.from_keras(of_list())
+    with pytest.raises(ValueError, match="has the inputs 'image', 'table'"):
+        je.attribute("Gradient", model, {"a": X, "table": TABLE}, Y)
+    with pytest.raises(ValueError, match="one of them as x and the others as inputs="):
+        je.attribute("Gradient", model, X, Y)
+
+
+class WithoutTraining(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.out = layers.Dropout(0.5), layers.Dense(3)
+
+    def call(self, x):
+        return self.out(self.drop(x))
+
+
+def test_a_call_without_the_argument_training_is_in_inference_mode():
+    net = built(WithoutTraining(), TABLE)
+    np.testing.assert_allclose(je.from_keras(net)(TABLE), net(TABLE), rtol=1e-5, atol=1e-6)
 
 
 def test_another_backend_is_refused():

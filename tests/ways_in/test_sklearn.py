@@ -11,12 +11,24 @@ import pytest
 import jaxeval as je
 
 pytest.importorskip("sklearn")
-from sklearn import ensemble, linear_model, neural_network, preprocessing, svm, tree
+from sklearn import (
+    cluster,
+    compose,
+    ensemble,
+    linear_model,
+    multiclass,
+    multioutput,
+    naive_bayes,
+    neural_network,
+    preprocessing,
+    svm,
+    tree,
+)
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectKBest
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 CANCER, IRIS, DIABETES = (
@@ -34,6 +46,18 @@ CASES = {
         *(IRIS, "probabilities"),
     ),
     "support vectors": (svm.LinearSVC(), IRIS, "values"),
+    "kernel, 2": (make_pipeline(scaled(), svm.SVC()), CANCER, "values"),
+    "kernel, 3": (svm.SVC(kernel="poly", coef0=1.0), IRIS, "values"),
+    "nu, 3": (svm.NuSVC(kernel="sigmoid", gamma=0.01), IRIS, "values"),
+    "kernel": (make_pipeline(scaled(), svm.SVR(C=100.0)), DIABETES, "values"),
+    "nu": (svm.NuSVR(kernel="linear"), DIABETES, "values"),
+    "naive Bayes": (naive_bayes.GaussianNB(), IRIS, "logits"),
+    "poisson": (linear_model.PoissonRegressor(), DIABETES, "values"),
+    "gamma": (linear_model.GammaRegressor(), DIABETES, "values"),
+    "tweedie": (linear_model.TweedieRegressor(power=1.5), DIABETES, "values"),
+    "tweedie, identity": (linear_model.TweedieRegressor(power=0), DIABETES, "values"),
+    "descent": (make_pipeline(scaled(), linear_model.SGDRegressor()), DIABETES, "values"),
+    "ridge, 3": (linear_model.RidgeClassifier(), IRIS, "values"),
     "ridge": (GridSearchCV(linear_model.Ridge(), {"alpha": [1, 2]}, cv=2), DIABETES, "values"),
     "perceptron, 2": (
         make_pipeline(scaled(), neural_network.MLPClassifier(**MLP)), CANCER, "binary"
@@ -168,7 +192,14 @@ def test_whole_labels_are_the_estimators_too():
 
 
 @pytest.mark.parametrize(
-    "estimator", [svm.SVC(), KNeighborsClassifier(), ensemble.AdaBoostClassifier(n_estimators=3)]
+    "estimator",
+    [
+        svm.SVC(break_ties=True),
+        KNeighborsClassifier(),
+        RadiusNeighborsClassifier(),
+        ensemble.AdaBoostClassifier(n_estimators=3),
+    ],
+    ids=lambda e: type(e).__name__,
 )
 def test_others_run_on_the_host_and_say_so(estimator):
     x, y = IRIS
@@ -180,6 +211,33 @@ def test_others_run_on_the_host_and_say_so(estimator):
         assert je.from_sklearn(estimator, host=True).host
     own = getattr(estimator, "predict_proba", None) or estimator.decision_function
     np.testing.assert_allclose(model(x[:9]), own(x[:9]), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        ensemble.VotingClassifier([("tree", tree.DecisionTreeClassifier(max_depth=2))]),
+        cluster.KMeans(3, n_init=1, random_state=0),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_labels_alone_have_the_probability_1(estimator):
+    x, y = IRIS
+    model = je.from_sklearn(estimator.fit(x, y))
+    assert model.outputs == "probabilities"
+    np.testing.assert_array_equal(model(x), np.eye(3)[estimator.predict(x)])
+
+
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_labels_that_do_not_exclude_each_other_are_values():
+    x, y = IRIS
+    several = np.stack([y > 0, y < 2], 1)
+    for kind in (multioutput.ClassifierChain, multiclass.OneVsRestClassifier):
+        estimator = kind(linear_model.LogisticRegression(max_iter=500)).fit(x, several)
+        model = je.from_sklearn(estimator)
+        assert model.outputs == "values"
+        np.testing.assert_allclose(model(x[:9]), estimator.predict_proba(x[:9]), rtol=1e-6)
 
 
 def test_a_formula_that_does_not_hold_is_not_used():
@@ -213,6 +271,9 @@ def test_what_is_no_fitted_estimator_is_refused(given, kind, words):
         ({"early_stopping_rounds": 2, "n_estimators": 60}, IRIS, "logits"),
         ({"objective": "count:poisson"}, DIABETES, "values"),
         ({"objective": "reg:squarederror"}, DIABETES, "values"),
+        ({"booster": "dart", "rate_drop": 0.5}, CANCER, "binary"),
+        ({"booster": "dart", "rate_drop": 0.5}, DIABETES, "values"),
+        ({"booster": "gblinear", "max_depth": None}, IRIS, "logits"),
     ],
 )
 def test_xgboost(settings, data, outputs):
@@ -229,7 +290,69 @@ def test_xgboost(settings, data, outputs):
     np.testing.assert_allclose(
         probabilities(model, x.astype(np.float32)), want, rtol=1e-4, atol=1e-6
     )
-    if outputs == "binary":
-        with pytest.warns(UserWarning, match="its booster is dart"):
-            dart = je.from_sklearn(kind(n_estimators=2, booster="dart").fit(x, y))
-        assert dart.host
+
+
+MISSING = np.random.default_rng(0).uniform(size=DIABETES[0].shape) < 0.2
+
+
+@pytest.mark.parametrize("kind", ["xgboost", "histograms", "forest"])
+def test_missing_values_go_the_estimators_way(kind):
+    x, y = np.where(MISSING, np.nan, DIABETES[0]).astype(np.float32), DIABETES[1]
+    if kind == "xgboost":
+        estimator = pytest.importorskip("xgboost").XGBRegressor(n_estimators=5, max_depth=4)
+    elif kind == "forest":
+        estimator = ensemble.RandomForestRegressor(max_depth=5, **FEW)
+    else:
+        estimator = ensemble.HistGradientBoostingRegressor(max_iter=4)
+    model = je.from_sklearn(estimator.fit(x, y))
+    assert not model.host
+    np.testing.assert_allclose(model(x)[:, 0], estimator.predict(x), rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_xgboosts_own_kinds_of_outputs():
+    xgboost = pytest.importorskip("xgboost")
+    x, y = IRIS
+    data = xgboost.DMatrix(x, y)
+    labels = xgboost.train({"objective": "multi:softmax", "num_class": 3}, data, 3)
+    model = je.from_sklearn(labels)
+    assert model.outputs == "logits"
+    want = labels.predict(data, output_margin=True)
+    np.testing.assert_allclose(model(x.astype(np.float32)), want, rtol=1e-5, atol=1e-6)
+    raw = xgboost.XGBClassifier(n_estimators=3, objective="binary:logitraw").fit(x, y > 0)
+    model = je.from_sklearn(raw)
+    assert model.outputs == "binary"
+    want = raw.predict(x, output_margin=True)
+    np.testing.assert_allclose(model(x.astype(np.float32))[:, 0], want, rtol=1e-5)
+    zero = xgboost.XGBRegressor(n_estimators=2, missing=0.0).fit(np.round(x), y)
+    model = je.from_sklearn(zero)
+    assert model.host
+    np.testing.assert_allclose(model(np.round(x))[:, 0], zero.predict(np.round(x)), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_what_was_fitted_on_text_says_what_to_do():
+    frame = pd.DataFrame({"n": DIABETES[0][:, 0], "sex": np.where(DIABETES[0][:, 1] > 0, "f", "m")})
+    encode = compose.make_column_transformer(
+        (preprocessing.OneHotEncoder(), ["sex"]), remainder="passthrough"
+    )
+    pipeline = make_pipeline(encode, linear_model.Ridge()).fit(frame, DIABETES[1])
+    with pytest.raises(ValueError, match=r"must hold numbers.*pipeline\[:-1\].transform"):
+        je.from_sklearn(pipeline, frame)
+    model = je.from_sklearn(pipeline)
+    with pytest.raises(ValueError, match="failed on rows of numbers"):
+        model(np.zeros((2, 2), np.float32))
+    x = np.asarray(pipeline[:-1].transform(frame), np.float32)
+    model = je.from_sklearn(pipeline[-1], x)
+    np.testing.assert_allclose(model(x)[:, 0], pipeline.predict(frame), rtol=1e-4)
+
+
+def test_xgboosts_labels_that_do_not_exclude_each_other_are_values():
+    xgboost = pytest.importorskip("xgboost")
+    x, y = IRIS
+    several = np.stack([y > 0, y < 2, x[:, 0] > 6], 1).astype(int)
+    estimator = xgboost.XGBClassifier(n_estimators=3).fit(x, several)
+    model = je.from_sklearn(estimator)
+    assert (model.outputs, bool(model.host)) == ("values", False)
+    want = estimator.predict_proba(x)
+    np.testing.assert_allclose(model(x.astype(np.float32)), want, rtol=1e-5)

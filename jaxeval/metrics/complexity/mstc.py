@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import check
 from ...metric import Metric
+from ...perturb.base import check_positions
 from ...types import Answer, Outcome, Sample, pytree
 
 
@@ -83,6 +84,8 @@ class MSTC(Metric):
                 f"MSTC needs maps with two spatial axes, got inputs of shape "
                 f"{tuple(sample.x.shape)}, channel axis {sample.channel_axis}"
             )
+
+        check_positions(sample, "MSTC measures distances between positions")
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         a, axis = sample.a, sample.channel_axis

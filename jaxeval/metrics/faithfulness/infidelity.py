@@ -40,15 +40,16 @@ class Infidelity(Drawn):
 
     .. math:: \mathbb{E}_I \big[ (I^\top a - (f(x) - f(x - I)))^2 \big]
 
-    Lower is better, 0 is optimal (e.g. for a linear model explained by its weights). For pixel
-    maps, I is summed over the channels. Maps are not normalised by default. f is the logit by
-    default, or the model's own output if it has no logits. Never NaN.
+    Lower is better, 0 is optimal (e.g. for a linear model explained by its weights). I is summed
+    over the entries of a feature, such as the channels of a pixel. Maps are not normalised by
+    default. f is the logit by default, or the model's own output if it has no logits. Never NaN.
 
     Args:
       perturbation: "gaussian" (I normal with standard deviation `std`), "square" (a square with
         sides of `patch_size` at a random position is set to the baseline: I = x - x') or "patches"
         (each patch of a tiling in turn is set to the baseline; the last ones are smaller if
         `patch_size` does not divide an axis).
+      std, patch_size, baseline: see `perturbation`; the baseline as in `jaxeval.ops.baseline`.
       n_samples: number of draws ("patches" has one step per patch).
       normalised: scale I . a by the least-squares factor: the map's own scale does not matter.
       draws: I itself, [S, *x] or [N, S, *x] for "gaussian"; first corners, int [S, axes] or

@@ -45,11 +45,11 @@ class IROF(Area):
       compactness: SLIC's weight of spatial proximity relative to colour proximity.
       baseline: see `jaxeval.ops.baseline`; random ones are drawn once per sample, "uniform_value"
         once per step.
+      tolerance: ask only the steps that the area needs to be this close to that of all, see
+        `jaxeval.evaluate`; None: all.
 
     Raises:
       ImportError: when it is evaluated without scikit-image and without segments.
-      tolerance: ask only the steps that the area needs to be this close to that of all, see
-        `jaxeval.evaluate`; None: all.
 
     Outcome: score [].
     """

@@ -40,6 +40,7 @@ class LOOCorrelation(Grouped):
     `FaithfulnessEstimate`.
 
     Args:
+      features_in_step: 1, as one feature at a time is left out.
       absolute_drop: the total variation, of Jain and Wallace, instead of the drop of one class.
       baseline: b, as for `AOPCComprehensiveness`.
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...perturb import RandomCells
+from ...perturb.base import check_positions
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 from ..bases import Drawn
 
@@ -73,6 +74,9 @@ class MuFidelity(Drawn):
         check.integer(self, "grid_size", least=2)
         check.real(self, "subset_percent", above=0, most=1)
         check.baseline(self, "baseline", ops.BASELINES)
+
+    def fit(self, model: Any, sample: Sample) -> None:
+        check_positions(sample, "sets of grid cells have the attribution of their positions")
 
     def questions(self) -> RandomCells:
         return RandomCells(

@@ -42,7 +42,8 @@ class PixelFlipping(Area, Ranked):
     Args:
       n_steps: S, at most the number of features F; None: F. Ignored with `features_in_step`.
       features_in_step: m, features per step, instead of `n_steps`: k_s = min(m s, F).
-      order: "morf", "lerf" or "random" (`draws`: the order, feature indices [F] or [N, F]).
+      order: "morf", "lerf" or "random".
+      draws: the random order: feature indices [F] or [N, F].
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn once per sample,
         "uniform_value" once per step.
       tolerance: ask only the steps that the area needs to be this close to that of all, see

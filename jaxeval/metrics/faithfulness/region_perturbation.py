@@ -44,8 +44,8 @@ class RegionPerturbation(Area):
       patch_size: side of a patch, in pixels, or one for each axis but the channels. None: 8, or
         all of a shorter axis.
       n_regions: L, at most the number of patches P; None: P.
-      order: "morf", "lerf" or "random" (`draws`: the order, patch indices [P] or [N, P], row by
-        row).
+      order: "morf", "lerf" or "random".
+      draws: the random order: patch indices [P] or [N, P], row by row.
       baseline: see `jaxeval.ops.baseline`; random ones are drawn once per sample, "uniform_value"
         once per step.
       tolerance: ask only the steps that the area needs to be this close to that of all, see

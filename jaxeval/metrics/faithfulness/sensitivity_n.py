@@ -50,6 +50,7 @@ class SensitivityN(Metric):
       n_runs: random subsets per size.
       sizes: the sizes n [K]; None: `n_sizes` sizes, evenly spaced on a log scale from 1 to
         floor(`n_max_percentage` F), without duplicates.
+      n_sizes: how many sizes, unless `sizes` says which.
       n_max_percentage: the largest size as a fraction of the features, in (0, 1].
       baseline: b, see `jaxeval.ops.baseline`; random ones are drawn for each subset.
       draws: the subsets, feature indices [K n_runs, n] or [N, K n_runs, n], size by size; -1 for

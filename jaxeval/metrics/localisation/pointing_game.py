@@ -49,7 +49,7 @@ class PointingGame(Metric):
     Higher is better: 1 for a hit, 0 for a miss. NaN for an empty mask.
 
     Args:
-      tolerance: t, in pixels.
+      tolerance: t, in pixels; 0 for maps per channel, which have no distances.
       weighted: multiply by 1 - |M| / F, as small objects are harder to hit.
 
     Outcome: score [].
@@ -70,6 +70,8 @@ class PointingGame(Metric):
         check.one_of(self, "weighted", (True, False))
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
-        a, settings = sample.filled(-jnp.inf), (self.tolerance, self.weighted)
+        # Channels have no distances.
+        settings = (0 if sample.per_channel else self.tolerance, self.weighted)
+        a = sample.filled(-jnp.inf)
         score = pointing_game(a, sample.mask, *settings, sample.map_channel_axis, sample.where)
         return Outcome(score=score)

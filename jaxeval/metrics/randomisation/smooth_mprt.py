@@ -36,13 +36,12 @@ class SmoothMPRT(LayerRandomisation):
     Lower is better. NaN where a similarity is undefined (a constant map).
 
     Args:
+      order, randomise, n_seeds, similarity, score, layers: as for `MPRT`.
       n_samples: S, the number of noisy inputs per map; costs S explanations per layer, seed and
         sample.
       noise_level: sigma as a fraction of the sample's range max x - min x.
       draws: a dict with "params" (random parameters, a pytree like the model's with a leading axis
         [n_seeds]), "noise" (epsilon [S, *x] for all samples; S is then its length), or both.
-
-    `order`, `randomise`, `n_seeds`, `similarity`, `score`, `layers`: as for `MPRT`.
 
     Outcome: score []; curve [L] and curve_std [L] as for `MPRT`.
     """
