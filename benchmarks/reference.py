@@ -42,7 +42,8 @@ def table(case: Case) -> pd.DataFrame:
     """The rows of the file of one network."""
     every = case.metrics()
     rows = []
-    for part in (case.plain, case.masked):
+    # One pass, if the inputs are the same: each explainer is compiled once.
+    for part in (case.plain,) if case.plain is case.masked else (case.plain, case.masked):
         its = {name: metric for name, metric in every.items() if case.part(metric) is part}
         found = asked(case, part, its, case.explainers)
         summary = found.summary()
@@ -92,8 +93,8 @@ INTRO = """\
 
 <!-- Written by benchmarks/reference.py: do not edit by hand. -->
 
-Ten explainers under every metric, on two networks, rebuilt by `make reference`, so that a change
-of any number is seen in review. Means over samples, ± half the width of a 95 % bootstrap interval;
+Ten explainers under every metric, rebuilt by `make reference`, so that a change of any number is
+seen in review. Means over samples, ± half the width of a 95 % bootstrap interval;
 "undefined" counts samples without a score. **Bold** is the best of a metric among those that are
 defined for most samples, which may be so by chance. Read [Choosing](choosing.md) first: the best
 under a metric of robustness may be a control, as `Random` and `Sobel` do not look at the model.

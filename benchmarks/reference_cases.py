@@ -162,7 +162,7 @@ def imagenet(samples: int) -> Case:
         "Sobel": e.Sobel(),
         "Random": e.Random(),
     }
-    step = SIDE * SIDE // 16
+    step, both = SIDE * SIDE // 16, Part(model, x, mask=boxes)
     settings = {
         "FaithfulnessEstimate": {"features_in_step": step},
         "MonotonicityCorrelation": {"features_in_step": step, "n_samples": 4},
@@ -192,8 +192,8 @@ def imagenet(samples: int) -> Case:
         "after scaling. Metrics of localisation take boxes drawn by hand. Metrics of robustness "
         "share one uniform noise of ± 0.05 with 3 draws; those that randomise layers take the last "
         "convolution and the last layer.",
-        plain=Part(model, x),
-        masked=Part(model, x, mask=boxes),
+        plain=both,
+        masked=both,
         explainers=explainers,
         shared={
             "baseline": grey,
