@@ -47,7 +47,7 @@ class CpuJit(Jit):
     `effort`: how well rather than fast to compile it, see `private_jax.EFFORT`.
     """
 
-    def __init__(self, fn: Callable[..., Any], effort: str = "full", **settings: Any):
+    def __init__(self, fn: Callable[..., Any], effort: str = "most", **settings: Any):
         self._effort = effort
         super().__init__(fn, **settings)
 
@@ -82,7 +82,7 @@ def _delegated() -> bool:
 
 
 def program(
-    *, effort: str = "full", static_argnums: Any = (), donate_argnums: Any = ()
+    *, effort: str = "most", static_argnums: Any = (), donate_argnums: Any = ()
 ) -> Callable[[Callable[..., Any]], CpuJit]:
     """Decorator with the settings of `jax.jit`; `effort` see `CpuJit`."""
     return functools.partial(

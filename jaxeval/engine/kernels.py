@@ -45,7 +45,7 @@ TRACES: Counter[str] = Counter()
 
 
 def spread(
-    n_replicated: int, donate: tuple[int, ...] = (), effort: str = "full"
+    n_replicated: int, donate: tuple[int, ...] = (), effort: str = "most"
 ) -> Callable[[Any], Any]:
     """Decorator: ``fn(static, *replicated, *sharded)`` as ``run(mesh, static, ...)``, compiled.
 

@@ -110,7 +110,7 @@ class Estimator(Wrapper):
         found = np.asarray(found, np.float32)
         return found[:, None] if found.ndim == 1 else found
 
-    def _predict(self, x: np.ndarray) -> Any:
+    def _predict(self, x: Any) -> Any:
         if self.booster is self.of:
             xgboost: Any = importlib.import_module("xgboost")
             names = self.booster.feature_names
