@@ -13,8 +13,6 @@ from ...perturb import EachPatch, Noise, Perturbation, RandomSquares
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 from ..bases import Drawn, exact
 
-PERTURBATIONS = ("gaussian", "square", "patches")
-
 
 def infidelity(
     products: Float[Array, " S"],
@@ -79,7 +77,7 @@ class Infidelity(Drawn):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check.one_of(self, "perturbation", PERTURBATIONS)
+        check.one_of(self, "perturbation", ("gaussian", "square", "patches"))
         check.integer(self, "n_samples")
         check.sides(self, "patch_size")
         check.real(self, "std", above=0)

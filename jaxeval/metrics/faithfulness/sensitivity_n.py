@@ -43,8 +43,7 @@ class SensitivityN(Metric):
     mean; NaN if all are.
 
     f is the logit by default, or the model's own output if it has no logits. Drops of a probability
-    are heavy-tailed (few subsets change it at all), which biases the Pearson correlation: on a
-    LeNet, the mean for 50 subsets per size is .034 to .041 above the limit of many.
+    are heavy-tailed, which biases the correlation: .034 to .041 for 50 subsets per size (LeNet).
 
     Args:
       n_runs: random subsets per size.
@@ -84,8 +83,7 @@ class SensitivityN(Metric):
         n_subsets = np.shape(self.draws)[-2] if np.ndim(self.draws) > 1 else 0
         if n_subsets % self.n_runs:
             raise ValueError(
-                f"SensitivityN(draws=...): {n_subsets} subsets are not a multiple of n_runs = "
-                f"{self.n_runs}, the subsets of each size"
+                f"SensitivityN(draws=...): {n_subsets} subsets, no multiple of n_runs={self.n_runs}"
             )
 
     def questions(self) -> RandomSubsets:
