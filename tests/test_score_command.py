@@ -122,7 +122,7 @@ def test_what_a_command_lacks_is_said_at_once(monkeypatch, capsys, tmp_path, com
     out = tmp_path / "new" / "maps.png"
     assert cli.main([command, "--out", str(out)]) == 1
     error = capsys.readouterr().err
-    assert f"`jaxeval {command}` needs flax and sklearn: pip install" in error
+    assert f"`jaxeval {command}` needs Flax and scikit-learn: pip install" in error
     assert "jaxeval[demo]" in error
     assert not out.parent.exists()
 
