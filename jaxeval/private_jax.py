@@ -22,9 +22,8 @@ WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
 It is disabled for all operations, because a fusion of a sum also includes the sum's operands.
 """
 EMITTERS = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
-"""Fusions are compiled as before 2025, in .6 of the time. Random and ranked queries are as fast so;
-a transformer's forward pass and a LeNet's gradient take 1.15 times as long, so that programs with
-the model go without. 0.11 has no such option.
+"""Fusions are compiled as before 2025, in .6 of the time. A transformer's forward pass and a LeNet's
+gradient then take 1.15 times as long, ROAD's queries 1.4 times. 0.11 has no such option.
 """
 EFFORT = {
     effort: {
@@ -35,12 +34,10 @@ EFFORT = {
     for effort, level in {
         "most": {},
         "less": EMITTERS | {"xla_backend_optimization_level": 1},
-        "least": EMITTERS | {"xla_backend_optimization_level": 0},
     }.items()
 }
-"""Compiler options for CPUs. "most": XLA's own; "less" compiles in .6 of the time, to programs that
-draw and count as fast; "least" in .3, to programs that take four times longer. What the user sets
-stays.
+"""Compiler options for CPUs. "most": XLA's own; "less" compiles in .6 of the time, for programs that
+run once for many evaluations. What the user sets stays.
 """
 
 

@@ -5,7 +5,7 @@ most of them on one core. Programs compiled here disable this by a compiler opti
 convolution with 16 to 64 channels takes 0.6 of the time, with or without strides. Programs
 compiled by the user do not have that option; `cores` is for those.
 
-Programs beside the model's are small, and compiled with less effort.
+Programs that run once for hundreds of evaluations are compiled with less effort.
 """
 
 from __future__ import annotations

@@ -229,7 +229,7 @@ def slots(counts: Any, start: Any, width: int) -> tuple[Any, Any, Any]:
     return i, jnp.where(real, slot - (ends - counts)[i], 0), real
 
 
-@spread(2, effort="less")
+@spread(2)
 def probe(
     width: int,
     pert: Perturbation,
@@ -262,7 +262,7 @@ def probe(
     return jax.vmap(one)(i, step), s.key[i], i, step, real, place.at[0, 0].add(width)
 
 
-@spread(1, donate=(11,), effort="less")
+@spread(1, donate=(11,))
 def measure(
     fixed: tuple[int, ...],
     metrics: tuple[Metric, ...],
@@ -301,7 +301,7 @@ def measure(
     return tuple(out)
 
 
-@spread(1, effort="least")
+@spread(1, effort="less")
 def reduce(
     fixed: tuple[int, ...],
     metrics: tuple[Metric, ...],
@@ -330,7 +330,7 @@ def reduce(
     return tuple(found)
 
 
-@spread(1, effort="least")
+@spread(1, effort="less")
 def weights(
     fixed: None,
     metrics: tuple[Metric],
@@ -351,7 +351,7 @@ def weights(
     return jax.vmap(one)(dataclasses.replace(s, a=a), ref, valid)
 
 
-@spread(0, effort="least")
+@spread(0, effort="less")
 def predicted(fixed: None, logits: Any) -> Any:
     return logits.argmax(-1).astype(jnp.int32)
 
