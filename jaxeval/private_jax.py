@@ -22,8 +22,8 @@ WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
 It is disabled for all operations, because a fusion of a sum also includes the sum's operands.
 """
 EMITTERS = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
-"""Fusions are compiled as before 2025, in .6 of the time. A transformer's forward pass and a LeNet's
-gradient then take 1.15 times as long, ROAD's queries 1.4 times. 0.11 has no such option.
+"""Fusions are compiled as before 2025, in .6 of the time. A transformer's forward pass and a
+LeNet's gradient then take 1.15 times as long, ROAD's queries 1.4 times. 0.11 has no such option.
 """
 EFFORT = {
     effort: {
@@ -36,8 +36,8 @@ EFFORT = {
         "less": EMITTERS | {"xla_backend_optimization_level": 1},
     }.items()
 }
-"""Compiler options for CPUs. "most": XLA's own; "less" compiles in .6 of the time, for programs that
-run once for many evaluations. What the user sets stays.
+"""Compiler options for CPUs. "most": XLA's own; "less" compiles in .6 of the time, for programs
+that run once for many evaluations. What the user sets stays.
 """
 
 
