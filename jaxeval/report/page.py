@@ -70,6 +70,8 @@ def html(
     mixed_features: bool = False,
     meta: MetaResults | None = None,
     counted: ArrayLike | None = None,
+    features: ArrayLike | None = None,
+    rationale: ArrayLike | None = None,
 ) -> str:
     """The page as text; the same arguments give the same bytes.
 
@@ -89,7 +91,10 @@ def html(
       mixed_features: whether to compare explainers whose maps have different features. If not, the
         page says so and compares only those with the same features.
       meta: a meta-evaluation of the metrics, which gets sections of its own.
-      counted: of texts, which tokens count, bool [n, T]; special tokens are grey.
+      counted: of texts, which tokens count, bool [n, T]; special tokens are grey. Default: all, or
+        those of words if `features` are given.
+      features: of texts, the word of each token, int [n, T]: its pieces are shown as one.
+      rationale: of texts, the tokens that a person marked, bool [n, T]; they are underlined.
 
     Raises:
       ImportError: jinja2 or matplotlib is not installed; the message says how to install it.
@@ -103,7 +108,7 @@ def html(
         rest = {k: v for k, v in results.settings.items() if k != "features"}
         results = dataclasses.replace(results, settings=rest)
     gallery = {"x": x, "attributions": attributions, "index": index, "channel_axis": channel_axis}
-    gallery["counted"] = counted
+    gallery["text"] = {"counted": counted, "features": features, "rationale": rationale}
 
     def found() -> list[dict[str, Any]]:
         tested = [] if meta is None else of_meta.sections(meta)

@@ -240,12 +240,12 @@ def extremes(
 ) -> dict[str, Any]:
     metric = metric or telling(results)
     pictures, texts = [], []
-    maps, x, counted = given["attributions"], given["x"], given["counted"]
+    maps, x = given["attributions"], given["x"]
     of_text = not hasattr(x, "shape") and len(x) > 0 and isinstance(x[0], (list, tuple))
     of_text = of_text and all(isinstance(token, str) for token in x[0])
     named = hasattr(x, "columns") or results.settings.get("feature_names") is not None
     bars = getattr(x, "ndim", 0) == 2 and named
-    rest = {k: v for k, v in given.items() if k not in ("attributions", "counted")}
+    rest = {k: v for k, v in given.items() if k not in ("attributions", "text")}
     for explainer in results.explainers:
         if explainer not in maps:
             continue
@@ -259,9 +259,9 @@ def extremes(
             rows = [i for _, i in shown]
             place = {v: i for i, v in enumerate(results.index.tolist())}
             titles = [f"{what} {ids[i]}: {scores[place[ids[i].item()]]:#.3g}" for what, i in shown]
-            own = None if counted is None else np.asarray(counted)[rows]
+            own = {k: np.asarray(v)[rows] for k, v in given["text"].items() if v is not None}
             colours = plot.text(
-                [x[i] for i in rows], np.asarray(maps[explainer])[rows], counted=own, titles=titles
+                [x[i] for i in rows], np.asarray(maps[explainer])[rows], titles=titles, **own
             )
             texts.append({"heading": explainer, "text": colours})
             continue
