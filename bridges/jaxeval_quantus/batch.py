@@ -14,7 +14,7 @@ import jaxeval as je
 
 from . import work
 from .explainers import ON_HOST, Mapped, OnHost, explainer_of, unwrapped
-from .models import convert, ends_in_softmax, in_torch, is_converted, of_outputs
+from .models import block, convert, ends_in_softmax, in_torch, is_converted, of_outputs
 from .questions import Explained, Inputs, Outputs
 from .settings import Small, Unmapped, chosen, refused
 from .sharing import Shared, shared
@@ -116,9 +116,10 @@ class Batch:
         if "model" not in given:
             given["model"], given["output"] = of_outputs(self.wrapped, x)
         given.setdefault("a", x)
-        rows = self.job.rows()
         if isinstance(given.get("explainer"), je.Host):  # one call for a step of this batch
-            given["batch_size"] = rows
+            given["batch_size"] = rows = self.job.rows()
+        else:
+            rows = self.job.rows(block(given["model"], x))
         try:
             outcome = je.score(metric, x=x, y=self.y, rows=rows, **given)
         except (TypeError, ValueError) as e:

@@ -14,7 +14,7 @@ from quantus.helpers import asserts, utils
 import jaxeval as je
 
 from . import work
-from .models import convert, in_torch, is_converted
+from .models import block, convert, in_torch, is_converted
 from .settings import Unmapped, chosen, note, refused
 
 quantus_explain = theirs.explain
@@ -170,10 +170,11 @@ def _explained(model: Any, inputs: Any, targets: Any, kwargs: Mapping[str, Any])
     job = work.Job(model, x, steps=1, name="explain", explainer=explainer)
     if chosen["engine"] == "auto":
         job.choose(is_converted(model, x.shape[1:]))
-    n, rows = len(x), job.rows()
+    converted = convert(model, x)
+    n, rows = len(x), job.rows(block(converted, x))
     x, y = (np.concatenate([v, np.repeat(v[:1], rows - n, 0)]) for v in (x, y.reshape(-1)))
     try:
-        a = np.array(je.attribute(explainer.make(), convert(model, x), x, y)[:n])
+        a = np.array(je.attribute(explainer.make(), converted, x, y)[:n])
     except (TypeError, ValueError) as e:
         raise refused(e) from e
     job.done(rows)

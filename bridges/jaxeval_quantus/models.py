@@ -14,6 +14,7 @@ from jaxeval_torch import ConversionError, from_torch, wrap_torch
 
 import jaxeval as je
 from jaxeval.digests import hasher
+from jaxeval.engine.batch_size import MOST, automatic
 
 from .settings import Unmapped
 
@@ -99,6 +100,13 @@ def _from_torch(module: Any, x: np.ndarray, exact_layers: bool) -> je.Model:
     except RuntimeError as e:  # of the module itself, about inputs of this shape
         raise Unmapped(f"the model fails: {(str(e).strip() or repr(e)).splitlines()[0]}") from e
     return dataclasses.replace(model, init=None)  # which would keep the module alive
+
+
+def block(model: je.Model, x: np.ndarray) -> int:
+    """How many samples the engine takes at a time, on all devices."""
+    devices = jax.devices()
+    one = jax.ShapeDtypeStruct(x.shape[1:], np.float32)
+    return automatic(model, one, MOST, devices[0]) * len(devices)
 
 
 def in_torch(module: Any) -> je.Model:

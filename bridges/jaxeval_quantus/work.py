@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -142,13 +143,18 @@ class Job:
             found[self.explainer.name, self.network] = maps * self.size
         return found
 
-    def rows(self) -> int:
+    def rows(self, block: float = math.inf) -> int:
         """The number of samples to compile for: another that is compiled, if padding costs less.
 
         The last batch of a data set is then padded to the size of those before it.
+
+        Args:
+          block: how many samples the engine takes at a time; larger numbers share its programs.
         """
         n, key = len(self.x), next(iter(self.programs))
-        known = sorted(rows for rows in _compiled.get(key, ()) if rows >= n)
+        if n >= block:
+            return n
+        known = sorted(int(min(rows, block)) for rows in _compiled.get(key, ()) if rows >= n)
         if not known or known[0] == n:
             return n
         extra = _padded.get((key, n), 0.0) + (known[0] - n) * self._row

@@ -78,6 +78,15 @@ def test_padding_that_would_take_longer_than_compiling(case, monkeypatch):
     assert job.rows() == 2
 
 
+def test_no_sample_is_padded_beyond_what_the_engine_takes_at_a_time(case, monkeypatch):
+    monkeypatch.setattr(ours.work, "_compiled", {})
+    job = ours.work.Job(case.net, case.x[:4], 5, "Any", outputs=1)
+    job.done(rows=1000)
+    assert job.rows(block=64) == 64
+    assert job.rows(block=4) == 4
+    assert job.rows(block=3) == 4
+
+
 def test_large_networks_stay_in_torch_on_cpus(case, monkeypatch):
     """Where XLA's convolutions are no faster, whatever the size of the job."""
     monkeypatch.setattr(ours.work, "_compiled", {})
