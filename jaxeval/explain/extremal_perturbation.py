@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from .. import check
+from .. import check, ops
 from ..model import Model
 from ..types import pytree, static
 from .stepped import SteppedExplainer
@@ -47,29 +48,84 @@ class Masks:
     """
 
     def __init__(self, space: Sequence[int], step: int, sigma: float):
-        self.space, self.margin = tuple(space), round(sigma)
+        self.space, self.step, self.margin = tuple(space), step, round(sigma)
         padding, radius = 1 + math.ceil(2 * sigma / step), 1 + math.ceil(sigma / step)
         self.grid = tuple(math.ceil(n / step) for n in space)
         self.size = tuple(step * (n + 2 * (padding - radius)) - step + 1 for n in self.grid)
-        self.padding = padding
-        at = [np.arange(n) for n in self.size]
-        self.near = [u[:, None] // step + np.arange(2 * radius + 1) for u in at]
-        squares = [
-            (u[:, None] - sigma - step * (q - padding)) ** 2
-            for u, q in zip(at, self.near, strict=True)
-        ]
-        distance = np.sqrt(squares[0][:, :, None, None] + squares[1])  # [h, k, w, l]
+        self.padding, self.window = padding, 2 * radius + 1
+        distances = []
+        for n in self.size:
+            u, k = np.arange(n), np.arange(self.window)[:, None]
+            distances.append((u - sigma - step * (u // step + k - padding)) ** 2)  # [k, u]
+        distance = np.sqrt(distances[0][:, None, :, None] + distances[1][:, None])  # [k, l, h, w]
         self.kernel = np.exp(-2 * np.maximum(distance / sigma - 0.5, 0) ** 2)
 
-    def __call__(self, p: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The masks [N, H, W] for parameters [N, *grid], and those with their margins."""
-        k = self.padding
-        padded = jnp.pad(p, ((0, 0), (k, k), (k, k)))
-        v = padded[:, self.near[0]][:, :, :, self.near[1]] * jnp.asarray(self.kernel, p.dtype)
-        v = jnp.moveaxis(v, 3, 2).reshape(len(p), *self.size, -1)
-        full = (v * jax.nn.softmax(COLDNESS * v, -1)).sum(-1)
+    def __call__(self, p: jax.Array) -> tuple[jax.Array, Callable[..., jax.Array]]:
+        """The masks with their margins [N, *size] for parameters [N, *grid], and their derivative.
+
+        The derivative takes a gradient with respect to the masks to one with respect to p. One row
+        of the grid's points is looked at in each pass of a loop, so that no array holds the whole
+        neighbourhood of every pixel.
+        """
+        kernel, step, reach = jnp.asarray(self.kernel, p.dtype), self.step, self.window - 1
+        (height, width), side = self.size, reach * step
+        near = jnp.pad(p, ((0, 0), (self.padding,) * 2, (self.padding,) * 2))
+        near = near.repeat(step, 1).repeat(step, 2)
+        high, wide = near.shape[1:]
+
+        def add(k: Any, sums: Any) -> Any:
+            rows, total, weight = lax.dynamic_slice_in_dim(near, k * step, height, 1), *sums
+            for i in range(self.window):
+                v = kernel[k, i] * rows[:, :, i * step : i * step + width]
+                e = jnp.exp(COLDNESS * v)  # no overflow, as 0 <= v <= 1
+                total, weight = total + v * e, weight + e
+            return total, weight
+
+        zero = jnp.zeros((len(p), height, width), p.dtype)
+        total, weight = lax.fori_loop(0, self.window, add, (zero, zero))
+        full = total / weight
+
+        def back(change: jax.Array) -> jax.Array:
+            """Each point is near to the pixels before it, for which it is row k and column i."""
+            behind = jnp.asarray(self.behind(high, wide), p.dtype)
+            around = ((0, 0), (side, high - height), (side, wide - width))
+            share, mean = jnp.pad(change / weight, around), jnp.pad(full, around)
+
+            def add(k: Any, total: jax.Array) -> jax.Array:
+                rows = [
+                    lax.dynamic_slice_in_dim(v, side - k * step, high, 1) for v in (share, mean)
+                ]
+                for i in range(self.window):
+                    at = slice(side - i * step, side - i * step + wide)
+                    g, m, v = rows[0][:, :, at], rows[1][:, :, at], behind[k, i] * near
+                    slope = jnp.exp(COLDNESS * v) * (1 + COLDNESS * (v - m))
+                    total = total + g * behind[k, i] * slope
+                return total
+
+            into = lax.fori_loop(0, self.window, add, jnp.zeros_like(near))
+            into = into.reshape(len(p), high // step, step, wide // step, step).sum((2, 4))
+            return into[:, self.padding : -self.padding, self.padding : -self.padding]
+
+        return full, back
+
+    def behind(self, high: int, wide: int) -> np.ndarray:
+        """The kernel by the places of the points, `step` times as many as there are points."""
+        found = np.zeros((self.window, self.window, high, wide))
+        for k, i in np.ndindex(self.window, self.window):
+            rows = slice(k * self.step, k * self.step + self.size[0])
+            columns = slice(i * self.step, i * self.step + self.size[1])
+            found[k, i, rows, columns] = self.kernel[k, i]
+        return found
+
+    def inner(self, full: jax.Array) -> jax.Array:
+        """Masks [N, H, W] without their margins."""
         m, (h, w) = self.margin, self.space
-        return full[:, m : m + h, m : m + w], full
+        return full[:, m : m + h, m : m + w]
+
+    def outer(self, inner: jax.Array) -> jax.Array:
+        """[N, *size]: what is within the margins, and 0 there."""
+        m, sizes = self.margin, zip(self.size, self.space, strict=True)
+        return jnp.pad(inner, ((0, 0), *((m, whole - m - n) for whole, n in sizes)))
 
 
 def contrast(z: jax.Array, y: jax.Array) -> jax.Array:
@@ -194,10 +250,11 @@ class ExtremalPerturbation(SteppedExplainer):
         (p, velocity, _, whole), masks, n = total, self.masks(model, x), self.n_steps
         t, area = i % n, jnp.stack([jnp.float32(a) for a in self.areas])[i // n]
         p = jnp.where(t == 0, 1, p)
-        (mask, full), back = jax.vjp(masks, p)
+        full, back = masks(p)
+        mask = masks.inner(full)
         change = self.gained(model, state, y, mask, t)
         bound = self.bounded(full, area) * self.weight * jnp.power(GROWTH, t)
-        ascent = back((change.astype(mask.dtype), bound.astype(full.dtype)))[0]
+        ascent = back(masks.outer(change.astype(full.dtype)) + bound.astype(full.dtype))
         velocity = jnp.where(t == 0, ascent, MOMENTUM * velocity + (1 - MOMENTUM) * ascent)
         p = jnp.clip(p + jnp.asarray(self.learning_rate, p.dtype) * velocity, 0, 1)
         return p, velocity, mask, whole + jnp.where(t == n - 1, mask, 0)
@@ -205,15 +262,17 @@ class ExtremalPerturbation(SteppedExplainer):
     def bounded(self, full: jax.Array, area: Any) -> jax.Array:
         """The gradient of ``-mean((sort(m) - r)²)`` for masks m with their margins.
 
-        Entries that are equal share what r is for them: the order of equal entries is arbitrary.
+        Entries within `TIE` of the least that r keeps share what r is for them: the order of equal
+        entries is arbitrary.
         """
 
         def one(m: jax.Array) -> jax.Array:
-            ordered = jnp.sort(m.ravel())
-            first = jnp.searchsorted(ordered, m - TIE, side="left")
-            last = jnp.searchsorted(ordered, m + TIE, side="right")
-            least = jnp.floor(m.size * (1 - area) + 0.01)
-            return -2 / m.size * (m - jnp.clip((last - least) / (last - first), 0, 1))
+            zeros = jnp.floor(m.size * (1 - area) + 0.01).astype(jnp.int32)
+            kept = ops.sort(m)[jnp.minimum(zeros, m.size - 1)]
+            below, above = m < kept - TIE, m > kept + TIE
+            tied = m.size - below.sum() - above.sum()
+            share = (m.size - above.sum() - zeros) / tied
+            return -2 / m.size * (m - jnp.where(below, 0, jnp.where(above, 1, share)))
 
         return jax.vmap(one)(full)
 

@@ -37,14 +37,38 @@ def test_masks():
     masks = Masks((28, 28), 4, 4.0)
     assert masks.grid == (7, 7)
     assert masks.size == (33, 33)
-    image, full = masks(jnp.asarray(p[None], jnp.float32))
+    full, _ = masks(jnp.asarray(p[None], jnp.float32))
+    image = masks.inner(full)
     expected = by_loops(p, (28, 28), 4, 4)
     np.testing.assert_allclose(full[0], expected, atol=1e-5)
     np.testing.assert_allclose(image[0], expected[4:32, 4:32], atol=1e-5)
     wide = Masks((6, 15), 3, 2.0)
     p = np.random.default_rng(0).uniform(size=wide.grid)
     expected = by_loops(p, (6, 15), 3, 2)
-    np.testing.assert_allclose(wide(jnp.asarray(p[None], jnp.float32))[1][0], expected, atol=1e-5)
+    np.testing.assert_allclose(wide(jnp.asarray(p[None], jnp.float32))[0][0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("space", "step", "sigma"), [((28, 28), 4, 4.0), ((6, 15), 3, 2.0)])
+def test_the_derivative_of_masks(space, step, sigma):
+    """Against differences in float64 of the loops."""
+    masks, rng = Masks(space, step, sigma), np.random.default_rng(0)
+    p, change = rng.uniform(size=masks.grid), rng.normal(size=masks.size)
+    _, back = masks(jnp.asarray(p[None], jnp.float32))
+    got = back(jnp.asarray(change[None], jnp.float32))[0]
+    for at in [(0, 0), (1, 3), tuple(n - 1 for n in masks.grid)]:
+        step_ = np.zeros(masks.grid)
+        step_[at] = 1e-5
+        both = [by_loops(p + s * step_, space, step, int(sigma)) for s in (1, -1)]
+        expected = ((both[0] - both[1]) / 2e-5 * change).sum()
+        np.testing.assert_allclose(got[at], expected, rtol=2e-4, atol=2e-4)
+
+
+def test_the_bound_shares_among_equal_entries():
+    """Of nine entries, r keeps two: the largest, and one of three equal ones."""
+    m = jnp.array([[[0.1, 0.5, 0.2], [0.5, 0.9, 0.5], [0.0, 0.3, 0.4]]])
+    got = explain.ExtremalPerturbation().bounded(m, 2 / 9)[0]
+    r = np.array([[0, 1 / 3, 0], [1 / 3, 1, 1 / 3], [0, 0, 0]])
+    np.testing.assert_allclose(got, -2 / 9 * (m[0] - r), rtol=1e-5, atol=1e-7)
 
 
 def test_blur_and_levels():
@@ -66,7 +90,8 @@ def in_torch(case, n_steps, area, variant, jitter, contrastive):
 
     net, step, sigma = case.torch(), 4, 4
     ours = Masks((28, 28), step, float(sigma))
-    kernel, near = torch.from_numpy(ours.kernel).float(), ours.near
+    kernel = torch.from_numpy(ours.kernel).float().permute(2, 3, 0, 1).reshape(33, 33, -1)
+    near = np.arange(33)[:, None] // step + np.arange(ours.window)
     p = torch.ones(3, 7, 7, requires_grad=True)
     optimiser = torch.optim.SGD([p], lr=0.01, momentum=0.9, dampening=0.9)
     x, y = array(case.x), torch.from_numpy(case.y).long()
@@ -74,10 +99,12 @@ def in_torch(case, n_steps, area, variant, jitter, contrastive):
     reference[: int(33 * 33 * (1 - area))] = 0
 
     def wanted(m):
-        """1 for the largest entries, shared among equal ones."""
-        first = (m < m[:, None] - 2**-14).sum(1)
-        last = (m <= m[:, None] + 2**-14).sum(1)
-        return np.array([reference[i:j].mean() for i, j in zip(first, last, strict=True)])
+        """1 for the largest entries, shared among those that equal the least of them."""
+        ordered = np.sort(m)
+        least = ordered[int((reference == 0).sum())]
+        first, last = (ordered < least - 2**-14).sum(), (ordered <= least + 2**-14).sum()
+        tied = (m >= least - 2**-14) & (m <= least + 2**-14)
+        return np.where(tied, reference[first:last].mean(), m > least)
 
     def score(v):
         z = net(v)
@@ -91,7 +118,7 @@ def in_torch(case, n_steps, area, variant, jitter, contrastive):
     for t in range(n_steps):
         optimiser.zero_grad()
         padded = torch.nn.functional.pad(p, (ours.padding,) * 4)
-        v = (padded[:, near[0]][:, :, :, near[1]] * kernel).movedim(3, 2).reshape(3, 33, 33, -1)
+        v = padded[:, near][:, :, :, near].movedim(3, 2).reshape(3, 33, 33, -1) * kernel
         full = (v * (20 * v).softmax(-1)).sum(-1)
         mask = full[:, 4:32, 4:32]
 
