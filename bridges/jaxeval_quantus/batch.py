@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from quantus.helpers import asserts
 from quantus.helpers.model.pytorch_model import PyTorchModel
 
 import jaxeval as je
@@ -184,11 +185,12 @@ class Batch:
     def explainer(self) -> Mapped | OnHost:
         """jaxeval's explainer for Quantus's `explain_func`, or the function itself."""
         function, kwargs = unwrapped(self.metric.explain_func, self.metric.explain_func_kwargs)
+        module = self.wrapped.get_model()
         try:
-            return explainer_of(function, kwargs, self.x.ndim)
+            return explainer_of(function, kwargs, self.x.ndim, module)
         except Unmapped as why:
             self.aside = ON_HOST.format(why)
-            return OnHost(function, kwargs, self.wrapped.get_model(), str(why))
+            return OnHost(function, kwargs, module, str(why))
 
     def explained(
         self,
@@ -224,7 +226,8 @@ class Batch:
             model = in_torch(module)
         else:
             model = convert(module, self.x, exact_layers=exact_layers)
-        a, n = np.asarray(self.a, np.float32), 3 + len(group.distances)
+        a, first = np.asarray(self.a, np.float32), Explained.NUMBERS
+        n = first + len(group.distances)
         for start in range(0, steps, size):
             inputs = [draw() for _ in range(min(size, steps - start))]
             given = np.stack([*inputs, *inputs[-1:] * (size - len(inputs))], 1, dtype=np.float32)
@@ -233,7 +236,7 @@ class Batch:
             if answers is None:
                 metric = Explained(
                     question=Inputs(draws=given),
-                    absolute=self.metric.abs and not self.metric.normalise,
+                    magnitudes=self.metric.abs and not self.metric.normalise,
                     distances=group.distances,
                     watch=group.watch,
                     raw=group.raw,
@@ -245,10 +248,21 @@ class Batch:
                 answers = np.array(outcome.curve).reshape(self.n, size, -1)
                 group.keep(key, answers)
             for s, x in enumerate(inputs):
-                change, relative, changed = answers[:, s, :3].T
-                far = np.zeros(self.n) if at is None else answers[:, s, 3 + at]
+                change, relative, changed, low, high = answers[:, s, :first].T
+                self._check_maps(low, high)
+                far = np.zeros(self.n) if at is None else answers[:, s, first + at]
                 maps = answers[:, s, n:].reshape(self.a.shape).copy() if group.raw else None
                 yield Step(x, change, relative, far, changed > 0, maps)
+
+    def _check_maps(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Quantus's error for maps of a batch that are all zero, all equal or all negative.
+
+        Args:
+          low, high: the extremes of each map, [N].
+        """
+        if low.min() == high.max() or high.max() < 0:
+            extremes = np.stack([low, high], 1)
+            asserts.assert_attributions(x_batch=extremes, a_batch=extremes)
 
     def _at_a_time(self, steps: int, raw: bool) -> int:
         """How many steps are asked about at once: equal parts, each within `CHUNK` bytes."""

@@ -36,6 +36,8 @@ GONE = (
     "max_steps_per_input",
 )
 """Arguments of a call in Quantus 0.1 that later versions do not have."""
+HOOKS = ("custom_preprocess", "custom_postprocess")
+"""Methods that are called whoever computes."""
 RENAMED = {"perturb_radius": "lower_bound"}
 
 
@@ -118,7 +120,7 @@ class OnEngine(Metric):
         if chosen["engine"] != "jaxeval" or not callable(function) or not torch_module:
             return function
         try:
-            explainer_of(function, kwargs, np.ndim(given["x_batch"]))
+            explainer_of(function, kwargs, np.ndim(given["x_batch"]), given["model"])
         except Unmapped as why:
             return through_engine(quantus_explain if function is explain else function, str(why))
         return function
@@ -127,17 +129,38 @@ class OnEngine(Metric):
         """The arguments of a batch, for Quantus's own code."""
         return given
 
+    def _overridden(self) -> list[str]:
+        """Methods of Quantus's class that its `evaluate_batch` calls, and a subclass has replaced.
+
+        Others are called by the engine's rows, too.
+        """
+        ours, either = CLASSES[self._theirs.__name__], (*HOOKS, "evaluate_batch")
+        names = [k for k, v in vars(self._theirs).items() if inspect.isfunction(v)]
+        return [
+            name
+            for name in names
+            if name not in either
+            and not name.startswith("__")
+            and (name in vars(self) or getattr(type(self), name) is not getattr(ours, name))
+        ]
+
     def evaluate_batch(self, *args: Any, **kwargs: Any) -> Any:
         row, name = self._row, self._theirs.__name__
         own: Any = functools.partial(self._theirs.evaluate_batch, self)
         kwargs |= dict(zip(inspect.signature(own).parameters, args, strict=False))
         if row.explains:
             theirs = row.own is None or (row.paper and "quantus" in chosen.values())
-            return own(**kwargs) if theirs else row.own(self, kwargs)  # type: ignore[misc]
+            try:
+                return own(**kwargs) if theirs else row.own(self, kwargs)  # type: ignore[misc]
+            except Unmapped as why:
+                self._say(f"Quantus's own code runs: {why}")
+                return own(**kwargs)
         n, state = len(kwargs["x_batch"]), np.random.get_state()
         try:
             if chosen["engine"] == "quantus":
                 raise Small('engine("quantus")')
+            if own_methods := self._overridden():
+                raise Unmapped(f"{', '.join(own_methods)} of a subclass")
             if row.run is None:
                 raise Small("a metric of maps alone, which takes milliseconds")
             if row.paper and chosen["definitions"] == "quantus":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,17 @@ from .settings import Unmapped
 BASELINES = {"black": np.min, "white": np.max, "mean": np.mean, "uniform": None}
 
 
+def perturbation(metric: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function by which a metric perturbs, and the keyword arguments bound to it.
+
+    A script may have put another function into the metric, which then has none.
+    """
+    function = metric.perturb_func
+    if isinstance(function, functools.partial) and not function.args:
+        return function.func, function.keywords
+    return function, {}
+
+
 def baseline_of(metric: Any, known: Any = theirs.batch_baseline_replacement_by_indices) -> Any:
     """What removed features become: a name or a number.
 
@@ -20,9 +32,10 @@ def baseline_of(metric: Any, known: Any = theirs.batch_baseline_replacement_by_i
       Unmapped: the metric's `perturb_func` is another than `known`, or the baseline is an array.
         Most metrics then call it, see `fills_values`.
     """
-    if metric.perturb_func.func is not known:
+    function, kwargs = perturbation(metric)
+    if function is not known:
         raise Unmapped("perturb_func is the caller's own, and called once a step")
-    baseline = metric.perturb_func.keywords.get("perturb_baseline")
+    baseline = kwargs.get("perturb_baseline")
     if isinstance(baseline, str) and baseline.lower() in BASELINES:
         return baseline.lower()
     if isinstance(baseline, (int, float)) or (
@@ -53,7 +66,7 @@ def fills(metric: Any, arr: np.ndarray, *known: Any) -> Callable[[], np.ndarray]
     baseline, n = baseline_of(metric, *known), len(arr)
     if not isinstance(baseline, str):
         return lambda: np.full(n, baseline)
-    kwargs = metric.perturb_func.keywords
+    _, kwargs = perturbation(metric)
     low, high = kwargs.get("uniform_low", 0.0), kwargs.get("uniform_high", 1.0)
     take = BASELINES[baseline]
     fixed = None if take is None else take(arr, axis=1)
@@ -86,24 +99,35 @@ def drifting_means(x: np.ndarray, group: np.ndarray, steps: int) -> np.ndarray:
     return means
 
 
-def noisy(perturb_func: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
+def noisy(metric: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
     """A function that draws the next perturbed inputs [N, *x], as ``perturb_func(arr, indices)``.
 
     The two functions that are the defaults are not called, as they index every entry by number;
     the numbers are the same.
+
+    It raises Unmapped where the caller's function writes into its argument: Quantus then goes on
+    from what it wrote.
     """
-    flat, kwargs = x.reshape(len(x), -1), perturb_func.keywords
-    if perturb_func.func is theirs.batch_gaussian_noise:
+    flat, (function, kwargs) = x.reshape(len(x), -1), perturbation(metric)
+    if function is theirs.batch_gaussian_noise:
         mean, std = kwargs.get("perturb_mean", 0.0), kwargs.get("perturb_std", 0.01)
         return lambda: _added(x, np.random.normal(loc=mean, scale=std, size=flat.shape))
-    if perturb_func.func is theirs.batch_uniform_noise:
+    if function is theirs.batch_uniform_noise:
         low, high = kwargs.get("lower_bound", 0.02), kwargs.get("upper_bound")
         if high is None:
             return lambda: _added(x, np.random.uniform(low=-low, high=low, size=flat.shape))
         if high > low:
             return lambda: _added(x, np.random.uniform(low=low, high=high, size=flat.shape))
     indices = np.tile(np.arange(flat.shape[1]), (len(x), 1))
-    return lambda: perturb_func(arr=flat, indices=indices).reshape(x.shape)
+
+    def perturbed() -> np.ndarray:
+        given = flat.copy()
+        changed = metric.perturb_func(arr=given, indices=indices)
+        if not np.array_equal(given, flat):
+            raise Unmapped("perturb_func writes into its argument")
+        return changed.reshape(x.shape)
+
+    return perturbed
 
 
 def _added(x: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -123,6 +147,8 @@ def patches(x: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, tuple[Any
     Returns (the patch of each entry [*x], counted row by row; the shape (rows, columns) of the
     tiling; the padding of both axes, before and after).
     """
+    if x.ndim not in (3, 4):
+        raise Unmapped("patches of inputs that are neither images nor series")
     shape = x.shape[1:] if x.ndim == 4 else (x.shape[1], 1, x.shape[2])
     pads = []
     for length in shape[1:]:

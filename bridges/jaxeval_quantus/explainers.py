@@ -101,10 +101,13 @@ def unwrapped(function: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Mapping[st
     return quantus_explain if function is explain else function, kwargs
 
 
-def explainer_of(explain_func: Any, kwargs: Mapping[str, Any], ndim: int) -> Mapped:
+def explainer_of(
+    explain_func: Any, kwargs: Mapping[str, Any], ndim: int, module: Any
+) -> Mapped:
     """jaxeval's explainer with the same maps.
 
     Args:
+      module: what is explained.
       kwargs: keyword arguments of `explain`.
       ndim: the number of axes of the inputs.
 
@@ -114,6 +117,8 @@ def explainer_of(explain_func: Any, kwargs: Mapping[str, Any], ndim: int) -> Map
     explain_func, kwargs = unwrapped(explain_func, kwargs)
     if explain_func is not quantus_explain:
         raise Unmapped("explain_func is the caller's own function")
+    if any(m._backward_hooks or m._backward_pre_hooks for m in module.modules()):
+        raise Unmapped("backward hooks change the gradients of the model")
     method = kwargs.get("method", "Gradient")
     if method not in METHODS:
         raise Unmapped(f"the method {method!r} of explain runs in captum")
@@ -162,7 +167,7 @@ def _explained(model: Any, inputs: Any, targets: Any, kwargs: Mapping[str, Any])
     x, y = as_array(inputs), as_array(targets)
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or y.dtype.kind not in "iu":
         raise Unmapped("inputs are not floating-point numbers, or targets no classes")
-    explainer = explainer_of(explain, kwargs, x.ndim)
+    explainer = explainer_of(explain, kwargs, x.ndim, model)
     x = np.ascontiguousarray(x, np.float32)
     if not np.isfinite(x).all():
         raise Unmapped("inputs hold NaN or infinite values")

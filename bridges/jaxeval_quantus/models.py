@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +30,12 @@ TOLERANCE = 1e-4
 class _Known:
     weights: str
     model: je.Model
+    x: np.ndarray
+    outputs: np.ndarray
+    """The module's outputs for x, which change with whatever it does otherwise."""
+
+    def holds(self, module: Any, weights: str) -> bool:
+        return weights == self.weights and _close(outputs_of(module, self.x), self.outputs)
 
 
 _known: WeakKeyDictionary[Any, dict[Any, _Known]] = WeakKeyDictionary()
@@ -57,8 +65,9 @@ def is_converted(module: Any, shape: tuple[int, ...], exact_layers: bool = False
 def convert(module: Any, x: np.ndarray, *, exact_layers: bool = False) -> je.Model:
     """The module as a JAX model with its present weights.
 
-    A module whose weights have changed keeps its graph, and so its compiled programs; so does a
-    copy, after its outputs have been compared with torch's.
+    A module whose weights have changed keeps its graph, and so its compiled programs, and so does
+    a copy, after its outputs have been compared with torch's. A module that computes something else
+    than before, with the same weights, is converted anew.
 
     Raises:
       Unmapped: the module cannot be converted.
@@ -67,9 +76,7 @@ def convert(module: Any, x: np.ndarray, *, exact_layers: bool = False) -> je.Mod
         raise Unmapped(_refused[module])
     key = (tuple(x.shape[1:]), exact_layers)
     known, now = _known.setdefault(module, {}), _weights(module)
-    if key in known:
-        if known[key].weights != now:
-            known[key] = _Known(now, _with_weights(known[key].model, module))
+    if key in known and known[key].holds(module, now):
         return known[key].model
     model, name = None, (_architecture(module), key)
     if name in _by_architecture:
@@ -78,7 +85,8 @@ def convert(module: Any, x: np.ndarray, *, exact_layers: bool = False) -> je.Mod
         model = model if _agrees(model, module, x) else None
     if model is None:
         model = _from_torch(module, x, exact_layers)
-    known[key] = _Known(now, model)
+    rows = np.array(x[:1], np.float32)
+    known[key] = _Known(now, model, rows, outputs_of(module, rows))
     _by_architecture[name] = model
     while len(_by_architecture) > KEPT:
         _by_architecture.popitem(last=False)
@@ -131,9 +139,29 @@ def device_of(module: Any) -> Any:
 
 def _agrees(model: je.Model, module: Any, x: np.ndarray) -> bool:
     rows = np.ascontiguousarray(x[:2], np.float32)
-    with torch.no_grad(), jax.default_matmul_precision("highest"):
-        want = module(torch.from_numpy(rows).to(device_of(module))).detach().cpu().numpy()
+    with jax.default_matmul_precision("highest"):
         got = np.asarray(_forward(model.apply, model.params, rows))
+    return _close(got, outputs_of(module, rows))
+
+
+@contextlib.contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Inside, the module is in evaluation mode; then each of its parts is in its own again."""
+    was = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in was:
+            m.training = training
+
+
+def outputs_of(module: Any, x: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return module(torch.from_numpy(x).to(device_of(module))).detach().cpu().numpy()
+
+
+def _close(got: np.ndarray, want: np.ndarray) -> bool:
     return got.shape == want.shape and bool(
         np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()
     )

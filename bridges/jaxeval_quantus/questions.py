@@ -161,13 +161,18 @@ class Explained(OfGivenDraws):
     """How the maps of given inputs differ, and the maps themselves; asked like a metric.
 
     Each step gives the distance ||a - a'||, that of the relative change (`eps`), 1 where the
-    predicted class changes (`watch`), a number for each of `distances`, and with `raw` the map.
+    predicted class changes (`watch`), the map's smallest and largest entry, a number for each of
+    `distances`, and with `raw` the map.
 
     Outcome: score 0; curve [S k], step after step.
 
     Args:
       distances: metrics of relative stability, whose distances are taken.
+      magnitudes: compare the sizes of entries; a holds sizes.
     """
+
+    NUMBERS: ClassVar[int] = 5
+    """How many numbers a step has before those of `distances`."""
 
     family = "robustness"
     direction = "lower"
@@ -179,6 +184,7 @@ class Explained(OfGivenDraws):
     distances: tuple[Any, ...] = ()
     watch: bool = je.static(False)
     raw: bool = je.static(False)
+    magnitudes: bool = je.static(False)
 
     def measure(
         self, sample: je.Sample, reference: je.Answer, query: je.Query, answer: je.Answer
@@ -188,7 +194,10 @@ class Explained(OfGivenDraws):
         if self.watch:
             changed = (answer.predicted != reference.predicted).astype(jnp.float32)
         far = [d.distance(sample, reference, query, answer) for d in self.distances]
-        numbers = jnp.stack([ops.l2(a, b), ops.relative_change(a, b, self.eps), changed, *far])
+        extremes = b.min(), b.max()
+        b = jnp.abs(b) if self.magnitudes else b
+        change = ops.l2(a, b), ops.relative_change(a, b, self.eps)
+        numbers = jnp.stack([*change, changed, *extremes, *far])
         return jnp.concatenate([numbers, b.ravel()]) if self.raw else numbers
 
     def reduce(

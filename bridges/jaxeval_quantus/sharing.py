@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 
 import jaxeval as je
 from jaxeval.digests import array_digest
+
+from .draws import perturbation
+from .settings import Unmapped
 
 MOST = 2**28
 """Bytes of answers that are kept for the next metric of a group."""
@@ -55,9 +59,15 @@ def shared(metric: Any) -> Shared | None:
 
 def watches(metric: Any) -> bool:
     """Whether a changed prediction makes a score NaN. AvgSensitivity has another name for it."""
-    name = "changed_prediction_indices"
-    function = getattr(metric, f"{name}_func", None) or getattr(metric, name)
+    function = _watching(metric)
+    if not isinstance(function, functools.partial):
+        raise Unmapped("changed_prediction_indices is the caller's own")
     return bool(function.keywords["return_nan_when_prediction_changes"])
+
+
+def _watching(metric: Any) -> Any:
+    name = "changed_prediction_indices"
+    return getattr(metric, f"{name}_func", None) or getattr(metric, name)
 
 
 def _name(metric: Any) -> str:
@@ -66,11 +76,11 @@ def _name(metric: Any) -> str:
 
 def _noise(metric: Any) -> Any:
     """Equal for metrics that explain the same inputs and finish maps alike."""
-    perturb, of = metric.perturb_func, vars(metric)
+    (function, kwargs), of = perturbation(metric), vars(metric)
     samples = of.get("nr_samples", of.get("_nr_samples"))
     finish = metric.normalise_func if metric.normalise else None
-    settings = sorted((k, repr(v)) for k, v in perturb.keywords.items())
-    return perturb.func, repr(settings), samples, metric.abs, finish, of.get("_eps_min", 1e-6)
+    settings = sorted((k, repr(v)) for k, v in kwargs.items())
+    return function, repr(settings), samples, metric.abs, finish, of.get("_eps_min", 1e-6)
 
 
 @contextlib.contextmanager
@@ -81,7 +91,7 @@ def grouped(metrics: Mapping[str, Any]) -> Iterator[None]:
     """
     groups: dict[Any, list[Any]] = {}
     for metric in metrics.values():
-        if _name(metric) in SHARING:
+        if _name(metric) in SHARING and isinstance(_watching(metric), functools.partial):
             groups.setdefault(_noise(metric), []).append(metric)
     before = dict(_now)
     for group in groups.values():

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from .models import device_of
+from .models import evaluating, outputs_of
 from .settings import Small
 
 # Seconds, as measured on two cores.
@@ -57,17 +57,12 @@ def flops(module: Any, x: np.ndarray) -> float:
             total[0] += 2.0 * weight.numel() * out.numel() / len(out) / weight.shape[0]
 
     hooks = [m.register_forward_hook(count) for m in module.modules()]
-    was = [(m, m.training) for m in module.modules()]
     try:
-        module.eval()
-        with torch.no_grad(), contextlib.suppress(Exception):  # what fails here fails later, too
-            one = torch.from_numpy(np.ascontiguousarray(x[:1], np.float32))
-            module(one.to(device_of(module)))
+        with evaluating(module), contextlib.suppress(Exception):  # what fails here fails later
+            outputs_of(module, np.ascontiguousarray(x[:1], np.float32))
     finally:
         for hook in hooks:
             hook.remove()
-        for m, training in was:
-            m.training = training
     known[shape] = total[0]
     return total[0]
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from quantus.functions.perturb_func import baseline_replacement_by_shift
 from quantus.helpers.utils import identity
 
 from ..batch import Batch
-from ..draws import fills, fills_values
+from ..draws import fills, fills_values, perturbation
+from ..models import evaluating
 from ..questions import Replaced
 from ..settings import Unmapped
 from .row import Row
@@ -67,10 +69,15 @@ class Compensated(torch.nn.Module):
 
 def input_invariance(metric: Any, given: dict[str, Any]) -> np.ndarray:
     """Whether the maps of x by f and of x + m by g agree, to what Quantus allows."""
-    shift = float(metric.perturb_func.keywords["input_shift"])
+    function, kwargs = perturbation(metric)
+    if function is not baseline_replacement_by_shift:
+        raise Unmapped("perturb_func of InputInvariance")
+    shift = float(kwargs["input_shift"])
     x, a = given["x_batch"], given["a_batch"]
-    shifted = Compensated(given["model"].get_model(), shift).eval()
-    other = metric.explain_batch(shifted, (x + shift).astype(x.dtype), given["y_batch"])
+    module = given["model"].get_model()
+    with evaluating(module):
+        shifted = Compensated(module, shift).eval()
+        other = metric.explain_batch(shifted, (x + shift).astype(x.dtype), given["y_batch"])
     return np.all(np.isclose(a, other, atol=1e-4), axis=tuple(range(1, a.ndim)))
 
 

@@ -22,6 +22,7 @@ from ..draws import (
     fills_values,
     patch_sums,
     patches,
+    perturbation,
     places,
 )
 from ..mended import calculate_auc
@@ -247,7 +248,7 @@ def sensitivity_n(b: Batch) -> list[Any]:
 def irof(b: Batch) -> np.ndarray:
     """With Quantus's segments; the fill is that of the clean sample, the area is on [0, 1]."""
     known = perturb_func.baseline_replacement_by_mask
-    if b.metric.perturb_func.func is not known:
+    if perturbation(b.metric)[0] is not known:
         raise Unmapped("perturb_func of IROF")
     baseline = baseline_of(b.metric, known)
     method, a = b.metric.segmentation_method, b.full.reshape(b.x.shape)
@@ -276,7 +277,8 @@ def road(b: Batch) -> list[np.ndarray]:
     metric = b.metric
     sizes = [int(metric.a_size * p / 100) for p in metric.percentages]
     b.worth(len(sizes))
-    if metric.perturb_func.func is not perturb_func.noisy_linear_imputation:
+    function, kwargs = perturbation(metric)
+    if function is not perturb_func.noisy_linear_imputation:
         return own_road(b, sizes)
     if b.x.ndim != 4 or b.a.shape[1] != 1:
         raise Unmapped("ROAD of maps with channels")
@@ -286,7 +288,7 @@ def road(b: Batch) -> list[np.ndarray]:
         raise Unmapped("percentages that leave no pixel")
     if channels > 1:
         say_once("ROAD", f"all channels of a pixel are imputed; Quantus stops there. See {PAGE}")
-    noise = metric.perturb_func.keywords.get("noise", 0.01)
+    noise = kwargs.get("noise", 0.01)
     order = np.argsort(-a, axis=1)
     drawn = np.zeros((b.n, len(sizes), channels, pixels), np.float32)
     for s, k in enumerate(sizes):
@@ -346,7 +348,7 @@ class OfClasses:
         if "i_batch" in given:
             return given
         arrays = (given[name] for name in ("model", "x_batch", "a_batch"))
-        return {**given, **self._theirs.custom_batch_preprocess(self, *arrays)}
+        return {**self._theirs.custom_batch_preprocess(self, *arrays), **given}
 
 
 def sufficiency(b: Batch) -> list[float]:
@@ -357,7 +359,6 @@ def sufficiency(b: Batch) -> list[float]:
     return np.nan_to_num(je.functional.sufficiency(a, b.predicted, b.metric.threshold)).tolist()
 
 
-REPLACED = ("baseline_replacement_by_indices",)
 ROWS = {
     "FaithfulnessCorrelation": Row(faithfulness_correlation),
     "FaithfulnessEstimate": Row(faithfulness_estimate),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..models import evaluating, outputs_of
 from ..settings import chosen
 from .row import Row
 
@@ -21,8 +22,12 @@ def random_logit(metric: Any, given: dict[str, Any]) -> Any:
     """Quantus's score, of a class that the model has: `num_classes` is 1000 by default there."""
     x, y, a = (given[name] for name in ("x_batch", "y_batch", "a_batch"))
     np.random.seed(metric.seed)
-    classes = given["model"].predict(x[:1]).shape[-1]
-    other = np.random.randint(0, min(metric.num_classes, classes) - 1, len(x))
+    module = given["model"].get_model()
+    with evaluating(module):  # explaining takes a model in training mode to this one as well
+        classes = outputs_of(module, np.ascontiguousarray(x[:1], np.float32)).shape[-1]
+    classes = min(metric.num_classes, classes)
+    other = np.random.randint(0, classes - 1, len(x))
+    y = np.arange(classes)[np.asarray(y)]  # as there: -1 is the last one, and others are errors
     changed = metric.explain_batch(given["model"], x, other + (other >= y))
     return metric.similarity_func(a.reshape(len(x), -1), changed.reshape(len(x), -1), batched=True)
 

@@ -40,7 +40,7 @@ def sensitivities(b: Batch, watch: bool) -> np.ndarray:
         and metric.norm_numerator in NORMS
     )
     scores = np.empty((b.n, metric.nr_samples))
-    draw = noisy(metric.perturb_func, b.x)
+    draw = noisy(metric, b.x)
     asked = {"raw": not plain, "watch": watch}
     for s, step in enumerate(b.explained(draw, metric.nr_samples, explainer, **asked)):
         if plain:
@@ -76,7 +76,7 @@ def local_lipschitz(b: Batch) -> np.ndarray:
     )
     own = {"norm_numerator": metric.norm_numerator, "norm_denominator": metric.norm_denominator}
     scores = np.empty((b.n, metric.nr_samples))
-    draw = noisy(metric.perturb_func, b.x)
+    draw = noisy(metric, b.x)
     asked = {"raw": not plain, "watch": watch}
     for s, step in enumerate(b.explained(draw, metric.nr_samples, explainer, **asked)):
         far = step.x.reshape(b.n, -1)
@@ -98,7 +98,7 @@ def relative_stability(b: Batch, ours: Any, **how: Any) -> np.ndarray | list[Any
     if b.x.ndim > 4:
         raise Unmapped("inputs with more than four axes")
     ratios = np.empty((metric._nr_samples, b.n))
-    draw = noisy(metric.perturb_func, b.x)
+    draw = noisy(metric, b.x)
     asked = {"distance": ours, "watch": watch, "eps": metric._eps_min, **how}
     asked["raw"] = metric.normalise
     for s, step in enumerate(b.explained(draw, metric._nr_samples, explainer, **asked)):

@@ -1,0 +1,144 @@
+"""Models, functions and subclasses that scripts change under a metric's feet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.bridges.quantus.conftest import ours, theirs, torch
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+GRADIENT = {"method": "Gradient"}
+FEW = {"nr_samples": 3}
+
+
+def small(activation=None):
+    torch.manual_seed(3)
+    layers = torch.nn.Linear(6, 8), activation or torch.nn.Tanh(), torch.nn.Linear(8, 4)
+    return torch.nn.Sequential(*layers).eval()
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return rng.uniform(size=(5, 6)).astype(np.float32), rng.integers(0, 4, 5)
+
+
+def both(name, data, net, fields=None, classes=None, prepare=None, **call):
+    """(the engine's scores, Quantus's) on one seed."""
+    scores, (x, y) = [], data
+    for library in (ours, theirs):
+        np.random.seed(1)
+        metric = (classes or {}).get(library) or getattr(library, name)
+        metric = metric(disable_warnings=True, **(fields or {}))
+        if prepare:
+            prepare(metric)
+        explain = {"explain_func": library.explain, "explain_func_kwargs": GRADIENT}
+        with ours.engine("jaxeval"):
+            scores.append(metric(net, x.copy(), y, **explain | {"batch_size": 3} | call))
+    return scores
+
+
+def engine_of(name):
+    return {entry.engine for entry in ours.log() if entry.metric == name}
+
+
+def test_what_a_module_computes_may_change_without_its_weights(data):
+    """Other activations, and attributes that no weight tells of, also with new weights."""
+
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.scale = small(torch.nn.Softplus()), 1.0
+
+        def forward(self, x):
+            return torch.tanh(self.net(x) * self.scale)
+
+    net = Scaled().eval()
+    changes = [
+        lambda: None,
+        lambda: setattr(net, "scale", 3.0),
+        lambda: setattr(net.net[1], "beta", 4),
+        lambda: net.net.__setitem__(1, torch.nn.Sigmoid()),
+        lambda: (net.net[2].weight.data.mul_(2), setattr(net, "scale", 0.5)),
+        lambda: net.net.__setitem__(2, torch.nn.Linear(8, 5)),
+    ]
+    for change in changes:
+        change()
+        ours.clear_log()
+        np.testing.assert_allclose(*both("MaxSensitivity", data, net, FEW), rtol=1e-4)
+        assert engine_of("MaxSensitivity") == {"jaxeval"}
+
+
+def test_methods_that_a_subclass_replaces(data):
+    def doubled(library):
+        class Doubled(library.RelativeInputStability):
+            def relative_input_stability_objective(self, *args, **kwargs):
+                return 2 * super().relative_input_stability_objective(*args, **kwargs)
+
+        return Doubled
+
+    fields = {**FEW, "return_nan_when_prediction_changes": False}
+    plain, _ = both("RelativeInputStability", data, small(), fields)
+    classes = {library: doubled(library) for library in (ours, theirs)}
+    mine, want = both("", data, small(), fields, classes)
+    np.testing.assert_allclose(mine, want, rtol=1e-5)
+    np.testing.assert_allclose(mine, np.multiply(plain, 2), rtol=1e-4)
+    whys = [entry.why for entry in ours.log() if entry.metric == "RelativeInputStability"]
+    assert "relative_input_stability_objective of a subclass" in whys[-1]
+
+
+def laplace(arr, indices, **_):
+    return (arr + np.random.laplace(scale=0.05, size=arr.shape)).astype(arr.dtype)
+
+
+def test_functions_put_into_a_metric(data):
+    """Without the arguments that Quantus's constructors bind to them."""
+    mine, want = both(
+        "MaxSensitivity", data, small(), FEW, prepare=lambda m: setattr(m, "perturb_func", laplace)
+    )
+    np.testing.assert_allclose(mine, want, atol=1e-5 * max(want))
+    assert engine_of("MaxSensitivity") == {"jaxeval"}
+
+
+def test_functions_that_write_into_their_argument(data):
+    """Quantus goes on from what they wrote."""
+
+    def drifting(arr, indices, **_):
+        arr += np.random.uniform(-0.1, 0.1, arr.shape).astype(arr.dtype)
+        return arr
+
+    for name in ("MaxSensitivity", "LocalLipschitzEstimate"):
+        mine, want = both(name, data, small(), {**FEW, "perturb_func": drifting})
+        np.testing.assert_allclose(mine, want, atol=1e-5 * max(want))
+        whys = [entry.why for entry in ours.log() if entry.metric == name]
+        assert set(whys) == {"perturb_func writes into its argument"}
+
+
+def test_maps_that_quantus_refuses(data):
+    """All zero, all equal, or all negative."""
+    x, y = data
+    for weight, refused in ((0.0, "equal to zero"), (2.0, "uniformly"), (-1.0, "less than zero")):
+        net = torch.nn.Sequential(torch.nn.Linear(6, 4)).eval()
+        net[0].weight.data.fill_(weight)
+        if weight < 0:
+            net[0].weight.data[:, 0] *= 2
+        for library in (ours, theirs):
+            metric = library.MaxSensitivity(**FEW)
+            with ours.engine("jaxeval"), pytest.raises(AssertionError, match=refused):
+                metric(net, x, y, x, explain_func=library.explain, explain_func_kwargs=GRADIENT)
+
+
+def test_classes_are_indices_of_the_other_logit(data):
+    """-1 is the last class; others than classes are errors."""
+    x, y = data
+    fields = {"num_classes": 4, "similarity_func": theirs.distance_euclidean}
+    last = np.where(y == 3, -1, y)
+    scores = both("RandomLogit", (x, last), small(), fields, a_batch=x)
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+    for wrong in (y + 4, y.astype(float)):
+        for library in (ours, theirs):
+            metric = library.RandomLogit(disable_warnings=True, **fields)
+            with pytest.raises(IndexError):
+                metric(small(), x, wrong, x, explain_func=library.explain)
