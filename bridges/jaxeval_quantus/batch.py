@@ -121,12 +121,15 @@ class Batch:
             given["batch_size"] = rows = self.job.rows()
         else:
             rows = self.job.rows(block(given["model"], x))
+        own = None
         try:
             outcome = je.score(metric, x=x, y=self.y, rows=rows, **given)
         except (TypeError, ValueError) as e:
-            if isinstance(given.get("explainer"), je.Host) and e.__cause__ is not None:
-                raise e.__cause__ from None  # what the caller's function raised
-            raise refused(e) from e
+            if not isinstance(given.get("explainer"), je.Host) or e.__cause__ is None:
+                raise refused(e) from e
+            own = e.__cause__
+        if own is not None:
+            raise own  # by the caller's function; outside, so that no error is its own context
         self.job.done(rows)
         return outcome
 
@@ -267,4 +270,4 @@ class Batch:
     def _at_a_time(self, steps: int, raw: bool) -> int:
         """How many steps are asked about at once: equal parts, each within `CHUNK` bytes."""
         each = 4 * self.n * (self.flat.shape[1] + (self.a[0].size if raw else 0))
-        return math.ceil(steps / math.ceil(steps * each / CHUNK))
+        return math.ceil(steps / max(1, math.ceil(steps * each / CHUNK)))

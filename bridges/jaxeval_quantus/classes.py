@@ -109,7 +109,7 @@ class OnEngine(Metric):
             self._theirs.__name__,
             "quantus",
             len(given["x_batch"]),
-            "; ".join(whys) or "nothing was explained",
+            "; ".join(whys) or _asked_for() or "nothing was explained",
         )
         return scores
 
@@ -158,13 +158,13 @@ class OnEngine(Metric):
         n, state = len(kwargs["x_batch"]), np.random.get_state()
         try:
             if chosen["engine"] == "quantus":
-                raise Small('engine("quantus")')
+                raise Small(_asked_for())
             if own_methods := self._overridden():
                 raise Unmapped(f"{', '.join(own_methods)} of a subclass")
             if row.run is None:
                 raise Small("a metric of maps alone, which takes milliseconds")
             if row.paper and chosen["definitions"] == "quantus":
-                raise Small('definitions("quantus")')
+                raise Small(_asked_for())
             batch = Batch.of(self, kwargs)
             result = row.run(batch)
         except Unmapped as why:
@@ -192,6 +192,11 @@ class OnEngine(Metric):
             self.evaluation_scores = np.nanmean(np.stack(scores), 0).tolist()
             return None
         return super().custom_postprocess(**kwargs)
+
+
+def _asked_for() -> str:
+    """The choice by which Quantus's own code runs; "" if there is none."""
+    return next((f'{what}("quantus")' for what, v in chosen.items() if v == "quantus"), "")
 
 
 def _known(function: Any, table: dict[Any, Any]) -> Any:

@@ -101,9 +101,7 @@ def unwrapped(function: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Mapping[st
     return quantus_explain if function is explain else function, kwargs
 
 
-def explainer_of(
-    explain_func: Any, kwargs: Mapping[str, Any], ndim: int, module: Any
-) -> Mapped:
+def explainer_of(explain_func: Any, kwargs: Mapping[str, Any], ndim: int, module: Any) -> Mapped:
     """jaxeval's explainer with the same maps.
 
     Args:
@@ -194,13 +192,15 @@ def through_engine(function: Callable[..., Any], why: str) -> Callable[..., np.n
     @functools.wraps(function)
     def explain(model: Any, inputs: Any, targets: Any, **kwargs: Any) -> np.ndarray:
         x, y = as_array(inputs), as_array(targets)
-        host = OnHost(function, kwargs, model, why).make(x, y)
+        host, own = OnHost(function, kwargs, model, why).make(x, y), None
         try:
             a = je.attribute(
                 host, in_torch(model), x.astype(np.float32), y.reshape(-1), batch_size=len(x)
             )
         except je.EvaluationError as e:
-            raise e.__cause__ or e from None
+            own = e.__cause__ or e
+        if own is not None:
+            raise own
         note("explain", "jaxeval", len(x), ON_HOST.format(why))
         return np.array(a)
 

@@ -351,12 +351,12 @@ class OfClasses:
         return {**self._theirs.custom_batch_preprocess(self, *arrays), **given}
 
 
-def sufficiency(b: Batch) -> list[float]:
+def sufficiency(b: Batch) -> np.ndarray:
     if b.metric.distance_func != "seuclidean":
         raise Unmapped(f"distance_func={b.metric.distance_func!r}")
-    a = b.a.reshape(b.n, -1)
     assert b.predicted is not None
-    return np.nan_to_num(je.functional.sufficiency(a, b.predicted, b.metric.threshold)).tolist()
+    a, threshold = b.a.reshape(b.n, -1), b.metric.threshold
+    return np.nan_to_num(np.asarray(je.functional.sufficiency(a, b.predicted, threshold), float))
 
 
 ROWS = {

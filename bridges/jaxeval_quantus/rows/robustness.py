@@ -179,10 +179,10 @@ def continuity(b: Batch) -> np.ndarray:
     return np.max(np.stack(results, 1), 1)
 
 
-def consistency(b: Batch) -> list[float]:
+def consistency(b: Batch) -> np.ndarray:
     codes = np.array([b.metric.discretise_func(a) for a in b.a.reshape(b.n, -1)])
     scores = je.functional.consistency(codes, b.predicted)
-    return np.nan_to_num(scores).tolist()
+    return np.nan_to_num(np.asarray(scores, np.float64))
 
 
 ROWS = {
