@@ -168,6 +168,7 @@ BORROWED = {
     ("bridges", "jaxeval.check"): "errors of bridges are worded as the library's are",
     ("bridges", "jaxeval.content"): "the cache of converted modules is keyed by content, too",
     ("bridges", "jaxeval.digests"): "with the same hash",
+    ("bridges", "jaxeval.engine.batch_size"): "small batches are padded to what is compiled",
     ("bridges", "jaxeval.cpu"): "a converted module knows when it is rewritten for CPUs",
     ("bridges", "jaxeval.tokens"): "text comes to converted modules as to any model",
     ("bridges", "jaxeval.lifetime"): "a wrapped module is let go like any other model",
