@@ -42,7 +42,7 @@ EPILOG = """\
 exit codes:
   0  done
   1  not done: a package is missing, results cannot be read, or shards of a sweep failed
-  2  wrong arguments, or wrong input of `score`, `run` and `meta`
+  2  wrong arguments, or wrong input of `score`, `run`, `meta` and `status`
   130  interrupted
 """
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
@@ -111,9 +111,9 @@ def parser() -> Parser:
         help="a module to import first, whose classes with @jaxeval.register are listed, too",
     )
 
-    scoring.add(commands, integer)
+    scoring.add(commands, integer, axis("none", None))
     sweep.add_to(commands, integer)
-    report.add(commands)
+    report.add(commands, axis("auto", "auto"))
     completion.add(commands)
     return main
 
@@ -141,6 +141,20 @@ def integer(least: int, most: int) -> Callable[[str], int]:
                 f"must be a whole number in {least}..{most}, got {text!r}"
             )
         return value
+
+    return read
+
+
+def axis(word: str, value: Any) -> Callable[[str], Any]:
+    """The type of an argument that is the number of an axis, or a word that stands for `value`."""
+
+    def read(text: str) -> Any:
+        try:
+            return value if text == word else int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f'must be a whole number or "{word}", got {text!r}'
+            ) from None
 
     return read
 

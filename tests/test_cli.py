@@ -213,3 +213,13 @@ def test_what_the_demonstration_lacks_is_said_by_the_names_of_packages(capsys, m
         "jaxeval: `jaxeval demo` needs Flax and Matplotlib and scikit-learn: "
         'pip install "jaxeval[demo]"\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(("score", "m.onnx", "d.npz", "--metrics", "SRG"), "none"), (("report", "s.parquet"), "auto")],
+    ids=["score", "report"],
+)
+def test_an_axis_that_is_no_number_is_refused(capsys, arguments, word):
+    error = refused(capsys, *arguments, "--channel-axis", "last")
+    assert f"must be a whole number or \"{word}\", got 'last'" in error
