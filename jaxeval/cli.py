@@ -168,6 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
     try:
+        if given.command in ("list", "score") and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # an installed command does not look there
         if given.command == "list":
             _import(given.modules)
             console.print(LISTS[given.what](), highlight=False)
@@ -213,8 +215,6 @@ def _check_packages(command: str) -> None:
 
 
 def _import(modules: Sequence[str]) -> None:
-    if modules and os.getcwd() not in sys.path:  # an installed command does not look there
-        sys.path.append(os.getcwd())
     for module in modules:
         importlib.import_module(module)
 
