@@ -38,7 +38,8 @@ ONCE = "a forward and a backward pass"
 DOWN = "a forward pass, and a backward pass down to the layer"
 # Of methods that trace the model's operations or change its weights, which cannot be counted.
 TRACED = {
-    **dict.fromkeys(("GuidedBackprop", "Deconvolution", "LRP", "AttnLRP", "GenericAttention"), ONCE),
+    **dict.fromkeys(("GuidedBackprop", "Deconvolution", "LRP", "AttnLRP"), ONCE),
+    "GenericAttention": ONCE,
     **dict.fromkeys(("GradCAM", "HiResCAM", "LayerCAM", "XGradCAM", "GradCAMPlusPlus"), DOWN),
     **dict.fromkeys(("LayerGradientXActivation", "LayerLRP"), DOWN),
     **dict.fromkeys(("EigenCAM", "LayerActivation"), "a forward pass up to the layer"),

@@ -296,8 +296,8 @@ def as_attributor(name: str, given: Any, model: Model, x: Any) -> Compiled | OnH
         return OnHost(name, Host(given))
     except Exception as e:
         advice = (
-            "\nA function that needs the values of its inputs, or calls torch or another framework, "
-            "must run on the host: give jaxeval.Host(fn), which passes it NumPy arrays"
+            "\nA function that needs the values of its inputs, or calls torch or another "
+            "framework, must run on the host: give jaxeval.Host(fn), which passes it NumPy arrays"
         )
         raise EvaluationError(
             f"explainer {name!r} failed while JAX traced it: {named(e)}{advice if plain else ''}"
