@@ -36,8 +36,11 @@ OPTIONS = (
     *("--maps", "--meta", "--metric", "--model", "--title", *scoring.OPTIONS),
 )
 COMMANDS = ("completion", "demo", "gallery", "list", "report", "score", *sweep.COMMANDS)
-NEEDS = {"flax": "Flax", "matplotlib": "Matplotlib", "sklearn": "scikit-learn"}
-"""Packages of the extra `demo`: module -> name."""
+NEEDS = {
+    "demo": {"flax": "Flax", "matplotlib": "Matplotlib", "sklearn": "scikit-learn"},
+    "report": {"jinja2": "Jinja2", "matplotlib": "Matplotlib"},
+}
+"""Packages of some extras: module -> name."""
 EPILOG = """\
 exit codes:
   0  done
@@ -170,6 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command in ("list", "score") and os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # an installed command does not look there
+        if given.command == "report":
+            _check_packages("report", "jaxeval report")
+        elif page := vars(given).get("report") or (given.command == "meta" and given.out):
+            _check_packages("report", str(page))
         if given.command == "list":
             _import(given.modules)
             console.print(LISTS[given.what](), highlight=False)
@@ -201,17 +208,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check_packages(command: str) -> None:
-    """Say at once what a command lacks.
+def _check_packages(extra: str, what: str) -> None:
+    """Say at once what a command, or an option, lacks.
 
     Raises:
       ImportError: packages are missing; the message names them and says how to install them.
     """
-    missing = [name for module, name in NEEDS.items() if importlib.util.find_spec(module) is None]
+    missing = [v for module, v in NEEDS[extra].items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise ImportError(
-            f'`jaxeval {command}` needs {" and ".join(missing)}: pip install "jaxeval[demo]"'
-        )
+        raise ImportError(f'`{what}` needs {" and ".join(missing)}: pip install "jaxeval[{extra}]"')
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -220,7 +225,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def _demo(given: argparse.Namespace, console: Console) -> None:
-    _check_packages("demo")
+    _check_packages("demo", "jaxeval demo")
     _make(given.out, given.out)
     use_compilation_cache()
     from . import demo
@@ -231,7 +236,7 @@ def _demo(given: argparse.Namespace, console: Console) -> None:
 def _gallery(given: argparse.Namespace, console: Console) -> None:
     if given.out.suffix.lower() not in (".pdf", ".png", ".svg"):
         parser().error(f"argument --out: must end in .png, .pdf or .svg, got {str(given.out)!r}")
-    _check_packages("gallery")
+    _check_packages("demo", "jaxeval gallery")
     _make(given.out.parent, given.out)
     use_compilation_cache()
     from . import gallery

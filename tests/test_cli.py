@@ -244,3 +244,21 @@ def test_models_are_found_in_the_current_folder(capsys, monkeypatch, tmp_path):
     chosen = ["--explainers", "Random", "--metrics", "Sparseness"]
     assert cli.main(["score", "model_that_is_here:net", "x.npy", *chosen]) == 0
     assert "Sparseness" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "digits", "digits", "--metrics", "SRG", "--report", "s.html"),
+        ("meta", "sweep.toml", "-o", "m.html"),
+        ("report", "s.parquet"),
+    ],
+    ids=lambda given: given[0],
+)
+def test_what_a_page_lacks_is_said_before_anything_is_computed(capsys, monkeypatch, arguments):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(arguments) == 1
+    what = "jaxeval report" if arguments[0] == "report" else arguments[-1]
+    assert capsys.readouterr().err == (
+        f'jaxeval: `{what}` needs Jinja2 and Matplotlib: pip install "jaxeval[report]"\n'
+    )
