@@ -84,6 +84,8 @@ $(VENV)/.test-all: $(VENV)/.test
 
 $(VENV)/.docs: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
 $(COMPILERS)/.done: constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps --upgrade \
 		--target $(COMPILERS)/tpu libtpu

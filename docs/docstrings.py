@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from typing import Any
@@ -49,6 +50,13 @@ def without_examples(doc: str) -> str:
     return re.sub(r"^>>> (?:.+\n?)+", "", doc, flags=re.MULTILINE).strip()
 
 
-def value(v: Any) -> str:
+def default(field: dataclasses.Field[Any]) -> str:
     """The default of a setting."""
+    if field.default_factory is not dataclasses.MISSING:
+        return value(field.default_factory())
+    return "required" if field.default is dataclasses.MISSING else value(field.default)
+
+
+def value(v: Any) -> str:
+    """The value of a setting."""
     return f"`{getattr(v, '__name__', None) if callable(v) else repr(v)}`".replace('"', "'")

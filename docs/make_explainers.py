@@ -19,6 +19,7 @@ import numpy as np
 
 import jaxeval as je
 from jaxeval.explain import EXPLAINERS, FAMILIES, Explainer
+from jaxeval.explain.neuron import NeuronExplainer
 
 PATH = Path(__file__).with_name("explainer-reference.md")
 SIDE, CLASSES, BACKGROUND = 8, 3, 8
@@ -33,19 +34,39 @@ DRAWN = {
     "n_samples": "copies of the input",
     "draws": "the random numbers, given instead of drawn",
 }
+ONCE = "a forward and a backward pass"
+DOWN = "a forward pass, and a backward pass down to the layer"
 # Of methods that trace the model's operations or change its weights, which cannot be counted.
 TRACED = {
+    **dict.fromkeys(("GuidedBackprop", "Deconvolution", "LRP", "AttnLRP"), ONCE),
+    "GenericAttention": ONCE,
+    **dict.fromkeys(("GradCAM", "HiResCAM", "LayerCAM", "XGradCAM", "GradCAMPlusPlus"), DOWN),
+    **dict.fromkeys(("LayerGradientXActivation", "LayerLRP"), DOWN),
+    **dict.fromkeys(("EigenCAM", "LayerActivation"), "a forward pass up to the layer"),
     "NoiseGrad": "a forward and a backward pass for each of the `n_samples` models",
     "FusionGrad": "a forward and a backward pass for each of the `n_models` × `n_samples` inputs",
-    "DeepLiftShap": "a forward and a backward pass for each background sample",
+    "DeepLift": "two forward passes, of x and of the baseline, and a backward pass",
+    "DeepLiftShap": "two forward passes and a backward pass for each background sample",
+    "RAP": "a forward pass, and two forwards and backwards, by the positive and by the negative "
+    "products",
     "ExcitationBackprop": "two forward passes and a backward pass",
     "GuidedGradCAM": "a forward and two backward passes, one of them down to the layer",
-    "LayerActivation": "a forward pass up to the layer",
+    "ScoreCAM": "a forward pass up to the layer, and a forward pass for each of its channels",
+    "AblationCAM": "a forward pass, and one from the layer on for each of its channels",
+    "AttentionRollout": "a forward pass",
+    "TransformerAttribution": "a forward and two backward passes, one of them by the positive and "
+    "the negative products",
+    "NeuronConductance": "`n_steps` forward and backward passes",
     "LayerConductance": "`n_steps` forward passes with derivatives up to the layer, and as many "
     "backward to it",
     "InternalInfluence": "`n_steps` forward passes, and as many backward to the layer",
     "LayerIntegratedGradients": "two forward passes up to the layer, and `n_steps` forward and "
     "backward passes behind it",
+    "LayerGradientShap": "`n_samples` forward passes, as many backward to the layer, and twice as "
+    "many forward up to it",
+    "LayerDeepLift": "two forward passes, of x and of the baseline, and a backward pass down to "
+    "the layer",
+    "LayerFeatureAblation": "a forward pass, and one from the layer on for each feature",
 }
 INTRO = """\
 # Explainers
@@ -56,10 +77,10 @@ All {n} explainers of jaxeval {version}. `je.attribute(explainer, model, x, y)` 
 `je.evaluate` and metrics take explainers as they are. f_y is the explained score of class y, by
 default the model's output for it.
 
-**Cost** is in evaluations of the model per sample, with default settings. Numbers of forward and
-backward passes are counted, on an input of 1 × {side} × {side} and a background of {background}
-samples. "Host models" says whether the method also explains a plain Python function, which has no
-gradients.
+**Cost** is in evaluations of the model per sample, with default settings: forward passes, and
+backward passes, from the output to the input unless a layer is named. Costs in digits are counted,
+on an input of 1 × {side} × {side} and a background of {background} samples. "Host models" says
+whether the method also explains a plain Python function, which has no gradients.
 
 Settings shared by all explainers:
 
@@ -114,10 +135,16 @@ def costs() -> dict[str, Cost]:
     return found
 
 
-def said(name: str, cost: Cost) -> str:
+def said(cls: type[Explainer], counted: dict[str, Cost]) -> str:
     """The cost of one explainer, in words."""
+    if (text := TRACED.get(cls.__name__)) is not None:
+        return text
+    if issubclass(cls, NeuronExplainer):  # the same method, for a unit as the output
+        of_class = next(c for c in cls.__mro__[1:] if EXPLAINERS.get(c.__name__) is c)
+        return f"{said(of_class, counted)}, up to the layer"
+    cost = counted[cls.__name__]
     if cost.forward is None:
-        return TRACED.get(name, "a forward and a backward pass")
+        raise ValueError(f"{cls.__name__} could not be counted: say in TRACED what it costs")
     passes = [
         f"{n:,} {kind} pass{'es' * (n != 1)}"
         for n, kind in ((cost.forward, "forward"), (cost.backward, "backward"))
@@ -142,7 +169,7 @@ def page() -> str:
     parts = [intro, table(counted)]
     for family, classes in FAMILIES.items():
         parts.append(f"## {family.capitalize()}\n")
-        parts += [section(cls, counted[cls.__name__]) for cls in classes]
+        parts += [section(cls, said(cls, counted)) for cls in classes]
     parts.append(RULES)
     return "\n".join(parts)
 
@@ -160,14 +187,14 @@ def table(counted: dict[str, Cost]) -> str:
     """All explainers, a row each."""
     rows = ["| explainer | family | cost per sample | host models |", "|---|---|---|---|"]
     for family, classes in FAMILIES.items():
-        for name in (cls.__name__ for cls in classes):
-            cost = counted[name]
-            cells = [f"[{name}](#{name.lower()})", family, said(name, cost), host(cost)]
+        for cls in classes:
+            name = cls.__name__
+            cells = [f"[{name}](#{name.lower()})", family, said(cls, counted), host(counted[name])]
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 
 
-def section(cls: type[Explainer], cost: Cost) -> str:
+def section(cls: type[Explainer], cost: str) -> str:
     """One explainer: its description, settings and cost."""
     body, settings = docstrings.parts(docstrings.without_examples(inspect.getdoc(cls) or ""))
     body = re.sub(r"\n{3,}", "\n\n", body)
@@ -179,10 +206,8 @@ def section(cls: type[Explainer], cost: Cost) -> str:
         if shared and field.default == getattr(Explainer, field.name):
             continue
         meaning = several.get(field.name, "see above." if shared else DRAWN.get(field.name, ""))
-        default = "required" if field.default is dataclasses.MISSING else field.default
-        default = default if default == "required" else docstrings.value(default)
+        default = docstrings.default(field)
         lines.append(f"| `{field.name}` | {default} | {docstrings.cell(meaning)} |")
     if lines[-1].startswith("|---"):
         lines[-2:] = ["Only the shared settings."]
-    passes = said(cls.__name__, cost)
-    return "\n".join([*lines, "", f"Cost with default settings: {passes} per sample.", ""])
+    return "\n".join([*lines, "", f"Cost per sample, with default settings: {cost}.", ""])

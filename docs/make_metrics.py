@@ -57,6 +57,10 @@ An undefined score is NaN and counted. Every random metric also accepts user-pro
 were cropped to its own length; the others raise an error. The relation of each metric to Quantus is
 described in [quantus.md](quantus.md).
 
+Costs are for one metric alone: outputs are passes of an input through the model, explanations are
+calls of the explainer. They include the explanation of the sample itself, and one output for the
+predicted class where `y=` is not given. In one `evaluate`, metrics share most of them.
+
 Settings shared by all metrics:
 
 {shared}
@@ -160,9 +164,7 @@ def section(cls: type[Metric]) -> str:
             if field.default == _default(Metric, field.name):
                 continue
             meaning = "see above."
-        default = (
-            "required" if field.default is dataclasses.MISSING else docstrings.value(field.default)
-        )
+        default = docstrings.default(field)
         lines.append(f"| `{field.name}` | {default} | {docstrings.cell(meaning)} |")
     if lines[-1].startswith("|---"):
         lines[-2:] = ["Only the shared settings."]

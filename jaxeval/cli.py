@@ -36,13 +36,16 @@ OPTIONS = (
     *("--maps", "--meta", "--metric", "--model", "--title", *scoring.OPTIONS),
 )
 COMMANDS = ("completion", "demo", "gallery", "list", "report", "score", *sweep.COMMANDS)
-NEEDS = {"flax": "Flax", "matplotlib": "Matplotlib", "sklearn": "scikit-learn"}
-"""Packages of the extra `demo`: module -> name."""
+NEEDS = {
+    "demo": {"flax": "Flax", "matplotlib": "Matplotlib", "sklearn": "scikit-learn"},
+    "report": {"jinja2": "Jinja2", "matplotlib": "Matplotlib"},
+}
+"""Packages of some extras: module -> name."""
 EPILOG = """\
 exit codes:
   0  done
   1  not done: a package is missing, results cannot be read, or shards of a sweep failed
-  2  wrong arguments, or wrong input of `score`, `run` and `meta`
+  2  wrong arguments, or wrong input of `score`, `run`, `meta` and `status`
   130  interrupted
 """
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
@@ -111,9 +114,9 @@ def parser() -> Parser:
         help="a module to import first, whose classes with @jaxeval.register are listed, too",
     )
 
-    scoring.add(commands, integer)
+    scoring.add(commands, integer, axis("none", None))
     sweep.add_to(commands, integer)
-    report.add(commands)
+    report.add(commands, axis("auto", "auto"))
     completion.add(commands)
     return main
 
@@ -145,6 +148,20 @@ def integer(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def axis(word: str, value: Any) -> Callable[[str], Any]:
+    """The type of an argument that is the number of an axis, or a word that stands for `value`."""
+
+    def read(text: str) -> Any:
+        try:
+            return value if text == word else int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f'must be a whole number or "{word}", got {text!r}'
+            ) from None
+
+    return read
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code; wrong arguments exit with 2."""
     if not (sys.argv[1:] if arguments is None else arguments):
@@ -154,6 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
     try:
+        if given.command in ("list", "score") and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # an installed command does not look there
+        if given.command == "report":
+            _check_packages("report", "jaxeval report")
+        elif page := vars(given).get("report") or (given.command == "meta" and given.out):
+            _check_packages("report", str(page))
         if given.command == "list":
             _import(given.modules)
             console.print(LISTS[given.what](), highlight=False)
@@ -185,28 +208,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check_packages(command: str) -> None:
-    """Say at once what a command lacks.
+def _check_packages(extra: str, what: str) -> None:
+    """Say at once what a command, or an option, lacks.
 
     Raises:
       ImportError: packages are missing; the message names them and says how to install them.
     """
-    missing = [name for module, name in NEEDS.items() if importlib.util.find_spec(module) is None]
+    missing = [v for module, v in NEEDS[extra].items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise ImportError(
-            f'`jaxeval {command}` needs {" and ".join(missing)}: pip install "jaxeval[demo]"'
-        )
+        raise ImportError(f'`{what}` needs {" and ".join(missing)}: pip install "jaxeval[{extra}]"')
 
 
 def _import(modules: Sequence[str]) -> None:
-    if modules and os.getcwd() not in sys.path:  # an installed command does not look there
-        sys.path.append(os.getcwd())
     for module in modules:
         importlib.import_module(module)
 
 
 def _demo(given: argparse.Namespace, console: Console) -> None:
-    _check_packages("demo")
+    _check_packages("demo", "jaxeval demo")
     _make(given.out, given.out)
     use_compilation_cache()
     from . import demo
@@ -217,7 +236,7 @@ def _demo(given: argparse.Namespace, console: Console) -> None:
 def _gallery(given: argparse.Namespace, console: Console) -> None:
     if given.out.suffix.lower() not in (".pdf", ".png", ".svg"):
         parser().error(f"argument --out: must end in .png, .pdf or .svg, got {str(given.out)!r}")
-    _check_packages("gallery")
+    _check_packages("demo", "jaxeval gallery")
     _make(given.out.parent, given.out)
     use_compilation_cache()
     from . import gallery

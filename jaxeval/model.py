@@ -31,6 +31,11 @@ def in_columns(outputs: Any) -> Any:
     return outputs[:, None] if getattr(outputs, "ndim", 2) == 1 else outputs
 
 
+def _array(v: Any) -> Any:
+    """Values of other libraries, such as tensors, as NumPy arrays; all else as it is."""
+    return np.asarray(v) if hasattr(v, "__array__") and not isinstance(v, jax.Array) else v
+
+
 @pytree(kw_only=False)
 class Model:
     """A network: ``apply(params, x[N, ...]) -> outputs [N, K]``, pure, each row independent.
@@ -136,7 +141,8 @@ class Model:
         )
 
     def __call__(self, x: Any) -> jax.Array:
-        """The outputs [N, K] for a batch x [N, ...]."""
+        """The outputs [N, K] for a batch x [N, ...]: an array, a torch tensor or a data frame."""
+        x = jax.tree.map(_array, x)
         if not self.host:
             return in_columns(self.apply(*self.given(x)))
         try:

@@ -28,7 +28,9 @@ OPTIONS = (
 FROM_ONNX = "jaxeval_torch:from_onnx"
 
 
-def add(commands: Any, integer: Callable[[int, int], Any]) -> None:
+def add(
+    commands: Any, integer: Callable[[int, int], Any], axis: Callable[[str], int | None]
+) -> None:
     """Add the command to the parser's commands."""
     what = "Score explainers of a model by metrics, without writing Python."
     parser = commands.add_parser(
@@ -60,7 +62,7 @@ def add(commands: Any, integer: Callable[[int, int], Any]) -> None:
         help="what an .onnx model returns (default: %(default)s)",
     )  # fmt: skip
     option(
-        "--channel-axis", type=_axis, default=1, metavar="AXIS",
+        "--channel-axis", type=axis, default=1, metavar="AXIS",
         help='the channel axis of an .onnx model\'s inputs, or "none" (default: %(default)s)',
     )  # fmt: skip
     option("--samples", type=integer(1, 2**31), metavar="N", help="only the first N samples")
@@ -74,10 +76,6 @@ def add(commands: Any, integer: Callable[[int, int], Any]) -> None:
     )  # fmt: skip
     option("--out", type=Path, metavar="FILE.parquet", help="also write every score to this file")
     option("--report", type=Path, metavar="FILE.html", help="also write an HTML report")
-
-
-def _axis(text: str) -> int | None:
-    return None if text == "none" else int(text)
 
 
 def run(given: argparse.Namespace, console: Console) -> int:

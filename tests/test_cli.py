@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 import jaxeval as je
@@ -212,4 +213,52 @@ def test_what_the_demonstration_lacks_is_said_by_the_names_of_packages(capsys, m
     assert capsys.readouterr().err == (
         "jaxeval: `jaxeval demo` needs Flax and Matplotlib and scikit-learn: "
         'pip install "jaxeval[demo]"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(("score", "m.onnx", "d.npz", "--metrics", "SRG"), "none"), (("report", "s.parquet"), "auto")],
+    ids=["score", "report"],
+)
+def test_an_axis_that_is_no_number_is_refused(capsys, arguments, word):
+    error = refused(capsys, *arguments, "--channel-axis", "last")
+    assert f"must be a whole number or \"{word}\", got 'last'" in error
+
+
+@pytest.mark.parametrize("command", ["run", "meta"])
+def test_a_folder_is_no_sweep(command, capsys, tmp_path):
+    assert cli.main([command, str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"jaxeval: {tmp_path} is a folder: a sweep is a .toml, .yaml or .yml file\n"
+    )
+
+
+def test_models_are_found_in_the_current_folder(capsys, monkeypatch, tmp_path):
+    """By the installed command, whose path does not begin with that folder."""
+    (tmp_path / "model_that_is_here.py").write_text("def net(): return lambda x: x")
+    np.save(tmp_path / "x.npy", 3 * np.eye(3, dtype=np.float32))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.setattr("jaxeval.scoring.use_compilation_cache", lambda: None)
+    chosen = ["--explainers", "Random", "--metrics", "Sparseness"]
+    assert cli.main(["score", "model_that_is_here:net", "x.npy", *chosen]) == 0
+    assert "Sparseness" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "digits", "digits", "--metrics", "SRG", "--report", "s.html"),
+        ("meta", "sweep.toml", "-o", "m.html"),
+        ("report", "s.parquet"),
+    ],
+    ids=lambda given: given[0],
+)
+def test_what_a_page_lacks_is_said_before_anything_is_computed(capsys, monkeypatch, arguments):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(arguments) == 1
+    what = "jaxeval report" if arguments[0] == "report" else arguments[-1]
+    assert capsys.readouterr().err == (
+        f'jaxeval: `{what}` needs Jinja2 and Matplotlib: pip install "jaxeval[report]"\n'
     )

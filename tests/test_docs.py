@@ -65,6 +65,22 @@ def test_the_costs_of_explainers_are_counted(script):
     assert said["LRP"] == (None, None)
 
 
+def test_what_asks_more_than_a_gradient_says_so():
+    """Known from their definitions: a step is a pass, and a channel or feature one more."""
+    page = (DOCS / "explainer-reference.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\| \[(\w+)\]\(#\w+\) \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE))
+    assert sorted(said) == sorted(je.explain.EXPLAINERS)
+    assert said["NeuronIntegratedGradients"] == f"{said['IntegratedGradients']}, up to the layer"
+    assert said["NeuronFeatureAblation"] == f"{said['FeatureAblation']}, up to the layer"
+    assert said["ScoreCAM"].endswith("a forward pass for each of its channels")
+    for name in ("LayerGradientShap", "NeuronConductance", "LayerFeatureAblation", "DeepLift"):
+        assert said[name] != said["LRP"]
+    assert not {n for n, cost in said.items() if "backward" in cost} & {
+        "ScoreCAM", "AblationCAM", "EigenCAM", "LayerFeatureAblation", "AttentionRollout",
+    }  # fmt: skip
+    assert "required" not in page.partition("### LRP")[2].partition("###")[0]
+
+
 def test_the_tables_of_the_readme_are_current(generator):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert generator.readme(text) == text, "run: python docs/make_metrics.py"

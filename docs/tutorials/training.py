@@ -105,6 +105,7 @@ for axis, what in zip(axes, ("accuracy", "complexity", "SRG"), strict=True):
         axis.plot([row["epoch"] for row in log], [row[what] for row in log], label=name)
     axis.set(title=what, xlabel="epoch")
 axes[0].legend()
+plt.close(figure)  # a notebook would show it twice
 figure
 
 # %% [markdown]

@@ -295,10 +295,12 @@ def as_attributor(name: str, given: Any, model: Model, x: Any) -> Compiled | OnH
     except NOT_TRACEABLE:
         return OnHost(name, Host(given))
     except Exception as e:
+        advice = (
+            "\nA function that needs the values of its inputs, or calls torch or another "
+            "framework, must run on the host: give jaxeval.Host(fn), which passes it NumPy arrays"
+        )
         raise EvaluationError(
-            f"explainer {name!r} failed while JAX traced it: {named(e)}\nA function that "
-            "needs the values of its inputs, or calls torch or another framework, must run on the "
-            "host: give jaxeval.Host(fn), which passes it NumPy arrays"
+            f"explainer {name!r} failed while JAX traced it: {named(e)}{advice if plain else ''}"
         ) from e
     if plain and varies(hashable(given), model, spec, labels, _keys(rows)):
         warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -63,15 +64,25 @@ class Masks:
     def __call__(self, p: jax.Array) -> tuple[jax.Array, Callable[..., jax.Array]]:
         """The masks with their margins [N, *size] for parameters [N, *grid], and their derivative.
 
-        The derivative takes a gradient with respect to the masks to one with respect to p. One row
-        of the grid's points is looked at in each pass of a loop, so that no array holds the whole
-        neighbourhood of every pixel.
+        The derivative takes a gradient with respect to the masks to one with respect to p.
         """
-        kernel, step, reach = jnp.asarray(self.kernel, p.dtype), self.step, self.window - 1
-        (height, width), side = self.size, reach * step
+        full, weight = self.smooth(p)
+        return full, lambda change: self.back(p, full, weight, change)
+
+    def near(self, p: jax.Array) -> jax.Array:
+        """The grid's points with padding, each as often as a pixel has it as its first."""
         near = jnp.pad(p, ((0, 0), (self.padding,) * 2, (self.padding,) * 2))
-        near = near.repeat(step, 1).repeat(step, 2)
-        high, wide = near.shape[1:]
+        return near.repeat(self.step, 1).repeat(self.step, 2)
+
+    @functools.partial(jax.jit, static_argnums=0)  # with a host model nothing around it is compiled
+    def smooth(self, p: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The masks, and the sums of the weights of the smooth maximum.
+
+        One row of the grid's points is looked at in each pass of a loop, so that no array holds the
+        whole neighbourhood of every pixel.
+        """
+        kernel, step, (height, width) = jnp.asarray(self.kernel, p.dtype), self.step, self.size
+        near = self.near(p)
 
         def add(k: Any, sums: Any) -> Any:
             rows, total, weight = lax.dynamic_slice_in_dim(near, k * step, height, 1), *sums
@@ -83,30 +94,29 @@ class Masks:
 
         zero = jnp.zeros((len(p), height, width), p.dtype)
         total, weight = lax.fori_loop(0, self.window, add, (zero, zero))
-        full = total / weight
+        return total / weight, weight
 
-        def back(change: jax.Array) -> jax.Array:
-            """Each point is near to the pixels before it, for which it is row k and column i."""
-            behind = jnp.asarray(self.behind(high, wide), p.dtype)
-            around = ((0, 0), (side, high - height), (side, wide - width))
-            share, mean = jnp.pad(change / weight, around), jnp.pad(full, around)
+    @functools.partial(jax.jit, static_argnums=0)
+    def back(self, p: jax.Array, full: jax.Array, weight: jax.Array, change: jax.Array) -> Any:
+        """Each point is near to the pixels before it, for which it is row k and column i."""
+        near, step, (height, width) = self.near(p), self.step, self.size
+        (high, wide), side = near.shape[1:], (self.window - 1) * step
+        behind = jnp.asarray(self.behind(high, wide), p.dtype)
+        around = ((0, 0), (side, high - height), (side, wide - width))
+        share, mean = jnp.pad(change / weight, around), jnp.pad(full, around)
 
-            def add(k: Any, total: jax.Array) -> jax.Array:
-                rows = [
-                    lax.dynamic_slice_in_dim(v, side - k * step, high, 1) for v in (share, mean)
-                ]
-                for i in range(self.window):
-                    at = slice(side - i * step, side - i * step + wide)
-                    g, m, v = rows[0][:, :, at], rows[1][:, :, at], behind[k, i] * near
-                    slope = jnp.exp(COLDNESS * v) * (1 + COLDNESS * (v - m))
-                    total = total + g * behind[k, i] * slope
-                return total
+        def add(k: Any, total: jax.Array) -> jax.Array:
+            rows = [lax.dynamic_slice_in_dim(v, side - k * step, high, 1) for v in (share, mean)]
+            for i in range(self.window):
+                at = slice(side - i * step, side - i * step + wide)
+                g, m, v = rows[0][:, :, at], rows[1][:, :, at], behind[k, i] * near
+                slope = jnp.exp(COLDNESS * v) * (1 + COLDNESS * (v - m))
+                total = total + g * behind[k, i] * slope
+            return total
 
-            into = lax.fori_loop(0, self.window, add, jnp.zeros_like(near))
-            into = into.reshape(len(p), high // step, step, wide // step, step).sum((2, 4))
-            return into[:, self.padding : -self.padding, self.padding : -self.padding]
-
-        return full, back
+        into = lax.fori_loop(0, self.window, add, jnp.zeros_like(near))
+        into = into.reshape(len(p), high // step, step, wide // step, step).sum((2, 4))
+        return into[:, self.padding : -self.padding, self.padding : -self.padding]
 
     def behind(self, high: int, wide: int) -> np.ndarray:
         """The kernel by the places of the points, `step` times as many as there are points."""
@@ -126,6 +136,9 @@ class Masks:
         """[N, *size]: what is within the margins, and 0 there."""
         m, sizes = self.margin, zip(self.size, self.space, strict=True)
         return jnp.pad(inner, ((0, 0), *((m, whole - m - n) for whole, n in sizes)))
+
+
+_masks = functools.lru_cache(maxsize=32)(Masks)
 
 
 def contrast(z: jax.Array, y: jax.Array) -> jax.Array:
@@ -223,7 +236,7 @@ class ExtremalPerturbation(SteppedExplainer):
         space = self.space(model, x)
         ratio = math.sqrt(space[0] * space[1]) / SIDE
         step = max(1, round(STEP * ratio)) if self.step_size is None else self.step_size
-        return Masks(space, step, SIGMA * ratio if self.sigma is None else float(self.sigma))
+        return _masks(space, step, SIGMA * ratio if self.sigma is None else float(self.sigma))
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         """The images [L, N, ...] from the most perturbed to x itself."""
@@ -248,6 +261,7 @@ class ExtremalPerturbation(SteppedExplainer):
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
         (p, velocity, _, whole), masks, n = total, self.masks(model, x), self.n_steps
+        i = jnp.asarray(i)  # a number that JAX knows would be compiled into each step
         t, area = i % n, jnp.stack([jnp.float32(a) for a in self.areas])[i // n]
         p = jnp.where(t == 0, 1, p)
         full, back = masks(p)

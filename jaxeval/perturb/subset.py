@@ -70,7 +70,8 @@ class RandomSubsets(RandomPerturbation):
         if sizes.max() > n:
             raise ValueError(
                 f"a subset of {sizes.max()} features is larger than the {n} features of the "
-                f"attribution, shape {tuple(sample.features)}"
+                f"attribution, shape {tuple(sample.features)}: give smaller ones, by subset_size= "
+                "of FaithfulnessCorrelation or sizes= of SensitivityN"
             )
         return dataclasses.replace(self, sizes=sizes)
 

@@ -128,7 +128,7 @@ def critical_difference(
     out = found.left_out_text()
     lines = [
         f"mean rank over {over}; 1 is best",
-        f"bars join explainers that do not differ (Nemenyi, α = {found.alpha:g})",
+        f"bars: no significant difference (Nemenyi, α = {found.alpha:g})",
         *([f"left out: {out}"] if out else []),
     ]
     letters = int(11 * figure.get_figwidth())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .page import write
 from .sections import telling
 
 
-def add(commands: Any) -> None:
+def add(commands: Any, axis: Callable[[str], Any]) -> None:
     """Add the command to the parser's commands."""
     what = "Write a self-contained HTML report of results."
     parser = commands.add_parser("report", help=what, description=what, allow_abbrev=False)
@@ -48,7 +49,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     option("--metric", help="defines best and worst samples (default: the first of faithfulness)")
     option(
-        "--channel-axis", type=lambda text: text if text == "auto" else int(text), default="auto",
+        "--channel-axis", type=axis, default="auto", metavar="AXIS",
         help="the channel axis of x (default: inferred from its shape)",
     )  # fmt: skip
 

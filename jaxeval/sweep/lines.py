@@ -35,6 +35,8 @@ def read_settings(file: Path) -> tuple[dict[str, Any], Find]:
     Raises:
       SweepError: another file type, a syntax error, or a top level that is not a table.
     """
+    if file.is_dir():
+        raise SweepError(f"{file} is a folder: a sweep is a .toml, .yaml or .yml file")
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:

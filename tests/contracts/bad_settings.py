@@ -154,7 +154,7 @@ SETTINGS: dict[str, Refused] = {
     "the default subset": (
         lambda: score(je.FaithfulnessCorrelation(), None, SMOOTH),
         ValueError,
-        "224 features is larger than the 128",
+        "224 features is larger than the 128.*give smaller ones, by subset_size=",
     ),
     "more top features than features": (
         lambda: score(je.TopKIntersection(k=65), pixels),

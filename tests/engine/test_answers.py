@@ -150,6 +150,26 @@ def test_a_model_that_fails_is_named():
         evaluate(model)
 
 
+def test_only_functions_are_advised_to_run_on_the_host():
+    def fails(model, x, y, keys):
+        raise ZeroDivisionError
+
+    model, x = je.Model(lambda w, x: x @ w, W, channel_axis=None), np.ones((2, 5), np.float32)
+    for given, advised in ((fails, True), (je.explain.LayerActivation(layer="none"), False)):
+        with pytest.raises(je.EvaluationError, match="failed while JAX traced it") as error:
+            je.attribute(given, model, x)
+        assert ("jaxeval.Host" in str(error.value)) == advised
+
+
+def test_a_model_takes_tensors_and_data_frames():
+    import pandas as pd
+    import torch
+
+    model, x = je.Model(lambda w, x: x @ w, W, channel_axis=None), np.ones((2, 5), np.float32)
+    for given in (torch.from_numpy(x), pd.DataFrame(x)):
+        np.testing.assert_array_equal(model(given), model(x))
+
+
 def test_models_of_other_libraries_name_the_way():
     import torch
     from sklearn.linear_model import LogisticRegression, Ridge
