@@ -51,8 +51,8 @@ def read_frame(what: str, x: Any, names: tuple[str, ...] | None) -> tuple[Any, A
     if other:
         raise TypeError(
             f"{what} has columns that are not numbers: {listed(other)}. Encode them as the model "
-            "was trained, for example pandas.get_dummies(x, dtype=float) for categories, or leave "
-            "them out"
+            "was trained, for example pandas.get_dummies(x, dtype=float) for categories, or "
+            "x[column].cat.codes where the model takes their numbers, or leave them out"
         )
     return np.stack([np.asarray(x[c], np.float64) for c in x.columns], 1), columns
 

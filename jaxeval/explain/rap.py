@@ -12,6 +12,7 @@ from ..model import Model
 from ..trace import Graph, Node, Rule, Values
 from ..types import pytree, static
 from .base import Explainer
+from .by_row import by_row
 from .lrp import LRP, Relevance
 from .weighted_layer import Change, WeightedLayer, negative, positive, same
 
@@ -144,12 +145,11 @@ class RAP(Explainer):
                 "RAP starts at the output of the explained class, and class 0 of a binary model "
                 "has none: give a model with the logits of both classes"
             )
-        graph = Graph(model, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
-        table = RelativeRelevance(self, graph).table()
 
-        def one(x: jax.Array, y: jax.Array) -> jax.Array:
-            values = graph.forward(model.params, x[None])
-            seed = jax.nn.one_hot(y[None], graph.out.shape[-1], dtype=x.dtype)
-            return graph.backward(values, seed, table)[0]
+        def one(model: Model, x: jax.Array, y: jax.Array) -> jax.Array:
+            graph = Graph(model, x)
+            values = graph.forward(model.params, x)
+            seed = jax.nn.one_hot(y, graph.out.shape[-1], dtype=x.dtype)
+            return graph.backward(values, seed, RelativeRelevance(self, graph).table())[0]
 
-        return jax.vmap(one)(x, y)
+        return by_row(one, model, x, y)
