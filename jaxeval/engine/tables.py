@@ -60,7 +60,8 @@ def read_frame(what: str, x: Any, names: tuple[str, ...] | None) -> tuple[Any, A
 def check_columns(what: str, columns: Any, names: tuple[str, ...] | None) -> None:
     """Check that columns are those that the model was fitted on, in their order."""
     columns = tuple(map(str, columns))
-    if names is None or columns == names:
+    # LightGBM has underscores in place of spaces.
+    if names is None or names in (columns, tuple(c.replace(" ", "_") for c in columns)):
         return
     if set(columns) == set(names):
         raise ValueError(

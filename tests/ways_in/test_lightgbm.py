@@ -101,7 +101,7 @@ def test_boosters_names_and_early_stopping():
     assert (model.outputs, bool(model.host)) == ("binary", False)
     want = booster.predict(frame)
     np.testing.assert_allclose(probabilities(model, MISSING)[:, 1], want, rtol=1e-5)
-    a = je.attribute("FeatureAblation", model, frame[:3], np.ones(3, int))
+    a = je.attribute("FeatureAblation", model, frame.fillna(0.0)[:3], np.ones(3, int))
     assert a.shape == (3, 4)
 
 
