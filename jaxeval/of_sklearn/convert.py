@@ -97,6 +97,9 @@ def from_sklearn(
     own = Estimator(_checked(estimator))
     names, classes = own.feature_names, own.classes
     rows = _rows(x, names)
+    if rows is not None:
+        _warn_of_rounding(own, rows)
+        rows = rows.astype(np.float32)
     model = None
     if not host:
         try:
@@ -155,12 +158,30 @@ def _rows(x: Any, names: tuple[str, ...] | None) -> np.ndarray | None:
     if names is not None and hasattr(x, "columns"):
         x = x[list(names)]
     try:
-        found = np.asarray(x, np.float32)
+        found = np.asarray(x, np.float64)
     except (TypeError, ValueError) as e:
         raise ValueError(f"from_sklearn(x=...) must hold numbers ({e}). {OF_NUMBERS}") from e
     if found.ndim != 2:
         raise ValueError(f"from_sklearn(x=...) must be rows [N, F], got shape {list(found.shape)}")
     return found[:ROWS]
+
+
+def _warn_of_rounding(own: Estimator, rows: np.ndarray) -> None:
+    """Warn if rows in float32 have other predictions."""
+    wanted, found = own.predict(rows), own.predict(rows.astype(np.float32))
+    far = np.abs(found - wanted) > TOLERANCE * (np.abs(wanted).max(initial=0) or 1.0)
+    if not far.any():
+        return
+    instead = (
+        "explain what its last step is given: x = pipeline[:-1].transform(x), and "
+        "from_sklearn(pipeline[-1], x)"
+        if hasattr(own.of, "steps")
+        else "fit it on x.astype(numpy.float32)"
+    )
+    warn(
+        f"{own.name} has other predictions for {int(far.any(1).sum())} of the first {len(rows)} "
+        f"rows in float32, in which models are explained: they lie at its thresholds; {instead}"
+    )
 
 
 def _converted(own: Estimator, rows: np.ndarray | None, outputs: str | None) -> Model:
@@ -187,7 +208,9 @@ def _converted(own: Estimator, rows: np.ndarray | None, outputs: str | None) -> 
         )
         if _agree(model, given, wanted, own):
             return model
-    raise NotConvertible("its predictions are not those of the formula that jaxeval knows")
+    raise NotConvertible(
+        "its predictions are not those of the formula that jaxeval knows, in float32"
+    )
 
 
 def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], str]]:
@@ -198,7 +221,7 @@ def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], s
     if own.booster is not None:
         if not np.isnan(missing := getattr(last, "missing", np.nan)):
             raise NotConvertible(f"it takes {missing:g} for a missing value")
-        parts, objective = trees.xgboost(own.booster)
+        parts, objective = trees.xgboost(own.booster, own.is_booster)
         if own.n_targets > 1 and objective == "binary:logistic":
             return [([*parts, Part("sigmoid", Link("sigmoid"), {})], outputs or "values")]
         if objective.startswith(("binary:logi", "multi:")):
@@ -265,7 +288,7 @@ def _at_thresholds(own: Estimator, x: np.ndarray, rng: Any) -> np.ndarray:
     kind = type(own.last).__name__
     try:
         if own.booster is not None:
-            state = trees.xgboost(own.booster)[0][0].state
+            state = trees.xgboost(own.booster, own.is_booster)[0][0].state
         elif own.lightgbm is not None:
             state = lightgbm(own.lightgbm)[0][1].state
         elif kind in FORESTS or kind in BOOSTING:

@@ -114,7 +114,8 @@ class Estimator(Wrapper):
         Raises:
           ValueError: it does not take the rows, which are numbers.
         """
-        x = np.asarray(x)
+        # Steps before it compute in float64 then, as for the rows that it was fitted on.
+        x = np.asarray(x, np.float64)
         try:
             found = self._predict(x)
         except Exception as e:

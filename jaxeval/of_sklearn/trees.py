@@ -239,9 +239,13 @@ XGB_LINKS = {
 """objective -> the function of the sum of trees that is returned; none for logits and values."""
 
 
-def xgboost(booster: Any) -> tuple[list[Part], str]:
-    """(parts, objective) of an XGBoost booster: its margins, or its values."""
-    best = booster.attr("best_iteration")
+def xgboost(booster: Any, whole: bool) -> tuple[list[Part], str]:
+    """(parts, objective) of an XGBoost booster: its margins, or its values.
+
+    `whole`: whether it predicts by all of its trees, as a booster of its own does; an estimator
+    uses those up to the best iteration.
+    """
+    best = None if whole else booster.attr("best_iteration")
     model = booster if best is None else booster[: int(best) + 1]
     learner = json.loads(model.save_raw("json"))["learner"]
     objective, given = learner["objective"]["name"], learner["gradient_booster"]

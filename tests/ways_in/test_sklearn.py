@@ -404,3 +404,41 @@ def test_steps_that_are_more_than_formulas_run_on_the_host(step):
     model = je.from_sklearn(pipeline, x)
     assert model.host
     np.testing.assert_allclose(model(np.float32(x))[:, 0], pipeline.predict(x), rtol=1e-4)
+
+
+def test_a_booster_that_was_stopped_predicts_by_all_of_its_trees():
+    xgboost = pytest.importorskip("xgboost")
+    x, y = CANCER
+    train, test = (xgboost.DMatrix(x[i::2], label=y[i::2]) for i in (0, 1))
+    booster = xgboost.train(
+        *({"objective": "binary:logistic", "eta": 1.0}, train, 60),
+        evals=[(test, "test")], early_stopping_rounds=3, verbose_eval=False,
+    )  # fmt: skip
+    assert booster.best_iteration + 1 < booster.num_boosted_rounds()
+    model = je.from_sklearn(booster)
+    assert (model.outputs, bool(model.host)) == ("binary", False)
+    want = booster.predict(xgboost.DMatrix(x))
+    got = probabilities(model, x.astype(np.float32))[:, 1]
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_at_the_thresholds_of_scaled_trees_warn():
+    """XGBoost's and histograms' thresholds may be values of rows, which scaling rounds."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(40, 10, (300, 2)).round(1)
+    y = x[:, 0] + rng.normal(size=300) > 40
+    x[:, 1] = np.round(x[:, 1])
+    at = ensemble.RandomForestClassifier(20, random_state=0)
+    pipeline = make_pipeline(scaled(), at).fit(x[::3], y[::3])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        je.from_sklearn(pipeline, x)
+    said = [str(w.message) for w in seen if "in float32, in which" in str(w.message)]
+    want, rounded = (pipeline.predict_proba(v) for v in (x[:256], np.float64(np.float32(x[:256]))))
+    n = int((np.abs(want - rounded) > 1e-4).any(1).sum())
+    assert n > 0
+    assert len(said) == 1
+    assert f"for {n} of the first 256 rows" in said[0]
+    given = pipeline[:-1].transform(x)
+    model = je.from_sklearn(pipeline[-1], given)
+    np.testing.assert_allclose(model(np.float32(given)), pipeline.predict_proba(x), atol=1e-6)
