@@ -68,7 +68,7 @@ def measure(case: Case, repeats: int) -> Timing | str:
     if case.theirs is not None:
         try:
             agreed, agreement = case.agreement()
-        except (AssertionError, RuntimeError, TypeError, ValueError) as e:
+        except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as e:
             return f"one side fails with {type(e).__name__}: {e}"
         if not agreed:
             return f"the two sides differ: {agreement}"

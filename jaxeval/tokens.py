@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .check import TOKEN_BASELINES
+from .check import TOKEN_BASELINES, one_of
 
 DELETED, PADDED = -1, -2
 """What stands in queries for a token that is deleted, and for one that becomes padding."""
@@ -24,6 +24,7 @@ KEPT = "kept"
 SPECIAL, POSITIONS = "special_tokens_mask", "position_ids"
 HIDDEN = (IDS, COUNTED, SPECIAL, KEPT, FIRST)
 """Inputs that are not given to the model."""
+SIDES = ("right", "left")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Tokens:
         token, say by position instead which are special: ``inputs={"special_tokens_mask": bool
         [N, T]}``, as tokenizers return it.
       unk: the id of the token for unknown words.
+      padding_side: "right" or "left": where a text without padding gets it when tokens are deleted.
+        A text that has padding gets it on the same side.
       embed: ``(params, ids [N, T]) -> e [N, T, E]``, the embeddings of the tokens, and
       apply: ``(params, e, ids, inputs) -> outputs [N, K]``, the model from its embeddings, for
         models whose embedding is not a layer.
 
     >>> Tokens(embedding="embed", mask=103, special=(101, 102))
-    Tokens(embedding='embed', mask=103, pad=0, special=(101, 102), unk=None)
+    Tokens(embedding='embed', mask=103, pad=0, special=(101, 102), unk=None, padding_side='right')
     """
 
     embedding: str | None = None
@@ -56,6 +59,7 @@ class Tokens:
     pad: int | None = 0
     special: tuple[int, ...] = ()
     unk: int | None = None
+    padding_side: str = "right"
     embed: Callable[..., Any] | None = dataclasses.field(default=None, repr=False)
     apply: Callable[..., Any] | None = dataclasses.field(default=None, repr=False)
 
@@ -72,6 +76,7 @@ class Tokens:
                 f"Tokens(embedding={self.embedding!r}) must be the name of a layer; a function "
                 "(params, ids) -> e is given as embed="
             )
+        one_of(self, "padding_side", SIDES)
         if (self.embed is None) != (self.apply is None):
             raise TypeError(
                 "Tokens(embed=..., apply=...) go together: embed(params, ids) -> e [N, T, E] and "
@@ -165,7 +170,7 @@ class Tokens:
         given[ATTENTION] = jnp.where(x < 0, jnp.zeros((), attended.dtype), attended)
         deleted = x == DELETED
         x = jnp.where(x < 0, jnp.asarray(self.pad, x.dtype), x)
-        moved = lambda args: _moved(self.pad, attended, *args)  # noqa: E731
+        moved = lambda args: _moved(self.pad, self.padding_side, attended, *args)  # noqa: E731
         return jax.lax.cond(deleted.any(), moved, lambda args: args[1:], (deleted, x, given))
 
 
@@ -173,15 +178,15 @@ _NAMES = {"mask": "a mask token", "pad": "padding"}
 
 
 def _moved(
-    pad: Any, attended: Any, gone: Any, x: Any, given: dict[str, Any]
+    pad: Any, side: str, attended: Any, gone: Any, x: Any, given: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """The texts without the tokens that are `gone` [N, T]; padding takes their room.
 
-    It goes to the side where the clean text has its own: to the end, or to the beginning if the
-    text ends without padding and begins with it.
+    It goes to the side where the clean text has its own, and to `side` if that has none, or both.
     """
     length = x.shape[1]
-    at_end = ~((attended[:, :1] == 0) & (attended[:, -1:] != 0))
+    before, behind = attended[:, :1] == 0, attended[:, -1:] == 0
+    at_end = jnp.where(before == behind, side == "right", behind)
     number = gone.sum(1, keepdims=True)
     rank = jnp.where(gone, 2 * length, jnp.arange(length))
     source = jnp.argsort(jnp.where(at_end, rank, jnp.where(gone, -1, rank)), axis=1, stable=True)
@@ -222,7 +227,10 @@ def of_tokenizer(tokenizer: Any, **more: Any) -> Tokens:
     ends = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "cls", "sep")]
     words = {mask, pad} | ({unk} - set(ends))
     special = tuple(i for i in tokenizer.all_special_ids if i not in words)
-    return Tokens(**{"mask": mask, "pad": pad, "special": special, "unk": unk, **more})
+    side = getattr(tokenizer, "padding_side", None)
+    given: dict[str, Any] = {"mask": mask, "pad": pad, "special": special, "unk": unk}
+    given |= {"padding_side": side} if side in SIDES else {}
+    return Tokens(**given, **more)
 
 
 def read_tokens(given: Any) -> Tokens | None:

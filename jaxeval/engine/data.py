@@ -129,9 +129,10 @@ def read_text(
         first = first_pieces(features, counted)
     if (empty := ~counted.any(1)).any():
         raise ValueError(
-            f"{int(empty.sum())} texts have no token that counts, the first of them sample "
-            f"{int(empty.argmax())}: all of them are padding or special tokens ({tokens})"
+            f"{int(empty.sum())} of {len(x)} texts have no token that counts, the first of them "
+            f"sample {int(empty.argmax())}: all tokens are padding or special ({tokens})"
             + ("" if first is None else ", or of no word (features= -1)")
+            + ". Leave these texts out"
         )
     return {**inputs, IDS: x, COUNTED: counted} | ({} if first is None else {FIRST: first})
 

@@ -60,10 +60,31 @@ class EigenCAM(SignedCam):
         places = jnp.moveaxis(a, axis, -1)
         m = places.reshape(len(a), -1, a.shape[axis])
         m = m - m.mean(1, keepdims=True) if self.centred else m
-        v = jnp.linalg.svd(m, full_matrices=False)[2][:, 0]
+        if self.sign == "svd":
+            v = jnp.linalg.svd(m, full_matrices=False)[2][:, 0]
+        else:
+            v = first_right(m)
         cam = jnp.einsum("npk,nk->np", m, v)
         if self.sign == "activation":
             agreement = jnp.einsum("np,np->n", cam, m.sum(2))
             cam = cam * jnp.where(agreement < 0, -1, 1)[:, None]
         cam = cam.reshape(*places.shape[:-1], 1)
         return self.finished(model, x, jnp.moveaxis(cam, -1, axis), axis)
+
+
+def first_right(m: jax.Array) -> jax.Array:
+    """The first right singular vectors [N, K] of matrices [N, P, K], up to their signs.
+
+    From the eigenvectors of the smaller of `mᵀ m` and `m mᵀ`, which takes several times less than a
+    decomposition of m. The first vector loses nothing by the squares, as its value is the largest.
+    """
+    largest = jnp.abs(m).max((1, 2), keepdims=True)
+    m = m / jnp.where(largest > 0, largest, 1)  # so that squares do not underflow
+    wide = m.shape[2] > m.shape[1]
+    square = jnp.einsum("npk,nqk->npq" if wide else "npk,npl->nkl", m, m)
+    v = jnp.linalg.eigh(square)[1][:, :, -1]
+    if wide:
+        v = jnp.einsum("npk,np->nk", m, v)
+        length = jnp.linalg.norm(v, axis=1, keepdims=True)
+        v = v / jnp.where(length > 0, length, 1)
+    return v

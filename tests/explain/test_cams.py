@@ -9,6 +9,7 @@ import pytest
 
 from jaxeval import explain
 from jaxeval.explain.cam import corners
+from jaxeval.explain.eigen_cam import first_right
 from jaxeval.model import Model
 
 from .helpers import assert_close, keys, make
@@ -205,6 +206,16 @@ def test_eigen_cam(centred):
         assert ours.min() > -1e-5 * ours.max()  # by Perron and Frobenius
     kept = raw(explain.EigenCAM(centred=centred, sign="svd", **SIGNED), case)
     np.testing.assert_allclose(np.abs(kept), np.abs(ours), atol=1e-5 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 4), (2, 4, 9)])
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25])
+def test_the_first_singular_vector(shape, scale):
+    m = np.random.default_rng(0).uniform(size=shape) * scale
+    v = np.asarray(first_right(jnp.asarray(m, jnp.float32)))
+    expected = np.linalg.svd(m)[2][:, 0]
+    np.testing.assert_allclose(np.abs((v * expected).sum(1)), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, atol=1e-5)
 
 
 def test_eigen_cam_of_an_inactive_layer():

@@ -107,7 +107,7 @@ REFUSED = {
     "nothing but special tokens": (
         lambda: score_of(x=np.where(np.arange(6)[:, None] == 4, CLS, IDS)),
         ValueError,
-        "1 texts have no token that counts, the first of them sample 4",
+        "1 of 6 texts have no token that counts, the first of them sample 4.*Leave these",
     ),
     "noise": (lambda: score_of(je.PGI()), TypeError, r"jaxeval.embedded\(model, ids, inputs\)"),
     "patches": (lambda: score_of(je.Selectivity()), TypeError, r"jaxeval\.embedded"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jaxeval as je
@@ -19,6 +20,9 @@ class Tokenizer:
 def test_tokens_of_a_tokenizer():
     bert = model(tokens=Tokenizer(103, 0, [100, 102, 0, 101, 103], 100)).tokens
     assert bert == je.Tokens(None, 103, 0, (102, 101), 100)
+    left = Tokenizer(103, 0, [100, 102, 0, 101, 103], 100)
+    left.padding_side = "left"
+    assert model(tokens=left).tokens == dataclasses.replace(bert, padding_side="left")
     # GPT-2 names the end of a text as its unknown token, too.
     gpt = model(tokens=Tokenizer(None, None, [50256], 50256, 50256)).tokens
     assert gpt == je.Tokens(None, None, None, (50256,), 50256)

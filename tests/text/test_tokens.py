@@ -19,6 +19,7 @@ from tests.text.network import (
     PAD,
     SEP,
     TOKENS,
+    V,
     apply,
     left,
     model,
@@ -106,6 +107,22 @@ def test_removal(way):
         np.testing.assert_allclose(got, want[name], rtol=2e-5, atol=2e-6, err_msg=name)
     recorded = {m: s["baseline"] for m, s in results.settings["metrics"].items()}
     assert set(recorded.values()) == {way}
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_text_without_padding_gets_it_on_the_side_of_the_tokenizer(side):
+    """A network that reads the last position, as causal ones do of texts padded on the left."""
+    tokens = je.Tokens(mask=MASK, pad=PAD, padding_side=side)
+    net = je.Model(
+        lambda p, ids, inputs: jnp.eye(V)[ids[:, -1]] * 5, {}, tokens=tokens, channel_axis=None
+    )
+    ids = np.array([[4, 5, 6, 7], [PAD, 5, 6, 7], [5, 6, 7, PAD]])
+    y, a = np.array([7, 7, PAD]), np.array([[1.0, 9, 2, 3]] * 3)
+    got = je.score(je.AOPCComprehensiveness(bins=(0.01,), baseline="delete"), net, ids, y, a)
+    own = np.exp(5) / (np.exp(5) + V - 1)
+    rest = 1 / (np.exp(5) + V - 1)
+    want = [0 if side == "left" else own - rest, 0, 0]
+    np.testing.assert_allclose(got.score, want, atol=1e-6)
 
 
 def test_the_default_removal_is_the_mask_token_or_else_padding():
