@@ -14,7 +14,7 @@ def by_row(fn: Callable[..., Any], model: Model, *rows: Any) -> Any:
     """``fn(model, *row)`` for each row alone, as a batch of one, with the inputs of that row."""
 
     def one(inputs: Any, *row: Any) -> Any:
-        inputs, *row = jax.tree.map(lambda v: v[None], (inputs, *row))
+        inputs, row = jax.tree.map(lambda v: v[None], (inputs, row))
         return fn(with_inputs(model, inputs), *row)
 
     return jax.vmap(one)(model.inputs, *rows)

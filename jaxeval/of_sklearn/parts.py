@@ -243,7 +243,7 @@ def preprocessing(name: str, step: Any) -> list[Part]:
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return []
     kind = type(step).__name__
-    if kind == "FunctionTransformer" and step.func is None:
+    if kind == "FunctionTransformer" and getattr(step, "func", None) is None:
         return []
     if kind not in STEPS:
         raise NotConvertible(f"its step {name!r} is a {kind}")
