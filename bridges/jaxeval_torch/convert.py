@@ -227,7 +227,16 @@ def _example(t: Any) -> jax.ShapeDtypeStruct:
 def compare(apply: Any, params: Any, x: Any, wanted: Expected) -> None:
     """Raise ConversionError if the converted model's logits differ from torch's."""
     expected = wanted.logits
-    logits = np.asarray(jax.jit(apply)(params, x), np.float64)
+    try:
+        logits = np.asarray(jax.jit(apply)(params, x), np.float64)
+    except ConversionError:
+        raise
+    except (TypeError, ValueError) as e:
+        raise ConversionError(
+            "the converted model fails for another number of rows than it was exported for. A "
+            "number of rows that the module reads as a Python number is fixed: write x.shape[0] in "
+            f"place of len(x); or use wrap_torch, which runs the module in torch ({e})"
+        ) from e
     if logits.shape != expected.shape:
         raise ConversionError(
             f"the converted model gives logits of shape {list(logits.shape)}, torch gave "

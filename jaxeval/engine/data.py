@@ -256,5 +256,7 @@ def _finite(name: str, v: np.ndarray) -> None:
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
         raise ValueError(
-            f"{name} holds {int(bad.sum())} NaN or infinite values, the first in sample {row}"
+            f"{name} holds {int(bad.sum())} NaN or infinite values, the first in sample {row}: "
+            "explanations need all values, so fill in missing ones, such as by the means of the "
+            "columns, x.fillna(x.mean()), or leave these samples out"
         )

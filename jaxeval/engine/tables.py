@@ -51,8 +51,8 @@ def read_frame(what: str, x: Any, names: tuple[str, ...] | None) -> tuple[Any, A
     if other:
         raise TypeError(
             f"{what} has columns that are not numbers: {listed(other)}. Encode them as the model "
-            "was trained, for example pandas.get_dummies(x, dtype=float) for categories, or leave "
-            "them out"
+            "was trained, for example pandas.get_dummies(x, dtype=float) for categories, or "
+            "x[column].cat.codes where the model takes their numbers, or leave them out"
         )
     return np.stack([np.asarray(x[c], np.float64) for c in x.columns], 1), columns
 
@@ -60,7 +60,8 @@ def read_frame(what: str, x: Any, names: tuple[str, ...] | None) -> tuple[Any, A
 def check_columns(what: str, columns: Any, names: tuple[str, ...] | None) -> None:
     """Check that columns are those that the model was fitted on, in their order."""
     columns = tuple(map(str, columns))
-    if names is None or columns == names:
+    # LightGBM has underscores in place of spaces.
+    if names is None or names in (columns, tuple(c.replace(" ", "_") for c in columns)):
         return
     if set(columns) == set(names):
         raise ValueError(

@@ -12,11 +12,13 @@ import jax.numpy as jnp
 
 from .. import check
 from ..model import Model
+from ..tokens import ATTENTION, IDS
 from ..trace import Graph
 from ..trace.attention import Attention, attentions
 from ..types import pytree, static
 from .backpropagation import score_gradient
 from .base import Explainer
+from .by_row import by_row
 from .cam import UPSAMPLE, resized
 
 MOST_SPECIAL = 16
@@ -32,7 +34,8 @@ class AttentionExplainer(Explainer):
 
     Args:
       token: the token whose relevances are returned: 0 for the class token of ViT and BERT, -1 for
-        the last one; None: the mean over all tokens, for models without a class token.
+        the last one; None: the mean over all tokens, for models without a class token. Padding of
+        texts is not counted, whatever its side.
       upsample: how a map of an image's patches is resized to the image: "bilinear", "nearest", or
         None for the grid of patches. The map has one channel. Of a sequence [N, T, D], the map is
         [N, T, 1]; with None, all maps that are no grid are [N, T].
@@ -61,18 +64,30 @@ class AttentionExplainer(Explainer):
         """
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
-        # One sample at a time, vectorised: a batch axis may be merged with that of the heads.
-        graph = Graph(model, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
-        found = self.found(graph)
-        n = found[0].sizes[0]
+        # A batch axis may be merged with that of the heads.
+        def one(model: Model, x: jax.Array, y: jax.Array) -> jax.Array:
+            graph = Graph(model, x)
+            r = self.relevance(graph, self.found(graph), model.params, x, y)
+            return self.row(r, _there(model, len(r)))
 
-        def one(x: jax.Array, y: jax.Array) -> jax.Array:
-            r = self.relevance(graph, found, model.params, x[None], y[None])
-            return r.mean(0) if self.token is None else r[self.token]
+        return self.shown(model, x, by_row(one, model, x, y))
 
+    def row(self, r: jax.Array, there: jax.Array | None) -> jax.Array:
+        """The row of `token` of the relevances [T, T], or the mean of all.
+
+        `there`: which tokens of a text are no padding, [T]; None: all.
+        """
+        n = len(r)
         if self.token is not None and not -n <= self.token < n:
             raise ValueError(f"{type(self).__name__}(token={self.token}): the model has {n} tokens")
-        return self.shown(model, x, jax.vmap(one)(x, y))
+        if there is None:
+            return r.mean(0) if self.token is None else r[self.token]
+        if self.token is None:
+            return jnp.where(there[:, None], r, 0).sum(0) / there.sum()
+        at = self.token + (there.sum() if self.token < 0 else 0)
+        number = jnp.cumsum(there) - 1
+        row = jnp.where((there & (number == at))[:, None], r, 0).sum(0)
+        return jnp.where((at >= 0) & (at < there.sum()), row, jnp.nan)
 
     def found(self, graph: Graph) -> list[Attention]:
         """The model's attention matrices.
@@ -134,6 +149,14 @@ class AttentionExplainer(Explainer):
         return None
 
 
+def _there(model: Model, n: int) -> jax.Array | None:
+    """Which of n tokens of a text are no padding; None: all."""
+    inputs = model.inputs or {}
+    if IDS not in inputs or ATTENTION not in inputs or inputs[ATTENTION].shape != (1, n):
+        return None
+    return inputs[ATTENTION][0] != 0
+
+
 def joined(matrices: Sequence[jax.Array]) -> jax.Array:
     """The product of matrices [T, T], with later ones on the left."""
     total = matrices[0]
@@ -155,7 +178,8 @@ class AttentionRollout(AttentionExplainer):
 
     Args:
       token: the token whose relevances are returned: 0 for the class token of ViT and BERT, -1 for
-        the last one; None: the mean over all tokens, for models without a class token.
+        the last one; None: the mean over all tokens, for models without a class token. Padding of
+        texts is not counted, whatever its side.
       upsample: how a map of an image's patches is resized to the image: "bilinear", "nearest", or
         None for the grid of patches. The map has one channel. Of a sequence [N, T, D], the map is
         [N, T, 1]; with None, all maps that are no grid are [N, T].

@@ -77,6 +77,8 @@ class Explainer(ABC):
     """What it explains of a model of tokens: "embeddings", "ids", or "" for neither."""
     over_embedding: ClassVar[str] = "sum"
     """How attributions [N, T, E] of embeddings are reduced to tokens by default."""
+    baseline_of_layer: ClassVar[bool] = False
+    """Whether its `baseline` is one of a layer's output, and not of the input."""
     compiles_itself: ClassVar[bool] = False
     """Whether it compiles its own programs when called outside `jax.jit`, which is then faster."""
 
@@ -267,7 +269,7 @@ def _with_baselines(explainer: Any, model: Model, new: Model, e: jax.Array) -> A
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(explainer):
         value = getattr(explainer, field.name, None)
-        if field.name == "baseline":
+        if field.name == "baseline" and not explainer.baseline_of_layer:
             changed["baseline"] = PerRow(_baseline(value, model, new, e))
         elif isinstance(value, Explainer):
             changed[field.name] = _with_baselines(value, model, new, e)

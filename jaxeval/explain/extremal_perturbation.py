@@ -141,9 +141,22 @@ class Masks:
 _masks = functools.lru_cache(maxsize=32)(Masks)
 
 
-def contrast(z: jax.Array, y: jax.Array) -> jax.Array:
-    """The output of the class less the largest of the others."""
-    return z[y] - jnp.where(jnp.arange(z.size) == y, -jnp.inf, z).max()
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """The score of the class less the largest of the other classes' scores.
+
+    Attributes:
+      output: what a class's score is; see `jaxeval.ops.value`.
+      n_classes: the number of classes.
+    """
+
+    output: Any
+    n_classes: int
+
+    def __call__(self, z: jax.Array, y: jax.Array) -> jax.Array:
+        number = jnp.arange(self.n_classes)
+        scores = jax.vmap(lambda c: ops.value(z, c, self.output))(number)
+        return scores[y] - jnp.where(number == y, -jnp.inf, scores).max()
 
 
 @pytree
@@ -171,7 +184,7 @@ class ExtremalPerturbation(SteppedExplainer):
       reward: "score", or "contrastive": the score of the class less the largest of the others.
       step_size: pixels between the points of the grid on which masks are parametrised; None: 7 for
         images of 224 x 224, and in proportion for others.
-      sigma: the radius of a mask's smoothness; None: 21 pixels in proportion.
+      sigma: the radius of a mask's smoothness; None: 21 pixels in proportion, but at least 1.
       max_blur: the largest σ of the blur; None: 20 pixels in proportion.
       n_levels: number of blurred images, between which is interpolated.
       jitter: whether every second step mirrors the image, which makes another class of some.
@@ -205,6 +218,8 @@ class ExtremalPerturbation(SteppedExplainer):
         if not isinstance(self.areas, (tuple, list)):
             object.__setattr__(self, "areas", (self.areas,))
         object.__setattr__(self, "areas", tuple(self.areas))
+        if not self.areas:
+            raise ValueError(f"{type(self).__name__}(areas=...) must have at least one share")
         check.reals(self, "areas", least=0, most=1)
         check.integer(self, "n_steps")
         check.integer(self, "n_levels", least=2)
@@ -236,7 +251,13 @@ class ExtremalPerturbation(SteppedExplainer):
         space = self.space(model, x)
         ratio = math.sqrt(space[0] * space[1]) / SIDE
         step = max(1, round(STEP * ratio)) if self.step_size is None else self.step_size
-        return _masks(space, step, SIGMA * ratio if self.sigma is None else float(self.sigma))
+        sigma = max(1.0, SIGMA * ratio) if self.sigma is None else float(self.sigma)
+        if sigma < max(1, step / 2):
+            raise ValueError(
+                f"{type(self).__name__}(step_size={step}, sigma={sigma:g}): the points of the mask "
+                f"would not reach all pixels; sigma must be at least {max(1, step / 2):g}"
+            )
+        return _masks(space, step, sigma)
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         """The images [L, N, ...] from the most perturbed to x itself."""
@@ -294,7 +315,15 @@ class ExtremalPerturbation(SteppedExplainer):
         self, model: Model, levels: jax.Array, y: jax.Array, mask: jax.Array, t: Any
     ) -> jax.Array:
         """The gradient of the reward with respect to the masks [N, H, W]."""
-        e = self if self.reward == "score" else dataclasses.replace(self, output=contrast)
+        e = self
+        if self.reward == "contrastive":
+            k = model.n_classes(jax.ShapeDtypeStruct(levels.shape[2:], levels.dtype))
+            if k < 2:
+                raise ValueError(
+                    f'{type(self).__name__}(reward="contrastive") compares classes, and this model '
+                    'has one output: reward="score"'
+                )
+            e = dataclasses.replace(self, output=Contrast(self.output, k))
         channel = model.sample_channel_axis(levels.ndim - 2)
         wide = levels.ndim - 2 if channel != levels.ndim - 3 else levels.ndim - 3
         mirror = jnp.asarray(self.jitter) & (t % 2 == 0)

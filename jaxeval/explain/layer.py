@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import ops
 from ..identity import shapes_of
@@ -71,6 +72,11 @@ class Hidden(Wrapper):
         return values[graph.out], {name: values[graph.layer(name)] for name in names}
 
 
+ROWS = 61
+"""The number of rows for which the shape of a layer is found: unlikely to be the size of another
+axis."""
+
+
 @pytree
 class LayerExplainer(Explainer):
     """A method that explains a layer.
@@ -87,6 +93,11 @@ class LayerExplainer(Explainer):
             raise TypeError(
                 f"{type(self).__name__}(layer=...) must be the name of a layer, got {self.layer!r}"
             )
+
+    def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
+        if model.tokens is None and not model.host:
+            layer_shape(self, model, x)  # raises an error if the layer does not hold samples
+        return super().unchecked(model, x, y, keys)
 
     def value(self, graph: Graph) -> Value:
         """The value of the layer in the graph."""
@@ -123,14 +134,33 @@ class LayerExplainer(Explainer):
 
 
 def layer_shape(explainer: LayerExplainer, model: Model, x: Any) -> tuple[int, ...]:
-    """The shape of the layer's output for a sample of x, found by tracing the model once."""
+    """The shape of the layer's output for a sample of x, found by tracing the model once.
+
+    Raises:
+      ValueError: its first axis is not that of the samples.
+    """
     if model.host:
         Graph(model, x)  # raises the error
-    known, spec = remembered(model.apply), jax.ShapeDtypeStruct(x.shape, x.dtype)
-    given = ("layer", type(explainer), explainer.layer, *shapes_of((model.params, spec)))
+    spec = jax.ShapeDtypeStruct((ROWS, *x.shape[1:]), x.dtype)
+    known, rows = remembered(model.apply), (model.params, model.inputs, spec)
+    given = ("layer", type(explainer), explainer.layer, *shapes_of(rows))
     if given not in known:
-        known[given] = explainer.value(Graph(model, spec)).shape[1:]
-    return known[given]
+
+        def of_rows(v: Any) -> np.ndarray:
+            return np.zeros((ROWS, *jnp.shape(v)[1:]), jnp.result_type(v))
+
+        traced = dataclasses.replace(model, inputs=jax.tree.map(of_rows, model.inputs))
+        known[given] = explainer.value(Graph(traced, spec)).shape
+    shape = known[given]
+    if shape[:1] != (ROWS,):
+        sizes = ["N" if n == ROWS else str(n) for n in shape]
+        raise ValueError(
+            f"{type(explainer).__name__}: the layer {explainer.layer!r} has the shape "
+            f"[{', '.join(sizes)}], whose first axis is not that of the samples: explain another "
+            "layer, or name a value [N, ...] in the model's code with "
+            'jax.ad_checkpoint.checkpoint_name(value, "name")'
+        )
+    return shape[1:]
 
 
 @jit()

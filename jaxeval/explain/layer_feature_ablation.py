@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,12 @@ class FromLayer(Wrapper):
     fn: Callable[..., Any]
     layer: str
 
-    def __call__(self, given: Any, h: Any) -> Any:
+    def __call__(self, given: Any, h: Any, inputs: Any = None) -> Any:
         params, x = given
         if len(x) != len(h):  # only shapes are asked for
             x = x[jnp.arange(len(h)) % len(x)]
-        graph = Graph(Model(self.fn, params), x, precise=False, rewritten=False)
+        model = Model(self.fn, params, inputs=inputs)
+        graph = Graph(model, x, precise=False, rewritten=False)
         return graph.forward(params, x, {graph.layer(self.layer): h})[graph.out]
 
 
@@ -60,9 +61,14 @@ class LayerFeatureAblation(LayerExplainer, FeatureAblation):
     Array([[ 3., -1.]], dtype=float32)
     """
 
+    on_tokens: ClassVar[str] = "embeddings"
+    baseline_of_layer: ClassVar[bool] = True
+
     layer_channel_axis: int | None = static(default=None)
 
     def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
+        if model.tokens is not None:
+            return super().unchecked(model, x, y, keys)
         h = LayerActivation(layer=self.layer).unchecked(model, x, y, None)
         axis = self.layer_channel_axis
         axis = model.channel_axis if axis is None else axis
@@ -75,4 +81,4 @@ class LayerFeatureAblation(LayerExplainer, FeatureAblation):
             init=None,
             example=None,
         )
-        return super().unchecked(rest, h, y, keys)
+        return super(LayerExplainer, self).unchecked(rest, h, y, keys)

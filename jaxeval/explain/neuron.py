@@ -27,8 +27,9 @@ class LayerOutput(Wrapper):
     layer: str
     units: tuple[Any, ...] | None = None
 
-    def __call__(self, params: Any, x: Any) -> Any:
-        graph = Graph(Model(self.fn, params), x, precise=False, rewritten=False)
+    def __call__(self, params: Any, x: Any, inputs: Any = None) -> Any:
+        model = Model(self.fn, params, inputs=inputs)
+        graph = Graph(model, x, precise=False, rewritten=False)
         value = graph.layer(self.layer)
         h = graph.forward(params, x, until=value)[value]
         if self.units is None:
@@ -52,6 +53,7 @@ def check_unit(owner: Any) -> None:
     parts = given if isinstance(given, (tuple, list)) else (given,)
     for part in parts:
         whole = isinstance(part, (int, np.integer)) and not isinstance(part, bool)
+        whole |= isinstance(part, jax.Array) and part.dtype.kind == "i" and part.ndim == 0
         if not whole and not isinstance(part, (slice, Tracer)):
             raise TypeError(
                 f"{type(owner).__name__}(unit={given!r}): must be the number of a unit, or a tuple "
@@ -101,6 +103,11 @@ def unit_model(owner: Any, model: Model, x: Any) -> tuple[Model, Any]:
     return made, jnp.full(len(x), flat, jnp.int32)
 
 
+def of_ids(owner: Any, model: Model) -> bool:
+    """Whether x are token ids and the explainer is still to be given their embeddings."""
+    return model.tokens is not None and owner.on_tokens != "ids"
+
+
 def unit_weights(owner: Any, shape: tuple[int, ...]) -> jax.Array:
     """1 for the owner's units of a layer with outputs of this shape, 0 elsewhere."""
     units = owner.unit.units if isinstance(owner.unit, Slices) else owner.unit
@@ -143,8 +150,9 @@ class NeuronExplainer(LayerExplainer):
             )
 
     def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
-        model, unit = unit_model(self, model, x)
-        return super().unchecked(model, x, unit, keys)
+        if not of_ids(self, model):
+            model, y = unit_model(self, model, x)
+        return super(LayerExplainer, self).unchecked(model, x, y, keys)
 
 
 @pytree
@@ -180,7 +188,17 @@ class Neuron(LayerExplainer):
     def compiles_itself(self) -> bool:  # pyright: ignore
         return bool(getattr(self.explainer, "compiles_itself", False))
 
+    @property
+    def on_tokens(self) -> str:  # pyright: ignore
+        return getattr(self.explainer, "on_tokens", "embeddings")
+
+    @property
+    def over_embedding(self) -> str:  # pyright: ignore
+        return getattr(self.explainer, "over_embedding", "sum")
+
     def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
+        if of_ids(self, model):
+            return super().unchecked(model, x, y, keys)
         model, unit = unit_model(self, model, x)
         explain = getattr(self.explainer, "unchecked", self.explainer)
         a = explain(model, x, unit, keys)

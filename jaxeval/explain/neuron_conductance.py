@@ -11,7 +11,7 @@ from ..model import Model
 from ..trace import Graph
 from ..types import pytree
 from .layer_path import LayerPath
-from .neuron import check_unit, unit_model, unit_weights
+from .neuron import check_unit, of_ids, unit_model, unit_weights
 
 
 @pytree
@@ -50,7 +50,8 @@ class NeuronConductance(LayerPath):
         check_unit(self)
 
     def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
-        unit_model(self, model, x)  # raises an error if there is no such unit
+        if not of_ids(self, model):
+            unit_model(self, model, x)  # raises an error if there is no such unit
         return super().unchecked(model, x, y, keys)
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> jax.Array:

@@ -12,9 +12,12 @@ from ..model import Model
 from ..trace import Graph, Node, Rule, Values
 from ..types import pytree, static
 from .base import Explainer
+from .by_row import by_row
 from .lrp import LRP, Relevance
-from .weighted_layer import Change, WeightedLayer, negative, positive, same
+from .weighted_layer import Change, WeightedLayer, negative, positive
 
+TINY = 1e-9
+"""What the z-box rule adds to its denominators, which are not negative."""
 REFUSED = ("normalise", "product", "bilinear", "softmax", "quotient", "other")
 """Kinds of nodes that the method has no rule for."""
 
@@ -70,16 +73,13 @@ class RelativeRelevance(Relevance):
 
     def box(self, layer: WeightedLayer, r: jax.Array) -> jax.Array:
         """The z-box rule, with the least and largest value of the image as bounds."""
+        # x W - low W⁺ - high W⁻, without its cancellation.
         x = layer.x
-        low, high = jnp.full_like(x, x.min()), jnp.full_like(x, x.max())
-        parts = [(x, same, 1), (low, positive, -1), (high, negative, -1)]
-        sums = [jax.vjp(lambda v, c=change: layer.core_of(v, c), at) for at, change, _ in parts]
-        z = sums[0][0] - sums[1][0] - sums[2][0] + 1e-9
-        s = divided(r, z).astype(z.dtype)
-        total = jnp.zeros_like(x)
-        for (at, _, sign), (_, back) in zip(parts, sums, strict=True):
-            total = total + sign * at * back(s)[0]
-        return total
+        above, below = x - x.min(), x - x.max()
+        plus, back = jax.vjp(lambda v: layer.core_of(v, positive), above)
+        minus, back_minus = jax.vjp(lambda v: layer.core_of(v, negative), below)
+        s = (r / (plus + minus + TINY)).astype(plus.dtype)
+        return above * back(s)[0] + below * back_minus(s)[0]
 
     def flows(
         self,
@@ -144,12 +144,11 @@ class RAP(Explainer):
                 "RAP starts at the output of the explained class, and class 0 of a binary model "
                 "has none: give a model with the logits of both classes"
             )
-        graph = Graph(model, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
-        table = RelativeRelevance(self, graph).table()
 
-        def one(x: jax.Array, y: jax.Array) -> jax.Array:
-            values = graph.forward(model.params, x[None])
-            seed = jax.nn.one_hot(y[None], graph.out.shape[-1], dtype=x.dtype)
-            return graph.backward(values, seed, table)[0]
+        def one(model: Model, x: jax.Array, y: jax.Array) -> jax.Array:
+            graph = Graph(model, x)
+            values = graph.forward(model.params, x)
+            seed = jax.nn.one_hot(y, graph.out.shape[-1], dtype=x.dtype)
+            return graph.backward(values, seed, RelativeRelevance(self, graph).table())[0]
 
-        return jax.vmap(one)(x, y)
+        return by_row(one, model, x, y)

@@ -14,6 +14,7 @@ from ..check import warn
 from ..model import KINDS, Model
 from . import formulas, trees
 from .estimator import OF_NUMBERS, Estimator
+from .lightgbm import lightgbm
 from .parts import (
     Chain,
     Link,
@@ -53,10 +54,10 @@ SUPPORT_VECTORS = ("SVC", "NuSVC", "SVR", "NuSVR")
 def from_sklearn(
     estimator: Any, x: Any = None, *, outputs: str | None = None, host: bool = False
 ) -> Model:
-    """A `Model` of tabular x [N, F] from a fitted estimator of scikit-learn or XGBoost.
+    """A `Model` of tabular x [N, F] from a fitted estimator of scikit-learn, XGBoost or LightGBM.
 
     Linear and generalised linear models, support vector machines, Gaussian naive Bayes, multi-layer
-    perceptrons, decision trees, random forests, gradient boosting (scikit-learn's and XGBoost's)
+    perceptrons, decision trees, random forests, gradient boosting (also XGBoost's and LightGBM's)
     become JAX functions, also as the last step of a `Pipeline` of scalers, PCA and selection of
     columns, or as the best estimator of a search. Predictions are
     compared with the estimator's own on random rows and on `x`. Trees decide exactly as the
@@ -96,6 +97,9 @@ def from_sklearn(
     own = Estimator(_checked(estimator))
     names, classes = own.feature_names, own.classes
     rows = _rows(x, names)
+    if rows is not None:
+        _warn_of_rounding(own, rows)
+        rows = rows.astype(np.float32)
     model = None
     if not host:
         try:
@@ -154,12 +158,30 @@ def _rows(x: Any, names: tuple[str, ...] | None) -> np.ndarray | None:
     if names is not None and hasattr(x, "columns"):
         x = x[list(names)]
     try:
-        found = np.asarray(x, np.float32)
+        found = np.asarray(x, np.float64)
     except (TypeError, ValueError) as e:
         raise ValueError(f"from_sklearn(x=...) must hold numbers ({e}). {OF_NUMBERS}") from e
     if found.ndim != 2:
         raise ValueError(f"from_sklearn(x=...) must be rows [N, F], got shape {list(found.shape)}")
     return found[:ROWS]
+
+
+def _warn_of_rounding(own: Estimator, rows: np.ndarray) -> None:
+    """Warn if rows in float32 have other predictions."""
+    wanted, found = own.predict(rows), own.predict(rows.astype(np.float32))
+    far = np.abs(found - wanted) > TOLERANCE * (np.abs(wanted).max(initial=0) or 1.0)
+    if not far.any():
+        return
+    instead = (
+        "explain what its last step is given: x = pipeline[:-1].transform(x), and "
+        "from_sklearn(pipeline[-1], x)"
+        if hasattr(own.of, "steps")
+        else "fit it on x.astype(numpy.float32)"
+    )
+    warn(
+        f"{own.name} has other predictions for {int(far.any(1).sum())} of the first {len(rows)} "
+        f"rows in float32, in which models are explained: they lie at its thresholds; {instead}"
+    )
 
 
 def _converted(own: Estimator, rows: np.ndarray | None, outputs: str | None) -> Model:
@@ -186,7 +208,9 @@ def _converted(own: Estimator, rows: np.ndarray | None, outputs: str | None) -> 
         )
         if _agree(model, given, wanted, own):
             return model
-    raise NotConvertible("its predictions are not those of the formula that jaxeval knows")
+    raise NotConvertible(
+        "its predictions are not those of the formula that jaxeval knows, in float32"
+    )
 
 
 def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], str]]:
@@ -197,13 +221,16 @@ def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], s
     if own.booster is not None:
         if not np.isnan(missing := getattr(last, "missing", np.nan)):
             raise NotConvertible(f"it takes {missing:g} for a missing value")
-        parts, objective = trees.xgboost(own.booster)
+        parts, objective = trees.xgboost(own.booster, own.is_booster)
         if own.n_targets > 1 and objective == "binary:logistic":
             return [([*parts, Part("sigmoid", Link("sigmoid"), {})], outputs or "values")]
         if objective.startswith(("binary:logi", "multi:")):
             logits = "binary" if objective.startswith("binary") else "logits"
             return [(parts, outputs or logits)]
         return [(parts, outputs or ("logits" if probable else "values"))]
+    if own.lightgbm is not None:
+        parts, logits = lightgbm(own.lightgbm)
+        return [(parts, outputs or logits)]
     if kind in FORESTS:
         return [(trees.forest(last), outputs or own.kind)]
     if kind in BOOSTING:
@@ -243,7 +270,7 @@ def _has_log_link(tweedie: Any) -> bool:
 
 
 def _trial(own: Estimator, before: list[Part], rows: np.ndarray | None) -> np.ndarray:
-    """Rows to compare on: random ones, with values at the trees' thresholds, and those given."""
+    """Rows to compare on: random ones, with values that trees decide by, and those given."""
     rng = np.random.default_rng(0)
     n = own.n_features or (rows.shape[1] if rows is not None else 0)
     x = rng.normal(size=(ROWS, n)).astype(np.float32)
@@ -257,11 +284,13 @@ def _trial(own: Estimator, before: list[Part], rows: np.ndarray | None) -> np.nd
 
 
 def _at_thresholds(own: Estimator, x: np.ndarray, rng: Any) -> np.ndarray:
-    """x with most values at a threshold of the trees, or just above it."""
+    """x with most values at a threshold of the trees, or just above it; and with categories."""
     kind = type(own.last).__name__
     try:
         if own.booster is not None:
-            state = trees.xgboost(own.booster)[0][0].state
+            state = trees.xgboost(own.booster, own.is_booster)[0][0].state
+        elif own.lightgbm is not None:
+            state = lightgbm(own.lightgbm)[0][1].state
         elif kind in FORESTS or kind in BOOSTING:
             state = BOOSTING.get(kind, trees.forest)(own.last)[0].state
         else:
@@ -276,6 +305,11 @@ def _at_thresholds(own: Estimator, x: np.ndarray, rng: Any) -> np.ndarray:
             chosen = rng.choice(at, len(x))
             chosen = np.where(rng.random(len(x)) < 0.5, chosen, np.nextafter(chosen, np.inf))
             x[:, column] = np.where(rng.random(len(x)) < 0.9, chosen, x[:, column])
+    if "members" in state:
+        of = np.unique(state["feature"][state["members"].any(2)])
+        x[:, of] = rng.integers(-1, state["members"].shape[2] + 1, (len(x), len(of)))
+    if own.lightgbm is not None:
+        x[rng.random(x.shape) < 0.1] = np.nan
     return x
 
 
@@ -285,7 +319,7 @@ def _agree(model: Model, x: np.ndarray, wanted: np.ndarray, own: Estimator) -> b
         z = np.asarray(model(jnp.asarray(x)), np.float64)
     if (margins := own.margins(x)) is not None and model.outputs != "values":
         wanted = margins
-    elif hasattr(own.of, "predict_proba") or (own.booster is own.of and model.outputs != "values"):
+    elif hasattr(own.of, "predict_proba") or (own.is_booster and model.outputs != "values"):
         if model.outputs == "binary":
             p = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
             z = p if wanted.shape[1] == 1 else np.concatenate([1 - p, p], 1)

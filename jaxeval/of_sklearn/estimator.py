@@ -13,7 +13,8 @@ from ..lifetime import Wrapper
 
 OF_NUMBERS = (
     "If it was fitted on text or categories, explain what it makes of them: encode first, "
-    "x = pipeline[:-1].transform(frame), and give from_sklearn(pipeline[-1], x); or give a "
+    "x = pipeline[:-1].transform(frame), and give from_sklearn(pipeline[-1], x); for LightGBM's "
+    "own categories of a data frame, give their codes, frame[column].cat.codes; or give a "
     "function of numbers, jaxeval.Model(lambda _, x: ..., {}, host=True, channel_axis=None, "
     "outputs=...)"
 )
@@ -43,6 +44,18 @@ class Estimator(Wrapper):
         return self.last.get_booster() if hasattr(self.last, "get_booster") else self.last
 
     @property
+    def lightgbm(self) -> Any:
+        """A LightGBM booster, of LightGBM's own or of its estimators; or None."""
+        if not type(self.last).__module__.startswith("lightgbm."):
+            return None
+        return getattr(self.last, "booster_", self.last)
+
+    @property
+    def is_booster(self) -> bool:
+        """Whether it is a booster itself, and no estimator."""
+        return self.of is self.booster or self.of is self.lightgbm
+
+    @property
     def kind(self) -> str:
         if self.method == "predict" and self.labels is not None:
             return "probabilities"
@@ -61,15 +74,24 @@ class Estimator(Wrapper):
     @property
     def feature_names(self) -> tuple[str, ...] | None:
         found = getattr(self.of, "feature_names_in_", None)
-        if found is None and self.booster is self.of:
+        if self.of is self.booster:
             found = self.booster.feature_names
-        return None if found is None else tuple(map(str, found))
+        elif self.of is self.lightgbm:
+            found = self.lightgbm.feature_name()
+        names = None if found is None else tuple(map(str, found))
+        # LightGBM makes names for arrays.
+        made = self.lightgbm is not None and names == tuple(
+            f"Column_{i}" for i in range(len(names or ()))
+        )
+        return None if made else names
 
     @property
     def n_features(self) -> int | None:
         found = getattr(self.of, "n_features_in_", None)
-        if found is None and self.booster is self.of:
+        if self.of is self.booster:
             return int(self.booster.num_features())
+        if self.of is self.lightgbm:
+            return int(self.lightgbm.num_feature())
         return None if found is None else int(found)
 
     @property
@@ -92,7 +114,8 @@ class Estimator(Wrapper):
         Raises:
           ValueError: it does not take the rows, which are numbers.
         """
-        x = np.asarray(x)
+        # Steps before it compute in float64 then, as for the rows that it was fitted on.
+        x = np.asarray(x, np.float64)
         try:
             found = self._predict(x)
         except Exception as e:
@@ -116,7 +139,9 @@ class Estimator(Wrapper):
             names = self.booster.feature_names
             found = self.booster.predict(xgboost.DMatrix(x, feature_names=names))
         else:
-            if self.feature_names is not None:
+            # LightGBM takes the numbers of categories from arrays alone.
+            arrays = self.lightgbm is not None and self.of is self.last
+            if self.feature_names is not None and not arrays:
                 import pandas as pd
 
                 x = pd.DataFrame(x, columns=list(self.feature_names))

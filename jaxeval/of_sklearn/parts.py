@@ -78,6 +78,30 @@ class Columns:
 
 
 @dataclasses.dataclass(frozen=True)
+class Filled:
+    """x with a value of its column in place of each missing one."""
+
+    def __call__(self, p: Any, x: Any) -> Any:
+        return jnp.where(jnp.isnan(x), p["value"], x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What several chains make of some columns of x, beside each other."""
+
+    chains: tuple[tuple[Callable[[Any, Any], Any], ...], ...]
+
+    def __call__(self, p: Any, x: Any) -> Any:
+        made = []
+        for chain, (columns, states) in zip(self.chains, p["chains"], strict=True):
+            v = x[:, columns]
+            for fn, state in zip(chain, states, strict=True):
+                v = fn(state, v)
+            made.append(v)
+        return jnp.concatenate(made, 1)
+
+
+@dataclasses.dataclass(frozen=True)
 class OneVersusRest:
     """Probabilities of classes whose decision values are each a logit against the rest."""
 
@@ -169,12 +193,41 @@ def _selected(name: str, step: Any) -> Part:
     return Part(name, Columns(), {}, {"columns": step.get_support(indices=True).astype(np.int32)})
 
 
+def _filled(name: str, step: Any) -> Part:
+    value = np.asarray(step.statistics_)
+    if step.add_indicator or value.dtype.kind not in "iuf" or np.isnan(value).any():
+        raise NotConvertible(f"step {name!r} does more than to fill in numbers")
+    if not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
+        raise NotConvertible(f"step {name!r} takes {step.missing_values!r} for a missing value")
+    return Part(name, Filled(), {}, {"value": f32(value)})
+
+
+def _beside(name: str, step: Any) -> Part:
+    chains, states = [], []
+    for own, made, _ in step.transformers_:
+        indices = np.arange(step.n_features_in_)[step._transformer_to_input_indices[own]]
+        if (isinstance(made, str) and made == "drop") or not len(indices):
+            continue
+        parts = [
+            part
+            for inner, each in getattr(made, "steps", [(own, made)])
+            for part in preprocessing(inner, each)
+        ]
+        chains.append(tuple(part.fn for part in parts))
+        states.append((indices.astype(np.int32), tuple(part.state for part in parts)))
+    if not chains:
+        raise NotConvertible(f"step {name!r} leaves no columns")
+    return Part(name, Beside(tuple(chains)), {}, {"chains": tuple(states)})  # type: ignore[dict-item]
+
+
 STEPS: dict[str, Callable[[str, Any], Part]] = {
     "StandardScaler": _standard,
     "MinMaxScaler": _min_max,
     "MaxAbsScaler": _max_abs,
     "RobustScaler": _robust,
     "PCA": _pca,
+    "SimpleImputer": _filled,
+    "ColumnTransformer": _beside,
     "SelectKBest": _selected,
     "SelectPercentile": _selected,
     "SelectFromModel": _selected,
@@ -182,13 +235,16 @@ STEPS: dict[str, Callable[[str, Any], Part]] = {
     "RFE": _selected,
     "RFECV": _selected,
 }
-"""Steps of pipelines that are linear."""
+"""Steps of pipelines that are linear, or select columns."""
 
 
 def preprocessing(name: str, step: Any) -> list[Part]:
     """A step of a pipeline before its last."""
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return []
-    if (kind := type(step).__name__) not in STEPS:
+    kind = type(step).__name__
+    if kind == "FunctionTransformer" and getattr(step, "func", None) is None:
+        return []
+    if kind not in STEPS:
         raise NotConvertible(f"its step {name!r} is a {kind}")
     return [STEPS[kind](name, step)]

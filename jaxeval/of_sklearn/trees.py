@@ -43,10 +43,15 @@ def without_gradients(x: Any) -> Any:
     return _opaque.bind(x, why=NO_GRADIENTS)
 
 
+MOST_MEMBERS = 2**28
+"""The largest size of the table of categories of an ensemble."""
+
+
 class Tree(NamedTuple):
     """One tree: at an inner node, x[feature] <= threshold goes left. Leaves have left = -1.
 
-    `value` is [nodes, V]; `missing`, whether a missing value (NaN) goes left, [nodes].
+    `value` is [nodes, V]; `missing`, whether a missing value (NaN) goes left, [nodes]. `members`:
+    for each node, the whole numbers that go left where x[feature] is a category, or None.
     """
 
     feature: np.ndarray
@@ -55,6 +60,7 @@ class Tree(NamedTuple):
     right: np.ndarray
     value: np.ndarray
     missing: Any = False
+    members: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +83,10 @@ class Trees:
         def descend(_: Any, node: Any) -> Any:
             at = jnp.take_along_axis(x, p["feature"][trees, node], axis=1)
             left = at <= p["threshold"][trees, node]
+            if "members" in p:
+                known = (at > -1) & (at < p["members"].shape[2])
+                number = jnp.where(known, at, 0).astype(jnp.int32)
+                left |= known & p["members"][trees, node, number]
             left = jnp.where(jnp.isnan(at), p["missing"][trees, node], left)
             return jnp.where(left, p["left"][trees, node], p["right"][trees, node])
 
@@ -106,9 +116,30 @@ def ensemble(trees: Sequence[Tree], weight: Any, base: Any) -> Part:
         value[i, own] = tree.value
         missing[i, own] = tree.missing
     weight = f32(weight)
+    members = _members(trees, most)
     state = {"feature": feature, "threshold": threshold, "left": left, "right": right}
     state |= {"missing": missing, "value": value, "weight": weight, "base": f32(base)}
+    state |= {} if members is None else {"members": members}
     return Part("trees", Trees(depth, weight.ndim == 2), {}, state)
+
+
+def _members(trees: Sequence[Tree], most: int) -> np.ndarray | None:
+    """The categories that go left, bool [trees, nodes, categories]; None without any."""
+    found = [
+        (i, node, numbers)
+        for i, tree in enumerate(trees)
+        for node, numbers in enumerate(tree.members or ())
+        if numbers is not None
+    ]
+    if not found:
+        return None
+    n = 1 + max(int(numbers.max(initial=0)) for _, _, numbers in found)
+    if len(trees) * most * n > MOST_MEMBERS:
+        raise NotConvertible("it splits by too many categories")
+    members = np.zeros((len(trees), most, n), bool)
+    for i, node, numbers in found:
+        members[i, node, numbers] = True
+    return members
 
 
 def _depth(tree: Tree) -> int:
@@ -208,9 +239,13 @@ XGB_LINKS = {
 """objective -> the function of the sum of trees that is returned; none for logits and values."""
 
 
-def xgboost(booster: Any) -> tuple[list[Part], str]:
-    """(parts, objective) of an XGBoost booster: its margins, or its values."""
-    best = booster.attr("best_iteration")
+def xgboost(booster: Any, whole: bool) -> tuple[list[Part], str]:
+    """(parts, objective) of an XGBoost booster: its margins, or its values.
+
+    `whole`: whether it predicts by all of its trees, as a booster of its own does; an estimator
+    uses those up to the best iteration.
+    """
+    best = None if whole else booster.attr("best_iteration")
     model = booster if best is None else booster[: int(best) + 1]
     learner = json.loads(model.save_raw("json"))["learner"]
     objective, given = learner["objective"]["name"], learner["gradient_booster"]

@@ -218,7 +218,7 @@ def check_removal(owner: str, value: Any, size: int | None, tokens: Tokens) -> N
     last = np.iinfo(np.int32).max if size is None else size - 1
     for field in dataclasses.fields(value):
         given = getattr(value, field.name, None)
-        if field.name != "baseline":
+        if field.name != "baseline" or getattr(value, "baseline_of_layer", False):
             check_removal(owner, given, size, tokens)
         elif (known := _removed(given, tokens, value)) is not None and known > last:
             has = "" if size is None else f", as the model has embeddings for the ids 0..{last}"

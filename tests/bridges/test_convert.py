@@ -175,6 +175,19 @@ def test_a_branch_on_data_is_refused_and_the_message_says_what_to_do(record):
 
 
 @pytest.mark.slow
+def test_a_fixed_number_of_rows_is_refused_and_the_message_says_what_to_do():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.start, self.fc = torch.nn.Parameter(torch.ones(1, 4)), torch.nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.fc(torch.cat([self.start.expand(len(x), 4), x], 1))
+
+    with pytest.raises(ConversionError, match=r"write x\.shape\[0\] in place of len\(x\)"):
+        from_torch(Net(), torch.randn(2, 4), cache=False)
+
+
 def test_a_branch_that_torch_can_export_is_taken_by_the_data():
     torch.manual_seed(0)
     net, x = Conditional().eval(), torch.randn(4, 5).abs()

@@ -208,3 +208,42 @@ def test_images_are_needed():
         explain.ExtremalPerturbation(n_steps=1)(
             model, np.ones((1, 12), np.float32), np.zeros(1, int)
         )
+
+
+def test_rewards_compare_classes_scores():
+    """The contrast of probabilities is not that of logits; one output has no other class."""
+    model = linear(shape=(1, 12, 12))
+    x, y = np.ones((1, 1, 12, 12), np.float32), np.array([0])
+    e = explain.ExtremalPerturbation(
+        n_steps=3, perturbation="fade", reward="contrastive", learning_rate=0.5, weight=0.0
+    )
+    as_probability = dataclasses.replace(e, output="probability")
+    assert np.abs(e(model, x, y) - as_probability(model, x, y)).max() > 1e-3
+    one = Model(lambda p, x: x.sum((1, 2, 3))[:, None], outputs="values")
+    with pytest.raises(ValueError, match=r"this model has one output: reward=\"score\""):
+        e(one, x, y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"step_size": 7, "sigma": 3.0}, "sigma must be at least 3.5"),
+        ({"step_size": 1, "sigma": 0.2}, "sigma must be at least 1"),
+        ({"step_size": 30}, "sigma must be at least 15"),
+    ],
+)
+def test_points_of_masks_reach_all_pixels(settings, message):
+    x = np.ones((1, 1, 9, 9), np.float32)
+    with pytest.raises(ValueError, match=message):
+        explain.ExtremalPerturbation(n_steps=1, **settings)(linear(shape=(1, 9, 9)), x, [0])
+
+
+def test_tiny_images_have_masks():
+    x = np.ones((1, 1, 3, 3), np.float32)
+    a = explain.ExtremalPerturbation(n_steps=1)(linear(shape=(1, 3, 3)), x, np.array([0]))
+    np.testing.assert_allclose(a, 1, atol=0.02)
+
+
+def test_no_area_is_refused():
+    with pytest.raises(ValueError, match="at least one share"):
+        explain.ExtremalPerturbation(areas=())

@@ -281,3 +281,20 @@ def test_feature_ablation_of_a_channel_of_a_layer():
     np.testing.assert_allclose(a[0, 0], 0, atol=1e-6)
     whole = explain.LayerFeatureAblation(layer="conv", patch=4)(model, x, np.array([1, 2]))
     np.testing.assert_allclose(whole[0], expected[1], rtol=1e-5)  # a patch has all channels
+
+
+@pytest.mark.parametrize("steps", [7, 3])
+@pytest.mark.parametrize(
+    "name", ["LayerActivation", "LayerLRP", "LayerConductance", "NeuronGradient"]
+)
+def test_layers_whose_first_axis_is_not_that_of_samples_are_refused(name, steps):
+    """Also where the other axis has as many entries as there are samples."""
+    params = {"a": {"w": jnp.ones((2, 5))}, "b": {"w": jnp.ones((5, 4))}}
+
+    def apply(p, x):
+        return jnp.tanh(jnp.swapaxes(x, 0, 1) @ p["a"]["w"]).mean(0) @ p["b"]["w"]
+
+    more = {"unit": (1, 3)} if name == "NeuronGradient" else {}
+    e = explain.get(name, layer="a", **more)
+    with pytest.raises(ValueError, match=rf"'a' has the shape \[{steps}, N, 5\], whose first axis"):
+        e(Model(apply, params, channel_axis=-1), jnp.ones((3, steps, 2)), jnp.zeros(3, int))

@@ -135,6 +135,13 @@ def test_a_first_convolution_of_three_channels_has_bounds():
     assert np.abs(a - explain.RAP(box=False)(model, x, y)).max() > 1e-2
 
 
+def test_an_image_of_one_colour_gets_nothing_from_the_bounds():
+    """Its bounds are its values, so all contributions are 0; rounding is not divided by 1e-9."""
+    model, x = colours(norm=False)
+    a = explain.RAP()(model, np.full_like(x, 0.1), np.array([0, 2]))
+    np.testing.assert_array_equal(a, 0)
+
+
 def test_batch_normalisation_passes_relevance():
     """A positive scale does not change what is in proportion."""
     model, x = colours(norm=True)

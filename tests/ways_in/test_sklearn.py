@@ -15,6 +15,7 @@ from sklearn import (
     cluster,
     compose,
     ensemble,
+    impute,
     linear_model,
     multiclass,
     multioutput,
@@ -356,3 +357,88 @@ def test_xgboosts_labels_that_do_not_exclude_each_other_are_values():
     assert (model.outputs, bool(model.host)) == ("values", False)
     want = estimator.predict_proba(x)
     np.testing.assert_allclose(model(x.astype(np.float32)), want, rtol=1e-5)
+
+
+def test_columns_are_transformed_beside_each_other():
+    """Names in another order, a pipeline within, columns left out, and the remainder."""
+    frame = pd.DataFrame(np.where(MISSING, np.nan, DIABETES[0])[:, :6], columns=list("abcdef"))
+    frame["f"] = DIABETES[0][:, 5]
+    inner = make_pipeline(impute.SimpleImputer(strategy="median"), scaled())
+    columns = compose.ColumnTransformer(
+        [
+            ("last", preprocessing.MinMaxScaler(), ["f"]),
+            ("inner", inner, ["c", "a"]),
+            ("without", "drop", ["b"]),
+            ("none", scaled(), []),
+        ],
+        remainder="passthrough",
+    )
+    pipeline = make_pipeline(columns, impute.SimpleImputer(), linear_model.Ridge())
+    pipeline.fit(frame, DIABETES[1])
+    model = je.from_sklearn(pipeline, frame)
+    assert (bool(model.host), model.feature_names) == (False, tuple("abcdef"))
+    x = frame.to_numpy(np.float32)
+    np.testing.assert_allclose(model(x)[:, 0], pipeline.predict(frame), rtol=1e-4)
+    with pytest.raises(ValueError, match=r"fill in missing ones.*x\.fillna"):
+        je.attribute("Gradient", model, frame[:3])
+    a = je.attribute("Gradient", model, frame.fillna(0.0)[:3])
+    assert a[:, 5].all()
+    assert not a[:, 1].any()
+
+
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+@pytest.mark.parametrize(
+    "step",
+    [
+        compose.make_column_transformer((preprocessing.OneHotEncoder(), [1]), remainder=scaled()),
+        impute.SimpleImputer(add_indicator=True),
+        impute.SimpleImputer(missing_values=0),
+    ],
+    ids=str,
+)
+def test_steps_that_are_more_than_formulas_run_on_the_host(step):
+    x = np.where(MISSING[:, :4], np.nan, DIABETES[0][:, :4])
+    x[:, 1] = DIABETES[0][:, 1] > 0
+    x = np.nan_to_num(x) if not getattr(step, "add_indicator", False) else x
+    pipeline = make_pipeline(step, linear_model.Ridge()).fit(x, DIABETES[1])
+    model = je.from_sklearn(pipeline, x)
+    assert model.host
+    np.testing.assert_allclose(model(np.float32(x))[:, 0], pipeline.predict(x), rtol=1e-4)
+
+
+def test_a_booster_that_was_stopped_predicts_by_all_of_its_trees():
+    xgboost = pytest.importorskip("xgboost")
+    x, y = CANCER
+    train, test = (xgboost.DMatrix(x[i::2], label=y[i::2]) for i in (0, 1))
+    booster = xgboost.train(
+        *({"objective": "binary:logistic", "eta": 1.0}, train, 60),
+        evals=[(test, "test")], early_stopping_rounds=3, verbose_eval=False,
+    )  # fmt: skip
+    assert booster.best_iteration + 1 < booster.num_boosted_rounds()
+    model = je.from_sklearn(booster)
+    assert (model.outputs, bool(model.host)) == ("binary", False)
+    want = booster.predict(xgboost.DMatrix(x))
+    got = probabilities(model, x.astype(np.float32))[:, 1]
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_at_the_thresholds_of_scaled_trees_warn():
+    """XGBoost's and histograms' thresholds may be values of rows, which scaling rounds."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(40, 10, (300, 2)).round(1)
+    y = x[:, 0] + rng.normal(size=300) > 40
+    x[:, 1] = np.round(x[:, 1])
+    at = ensemble.RandomForestClassifier(20, random_state=0)
+    pipeline = make_pipeline(scaled(), at).fit(x[::3], y[::3])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        je.from_sklearn(pipeline, x)
+    said = [str(w.message) for w in seen if "in float32, in which" in str(w.message)]
+    want, rounded = (pipeline.predict_proba(v) for v in (x[:256], np.float64(np.float32(x[:256]))))
+    n = int((np.abs(want - rounded) > 1e-4).any(1).sum())
+    assert n > 0
+    assert len(said) == 1
+    assert f"for {n} of the first 256 rows" in said[0]
+    given = pipeline[:-1].transform(x)
+    model = je.from_sklearn(pipeline[-1], given)
+    np.testing.assert_allclose(model(np.float32(given)), pipeline.predict_proba(x), atol=1e-6)
