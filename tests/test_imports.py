@@ -171,7 +171,6 @@ BORROWED = {
     ("bridges", "jaxeval.engine.batch_size"): "small batches are padded to what is compiled",
     ("bridges", "jaxeval.cpu"): "a converted module knows when it is rewritten for CPUs",
     ("bridges", "jaxeval.tokens"): "text comes to converted modules as to any model",
-    ("bridges", "jaxeval.engine.batch_size"): "batches are padded to what the engine takes at once",
     ("bridges", "jaxeval.lifetime"): "a wrapped module is let go like any other model",
     (
         "benchmarks",
