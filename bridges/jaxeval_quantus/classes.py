@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import types
@@ -15,7 +16,7 @@ from quantus.metrics.base import Metric
 from . import work
 from .batch import Batch
 from .explainers import as_array, explain, explainer_of, quantus_explain, through_engine
-from .mended import BATCHED, FASTER, MENDED
+from .mended import BATCHED, FASTER, MENDED, quick_checks
 from .rows import ROWS
 from .rows.row import Row
 from .settings import PAGE, Small, Unmapped, answers_since, chosen, mark, note, say_once
@@ -89,6 +90,10 @@ class OnEngine(Metric):
         return {**given, **extra}
 
     def _call(self, given: dict[str, Any]) -> Any:
+        with quick_checks() if "quantus" not in chosen.values() else contextlib.nullcontext():
+            return self._scores(given)
+
+    def _scores(self, given: dict[str, Any]) -> Any:
         start = mark()
         if not self._row.explains:
             return super().__call__(**given)

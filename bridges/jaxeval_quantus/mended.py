@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import quantus.functions.norm_func as norm_func
 import quantus.functions.normalise_func as normalise_func
 import quantus.functions.perturb_func as perturb_func
 import quantus.functions.similarity_func as similarity_func
+import quantus.helpers.asserts as asserts
 import quantus.helpers.utils as utils
 from scipy.stats import rankdata
 
@@ -68,6 +70,41 @@ def correlation_spearman(a: Any, b: Any, batched: bool = False, **kwargs: Any) -
     u, v = (rows - rows.mean(1, keepdims=True) for rows in (u, v))
     with np.errstate(invalid="ignore"):  # constant rows are NaN, as in SciPy
         return (u * v).sum(1) / np.sqrt((u**2).sum(1) * (v**2).sum(1))
+
+
+_check = asserts.assert_attributions
+
+
+def assert_attributions(x_batch: Any, a_batch: Any) -> None:
+    """Quantus's check of maps, which turns all of their numbers into Python's to compare them.
+
+    Maps that have two different numbers, not all of them negative, can only fail in their shape.
+    """
+    a = a_batch
+    if (
+        type(a) is np.ndarray
+        and a.size > 1
+        and len(x_batch) == len(a)
+        and (a != a.flat[0]).any()
+        and not (a < 0).all()
+    ):
+        some = min(2, len(a))
+        shape = (some, *a.shape[1:])
+        x_batch, a = x_batch[:some], np.arange(float(np.prod(shape))).reshape(shape)
+    _check(x_batch=x_batch, a_batch=a)
+
+
+@contextlib.contextmanager
+def quick_checks() -> Iterator[None]:
+    """Quantus's own methods check maps by `assert_attributions` above."""
+    if asserts.assert_attributions is not _check:
+        yield
+        return
+    asserts.assert_attributions = assert_attributions
+    try:
+        yield
+    finally:
+        asserts.assert_attributions = _check
 
 
 MENDED = {normalise_func.normalise_by_negative: normalise_by_negative}

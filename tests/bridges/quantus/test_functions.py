@@ -63,3 +63,40 @@ def test_explain_without_a_channel_axis(case):
     want = theirs.explain(case.net, case.x, case.y, method="Saliency", keepdims=False)
     assert got.shape == want.shape == case.x[:, 0].shape
     np.testing.assert_allclose(got, want, atol=1e-5 * want.max())
+
+
+@pytest.mark.parametrize(
+    "a",
+    [
+        np.arange(24.0).reshape(2, 1, 3, 4),
+        np.arange(24.0).reshape(2, 1, 4, 3),  # the axes of x in another order
+        np.arange(8.0).reshape(2, 1, 1, 4),
+        np.arange(12.0).reshape(1, 1, 3, 4),  # of one sample too few
+        np.arange(12.0).reshape(2, 6),
+        np.zeros((2, 1, 3, 4)),
+        np.ones((2, 1, 3, 4)),
+        np.full((2, 1, 3, 4), 0.3),
+        np.full((2, 1, 3, 4), np.nan),
+        -np.arange(1.0, 25.0).reshape(2, 1, 3, 4),
+        np.where(np.arange(24).reshape(2, 1, 3, 4) == 5, np.nan, 0.0),
+        np.where(np.arange(24).reshape(2, 1, 3, 4) == 5, -0.0, 0.0),
+        np.arange(24).reshape(2, 1, 3, 4).tolist(),
+    ],
+)
+def test_the_quick_check_of_maps_is_that_of_quantus(a):
+    import quantus.helpers.asserts as asserts
+
+    x, slow = np.zeros((2, 1, 3, 4)), asserts.assert_attributions
+
+    def said() -> str | None:
+        try:
+            return asserts.assert_attributions(x_batch=x, a_batch=a)
+        except AssertionError as e:
+            return str(e)
+
+    want = said()
+    with ours.mended.quick_checks():
+        assert asserts.assert_attributions is not slow
+        with ours.mended.quick_checks():
+            assert said() == want
+    assert asserts.assert_attributions is slow
