@@ -91,7 +91,9 @@ class ExpectedGradients(SteppedExplainer):
             if np.shape(draws) not in (one, (len(x), *one)):
                 raise ValueError(
                     f"{type(self).__name__}(draws=...): {name!r} must have the shape {list(one)}, "
-                    f"or {[len(x), *one]} for {len(x)} samples, got {list(np.shape(draws))}"
+                    f"or {[len(x), *one]} for {len(x)} samples, got {list(np.shape(draws))}. "
+                    "Draws of each sample go with a call of the explainer itself, "
+                    "explainer(model, x, y), whose maps `evaluate` takes"
                 )
             dtype = jnp.int32 if name == "background" else x.dtype
             given[name] = jnp.broadcast_to(jnp.asarray(draws, dtype), (len(x), *one))

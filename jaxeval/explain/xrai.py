@@ -46,10 +46,11 @@ class XRAI(Explainer):
     with ``method="endpoints", min_pixels=50, dilation=5`` (or the same segments).
 
     Args:
-      segments: the regions, which may overlap: masks (booleans) [M, H, W] for all samples or
-        [N, M, H, W]; the number of each pixel's segment (whole numbers) [H, W]; or a JAX function
-        of one sample that returns masks [M, H, W]. None: six segmentations of each sample by
-        Felzenszwalb's algorithm, as in the paper (needs scikit-image), which runs on the host.
+      segments: the regions, which may overlap: masks (booleans) [M, H, W] for all samples, or
+        [N, M, H, W] where the explainer is called itself (`evaluate` takes its maps); the number of
+        each pixel's segment (whole numbers) [H, W]; or a JAX function of one sample that returns
+        masks [M, H, W]. None: six segmentations of each sample by Felzenszwalb's algorithm, as in
+        the paper (needs scikit-image), which runs on the host.
       dilation: the radius of the disk by which these segments are dilated; None: 5 pixels for
         images of 224 x 224, as in the paper, and in proportion for others.
       explainer: of the pixels' attributions, an explainer or a JAX function
@@ -147,7 +148,8 @@ class XRAI(Explainer):
             raise ValueError(
                 f"{type(self).__name__}(segments=...) must have the shape [M, "
                 f"{', '.join(map(str, space))}], or [{len(x)}, M, ...] for {len(x)} samples, got "
-                f"{list(given.shape)}"
+                f"{list(given.shape)}. Segments of each sample go with a call of the explainer "
+                "itself, explainer(model, x, y), whose maps `evaluate` takes"
             )
         return given
 
