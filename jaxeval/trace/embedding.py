@@ -19,6 +19,7 @@ from ..tokens import ATTENTION, COUNTED, HIDDEN, IDS, KEPT, SPECIAL, Tokens
 from .graph import Graph
 from .jaxprs import words
 from .parts import Operation, Value
+from .positions import check_positions
 
 BEFORE = words(
     "convert_element_type broadcast_in_dim reshape squeeze expand_dims concatenate select_n lt ge "
@@ -153,14 +154,18 @@ def vocabulary(model: Model, x: Any) -> int | None:
 
     Args:
       x: shape and dtype of one sample.
+
+    Raises:
+      ValueError: the table of positions is shorter than the text.
     """
     tokens = model.tokens
-    if tokens is None or tokens.embed is not None or model.host:
+    if tokens is None or model.host:
         return None
     known = remembered(model.apply)
     key = ("vocabulary", *shapes_of((model.params, model.inputs)), tokens, tuple(x.shape))
     if key not in known:
-        known[key] = _vocabulary(model, tokens, x)
+        check_positions(model, x)
+        known[key] = None if tokens.embed is not None else _vocabulary(model, tokens, x)
     return known[key]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxeval as je
-from tests.text.network import CLS, MASK, PAD, SEP, TOKENS, V, model, params, reference, texts
+from tests.text.network import CLS, MASK, PAD, SEP, TOKENS, T, V, model, params, reference, texts
 
 IDS, P = texts(), params()
 Y = np.array([reference(P, row[row != PAD]).argmax() for row in IDS])
@@ -193,3 +195,32 @@ def test_refused_settings():
             je.Tokens(**given)
     with pytest.raises(TypeError, match="Hugging Face tokenizer"):
         model(tokens="bert")
+
+
+@pytest.mark.parametrize("call", ["score", "explainer", "as_function"])
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_table_of_positions_that_is_shorter_than_the_texts(call, constant):
+    """JAX would read its last row for all positions beyond it."""
+    rng = np.random.default_rng(0)
+    own = {k: jnp.asarray(rng.normal(size=(n, 3))) for k, n in (("words", V), ("places", T - 2))}
+    places = own["places"]
+
+    def apply(p, ids, at):
+        table = places if constant else p["places"]
+        return jnp.tanh(p["words"][ids] + table[at(ids.shape[1])]).sum(1)
+
+    def net(at):
+        return je.Model(lambda p, ids: apply(p, ids, at), own, tokens=model().tokens)
+
+    def asked(net):
+        if call == "score":
+            return je.score(je.AOPCComprehensiveness(), net, IDS, Y, MAPS).score
+        if call == "explainer":
+            return je.explain.FeatureAblation()(net, IDS, Y)
+        return je.as_function(je.AOPCComprehensiveness(), net)(
+            IDS[0], Y[0], MAPS[0], jax.random.key(0)
+        ).score
+
+    with pytest.raises(ValueError, match=rf"row {T - 1} of a table with {T - 2} rows .*Cut them"):
+        asked(net(jnp.arange))
+    assert np.isfinite(asked(net(lambda t: jnp.minimum(jnp.arange(t), T - 3)))).all()
