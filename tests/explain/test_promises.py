@@ -7,8 +7,7 @@ import pytest
 
 import jaxeval as je
 from jaxeval import explain
-from jaxeval.explain import stepped
-from jaxeval.explain.layer import ROWS
+from jaxeval.explain import layer, stepped
 from jaxeval.explain.stepped import SteppedExplainer
 from jaxeval.identity import identity
 from jaxeval.model import Model
@@ -220,7 +219,7 @@ def test_the_model_sees_one_batch_at_a_time(name):
     case, sizes = case_of(name), []
 
     def apply(params, x):
-        if len(x) != ROWS:  # the shape of a layer, for which nothing is evaluated
+        if len(x) != layer.ROWS:  # the shape of a layer, for which nothing is evaluated
             sizes.append(len(x))
         return case.model.apply(params, x)
 
