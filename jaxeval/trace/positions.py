@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import jax
@@ -41,12 +42,13 @@ def check_positions(model: Model, x: Any) -> None:
             if eqn.primitive.name == "gather" and eqn.params["mode"] in SILENT:
                 index, shape = given[1], eqn.invars[0].aval.shape
                 axes = eqn.params["dimension_numbers"].start_index_map
-                for k, axis in enumerate([] if index is UNKNOWN else axes):
+                for k, axis in enumerate(() if index is UNKNOWN or not index.size else axes):
                     found.append(index[..., k].max())
                     read.append((shape[axis], eqn.params["slice_sizes"][axis], where(eqn)))
-            if any(v is UNKNOWN for v in given):
-                return [UNKNOWN] * len(eqn.outvars)
-            return bind(eqn, given)
+            if not any(v is UNKNOWN for v in given):
+                with contextlib.suppress(Exception):  # what cannot be computed alone is unknown
+                    return bind(eqn, given)
+            return [UNKNOWN] * len(eqn.outvars)
 
         args = [UNKNOWN] * len(closed.jaxpr.invars)
         evaluate(closed.jaxpr, closed.consts, args, operation, calls=tuple(CALLS))
