@@ -6,6 +6,7 @@ import contextlib
 from typing import Any
 
 import jax
+from jax.core import eval_context
 from jax.lax import GatherScatterMode
 
 from ..model import Model, jaxpr_of
@@ -54,10 +55,10 @@ def check_positions(model: Model, x: Any) -> None:
         evaluate(closed.jaxpr, closed.consts, args, operation, calls=tuple(CALLS))
         return found
 
-    with jax.ensure_compile_time_eval():
-        jax.make_jaxpr(largest)()
-        if not read:
-            return
+    jax.make_jaxpr(largest)()
+    if not read:
+        return
+    with eval_context():  # this may be called while something else is traced
         indices = [int(v) for v in jax.jit(largest)()]
     for index, (rows, size, line) in zip(indices, read, strict=True):
         if index + size > rows:
