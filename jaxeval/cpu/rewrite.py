@@ -276,7 +276,16 @@ def _narrow(eqn: Any) -> bool:
         return False
     fits = all(max(low, high) < k for (low, high), k in zip(p["padding"], window, strict=True))
     columns = out.shape[dims.out_spec[3]]
-    return max(c, o) <= MOST_WIDENED and fits and columns >= OUTPUTS_WIDENED // o
+    if max(c, o) > MOST_WIDENED or not fits or columns < OUTPUTS_WIDENED // o:
+        return False
+    # XLA would exchange image and window if the window had more entries, and find no fast way.
+    kh, kw = window
+    x, strides = eqn.invars[0].aval.shape, p["window_strides"]
+    sides = math.prod(x[i] for i in dims.lhs_spec[2:])
+    back = math.prod(out.shape[i] for i in dims.out_spec[2:])
+    forwards = kh * (kw + (OUTPUTS_WIDENED // o - 1) * strides[1]) <= sides
+    backwards = kh * (kw + OUTPUTS_WIDENED // c - 1) <= back
+    return forwards and (backwards or math.prod(strides) != 1)
 
 
 def _as_products(eqn: Any, way: str) -> Callable[..., Any]:

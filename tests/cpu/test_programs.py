@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,6 +98,22 @@ def test_widened_under_vmap_and_twice_differentiated() -> None:
 
     close(jax.vmap(gradient(owned(fn)))(several), jax.vmap(gradient(fn))(several))
     close(second(owned(fn))(x), second(fn)(x))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (5, 5), (9, 4)])
+@pytest.mark.parametrize("channels", [(8, 16), (16, 8), (4, 4)])
+def test_xla_keeps_image_and_window_of_small_images_apart(shape: Any, channels: Any) -> None:
+    # It exchanges them where the window has more entries: the gradient took 6 times as long.
+    fn, x, kernel = convolution((shape, channels, (3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1)))
+    f = owned(fn)
+
+    def gradient(x: Any) -> Any:
+        return jax.grad(lambda x: (f(x, kernel) ** 2).sum())(x)
+
+    text = jax.jit(gradient).lower(x).compile().as_text()
+    labels = re.findall(r" convolution\(.*dim_labels=(\w+)_", text)
+    assert all(label == "b01f" for label in labels), labels
+    close(gradient(x), jax.grad(lambda x: (fn(x, kernel) ** 2).sum())(x))
 
 
 def test_others_do_not_have_it() -> None:
