@@ -41,6 +41,8 @@ SAME_MAPS = 1e-4
 
 PACKAGES = ("jaxeval", "jax", "numpy", "torch", "captum", "quantus")
 
+NETWORKS = {"LeNet": lenet, "digits CNN": digits}
+
 compilations: list[float] = []
 """Seconds of every compilation of a program so far."""
 
@@ -329,6 +331,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="8 samples, once, fewer steps")
     parser.add_argument("--only", nargs="*", help="names of Quantus's metrics: these alone")
+    parser.add_argument("--network", choices=list(NETWORKS), help="this one alone")
     parser.add_argument("--out", type=Path, help="write the Markdown here, too")
     given = parser.parse_args(arguments)
     samples, repeats = (8, 1) if given.quick else (given.samples, given.repeats)
@@ -363,10 +366,11 @@ def main(arguments: list[str] | None = None) -> int:
                 notes.append(compiled(case, t))
         return timings
 
-    nets = {"LeNet": lenet(samples), "digits CNN": digits(samples)}
+    chosen_nets = [given.network] if given.network else NETWORKS
+    nets = {name: NETWORKS[name](samples) for name in chosen_nets}
     chosen = [c for net in nets.values() for c in cases(net, given.quick)]
     table([c for c in chosen if not given.only or c.name.split(",")[0] in given.only])
-    if not given.quick:
+    if not given.quick and "LeNet" in nets:
         say(f"\n## Every metric of Quantus, on the LeNet, with {samples} samples")
         wanted = given.only or peers.every()
         timings = table([c for c in one_by_one(nets["LeNet"]) if c.name in wanted])

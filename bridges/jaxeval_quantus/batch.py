@@ -90,6 +90,7 @@ class Batch:
         outputs: int = 1,
         explainer: Mapped | OnHost | None = None,
         always: bool = False,
+        looped: bool = True,
     ) -> None:
         """Raise Unmapped if the engine is not to be asked, or Quantus's code would be done first.
 
@@ -99,11 +100,12 @@ class Batch:
           explainer: what explains each, if they are explained.
           always: whether Quantus's own code gives another number. Then the `outputs` of small jobs
             are torch's.
+          looped: see `work.Job`.
         """
         module, name = self.wrapped.get_model(), type(self.metric).__name__
         group = shared(self.metric)
         sharing = 1 if group is None else group.size
-        self.job = work.Job(module, self.x, steps, name, outputs, explainer, sharing)
+        self.job = work.Job(module, self.x, steps, name, outputs, explainer, sharing, looped)
         self.in_torch = False
         if chosen["engine"] == "auto":
             why = self.job.why_not(is_converted(module, self.x.shape[1:]))

@@ -85,6 +85,7 @@ class Job:
       outputs: forward passes of each query.
       explainer: what explains each query (`Mapped` or `OnHost`), or None.
       sharing: how many metrics the explanations are for, each of which Quantus would explain anew.
+      looped: whether a step of Quantus's code goes through the samples one by one, too.
     """
 
     module: Any
@@ -94,6 +95,7 @@ class Job:
     outputs: int = 0
     explainer: Any = None
     sharing: int = 1
+    looped: bool = True
 
     def __post_init__(self) -> None:
         self.flops = flops(self.module, self.x)
@@ -111,7 +113,8 @@ class Job:
         """Seconds of Quantus's own code."""
         each = (self.outputs + 3 * self.gradients) * self.pass_
         calls = self.steps * (self.outputs + self.gradients)
-        return self.sharing * (calls * STEP + self.steps * len(self.x) * (ROW + each))
+        row = each + (ROW if self.looped else 0)
+        return self.sharing * (calls * STEP + self.steps * len(self.x) * row)
 
     @property
     def ours(self) -> float:
