@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -159,6 +159,22 @@ def evaluating(module: Any) -> Iterator[None]:
 def outputs_of(module: Any, x: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return module(torch.from_numpy(x).to(device_of(module))).detach().cpu().numpy()
+
+
+def calls(module: Any, x: np.ndarray) -> Counter[str]:
+    """How many times each of a module's parts is called for x."""
+    times: Counter[str] = Counter()
+    hooks = [
+        part.register_forward_hook(lambda *_, name=name: times.update([name]))
+        for name, part in module.named_modules()
+    ]
+    try:
+        with evaluating(module):
+            outputs_of(module, np.ascontiguousarray(x, np.float32))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return times
 
 
 def _close(got: np.ndarray, want: np.ndarray) -> bool:

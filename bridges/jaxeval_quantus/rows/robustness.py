@@ -15,6 +15,7 @@ import jaxeval as je
 
 from ..batch import Batch
 from ..draws import noisy
+from ..models import calls
 from ..settings import Unmapped
 from ..sharing import watches
 from .row import Row
@@ -124,7 +125,10 @@ def ros(b: Batch) -> Any:
 
 
 def rrs(b: Batch) -> Any:
-    """Layers are named as by `named_modules`, without containers and the module itself."""
+    """Layers are named as by `named_modules`, without containers and the module itself.
+
+    A module that is called several times has a representation of each call.
+    """
     import torch
 
     metric, module = b.metric, b.wrapped.get_model()
@@ -135,9 +139,11 @@ def rrs(b: Batch) -> Any:
     at = {i if i >= 0 else len(every) + i for i in numbers}
     if names or at:
         hidden = [name for i, name in enumerate(hidden) if name in names or i in at]
-    if not hidden:
+    times = calls(module, b.x[:1])
+    layers = tuple(f"{k}@{n + 1}" if n else k for k in hidden for n in range(times[k]))
+    if not layers:
         raise Unmapped("no hidden layer is named")
-    ours = je.RRS(eps=metric._eps_min, layers=tuple(hidden))
+    ours = je.RRS(eps=metric._eps_min, layers=layers)
     return relative_stability(b, ours, exact_layers=True)
 
 

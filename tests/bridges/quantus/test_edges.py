@@ -228,3 +228,41 @@ def test_the_callers_shift_is_not_ignored(data):
         metric = library.InputInvariance(perturb_func=twice, disable_warnings=True)
         with pytest.raises(AttributeError, match="out_channels"):
             metric(small(), x, y, x, explain_func=library.explain)
+
+
+class Reused(torch.nn.Module):
+    """One activation at two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last = small()
+
+    def forward(self, x):
+        return self.act(self.last(self.act(self.first(x))))
+
+
+def lifted(model, inputs, targets, **kwargs):
+    """Maps without small entries, by which a relative change would divide."""
+    return 1 + theirs.explain(model, inputs, targets, **kwargs)
+
+
+def of_layers(data, net, **layers):
+    fields = {**FEW, "return_nan_when_prediction_changes": False, **layers}
+    name = "RelativeRepresentationStability"
+    scores = both(name, data, net.eval(), fields, explain_func=lifted)
+    assert engine_of(name) == {"jaxeval"}
+    return scores
+
+
+@pytest.mark.parametrize("names", [["act"], None])
+def test_a_module_that_is_called_twice_has_two_representations(data, names):
+    np.testing.assert_allclose(*of_layers(data, Reused(), layer_names=names), rtol=1e-4)
+
+
+def test_representations_are_not_overwritten_in_place(data):
+    """As those that Quantus keeps, which are torch's memory."""
+    mine, want = of_layers(data, small(torch.nn.ReLU()), layer_indices=[0])
+    again, overwritten = of_layers(data, small(torch.nn.ReLU(inplace=True)), layer_indices=[0])
+    np.testing.assert_allclose(mine, want, rtol=1e-4)
+    np.testing.assert_allclose(again, want, rtol=1e-4)
+    assert not np.allclose(overwritten, want, rtol=0.1, atol=0)
