@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from jaxeval.explain.neuron import NeuronExplainer
 
 PATH = Path(__file__).with_name("explainer-reference.md")
 SIDE, CLASSES, BACKGROUND = 8, 3, 8
+NUMBERS, KINDS = ("n_steps", "n_samples"), ("forward", "backward")
+"""Settings by which the number of passes grows, and the kinds of passes."""
+MANY, FEW = 64, (4, 8, 16)
+"""More than this many are counted by these numbers of them."""
 SHARED = {
     "output": 'what is explained: "value" (the model\'s output for the class: the logit, for a '
     'model of logits), "logit", "probability", "log_probability", "log_odds", or a function '
@@ -122,17 +127,45 @@ def costs() -> dict[str, Cost]:
     model = je.Model(lambda _, x: apply(x), {}, host="jax")
     x = rng.uniform(size=(1, 1, SIDE, SIDE)).astype(np.float32)
     background = rng.uniform(size=(BACKGROUND, 1, SIDE, SIDE)).astype(np.float32)
-    found = {}
-    for name, cls in EXPLAINERS.items():
-        fields = {f.name for f in dataclasses.fields(cls)}
-        given = {"background": background} if "background" in fields else {}
+
+    def passes(cls: type[Explainer], **given: Any) -> Cost:
+        if any(f.name == "background" for f in dataclasses.fields(cls)):
+            given["background"] = background
         done.clear()
         try:
             cls(**given)(model, x, np.zeros(1, int), jax.random.split(jax.random.key(0), 1))
-            found[name] = Cost(done["forward"], done["backward"])
         except (TypeError, ValueError):  # it traces the model, or changes its weights
-            found[name] = Cost()
-    return found
+            return Cost()
+        return Cost(done["forward"], done["backward"])
+
+    return {name: of_many(cls, passes) for name, cls in EXPLAINERS.items()}
+
+
+def of_many(cls: type[Explainer], passes: Callable[..., Cost]) -> Cost:
+    """The passes with default settings; those of many steps, by the line through fewer.
+
+    If the counts of `FEW` steps lie on no line, or are none, all steps are counted.
+    """
+    for field in dataclasses.fields(cls):
+        if field.name in NUMBERS and isinstance(n := field.default, int) and n > MANY:
+            few = [passes(cls, **{field.name: k}) for k in FEW]
+            if None not in (few[0].forward, few[0].backward):
+                lines = [line([getattr(cost, kind) for cost in few], n) for kind in KINDS]
+                if None not in lines:
+                    return Cost(*lines)
+    return passes(cls)
+
+
+def line(counts: list[int], n: int) -> int | None:
+    """What the line through the counts of `FEW` steps has at n; None if they are on none.
+
+    >>> line([9, 17, 33], 800), line([9, 17, 34], 800)
+    (1601, None)
+    """
+    (a, b, c), (u, v, w) = FEW, counts
+    if (v - u) * (c - b) != (w - v) * (b - a) or (v - u) * (n - a) % (b - a):
+        return None
+    return u + (v - u) * (n - a) // (b - a)
 
 
 def said(cls: type[Explainer], counted: dict[str, Cost]) -> str:

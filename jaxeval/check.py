@@ -17,6 +17,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from .shown import count
+
 TOKEN_BASELINES = ("mask", "pad", "delete")
 """Names of baselines of token ids: the ways of removing a token."""
 
@@ -236,8 +238,9 @@ def at_most_features(owner: Any, name: str, sample: Any) -> None:
     value = getattr(owner, name)
     if value is not None and value > sample.n_features:
         raise ValueError(
-            f"{name}={int(value)} is larger than the {sample.n_features} features of the "
-            f"attribution, shape {tuple(sample.features)}"
+            f"{name}={int(value)} is larger than the "
+            f"{count(sample.n_features, 'feature')} of the attribution, shape "
+            f"{tuple(sample.features)}"
         )
 
 

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jax.dtypes import canonicalize_dtype
 
 from .model import Model
+from .shown import count
 
 _KNOWN: weakref.WeakKeyDictionary[Model, dict[Any, int | None]] = weakref.WeakKeyDictionary()
 
@@ -48,5 +49,5 @@ def check_classes(y: np.ndarray, k: int | None, owner: str = "") -> None:
     if least < 0 or most >= k:
         raise ValueError(
             f"{owner}{': ' * bool(owner)}y holds the class {least if least < 0 else most}, but the "
-            f"model has {k} outputs (0..{k - 1})"
+            f"model has {count(k, 'output')} (0..{k - 1})"
         )

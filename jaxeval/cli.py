@@ -28,6 +28,7 @@ from .metrics import METRICS
 from .perturb import PERTURBATIONS
 from .registry import Registry
 from .report import command as report
+from .shown import count
 from .sweep import command as sweep
 from .version import __version__
 
@@ -242,7 +243,7 @@ def _gallery(given: argparse.Namespace, console: Console) -> None:
     from . import gallery
 
     maps = gallery.run(given.out, given.seed)
-    console.print(f"{len(maps)} explainers, written to {given.out}", highlight=False)
+    console.print(f"{count(len(maps), 'explainer')}, written to {given.out}", highlight=False)
 
 
 def _make(folder: Path, out: Path) -> None:

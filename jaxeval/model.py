@@ -16,7 +16,7 @@ import numpy as np
 from .check import did_you_mean
 from .identity import shapes_of
 from .lifetime import Weak, Wrapper, hashable, jit, remembered
-from .shown import card
+from .shown import card, count
 from .tokens import Tokens, read_tokens
 from .types import pytree, static
 
@@ -174,8 +174,8 @@ class Model:
             for name, v in inputs.items():
                 if len(v) != len(x):
                     raise ValueError(
-                        f"inputs[{name!r}] has {len(v)} rows, and x has {len(x)}: a model with "
-                        "inputs can be asked only about rows that have theirs"
+                        f"inputs[{name!r}] has {count(len(v), 'row')}, and x has {len(x)}: a model "
+                        "with inputs can be asked only about rows that have theirs"
                     )
         return self.params, x, inputs
 
@@ -272,8 +272,7 @@ def _summary(params: Any) -> str:
     if jax.tree_util.treedef_is_leaf(tree):
         return _kind(params)
     n = sum(int(np.prod(np.shape(leaf))) for leaf in leaves)
-    arrays = f"{len(leaves):,} arrays" if len(leaves) > 1 else "1 array"
-    return f"<{n:,} number{'s' if n != 1 else ''} in {arrays}>"
+    return f"<{count(n, 'number')} in {count(len(leaves), 'array')}>"
 
 
 def _lines(params: Any) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .lifetime import Wrapper, hashable
 from .model import Model
+from .shown import count
 
 
 def is_several(x: Any) -> bool:
@@ -162,7 +163,7 @@ class Joined:
             )
         values = list(parts) if self.names is None else [parts[n] for n in self.names]
         if len(values) != len(self.shapes):
-            raise ValueError(f"wanted {len(self.shapes)} parts, got {len(values)}")
+            raise ValueError(f"wanted {count(len(self.shapes), 'part')}, got {len(values)}")
         arrays = [np.asarray(v) for v in values]
         for i, (array, shape) in enumerate(zip(arrays, self.shapes, strict=True)):
             if array.shape[1:] != shape:

@@ -13,6 +13,24 @@ LONG = 200
 """Maximum number of characters of a value."""
 
 
+def count(n: int, noun: str) -> str:
+    """A number with its noun in singular or plural.
+
+    >>> count(1, "sample"), count(1200, "sample")
+    ('1 sample', '1,200 samples')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def each_of(n: int, noun: str) -> str:
+    """Where something is that is on every one of n.
+
+    >>> each_of(1, "device"), each_of(4, "device")
+    ('1 device', 'each of 4 devices')
+    """
+    return ("" if n == 1 else "each of ") + count(n, noun)
+
+
 def card(lead: str, rows: Iterable[Sequence[Any]], columns: Sequence[str] = ()) -> str:
     """A line of text, and a table; the first cell of a row is its heading.
 

@@ -1,5 +1,6 @@
 """The pages of docs/ say what the code does."""
 
+import functools
 import importlib
 import re
 import sys
@@ -60,9 +61,26 @@ def test_the_costs_of_explainers_are_counted(script):
     assert said["IntegratedGradients"] == (50, 50)
     assert said["FeatureAblation"] == (1 + 8 * 8, 0)
     assert said["RISE"] == (je.explain.RISE().n_samples, 0)
+    assert said["ExtremalPerturbation"] == (je.explain.ExtremalPerturbation().n_steps,) * 2
     assert said["ShapleyValueSampling"] == (25 * (8 * 8 - 1) + 2, 0)
     assert said["Random"] == (0, 0)
     assert said["LRP"] == (None, None)
+
+
+def test_many_steps_are_counted_by_few_if_counts_are_linear_in_them(script):
+    make, asked = script("make_explainers"), []
+
+    def passes(cost, cls, **given):
+        n = given.get("n_steps", cls().n_steps)
+        asked.append(n)
+        return make.Cost(cost(n), 0)
+
+    cls = je.explain.ExtremalPerturbation
+    assert make.of_many(cls, functools.partial(passes, lambda n: 2 * n + 1)).forward == 1601
+    assert asked == list(make.FEW)
+    for cost in (lambda n: n * n, lambda n: n // 3):
+        assert make.of_many(cls, functools.partial(passes, cost)).forward == cost(800)
+    assert asked.count(800) == 2
 
 
 def test_what_asks_more_than_a_gradient_says_so():

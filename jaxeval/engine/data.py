@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ..shown import count
 from ..tokens import ATTENTION, COUNTED, FIRST, IDS, KEPT, SPECIAL, Tokens
 from ..trace.embedding import check_ids
 from ..words import check_features, first_pieces, read_features, summed
@@ -129,7 +130,7 @@ def read_text(
         first = first_pieces(features, counted)
     if (empty := ~counted.any(1)).any():
         raise ValueError(
-            f"{int(empty.sum())} of {len(x)} texts have no token that counts, the first of them "
+            f"no token counts in {int(empty.sum())} of {len(x)} texts, the first of them "
             f"sample {int(empty.argmax())}: all tokens are padding or special ({tokens})"
             + ("" if first is None else ", or of no word (features= -1)")
             + ". Leave these texts out"
@@ -212,8 +213,8 @@ def _read_padding(padding: Any, n: int) -> np.ndarray:
     full = padding.reshape(n, -1).all(1)
     if full.any():
         raise ValueError(
-            f"padding covers {int(full.sum())} samples completely, the first of them sample "
-            f"{int(full.argmax())}: it must be True at padding and False at features"
+            f"padding covers {count(int(full.sum()), 'sample')} completely, the first of them "
+            f"sample {int(full.argmax())}: it must be True at padding and False at features"
         )
     return padding
 
@@ -256,7 +257,7 @@ def _finite(name: str, v: np.ndarray) -> None:
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
         raise ValueError(
-            f"{name} holds {int(bad.sum())} NaN or infinite values, the first in sample {row}: "
-            "explanations need all values, so fill in missing ones, such as by the means of the "
-            "columns, x.fillna(x.mean()), or leave these samples out"
+            f"{name} holds {count(int(bad.sum()), 'NaN or infinite value')}, the first in sample "
+            f"{row}: explanations need all values, so fill in missing ones, such as by the means "
+            "of the columns, x.fillna(x.mean()), or leave these samples out"
         )

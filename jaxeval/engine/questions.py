@@ -12,6 +12,7 @@ from ..identity import identity
 from ..metric import Metric, asks_of, limit_of
 from ..model import Model
 from ..perturb import Perturbation, RandomPerturbation
+from ..shown import count
 from ..types import Sample
 from .sample_view import needs_output
 from .shapes import features_of
@@ -97,8 +98,8 @@ def _fitted(
         if (few := counts < least).any():
             i = int(few.argmax())
             raise ValueError(
-                f"it needs {least} features of every sample, but sample {i} has {counts[i]} "
-                "without its padding"
+                f"it needs {count(least, 'feature')} of every sample, but sample {i} has "
+                f"{counts[i]} without its padding"
             )
     return perts
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..shown import count
 from .data import Data, read_rows
 from .tables import check_columns, is_frame, listed
 
@@ -81,8 +82,8 @@ def _stacked(what: str, given: Any, n: int, ndim: int) -> np.ndarray:
         return np.stack(arrays)
     if shapes[0][:1] != (n,):
         raise ValueError(
-            f"{what} are a list of {len(arrays)} arrays {list(shapes[0])}: wanted one array for "
-            f"each class, with one row for each of the {n} samples"
+            f"{what} are a list of {count(len(arrays), 'array')} {list(shapes[0])}: wanted one "
+            f"array for each class, with one row for each of the {n} samples"
         )
     return np.stack(arrays, -1)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..check import did_you_mean
 from ..model import Model
+from ..shown import count
 
 SHOWN = 6
 """The most names that a message lists."""
@@ -32,7 +33,8 @@ def read_frame(what: str, x: Any, names: tuple[str, ...] | None) -> tuple[Any, A
         shape = np.shape(x) if hasattr(x, "shape") else ()
         if names is not None and len(shape) == 2 and shape[1] != len(names):
             raise ValueError(
-                f"{what} has {shape[1]} columns, but the model has {len(names)} features: "
+                f"{what} has {count(shape[1], 'column')}, but the model has "
+                f"{count(len(names), 'feature')}: "
                 f"{listed(names)}"
             )
         return x, names if len(shape) == 2 else None

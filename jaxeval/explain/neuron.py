@@ -13,6 +13,7 @@ from jax.core import Tracer
 
 from ..lifetime import Wrapper
 from ..model import Model
+from ..shown import count
 from ..trace import Graph
 from ..types import pytree, static
 from .layer import LayerExplainer, layer_shape
@@ -85,8 +86,8 @@ def unit_model(owner: Any, model: Model, x: Any) -> tuple[Model, Any]:
     for part, n in zip(parts, shape, strict=True):
         if isinstance(part, (int, np.integer)) and not -n <= part < n:
             raise ValueError(
-                f"{name}(unit={_shown(parts)}): the layer {owner.layer!r} has an axis of {n} "
-                f"units, so there is no number {part}"
+                f"{name}(unit={_shown(parts)}): the layer {owner.layer!r} has an axis of "
+                f"{count(n, 'unit')}, so there is no number {part}"
             )
         if isinstance(part, tuple) and not len(range(*slice(*part).indices(n))):
             raise ValueError(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..check import did_you_mean
-from ..results.parts import count, plain
+from ..results.parts import plain
 from ..results.stats import ARROWS, resamples
-from ..shown import card
+from ..shown import card, count
 from .alpha import _alpha, midranks
 from .compared import mean_of, once
 from .measures import MEASURES, RANKABLE, Tested, counts_of, measures_of

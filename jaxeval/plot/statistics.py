@@ -9,6 +9,7 @@ import numpy as np
 
 from ..results import Friedman, Results
 from ..results.stats import ARROWS
+from ..shown import count
 from .comparison import LUMINANCE, _known
 from .style import breadth, fitted, legend, new_figure, wrap
 
@@ -124,7 +125,7 @@ def critical_difference(
             fontsize="small",
             parse_math=False,
         )
-    over = f"{found.n:,} {found.blocks}" + ("" if found.metric is None else f", {found.metric}")
+    over = count(found.n, found.blocks[:-1]) + ("" if found.metric is None else f", {found.metric}")
     out = found.left_out_text()
     lines = [
         f"mean rank over {over}; 1 is best",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..shown import count
 from .style import PALETTE, breadth, clean, colours, fitted, new_figure, wrap
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def draw_bars(axes: Axes, a: np.ndarray, labels: list[str], top: int) -> None:
     if len(rest):
         values.append(float(a[rest].sum()))
         colour.append("#999999")
-        texts.append(f"{len(rest)} other{'s' * (len(rest) > 1)}")
+        texts.append(count(len(rest), "other"))
     axes.barh(np.arange(len(values)), values, 0.72, color=colour)
     axes.axvline(0, color="#222222", linewidth=0.8)
     axes.set_yticks(np.arange(len(values)), texts)

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import plot
 from ..results import Results
-from ..results.parts import count
 from ..results.stability import groups_of
+from ..shown import count
 from . import tables
 from .pictures import Picture, picture
 
@@ -58,7 +58,7 @@ def lead(results: Results) -> str:
         count(len(results.metrics), "metric"),
         count(len(results.index), "sample"),
     )
-    undefined = f"{n_undefined:,} of {n_scores:,} scores are undefined and left out."
+    undefined = f"Undefined and left out: {n_undefined:,} of {count(n_scores, 'score')}."
     mixed = (
         f" Maps have different features ({results._mixture()}), so their scores cannot be "
         "compared: explainers are ranked and compared only among those with the same features."
@@ -66,7 +66,7 @@ def lead(results: Results) -> str:
         else ""
     )
     return f"{counts[0]} under {counts[1]}, on {counts[2]}. " + (
-        (undefined if n_undefined else f"All {n_scores:,} scores are defined.") + mixed
+        (undefined if n_undefined else f"{count(n_scores, 'score')}, all defined.") + mixed
     )
 
 
@@ -114,7 +114,7 @@ def curves(results: Results) -> dict[str, Any] | None:
         ranks: Any = results.ranking()[m]
         alike = len(results.feature_groups()) == 1
         best = ranks.idxmin() if alike and ranks.notna().any() else None
-        alt = f"Mean curves of {len(results.explainers)} explainers under {m}" + (
+        alt = f"Mean curves of {count(len(results.explainers), 'explainer')} under {m}" + (
             f"; {best} has the best mean score." if best is not None else "."
         )
         pictures.append(picture(draw, alt))
@@ -168,7 +168,8 @@ def differences(results: Results) -> dict[str, Any] | None:
         more=[
             *_more("critical differences per metric", pictures[first:]),
             *_more(
-                f"{shown:,} of {len(pairs):,} paired tests", shown=[tables.tests(pairs[:shown])]
+                f"{shown:,} of {count(len(pairs), 'paired test')}",
+                shown=[tables.tests(pairs[:shown])],
             ),
         ],
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..shown import count
 from .stats import mean_and_std, row_ranks
 
 if TYPE_CHECKING:
@@ -202,10 +203,10 @@ class Friedman:
         """
         parts = []
         if self.n_undefined:
-            noun = self.blocks if self.n_undefined > 1 else self.blocks[:-1]
+            blocks = count(self.n_undefined, self.blocks[:-1])
             named = ", ".join(map(str, self.blocks_left_out[:5]))
             more = ", …" if self.n_undefined > 5 else ""
-            parts.append(f"{self.n_undefined:,} {noun} with undefined scores, {named}{more}")
+            parts.append(f"{blocks} with undefined scores, {named}{more}")
         if self.left_out:
             parts.append(f"{', '.join(map(repr, self.left_out))} without a defined score")
         if self.other_features:
@@ -213,9 +214,10 @@ class Friedman:
         return "; ".join(parts)
 
     def __repr__(self) -> str:
-        over = "metrics" if self.metric is None else f"samples of {self.metric!r}"
+        over = count(self.n, self.blocks[:-1])
+        over += "" if self.metric is None else f" of {self.metric!r}"
         return (
-            f"Friedman over {self.n:,} {over} (left out: {self.left_out_text() or 'nothing'}): "
+            f"Friedman over {over} (left out: {self.left_out_text() or 'nothing'}): "
             f"chi2({self.df}) = {self.statistic:.4g}, p = {self.p:.3g}; critical difference of "
             f"mean ranks {self.critical_difference:.3g} (alpha {self.alpha:g})\n"
             f"{self.ranks.to_string()}"

@@ -138,12 +138,3 @@ def plain(value: Any) -> Any:
     if hasattr(value, "__qualname__"):  # str(function) contains its memory address
         return f"{value.__module__}.{value.__qualname__}"  # pyright: ignore
     return str(value)
-
-
-def count(n: int, noun: str) -> str:
-    """A number with its noun in singular or plural.
-
-    >>> count(1, "sample"), count(1200, "sample")
-    ('1 sample', '1,200 samples')
-    """
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..shown import count
 from ..types import Outcome
 from .exports import Exports
 from .parts import (
     HEAVY,
     checked,
-    count,
     error_of_mean,
     ids,
     plain,

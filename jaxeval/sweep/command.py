@@ -15,6 +15,7 @@ from rich.text import Text
 from ..cache import delete_broken_entries, use_compilation_cache
 from ..meta.results import MetaResults
 from ..results.store import Store
+from ..shown import count, each_of
 from .describe import Sweep
 from .devices import find_device
 from .estimate import Estimate, estimate
@@ -222,7 +223,7 @@ def _refuse(e: Exception) -> int:
 
 
 def _report(done: Done, console: Console) -> int:
-    parts = [f"{done.computed} shards computed"]
+    parts = [f"{count(done.computed, 'shard')} computed"]
     if done.found:
         parts.append(f"{done.found} already finished")
     if done.doubled:
@@ -256,23 +257,20 @@ def _bytes(n: float) -> str:
 def _estimate_table(e: Estimate) -> Table:
     s = e.settings
     asked = " and ".join(
-        f"{v:,} {'outputs' if k == 'output' else k + 's' if k == 'attribution' else k}"
-        for k, v in e.evaluations.items()
-        if v
+        f"{v:,} {k}" if k == "hidden" else count(v, k) for k, v in e.evaluations.items() if v
     )
     once, alone = sum(e.evaluations.values()), sum(e.naive.values())
     rows = [
         (
             "settings",
-            f"{s['models']} models x {s['seeds']} seeds x {s['explainers']} explainers x "
-            f"{s['metrics']} metrics",
+            " x ".join(count(s[f"{v}s"], v) for v in ("model", "seed", "explainer", "metric")),
         ),
         ("samples", "unknown (a stream)" if e.samples is None else f"{e.samples:,}"),
         ("shards", "unknown" if e.shards is None else f"{e.shards:,}"),
         ("distinct questions", f"{e.questions:,} per sample, model and seed"),
         ("evaluations", f"{asked or 'none'} per sample, model and seed"),
         ("one at a time", f"{alone:,}, {alone / max(once, 1):.1f} times as many"),
-        ("batch size", f"{e.batch_size:,} on each of {e.devices} devices"),
+        ("batch size", f"{e.batch_size:,} on {each_of(e.devices, 'device')}"),
     ]
     if e.memory is not None:
         text = f"about {_bytes(e.memory)} per device"
@@ -282,7 +280,7 @@ def _estimate_table(e: Estimate) -> Table:
     rows.append(
         (
             "timed",
-            f"{e.batch_samples:,} samples: {duration(e.first)} with compilation, "
+            f"{count(e.batch_samples, 'sample')}: {duration(e.first)} with compilation, "
             f"{duration(e.batch)} after",
         )
     )
@@ -319,6 +317,6 @@ def _status_table(store: Store, manifest: dict[str, Any]) -> Table:
         for m, name in enumerate(models):
             for s, seed in enumerate(seeds):
                 done = sum(f"-m{m}-s{s}-" in f"{key}-" for key in there)
-                of = "?" if each is None else each * units
-                rows.append((f"{name}, seed {seed}", f"{done:,} of {of} shards"))
+                of = "? shards" if each is None else count(each * units, "shard")
+                rows.append((f"{name}, seed {seed}", f"{done:,} of {of}"))
     return _table(rows)

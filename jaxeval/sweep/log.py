@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import InNotebook
+from ..shown import count
 
 EVERY = 30.0
 """Seconds between lines of progress without a terminal."""
@@ -52,7 +53,7 @@ class Progress:
         if not self.shown:
             return
         if skipped:
-            self.say(f"{skipped} of this process's shards are already finished")
+            self.say(f"{count(skipped, 'shard')} of this process already finished")
         if self.console.is_jupyter:
             self.page = InNotebook("sweeping", "shards")
             self.page.start(total)
@@ -62,14 +63,13 @@ class Progress:
             self.bar = Progress(
                 TextColumn("sweeping"),
                 BarColumn(),
-                TextColumn("{task.completed:.0f} of {task.fields[of]} shards"),
+                TextColumn("{task.completed:.0f} of {task.fields[of]}"),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
                 console=self.console,
                 refresh_per_second=2,
             )
-            of = "?" if total is None else total
-            self.task = self.bar.add_task("sweeping", total=total, of=of, rate="")
+            self.task = self.bar.add_task("sweeping", total=total, of=self.whole(), rate="")
             self.bar.start()
 
     def advance(self, samples: int) -> None:
@@ -85,7 +85,11 @@ class Progress:
             left = ""
             if self.total is not None:
                 left = f", {duration(spent / self.done * (self.total - self.done))} left"
-            self.say(f"{self.done} of {self.total or '?'} shards, {rate}{left}")
+            self.say(f"{self.done} of {self.whole()}, {rate}{left}")
+
+    def whole(self) -> str:
+        """The number of shards to do."""
+        return "? shards" if self.total is None else count(self.total, "shard")
 
     def say(self, text: str) -> None:
         if self.shown:

@@ -15,6 +15,7 @@ from ..meta.evaluate import gathered, warn_of_few, with_observed
 from ..meta.results import MetaResults
 from ..results.store import Store, joined
 from ..results.table import Results
+from ..shown import count
 from .describe import Sweep
 from .lines import SweepError
 from .meta_table import MetaTable
@@ -161,7 +162,7 @@ class MetaPlan(Plan):
                 missing += shard.key not in there
                 by_unit[shard.unit].append(shard.key)
         if missing:
-            raise SweepError(f"{missing} shards in {self.store.folder} are not finished yet")
+            raise SweepError(f"{count(missing, 'shard')} in {self.store.folder} not finished yet")
         options = self.options(seed)
         job = self.job(list(self.models)[model], self.first.rows(slice(0, 1)), options)
         results = (

@@ -21,6 +21,7 @@ from ..engine.plan import check_job
 from ..metric import needs_all
 from ..results.store import Store
 from ..results.table import Results
+from ..shown import count
 from . import fingerprint
 from .describe import Sweep
 from .lines import Keys, SweepError
@@ -175,7 +176,7 @@ class Plan:
             if hasattr(made, "shape"):
                 if self.n is None or len(made) < self.n:
                     raise SweepError(
-                        f"explainer {name!r} has attributions for {len(made)} samples, but the "
+                        f"explainer {name!r} has maps of {count(len(made), 'sample')}, but the "
                         f"data set has {self.n or 'an unknown number'}",
                         ("explainers", setting.group),
                     )

@@ -12,6 +12,7 @@ from ..engine.plan import make_plan
 from ..engine.rehearsal import Program, Rehearsal, watching
 from ..engine.run import run
 from ..progress import NoProgress
+from ..shown import count, each_of
 from ..trace.cost import Cost, cost
 from .devices import Device
 from .place import local_mesh
@@ -109,9 +110,12 @@ def rows_of(f: Forecast, text: str, bytes_of: Callable[[float], str]) -> list[tu
     """What to print of it."""
     rows = [
         ("device", f"{text}; a roofline of its stated rates, nothing was run"),
-        ("batch size", f"{f.batch_size:,} on each of {f.devices} devices"),
+        ("batch size", f"{f.batch_size:,} on {each_of(f.devices, 'device')}"),
         ("device memory", f"about {bytes_of(f.memory)} for the largest program"),
-        ("a shard", f"{f.rows:,} samples and {f.evaluations:,} evaluations on each device"),
+        (
+            "a shard",
+            f"{count(f.rows, 'sample')} and {count(f.evaluations, 'evaluation')} on each device",
+        ),
         (
             "work of a shard",
             f"{f.flops / 1e12:,.3g} TFLOP, {f.bytes / 1e9:,.3g} GB moved, of which "
@@ -121,5 +125,5 @@ def rows_of(f: Forecast, text: str, bytes_of: Callable[[float], str]) -> list[tu
     ]
     if f.hours is not None:
         whole = f"{f.hours:,.3g} hours at best, {f.hours * f.devices:,.3g} device hours"
-        rows.append(("the sweep", f"{f.shards:,} shards: {whole}"))
+        rows.append(("the sweep", f"{count(f.shards, 'shard')}: {whole}"))
     return rows

@@ -14,6 +14,7 @@ from ..data.prefetch import prefetch
 from ..data.sources import Batch
 from ..results.store import Store
 from ..results.table import Results
+from ..shown import count
 from .describe import Sweep
 from .lines import SweepError
 from .log import Log, Progress
@@ -130,8 +131,8 @@ class Runner:
                 yield batch, start, shards
         if plan.n is None and self.store.note("samples", seen) != seen:
             raise SweepError(
-                f"the data ended after {seen} samples, but had {self.store.noted('samples')} "
-                "in an earlier run",
+                f"the data ended after {count(seen, 'sample')}, but had "
+                f"{self.store.noted('samples')} in an earlier run",
                 ("data",),
             )
 

@@ -53,6 +53,23 @@ def run(capsys, *arguments):
     return code, " ".join(out.split()), " ".join(err.split())
 
 
+def test_one_of_a_kind_is_named_in_the_singular(capsys, file):
+    changed = {"shard_size = 8": "shard_size = 30", "seeds = [0, 1]": "seeds = [0]"}
+    text = SWEEP.partition("[metrics.Faith")[0]
+    for old, new in changed.items():
+        text = text.replace(old, new)
+    file.write_text(text.replace('["black", "mean"]', '"black"').replace(', "Random"', ""))
+    code, out, err = run(capsys, "run", file, "--dry-run")
+    assert (code, err) == (0, "")
+    assert "1 model x 1 seed x 1 explainer x 1 metric samples" in out
+    assert "and 1 attribution per sample" in out
+    code, out, err = run(capsys, "run", file, "--dry-run", "--device", "h100")
+    assert "batch size 32 on 1 device " in out
+    assert "1 shard: " in out
+    code, out, _ = run(capsys, "run", file)
+    assert "1 shard computed; the sweep is complete" in out
+
+
 def test_run_status_and_again(capsys, file):
     code, _, err = run(capsys, "status", file)
     assert code == 2
@@ -61,7 +78,7 @@ def test_run_status_and_again(capsys, file):
     code, out, err = run(capsys, "run", file, "--dry-run")
     assert code == 0
     assert not (file.parent / "scores").exists()
-    assert "1 models x 2 seeds x 2 explainers x 3 metrics" in out
+    assert "1 model x 2 seeds x 2 explainers x 3 metrics" in out
     # Two deletions for each of two explainers; random subsets are asked once for both.
     assert "distinct questions 5 per sample" in out
     assert "evaluations 18 outputs and 2 attributions per sample" in out

@@ -189,7 +189,7 @@ def test_python_objects(tmp_path):
     with pytest.raises(SweepError, match="data: data must be arrays"):
         Plan(things.sweep(tmp_path, data=3))
     stored = np.ones((things.N - 1, things.F), np.float32)
-    with pytest.raises(SweepError, match="'s' has attributions for 20 samples"):
+    with pytest.raises(SweepError, match="'s' has maps of 20 samples"):
         Plan(things.sweep(tmp_path, explainers={"s": stored}))
 
 

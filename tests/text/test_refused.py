@@ -109,7 +109,7 @@ REFUSED = {
     "nothing but special tokens": (
         lambda: score_of(x=np.where(np.arange(6)[:, None] == 4, CLS, IDS)),
         ValueError,
-        "1 of 6 texts have no token that counts, the first of them sample 4.*Leave these",
+        "no token counts in 1 of 6 texts, the first of them sample 4.*Leave these",
     ),
     "noise": (lambda: score_of(je.PGI()), TypeError, r"jaxeval.embedded\(model, ids, inputs\)"),
     "patches": (lambda: score_of(je.Selectivity()), TypeError, r"jaxeval\.embedded"),

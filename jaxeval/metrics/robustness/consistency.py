@@ -11,6 +11,7 @@ from jaxtyping import Array, Integer
 
 from ... import check, ops
 from ...metric import Metric
+from ...shown import count
 from ...types import Answer, Outcome, Sample, pytree, static
 
 DISCRETISATIONS = ("top_n_sign", "sign", "rank", "round")
@@ -78,8 +79,9 @@ class Consistency(Metric):
     def fit(self, model: Any, sample: Sample) -> None:
         if self.discretise == "top_n_sign" and self.n > sample.n_features:
             raise ValueError(
-                f"n={int(self.n)} is larger than the {sample.n_features} features of the "
-                f"attribution, shape {tuple(sample.features)}"
+                f"n={int(self.n)} is larger than the "
+                f"{count(sample.n_features, 'feature')} of the attribution, shape "
+                f"{tuple(sample.features)}"
             )
 
     def code(self, a: Array) -> Integer[Array, " ..."]:
