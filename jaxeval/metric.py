@@ -71,6 +71,9 @@ class Metric:
         an error for models with ``outputs="values"``, which have no classes.
       of_signals: whether it measures images or series, whose neighbours are alike; True raises an
         error for tables x [N, F].
+      of_ranks: whether `measure` compares ranks of the entries of maps: `sample.ranks` and
+        `answer.ranks` then are their average ranks, computed once for each map. None where the
+        metric is called by another one.
       takes_padding: whether it supports padding: the score of a padded sample is that of the
         sample without its padding. If False, padding raises an error.
       steps_are: what its steps are to a `tolerance`: "all" (a finite set, all asked), "curve" (the
@@ -97,6 +100,7 @@ class Metric:
     needs: ClassVar[frozenset[str]] = frozenset()
     of_classes: ClassVar[bool] = False
     of_signals: ClassVar[bool] = False
+    of_ranks: ClassVar[Any] = False
     takes_padding: ClassVar[Any] = False
     steps_are: ClassVar[Any] = "all"
     reference: ClassVar[str] = ""

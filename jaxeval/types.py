@@ -111,6 +111,7 @@ class Sample:
       key: the sample's own PRNG key.
       position: [], its row in the data set.
       a: [features], the attribution, normalised as the metric specifies.
+      ranks: [features], the average ranks of `a`, for metrics that are `of_ranks`; else None.
       mask: [features], bool.
       draw: the user-provided draw for this step.
       extras: {name: array}.
@@ -134,6 +135,7 @@ class Sample:
     key: Any
     position: Any
     a: Any = None
+    ranks: Any = None
     mask: Any = None
     draw: Any = None
     extras: Any = None
@@ -237,11 +239,13 @@ class Answer:
     """The answer to a query: logits [K], attribution [features], hidden {layer: [...]}, as needed.
 
     For models whose outputs are probabilities or one binary logit, `logits` is the result of
-    `jaxeval.ops.as_logits`; for plain values, the values. `outputs` is `Model.outputs`.
+    `jaxeval.ops.as_logits`; for plain values, the values. `outputs` is `Model.outputs`. `ranks`
+    [features] are those of the attribution, see `Sample`.
     """
 
     logits: Any = None
     attribution: Any = None
+    ranks: Any = None
     hidden: Any = None
     outputs: str = static("logits")
 

@@ -7,7 +7,7 @@ model), measure.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ from .explainers import Batch
 from .questions import Question, Subscription
 from .rounds import Chosen, Curve
 from .sample_view import measure_one
+from .slots import by_count
 from .steps import Steps, steps_of
 from .stops import Stops
 from .until import in_rounds, pending
@@ -183,6 +184,7 @@ def _measured(
     metrics: Any,
     s: Any,
     maps: Any,
+    ranks: Any,
     ref: Any,
     query: Any,
     answer: Any,
@@ -195,7 +197,7 @@ def _measured(
             dataclasses.replace(s, a=maps[k]),
             ref,
             query,
-            dataclasses.replace(answer, attribution=answered[k]),
+            dataclasses.replace(answer, attribution=answered[k].attribution),
         )
         for metric, k in zip(metrics, which, strict=True)
     )
@@ -232,7 +234,7 @@ class Asking:
         """Ask `counts` [rows] steps of each sample: of `order` [rows, S], or from `first` on."""
         evaluator, devices = self.state.evaluator, self.state.block.devices
         totals = counts.reshape(devices, -1).sum(1)
-        on_device = evaluator.put((counts.astype(np.int32), order))
+        on_device = evaluator.put((by_count(counts, devices), order))
         place = evaluator.put(np.tile(np.array([0, first], np.int32), (devices, 1)))
         for chunk in range(-(-int(totals.max()) // self.width)):
             slots = np.clip(totals - chunk * self.width, 0, self.width)
@@ -267,8 +269,8 @@ class Asking:
         evaluator, rows = self.state.evaluator, len(steps.counts)
         order = np.zeros((rows, self.q.n_steps), np.int32)
         order[:, 0] = steps.clean  # steps out of range are measured, but not written
-        place = np.zeros((self.state.block.devices, 2), np.int32)
-        on_device, place = evaluator.put(((np.ones(rows, np.int32), order), place))
+        counts, place = self._once(1)
+        on_device, place = evaluator.put(((counts, order), place))
         query, _, *at, _ = self._probe(on_device, place)
         answer = self.state.clean_answer(self.width)
         for e in self.q.by:
@@ -277,16 +279,21 @@ class Asking:
     def unasked(self, e: str) -> tuple[Any, ...]:
         """The buffers of a question that no sample of the block has valid steps of."""
         state, scored = self.state, self.scored[e]
-        counts = np.zeros(len(state.block.real), np.int32)
-        place = np.zeros((state.block.devices, 2), np.int32)
+        counts, place = self._once(0)
         query = self._probe((counts, None), place)[0]
-        answered = scored.maps if e in self.q.explained else (None,) * len(scored.maps)
-        return self._buffers(
-            scored, self.clean[e], scored.maps, state.reference, query, state.reference, answered
-        )
+        maps = scored.maps if e in self.q.explained else (None,) * len(scored.maps)
+        answered, own = tuple(Answer(attribution=a) for a in maps), (scored.maps, scored.ranks)
+        given = (*own, state.reference, query, state.reference, answered)
+        return self._buffers(scored, self.clean[e], *given)
+
+    def _once(self, n: int) -> tuple[Any, Any]:
+        """(counts, place of the first chunk) to ask n steps of each sample."""
+        devices = self.state.block.devices
+        counts = np.full(len(self.state.block.real), n)
+        return by_count(counts, devices), np.zeros((devices, 2), np.int32)
 
     def _probe(self, counts: Any, place: Any) -> Any:
-        """The queries of the chunk at `place`; counts: (steps of each sample, their order)."""
+        """The queries of the chunk at `place`; counts: (`by_count`, the order of the steps)."""
         return kernels.probe(
             self.state.mesh, self.width, self.pert, self.draws.shared,
             self.s, self.plans, *counts, self.draws.own, place,
@@ -313,16 +320,24 @@ class Asking:
 
     def _measure(self, e: str, query: Query, answer: Answer, *at: Any) -> None:
         state, scored = self.state, self.scored[e]
-        s, answered = self.clean[e], (None,) * len(scored.kinds)
+        s, answered = self.clean[e], (Answer(),) * len(scored.kinds)
         if answer.attribution is not None:
-            replied = dataclasses.replace(s, a=answer.attribution)
-            answered = tuple(state.prepare(kind, replied, at[0]) for kind in scored.kinds)
+            answered = tuple(self._prepared(scored, e, answer.attribution, at[0]))
             answer = dataclasses.replace(answer, attribution=None)
-        given = (s, scored.maps, state.reference, query, answer, answered)
+        given = (s, scored.maps, scored.ranks, state.reference, query, answer, answered)
         if e not in self.buffers:
             self.buffers[e] = self._buffers(scored, *given)
         args = (scored.metrics, *given, *at, self.buffers[e])
         self.buffers[e] = kernels.measure(state.mesh, scored.which, *args)
+
+    def _prepared(self, scored: Scored, e: str, a: Any, i: Any) -> Iterator[Answer]:
+        """The maps of queries about the samples at rows i, in each kind that is scored."""
+        given = dataclasses.replace(self.clean[e], a=a)
+        for kind, clean in zip(scored.kinds, scored.ranks, strict=True):
+            own = dataclasses.replace(given, a=self.state.prepare(kind, given, i))
+            yield Answer(
+                attribution=own.a, ranks=None if clean is None else self.state.rank(own, i)
+            )
 
     def _buffers(self, scored: Scored, *given: Any) -> tuple[Any, ...]:
         """Buffers for all measurements, filled with NaN."""

@@ -35,12 +35,16 @@ IN_FLIGHT = 2
 
 @dataclasses.dataclass
 class Scored:
-    """Metrics of one attributor, the distinct prepared maps that they score, and the assignment."""
+    """Metrics of one attributor, the distinct prepared maps that they score, and the assignment.
+
+    `ranks` are those of each of the maps, or None where no metric compares them.
+    """
 
     metrics: tuple[Metric, ...]
     kinds: tuple[tuple[str | None, bool], ...]
     which: tuple[int, ...]
     maps: tuple[Any, ...]
+    ranks: tuple[Any, ...]
 
 
 class Answered(NamedTuple):
@@ -128,6 +132,7 @@ class BlockState:
         self.open: list[Any] = []
         """Questions of which more may be asked, for means over all samples."""
         self._maps: dict[Any, Any] = {}
+        self._ranks: dict[Any, Any] = {}
         self._pending: collections.deque[Any] = collections.deque()
 
     def _own(self, e: str, clean: Clean) -> Sample:
@@ -147,18 +152,29 @@ class BlockState:
         """The maps of the samples (at rows i if given), as a metric scores them."""
         if s.a is None or (prepared == (None, False) and s.valid is None):
             return s.a
-        i = None if s.valid is None else i
-        unread = ("x", "y", "key", "position", "mask", "extras", "inputs")
-        s = dataclasses.replace(s, **dict.fromkeys(unread))
-        return kernels.prepare(self.mesh, prepared, s, i)
+        return kernels.prepare(self.mesh, prepared, *_maps_of(s, i))
+
+    def ranks(self, attributor: str, prepared: tuple[str | None, bool]) -> Any:
+        """The ranks of prepared maps; made once a block."""
+        key = (attributor, prepared)
+        if key not in self._ranks:
+            own = dataclasses.replace(self.samples[attributor], a=self.map(attributor, prepared))
+            self._ranks[key] = self.rank(own)
+        return self._ranks[key]
+
+    def rank(self, s: Sample, i: Any = None) -> Any:
+        """The ranks of the samples' prepared maps (at rows i if given)."""
+        return kernels.rank(self.mesh, None, *_maps_of(s, i))
 
     def scored(self, attributor: str, names: list[str]) -> Scored:
         """Some metrics of an attributor, with the maps that they score."""
         metrics = tuple(self.plan.metrics[m] for m in names)
         wanted = [(m.normalise, m.absolute) for m in metrics]
         kinds = tuple(dict.fromkeys(wanted))
+        ranked = {kind for m, kind in zip(metrics, wanted, strict=True) if m.of_ranks}
         maps = tuple(self.map(attributor, kind) for kind in kinds)
-        return Scored(metrics, kinds, tuple(kinds.index(kind) for kind in wanted), maps)
+        ranks = tuple(self.ranks(attributor, k) if k in ranked else None for k in kinds)
+        return Scored(metrics, kinds, tuple(kinds.index(kind) for kind in wanted), maps, ranks)
 
     def clean_answer(self, width: int) -> Answer:
         """The model's answers on the clean samples, in `width` rows per device."""
@@ -197,6 +213,12 @@ class BlockState:
 
     def _complete(self, cell: Cell) -> bool:
         return len(self.done.get(cell, {})) == len(asks_of(self.plan.metrics[cell.metric]))
+
+
+def _maps_of(s: Sample, i: Any) -> tuple[Sample, Any]:
+    """What is read of samples to prepare or rank their maps, at rows i."""
+    unread = ("x", "y", "key", "position", "mask", "extras", "inputs")
+    return dataclasses.replace(s, **dict.fromkeys(unread)), None if s.valid is None else i
 
 
 def for_mean(outcome: Outcome, given: Any) -> Outcome:

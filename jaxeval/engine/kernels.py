@@ -39,6 +39,7 @@ from .sample_view import (
     view,
     view_reference,
 )
+from .slots import slots
 
 TRACES: Counter[str] = Counter()
 """How often each program was traced in this process: one trace, one compilation."""
@@ -185,9 +186,25 @@ def prepare(fixed: tuple[str | None, bool], s: Sample, i: Any) -> Any:
     A separate program, used for clean samples and for queries, so that equal maps are prepared to
     equal bits: fused into other computations, its rounding would differ.
     """
-    if i is not None:
-        s = dataclasses.replace(s, valid=take(s.valid, i), owner=take(s.owner, i))
-    return jax.vmap(lambda s: ops.prepare(s.a, *fixed, s.where))(s)
+    return jax.vmap(lambda s: ops.prepare(s.a, *fixed, s.where))(at_rows(s, i))
+
+
+def at_rows(s: Sample, i: Any) -> Sample:
+    """The samples with the padding at rows `i` (None: all)."""
+    if i is None:
+        return s
+    return dataclasses.replace(s, valid=take(s.valid, i), owner=take(s.owner, i))
+
+
+@spread(0)
+def rank(fixed: None, s: Sample, i: Any) -> Any:
+    """The average ranks of prepared maps, in their shape; `s` and `i` as for `prepare`."""
+
+    def one(s: Sample) -> Any:
+        where = None if s.where is None else s.where.ravel()
+        return ops.average_ranks(s.a, where).reshape(s.a.shape)
+
+    return jax.vmap(one)(at_rows(s, i))
 
 
 @spread(2, effort="less")
@@ -216,19 +233,6 @@ def plan(once: bool, pert: Perturbation, shared: Any, s: Sample, ref: Answer, ow
     return jax.vmap(one)(s, ref, own)
 
 
-def slots(counts: Any, start: Any, width: int) -> tuple[Any, Any, Any]:
-    """The slots from `start` on -> (sample, step, is real) [width].
-
-    The slots of a block are its (sample, step) pairs in that order, `counts` per sample. Computed
-    on the device: indices computed on the host doubled the overhead of a chunk.
-    """
-    ends = jnp.cumsum(counts)
-    slot = start + jnp.arange(width)
-    i = jnp.minimum(jnp.searchsorted(ends, slot, side="right"), len(counts) - 1)
-    real = slot < ends[-1]
-    return i, jnp.where(real, slot - (ends - counts)[i], 0), real
-
-
 @spread(2)
 def probe(
     width: int,
@@ -236,20 +240,21 @@ def probe(
     shared: Any,
     s: Sample,
     plans: Any,
-    counts: Any,
+    counts: tuple[Any, Any],
     order: Any,
     own: Any,
     place: Any,
 ) -> Any:
     """The queries of one chunk, with the keys, rows, steps and validity of its slots.
 
-    The first `counts` steps of each sample are asked, of `order` [rows, S] if that is not None.
+    The first steps of each sample are asked, of `order` [rows, S] if that is not None; `counts` are
+    their numbers, see `slots`.
     `place` [1, 2] holds the index of its first slot and an offset added to every step (parameter
     steps are asked one at a time). Returns the place of the next chunk, too: sending a number from
     the host costs more than the rest of a chunk's dispatch.
     """
     start, first = place[0]
-    i, step, real = slots(counts, start, width)
+    i, step, real = slots(*counts, start, width)
     step = step + first if order is None else order[i, step]
 
     def one(i: Any, step: Any) -> Any:
@@ -262,16 +267,17 @@ def probe(
     return jax.vmap(one)(i, step), s.key[i], i, step, real, place.at[0, 0].add(width)
 
 
-@spread(1, donate=(11,))
+@spread(1, donate=(12,))
 def measure(
     fixed: tuple[int, ...],
     metrics: tuple[Metric, ...],
     s: Sample,
     maps: tuple[Any, ...],
+    ranks: tuple[Any, ...],
     ref: Answer,
     query: Any,
     answer: Answer,
-    answered: tuple[Any, ...],
+    answered: tuple[Answer, ...],
     i: Any,
     step: Any,
     real: Any,
@@ -279,16 +285,17 @@ def measure(
 ) -> tuple[Any, ...]:
     """Each metric's measurements of one chunk, written into its buffer [n, S, ...].
 
-    `maps` are the distinct prepared attributions and `answered` those of the queries, prepared the
-    same way; `fixed` says which one each metric scores. With each buffer comes what was `unsound`
-    [n, 2] in the answers that the metric asks for.
+    `maps` are the distinct prepared attributions, with their `ranks` or None, and `answered` those
+    of the queries, prepared the same way; `fixed` says which one each metric scores. With each
+    buffer comes what was `unsound` [n, 2] in the answers that the metric asks for.
     """
     s, ref = take(s, i), take(ref, i)
-    prepared = take(maps, i)
+    prepared, ranked = take((maps, ranks), i)
     out = []
     for metric, which, (buffer, flags) in zip(metrics, fixed, buffers, strict=True):
-        rows = dataclasses.replace(s, a=prepared[which])
-        reply = dataclasses.replace(answer, attribution=answered[which])
+        own = ranked[which] if metric.of_ranks else None
+        rows, reply = dataclasses.replace(s, a=prepared[which], ranks=own), answered[which]
+        reply = dataclasses.replace(answer, attribution=reply.attribution, ranks=reply.ranks)
         got = jax.vmap(functools.partial(measure_one, metric))(rows, ref, query, reply)
         at = jnp.where(real, i, len(buffer))  # indices out of range are dropped
         bad = jax.vmap(functools.partial(unsound, metric.asks))(reply)

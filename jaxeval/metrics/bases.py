@@ -217,6 +217,13 @@ class Grouped(Metric):
         return sums, drops
 
 
+def rank_correlation(sample: Sample, answer: Answer) -> Any:
+    """Spearman's rho of the clean map and that of the answer, from their ranks if known."""
+    if sample.ranks is None:
+        return ops.spearman(sample.a, answer.attribution, sample.where)
+    return ops.pearson(sample.ranks, answer.ranks, sample.where)
+
+
 @pytree
 class PredictionGap(Drawn):
     """The change of the output under noise on the top features, or on all others."""
@@ -359,7 +366,13 @@ class LayerRandomisation(Metric):
     def points(self, asked: Any) -> tuple[str, ...]:
         return asked[0].stages
 
+    @property
+    def of_ranks(self) -> bool:
+        return self.similarity == "spearman" and type(self).measure is LayerRandomisation.measure
+
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
+        if self.of_ranks:
+            return rank_correlation(sample, answer)
         maps, axis = (sample.a, answer.attribution), sample.map_channel_axis
         return ops.similarity(*maps, self.similarity, channel_axis=axis, where=sample.where)
 

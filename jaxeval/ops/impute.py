@@ -17,6 +17,10 @@ IMPUTE_TOLERANCE = 1e-5
 ITERATIONS = 100
 
 
+def _same(v: Array) -> Array:
+    return v
+
+
 def _pull(v: Array, axes: tuple[int, ...]) -> tuple[Array, np.ndarray]:
     """(sum of w (v - neighbour) over the neighbours of each pixel, sum of the weights w).
 
@@ -25,8 +29,9 @@ def _pull(v: Array, axes: tuple[int, ...]) -> tuple[Array, np.ndarray]:
     """
     pad = [(1, 1) if i in axes else (0, 0) for i in range(v.ndim)]
     there = np.pad(np.ones([n if i in axes else 1 for i, n in enumerate(v.shape)], v.dtype), pad)
-    # Without the barrier, XLA fuses the computation of v and repeats it for each neighbour.
-    padded = lax.optimization_barrier(jnp.pad(v, pad))
+    # On CPUs XLA would fuse the computation of v and repeat it for each neighbour, which elsewhere
+    # costs less than to store it.
+    padded = lax.platform_dependent(jnp.pad(v, pad), cpu=lax.optimization_barrier, default=_same)
     total, weights = jnp.zeros_like(v), 0
     for offset in itertools.product((-1, 0, 1), repeat=len(axes)):
         distance = sum(map(abs, offset))
@@ -136,19 +141,22 @@ def impute(
         return jnp.where(v > 0, u / jnp.where(v > 0, v, 1), 0)
 
     def going(state: tuple[Array, ...]) -> Array:
-        *_, z, n = state
-        return (jnp.abs(z) > tolerance * scale).any() & (n < ITERATIONS)
+        *_, more, n = state
+        return more & (n < ITERATIONS)
+
+    def inaccurate(z: Array) -> Array:  # z estimates the error of v
+        return (jnp.abs(z) > tolerance * scale).any()
 
     def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
         v, r, p, size, _, n = state
         change = residual_of(p)
         length = quotient(size, total(p * change))
         v, r = v + length * p, r - length * change
-        z = _cycle(r, gone, axes)  # estimates the error of v
+        z = _cycle(r, gone, axes)
         new = total(r * z)
-        return v, r, z + quotient(new, size) * p, new, z, n + 1
+        return v, r, z + quotient(new, size) * p, new, inaccurate(z), n + 1
 
     r = -residual_of(left)
     z = _cycle(r, gone, axes)
-    start = (jnp.zeros_like(x), r, z, total(r * z), z, jnp.int32(0))
+    start = (jnp.zeros_like(x), r, z, total(r * z), inaccurate(z), jnp.int32(0))
     return jnp.where(gone, lax.while_loop(going, step, start)[0] + mean, x)

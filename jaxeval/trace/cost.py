@@ -1,6 +1,7 @@
 """What a traced program costs on a device, by a simple model of compilers: an estimate.
 
 Operations on entries are assumed to be fused with what reads them, so they cost no memory traffic.
+The state of a loop is read and written in each iteration.
 Matrix products, convolutions, reductions, sorts, gathers and the like read their inputs and write
 their outputs. On a TPU, gathered rows are stored in tiles of 8 x 128 numbers, and a gather or
 scatter of single numbers moves a whole row of a tile for each.
@@ -23,7 +24,7 @@ import numpy as np
 
 from . import jaxprs
 
-FUSED = jaxprs.ELEMENTWISE | jaxprs.words(
+FUSED = (jaxprs.ELEMENTWISE - {"optimization_barrier"}) | jaxprs.words(
     "broadcast_in_dim reshape squeeze expand_dims transpose rev slice iota pad concatenate "
     "bitcast_convert_type shift_left shift_right_logical shift_right_arithmetic random_wrap "
     "random_unwrap random_bits random_fold_in random_seed random_split threefry2x32 copy_start "
@@ -50,33 +51,55 @@ class Cost:
         return Cost(self.flops * n, self.bytes * n)
 
 
-def cost(closed: Any, platform: str) -> Cost:
+def cost(closed: Any, platform: str, iterations: float = 1) -> Cost:
     """The cost of a traced program on one "cpu", "gpu" or "tpu".
 
-    Loops with an unknown number of iterations count once.
+    Args:
+      iterations: of loops whose number of iterations is not known before they run.
 
     >>> import jax.numpy as jnp
     >>> traced = jax.make_jaxpr(lambda a, b: jnp.tanh(a @ b))(jnp.ones((8, 16)), jnp.ones((16, 4)))
     >>> cost(traced, "gpu")
     Cost(flops=1056.0, bytes=896.0)
     """
-    return sum(_costs(closed.jaxpr, platform), Cost())
+    return sum(_costs(closed.jaxpr, platform, iterations), Cost())
 
 
-def _costs(jaxpr: Any, platform: str) -> Iterator[Cost]:
-    for eqn in jaxpr.eqns:
+def _costs(jaxpr: Any, platform: str, iterations: float) -> Iterator[Cost]:
+    def inner(program: Any) -> Cost:
+        return sum(_costs(getattr(program, "jaxpr", program), platform, iterations), Cost())
+
+    for eqn in _used(jaxpr):
         name = eqn.primitive.name
         if name == "cond":
-            branches = [sum(_costs(b.jaxpr, platform), Cost()) for b in _branches(eqn, platform)]
-            yield max(branches, key=lambda c: c.bytes)
+            yield max(map(inner, _branches(eqn, platform)), key=lambda c: c.bytes)
         elif inside := jaxprs.nested(eqn):
-            times = int(eqn.params.get("length", 1))
+            times = iterations if name == "while" else int(eqn.params.get("length", 1))
             for program in inside if name not in ("sort", "reduce", "scatter") else ():
-                yield sum(_costs(getattr(program, "jaxpr", program), platform), Cost()) * times
+                yield inner(program) * times
+            if name in ("while", "scan"):
+                yield Cost(bytes=2 * _state(inside[-1]) * times)
             if name in ("custom_jvp_call", "custom_vjp_call"):
                 continue
         else:
             yield _operation(eqn, name, platform)
+
+
+def _used(jaxpr: Any) -> list[Any]:
+    """The equations on which the outputs depend: compilers drop the others."""
+    wanted, used = set(map(id, jaxpr.outvars)), []
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or not wanted.isdisjoint(map(id, eqn.outvars)):
+            wanted.update(map(id, eqn.invars))
+            used.append(eqn)
+    return used[::-1]
+
+
+def _state(body: Any) -> float:
+    """Bytes that an iteration of a loop changes."""
+    jaxpr = getattr(body, "jaxpr", body)
+    kept = set(map(id, jaxpr.invars))
+    return sum(stored(v.aval, "gpu") for v in jaxpr.outvars if id(v) not in kept)
 
 
 def _branches(eqn: Any, platform: str) -> Any:

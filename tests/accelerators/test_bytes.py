@@ -18,8 +18,11 @@ from jaxeval.trace.cost import cost
 from tests.accelerators.networks import CLASSES, SHAPE, resnet50
 
 ROWS = 16
-MODEL = {"forward", "explain"}
-"""The programs that contain the model."""
+ITERATIONS = 14
+"""Of ROAD's solver: for images with a spectrum as that of photographs and smooth maps, the mean over
+the percentages, each of which takes as many as the slowest image of a chunk."""
+MODEL, ONCE = {"forward", "explain"}, {"new_model"}
+"""The programs that contain the model, and those that a block of any size calls as often."""
 CASES = {
     "PixelFlipping": (je.PixelFlipping(), 0.15),
     "Insertion": (je.Insertion(), 0.15),
@@ -30,9 +33,8 @@ CASES = {
     "RegionPerturbation": (je.RegionPerturbation(), 0.15),
     "IROF": (je.IROF(), 0.15),
     "LocalLipschitz": (je.LocalLipschitz(n_samples=32), 0.15),
-    # Ranks of the answer and, again in each chunk, of the clean map.
-    "AverageStability": (je.AverageStability(n_samples=32), 0.17),
-    # Imputes by conjugate gradients, counted with one iteration; about 15 make 1.6 of the model.
+    "AverageStability": (je.AverageStability(n_samples=32), 0.15),
+    "MPRT": (je.MPRT(), 0.15),
     "ROAD": (je.ROAD(), 1.0),
 }
 
@@ -63,7 +65,7 @@ def traffic(name, platform):
     """{name of a program: bytes of all its calls}."""
     found: dict[str, float] = {}
     for p in programs(name):
-        moved = cost(p.traced().jaxpr, platform).bytes * p.calls
+        moved = cost(p.traced().jaxpr, platform, ITERATIONS).bytes * p.calls
         found[p.name] = found.get(p.name, 0.0) + moved
     return found
 
@@ -72,7 +74,7 @@ def traffic(name, platform):
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_our_own_programs_move_little_beside_the_model(name, platform):
     found, most = traffic(name, platform), CASES[name][1]
-    own = sum(v for k, v in found.items() if k not in MODEL)
+    own = sum(v for k, v in found.items() if k not in MODEL | ONCE)
     assert own / sum(found[k] for k in MODEL if k in found) < most, found
 
 

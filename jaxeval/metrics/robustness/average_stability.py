@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from ... import check, ops
 from ...types import Answer, Outcome, Query, Sample, pytree, static
-from ..bases import NoisyInputMetric
+from ..bases import NoisyInputMetric, rank_correlation
 
 DISTANCES = ("spearman", "l2")
 
@@ -58,10 +58,14 @@ class AverageStability(NoisyInputMetric):
         super().__post_init__()
         check.one_of(self, "distance", DISTANCES)
 
+    @property
+    def of_ranks(self) -> bool:
+        return self.distance == "spearman" and type(self).measure is AverageStability.measure
+
     def measure(self, sample: Sample, reference: Answer, query: Query, answer: Answer) -> Any:
         if self.distance == "l2":
             return ops.l2(sample.a, answer.attribution)
-        return 1 - ops.spearman(sample.a, answer.attribution, sample.where)
+        return 1 - rank_correlation(sample, answer)
 
     def reduce(self, sample: Sample, reference: Answer, measured: Any, valid: Any) -> Outcome:
         where = self.among(sample, valid)
