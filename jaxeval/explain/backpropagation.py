@@ -42,3 +42,12 @@ def score_gradient(z: jax.Array, y: jax.Array, output: Any) -> jax.Array:
 def gate(node: Node, values: Values, cotangents: list[Any]) -> list[Any]:
     """The gradient of a ReLU; 0 at 0, however the ReLU is written."""
     return [jnp.where(values[node.ins[0]] > 0, cotangents[0], 0)]
+
+
+def check_class_output(owner: Explainer, model: Model) -> None:
+    """Check that each class has an output of its own, at which its relevance can start."""
+    if model.outputs == "binary":
+        raise ValueError(
+            f"{type(owner).__name__} starts at the output of the explained class, and class 0 of a "
+            "binary model has none: give a model with the logits of both classes"
+        )

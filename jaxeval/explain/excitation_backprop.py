@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ..model import Model
 from ..trace import Graph
 from ..types import pytree, static
+from .backpropagation import check_class_output
 from .base import Explainer
 from .lrp import LRP, Relevance
 from .lrp_rules import ZPlus
@@ -41,11 +42,7 @@ class ExcitationBackprop(Explainer):
     addition: str = static(default="proportional")
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
-        if model.outputs == "binary":
-            raise ValueError(
-                "ExcitationBackprop starts at the output of the explained class, and class 0 of a "
-                "binary model has none: give a model with the logits of both classes"
-            )
+        check_class_output(self, model)
         graph = Graph(model, x, turned=True)
         values = graph.forward(model.params, x)
         seed = jax.nn.one_hot(y, graph.out.shape[-1], dtype=x.dtype)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ..model import Model
 from ..trace import Graph, Node, Rule, Values
 from ..types import pytree, static
+from .backpropagation import check_class_output
 from .base import Explainer
 from .by_row import by_row
 from .lrp import LRP, Relevance
@@ -139,11 +140,7 @@ class RAP(Explainer):
     consistent: bool = static(default=False)
 
     def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
-        if model.outputs == "binary":
-            raise ValueError(
-                "RAP starts at the output of the explained class, and class 0 of a binary model "
-                "has none: give a model with the logits of both classes"
-            )
+        check_class_output(self, model)
 
         def one(model: Model, x: jax.Array, y: jax.Array) -> jax.Array:
             graph = Graph(model, x)

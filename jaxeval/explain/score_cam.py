@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from .layer import layer_shape
 from .stepped import SteppedExplainer, rows
 
 WEIGHTS = ("softmax", "score")
+FLAT = 16
+"""A channel is constant if it varies by less than this many units in its last place."""
 
 
 @pytree
@@ -99,7 +102,9 @@ class ScoreCAM(StepwiseCam):
         space = tuple(range(1, mask.ndim))
         low = mask.min(space, keepdims=True)
         width = mask.max(space, keepdims=True) - low
-        mask = jnp.where(width > 0, (mask - low) / jnp.where(width > 0, width, 1), 0)
+        rounding = FLAT * jnp.finfo(mask.dtype).eps * jnp.abs(mask).max(space, keepdims=True)
+        varies = width > rounding  # resizing rounds
+        mask = jnp.where(varies, (mask - low) / jnp.where(varies, width, 1), 0)
         mask = mask.astype(x.dtype)
         return rows(x * mask + b * (1 - mask))
 
@@ -122,16 +127,19 @@ class AblationCAM(StepwiseCam):
     """A layer's activations, weighted by the drops of the score without each of them.
 
     ``a_p = ReLU(Σ_k w_k A_kp)`` with ``w_k = (f_y - f_y without k) / f_y``, where "without k" sets
-    channel k of a layer's output A to 0; resized to the input. The map has one channel. Needs only
-    forward passes, one per channel, from the layer on.
+    channel k of a layer's output A to a baseline, 0; resized to the input. The map has one channel.
+    Needs only forward passes, one per channel, from the layer on.
 
     Desai & Ramaswamy 2020, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via
     Gradient-free Localization". grad-cam's `AblationCAM` is the same with ``normalise="minmax"``
-    for layers that end in a ReLU; for others, it replaces a channel by a large negative number
-    instead of 0.
+    where the least entry of A is 0, as after a ReLU. Elsewhere, it sets channel k of the K to
+    ``min A - 1e7 (1 + k mod 32)``, which is the same with
+    ``baseline=lambda a: a.min() - 1e7 * (1 + jnp.arange(K) % 32)[:, None, None]``, for channels
+    first. Before an affine layer, such a number outweighs all others.
 
     Args:
       layer, upsample, layer_channel_axis, rectify, normalise: as for `HiResCAM`.
+      baseline: of the layer's output, as for `LayerFeatureAblation`.
       relative: False omits the division by f_y: for a negative score (such as a logit) the division
         reverses the map. NaN for a score of 0, unless no channel changes it.
 
@@ -146,21 +154,30 @@ class AblationCAM(StepwiseCam):
        [2. 3.]]]]
     """
 
+    baseline_of_layer: ClassVar[bool] = True
+
+    baseline: Any = "zero"
     relative: bool = static(default=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.baseline(self, "baseline", ops.BASELINES)
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         graph = Graph(model, x)
         values = graph.forward(model.params, x)
-        return values[self.value(graph)], values[graph.out]
+        a = values[self.value(graph)]
+        rest = dataclasses.replace(model, channel_axis=self.axis(model, a.shape))
+        return a, values[graph.out], self.baselines(rest, a, self.baseline, keys)
 
     def step(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> jax.Array:
-        a, z = state
+        a, z, b = state
         axis, graph = self.axis(model, a.shape), Graph(model, x)
         n = a.shape[axis]
         shape = [-1 if k == axis else 1 for k in range(a.ndim)]
-        without = jnp.where((jnp.arange(n) == i).reshape(shape), 0, a)
+        without = jnp.where((jnp.arange(n) == i).reshape(shape), b, a)
         z2 = graph.forward(model.params, x, {self.value(graph): without})[graph.out]
         drop = jax.vmap(lambda u, v, c: ops.difference(u, v, c, self.output))(z, z2, y)
         return drop[:, None] * (jnp.arange(n) == i)
@@ -168,7 +185,7 @@ class AblationCAM(StepwiseCam):
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
-        a, z = state
+        a, z, _ = state
         if self.relative:
             score = self._values(z, y)[:, None].astype(total.dtype)
             share = jnp.where(score == 0, jnp.nan, total / jnp.where(score == 0, 1, score))

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..model import Model
 from ..trace import Graph, Node, Rule, Values
 from ..trace.attention import Attention
 from ..types import pytree
 from .attention import AttentionExplainer, joined
-from .backpropagation import score_gradient
+from .backpropagation import check_class_output, score_gradient
 from .lrp import LRP, Relevance
 from .lrp_rules import LrpRule, ZPlus
 
@@ -82,6 +83,10 @@ class TransformerAttribution(AttentionExplainer):
     >>> print(np.asarray(TransformerAttribution(upsample=None)(net, x, jnp.array([0]))))
     [[0.25 1.   0.25 0.  ]]
     """
+
+    def attribute(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
+        check_class_output(self, model)
+        return super().attribute(model, x, y, keys)
 
     def relevance(
         self, graph: Graph, found: Sequence[Attention], params: Any, x: jax.Array, y: jax.Array

@@ -202,6 +202,16 @@ def test_attention_over_other_tokens_is_refused():
         explain.AttentionRollout()(model, by_hand.inputs(False), Y)
 
 
+def test_relevance_cannot_start_at_a_class_without_an_output():
+    def apply(p, x):
+        return (jax.nn.softmax(x @ x.mT) @ x)[:, 0, :1]
+
+    model = Model(apply, channel_axis=-1, outputs="binary")
+    for y in ([0, 0, 0], [1, 1, 1]):  # class 1 got nothing, and class 0 the relevance of class 1
+        with pytest.raises(ValueError, match="class 0 of a binary model has none"):
+            explain.TransformerAttribution()(model, by_hand.inputs(False), np.array(y))
+
+
 # -- maps --------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxeval import explain
-from jaxeval.explain.cam import corners
+from jaxeval.explain.cam import corners, resized
 from jaxeval.explain.eigen_cam import first_right
 from jaxeval.model import Model
 
@@ -285,3 +285,54 @@ def test_no_more_work_than_needed():
         if name == "ScoreCAM":
             state = state, e.ready(total, *given, state, 0)
         assert flops(e.add, total, *given, state, 0) < most * forward
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_score_cam_of_constant_channels(aligned):
+    """Their masks are 0, although resizing a constant leaves differences in the last places."""
+    constants = np.array([0, 0.7, -0.1, 0.37, 1.3, 0.45], np.float32)
+    kernel = np.eye(6, 1, dtype=np.float32).reshape(6, 1, 1, 1)
+    params = {"conv": {"kernel": kernel, "bias": constants.reshape(6, 1, 1)}}
+
+    def apply(p, x):
+        h = jax.lax.conv(x, p["conv"]["kernel"], (2, 3), "VALID") + p["conv"]["bias"]
+        return jnp.stack([x.mean((1, 2, 3)), h.mean((1, 2, 3))], 1)
+
+    x = np.random.default_rng(0).normal(size=(2, 1, 17, 22)).astype(np.float32)
+    model, y, seen = Model(apply, params), np.zeros(2, int), x[:, :, ::2, ::3]
+    e = explain.ScoreCAM(layer="conv", weights="score", align_corners=aligned, **SIGNED)
+    how = "corners" if aligned else "bilinear"
+    mask = unit(np.asarray(resized(e, model, x, jnp.asarray(seen), 1, how)))
+    # Masked by a constant channel, the image is 0, and so is its score.
+    score = (x * mask).mean((1, 2, 3), keepdims=True)
+    assert_close(e(model, x, y), score * seen, 1e-5)
+
+
+def softplus(v):
+    return np.logaddexp(0, v).sum((2, 3))
+
+
+def test_ablation_cam_with_a_baseline():
+    """What a channel becomes is one of the layer: a number, an array, or a function of it."""
+    rng = np.random.default_rng(0)
+    params = {"conv": jnp.asarray(rng.normal(size=(3, 1, 2, 2)), jnp.float32)}
+
+    def apply(p, x):
+        h = jax.lax.conv(x, p["conv"], (1, 1), "VALID")
+        return jnp.stack([jax.nn.softplus(h).sum((1, 2, 3)), h.sum((1, 2, 3))], 1)
+
+    x = rng.normal(size=(2, 1, 4, 4)).astype(np.float32)
+    model, y = Model(apply, params), np.array([0, 0])
+    h = np.asarray(jax.lax.conv(x, params["conv"], (1, 1), "VALID"), float)
+    fills = {"zero": 0.0, -1e7: -1e7, (1, 2, 3): np.array([1, 2, 3]).reshape(3, 1, 1)}
+    for given, fill in fills.items():
+        b = np.reshape(given, (3, 1, 1)) if isinstance(given, tuple) else given
+        lost = softplus(h) - softplus(np.broadcast_to(fill, h.shape))
+        expected = (lost[:, :, None, None] * h).sum(1, keepdims=True)
+        e = explain.AblationCAM(layer="conv", baseline=b, relative=False, **SIGNED)
+        assert_close(e(model, x, y), expected, 1e-5)
+    low = explain.AblationCAM(
+        layer="conv", baseline=lambda a: a.min() - 1e7, relative=False, **SIGNED
+    )
+    lost = softplus(h)[:, :, None, None]
+    assert_close(low(model, x, y), (lost * h).sum(1, keepdims=True), 1e-5)
