@@ -213,6 +213,62 @@ def digits() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def tables() -> dict[str, Any]:
+    """Data frames of two columns, labels as text, and SHAP values."""
+    import pandas
+    from sklearn.ensemble import RandomForestClassifier
+
+    rng = np.random.default_rng(0)
+    x = pandas.DataFrame({"age": rng.normal(size=40), "height": rng.normal(size=40)})
+    y = np.where(x["age"] > x["height"], "old", "tall")
+    return {
+        "RandomForestClassifier": RandomForestClassifier, "x_train": x, "y_train": y,
+        "x": x[:6], "y": y[:6], "shap_values": rng.normal(size=(6, 2, 2)),
+    }  # fmt: skip
+
+
+def several() -> dict[str, Any]:
+    """A Flax module of an image and a table."""
+    import flax.linen as nn
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            seen = nn.relu(nn.Conv(2, (3, 3))(x["image"])).mean((1, 2))
+            return nn.Dense(3)(jnp.concatenate([seen, x["table"]], 1))
+
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(4, 6, 6, 1)).astype(np.float32)
+    table = rng.normal(size=(4, 2)).astype(np.float32)
+    net = Net()
+    params = net.init(jax.random.key(0), {"image": image, "table": table})
+    return {"net": net, "params": params, "image": image, "table": table, "y": np.zeros(4, int)}
+
+
+def outputs() -> dict[str, Any]:
+    """A network of images [N, 1, H, W] that segments, one that detects, and a box."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(3, 1, 3, 3)).astype(np.float32)
+
+    def segment(p: Any, x: Any) -> Any:
+        return jax.lax.conv(x, p, (1, 1), "SAME")
+
+    def detect(p: Any, x: Any) -> Any:
+        scores = segment(p, x)[:, :, ::8, ::8].reshape(len(x), 3, -1).swapaxes(1, 2)
+        corners = jnp.array([[0, 0], [0, 8], [8, 0], [8, 8]], x.dtype)
+        boxes = jnp.concatenate([corners, corners + 8], 1)
+        return jnp.broadcast_to(boxes, (len(x), 4, 4)), scores
+
+    def iou(boxes: Any, box: Any) -> Any:
+        low, high = jnp.maximum(boxes, box)[..., :2], jnp.minimum(boxes, box)[..., 2:]
+        both = jnp.maximum(high - low, 0).prod(-1)
+        sizes = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (boxes, box)]
+        return both / (sizes[0] + sizes[1] - both)
+
+    names = {"segment": segment, "detect": detect, "iou": iou, "params": w, "k": 1}
+    return {**names, "explained": np.array([7.0, 7, 15, 15]), "x": start()["x"]}
+
+
 OF_PAGES = {
     "README.md": readme,
     "sweeps.md": sweeps,
@@ -221,4 +277,7 @@ OF_PAGES = {
     "explainers.md": digits,
     "tolerance.md": readme,
 }
-OF_BLOCKS = {"flax": flax, "tokens": tokens, "settings": settings, "few": few, "torch": torch}
+OF_BLOCKS = {
+    "flax": flax, "tokens": tokens, "settings": settings, "few": few, "torch": torch,
+    "tables": tables, "several": several, "outputs": outputs, "images": start,
+}  # fmt: skip

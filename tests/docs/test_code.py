@@ -33,7 +33,6 @@ PAGES = sorted(
 ELSEWHERE = {
     "write-your-own.md": "tests/docs/test_write_your_own.py runs it",
     "meta.md": "tests/meta/test_docs.py runs it",
-    "fields.md": "its code is that of docs/examples, which tests/docs/test_examples.py runs",
     "metrics.md": "its examples are those of docstrings, which run as doctests",
 }
 """Pages whose Python runs elsewhere, and where."""
@@ -42,6 +41,7 @@ NEEDS = {
     "quantus.md": ("quantus", "torch"),
     "text.md": ("torch", "captum", "onnx"),
     "keras.md": ("keras",),
+    "fields.md": ("flax", "matplotlib", "pandas", "sklearn"),
     "guide.md": ("flax", "matplotlib", "jinja2"),
     "README.md": ("flax", "matplotlib", "jinja2", "torch", "captum", "onnx", "quantus"),
 }
@@ -63,7 +63,7 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(found[1] or "", found[2], found[3], text[: found.start(3)].count("\n"))
 
 
-SLOW = {"guide.md", "torch.md", "quantus.md", "README.md"}
+SLOW = {"fields.md", "guide.md", "torch.md", "quantus.md", "README.md"}
 
 
 def with_python() -> list[Any]:
