@@ -73,10 +73,25 @@ def foreign(model: Any) -> str | None:
 
 
 def did_you_mean(name: Any, options: Iterable[Any]) -> str:
-    """The end of an error message about an unknown name: the closest known name, if any."""
-    plain = {o.replace("_", "").casefold(): o for o in options if isinstance(o, str)}
-    near = difflib.get_close_matches(str(name).replace("_", "").casefold(), plain, 1, 0.5)
-    return f". Did you mean {plain[near[0]]!r}?" if near else ""
+    """The end of an error message about an unknown name: the closest known names, if any.
+
+    That is a name that is written nearly so, those that have these initials, or that contain it.
+
+    >>> did_you_mean("Salency", ["Saliency"]), did_you_mean("shap", ["BlurIG", "KernelShap"])
+    (". Did you mean 'Saliency'?", ". Did you mean 'KernelShap'?")
+    """
+    known = {o: o.replace("_", "").casefold() for o in options if isinstance(o, str)}
+    given = str(name).replace("_", "").casefold()
+    plain = {v: o for o, v in known.items()}
+    initials = [o for o in known if "".join(filter(str.isupper, o)).casefold() == given]
+    parts = [o for o, v in known.items() if len(given) > 2 and given in v]
+
+    def near(least: float) -> list[str]:
+        return [plain[v] for v in difflib.get_close_matches(given, plain, 1, least)]
+
+    found = near(0.8) or initials or sorted(parts, key=len)[:3] or near(0.5)
+    *others, last = map(repr, found or [""])
+    return f". Did you mean {', '.join(others)}{' or ' * bool(others)}{last}?" if found else ""
 
 
 def one_of(owner: Any, name: str, options: Iterable[Any]) -> None:

@@ -36,7 +36,6 @@ OPTIONS = (
     *("--help", "--import", "--out", "--samples", "--seed", "--version", *sweep.OPTIONS),
     *("--maps", "--meta", "--metric", "--model", "--title", *scoring.OPTIONS),
 )
-COMMANDS = ("completion", "demo", "gallery", "list", "report", "score", *sweep.COMMANDS)
 NEEDS = {
     "demo": {"flax": "Flax", "matplotlib": "Matplotlib", "sklearn": "scikit-learn"},
     "report": {"jinja2": "Jinja2", "matplotlib": "Matplotlib"},
@@ -58,8 +57,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors suggest the closest valid name."""
 
     def error(self, message: str) -> NoReturn:
-        if word := re.search(r"invalid choice: '(.*?)'", message):
-            message += did_you_mean(word[1], (*COMMANDS, *LISTS))
+        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message += did_you_mean(found[1], re.findall(r"[\w-]+", found[2]))
         elif word := re.search(r"unrecognized arguments: (\S+)", message):
             message += did_you_mean(word[1], OPTIONS)
         super().error(message)

@@ -86,6 +86,7 @@ def test_tables_fit_the_terminal(capsys, monkeypatch, width):
         (("demo", "--seed", "-1"), "--seed: must be a whole number"),
         (("demo", "--seed"), "--seed"),
         (("galery",), "Did you mean 'gallery'?"),
+        (("completion", "fish"), "Did you mean 'zsh'?"),
         (("gallery", "--out", "maps"), "must end in .png, .pdf or .svg, got 'maps'"),
     ],
 )

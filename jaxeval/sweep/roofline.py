@@ -123,7 +123,7 @@ def rows_of(f: Forecast, text: str, bytes_of: Callable[[float], str]) -> list[tu
         ),
         ("time of a shard", f"{f.seconds:,.3g} s at best"),
     ]
-    if f.hours is not None:
+    if f.hours is not None and f.shards is not None:
         whole = f"{f.hours:,.3g} hours at best, {f.hours * f.devices:,.3g} device hours"
         rows.append(("the sweep", f"{count(f.shards, 'shard')}: {whole}"))
     return rows

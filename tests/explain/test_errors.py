@@ -16,6 +16,8 @@ from .helpers import keys, linear
     ("make", "error", "message"),
     [
         (lambda: explain.get("integrated_gradient"), ValueError, "Did you mean 'IntegratedGrad"),
+        (lambda: explain.get("IG"), ValueError, "Did you mean 'IntegratedGradients'"),
+        (lambda: explain.get("shap"), ValueError, "mean 'KernelShap', 'GradientShap' or 'DeepL"),
         (lambda: explain.get("qqq"), ValueError, "no explainer 'qqq', only Gradient"),
         (lambda: explain.get(3), TypeError, "got int"),
         (lambda: explain.get("SmoothGrad", n_sample=3), TypeError, "Did you mean 'n_samples'"),
