@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .job import Job
 
 
-Instead = tuple[str, int]
-"""A platform, and the bytes of memory of one of its devices."""
+Instead = tuple[str, int | None]
+"""A platform, and the bytes of memory of one of its devices; None if it does not say."""
 
 
 @dataclasses.dataclass(frozen=True)

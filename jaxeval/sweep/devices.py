@@ -22,7 +22,7 @@ class Device:
 
     Attributes:
       platform: JAX's name of it.
-      memory: bytes that programs may use.
+      memory: bytes that programs may use; None: as on CPUs, which do not say.
       bandwidth: bytes a second of its memory.
       highest, fast: floating-point operations a second, in float32 and at the device's own choice
         of precision (TF32, or bfloat16 on TPUs).
@@ -30,7 +30,7 @@ class Device:
     """
 
     platform: str
-    memory: int
+    memory: int | None
     bandwidth: float
     highest: float
     fast: float
@@ -81,7 +81,7 @@ def this_cpu() -> Device:
     a, v = jnp.ones((n, n)), jnp.ones(size)
     product, total = jax.jit(lambda a: a @ a), jax.jit(lambda v: v + 1)
     flops = 2 * n**3 / _best(lambda: product(a))
-    return Device("cpu", 2**62, 8 * size / _best(lambda: total(v)), flops, flops)
+    return Device("cpu", None, 8 * size / _best(lambda: total(v)), flops, flops)
 
 
 def _best(call: object) -> float:

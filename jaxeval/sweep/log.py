@@ -108,9 +108,11 @@ class Progress:
 def duration(seconds: float) -> str:
     """Seconds in a readable unit.
 
-    >>> duration(0.25), duration(42), duration(150), duration(7300)
-    ('0.2 s', '42 s', '2.5 min', '2.0 h')
+    >>> duration(0.25), duration(42), duration(150), duration(7300), duration(0.031)
+    ('0.2 s', '42 s', '2.5 min', '2.0 h', '31 ms')
     """
+    if 0 < seconds < 0.1:
+        return f"{1e3 * seconds:.2g} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:

@@ -15,6 +15,7 @@ from ..progress import NoProgress
 from ..shown import count, each_of
 from ..trace.cost import Cost, cost
 from .devices import Device
+from .log import duration
 from .place import local_mesh
 from .plan import Plan
 
@@ -118,12 +119,24 @@ def rows_of(f: Forecast, text: str, bytes_of: Callable[[float], str]) -> list[tu
         ),
         (
             "work of a shard",
-            f"{f.flops / 1e12:,.3g} TFLOP, {f.bytes / 1e9:,.3g} GB moved, of which "
+            f"{scaled(f.flops)}FLOP, {scaled(f.bytes)}B moved, of which "
             f"{f.own / max(f.bytes, 1):.0%} by programs without the model",
         ),
-        ("time of a shard", f"{f.seconds:,.3g} s at best"),
+        ("time of a shard", f"{duration(f.seconds)} at best"),
     ]
-    if f.hours is not None and f.shards is not None:
-        whole = f"{f.hours:,.3g} hours at best, {f.hours * f.devices:,.3g} device hours"
+    if f.shards is not None:
+        whole = f"{duration(f.shards * f.seconds)} at best"
+        if f.devices > 1:
+            whole += f" on each of {count(f.devices, 'device')}"
         rows.append(("the sweep", f"{count(f.shards, 'shard')}: {whole}"))
     return rows
+
+
+def scaled(v: float) -> str:
+    """Three digits, with a prefix of the unit.
+
+    >>> scaled(1.27e14), scaled(950.0)
+    ('127 T', '950 ')
+    """
+    power = min(max(int(np.log10(max(v, 1))) // 3, 0), 6)
+    return f"{v / 1000**power:.3g} {' kMGTPE'[power].strip()}"

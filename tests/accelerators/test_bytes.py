@@ -19,8 +19,8 @@ from tests.accelerators.networks import CLASSES, SHAPE, resnet50
 
 ROWS = 16
 ITERATIONS = 14
-"""Of ROAD's solver: for images with a spectrum as that of photographs and smooth maps, the mean over
-the percentages, each of which takes as many as the slowest image of a chunk."""
+"""Of ROAD's solver: for images with the spectrum of photographs, the mean over the percentages, of
+which each takes as many as the slowest image of a chunk."""
 MODEL, ONCE = {"forward", "explain"}, {"new_model"}
 """The programs that contain the model, and those that a block of any size calls as often."""
 CASES = {

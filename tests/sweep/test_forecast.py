@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import jaxeval as je
-from jaxeval.sweep.devices import DEVICES, find_device
+from jaxeval.sweep.devices import DEVICES, Device, find_device
 from jaxeval.sweep.plan import Plan
-from jaxeval.sweep.roofline import forecast
+from jaxeval.sweep.roofline import forecast, rows_of
 from tests.sweep import things
 
 EXPLAINERS = {"g": je.explain.Gradient(), "x": je.explain.InputXGradient()}
@@ -49,6 +51,24 @@ def test_several_devices_share_the_samples_of_a_shard(tmp_path):
     assert four.rows == -(-one.rows // 4)
     assert four.devices == 4
     assert forecast(planned(tmp_path), find_device("h100"), world=2).shards == -(-one.shards // 2)
+
+
+def test_a_cpu_gets_the_batch_size_of_a_run(tmp_path):
+    plan = planned(tmp_path, batch_size=None)
+    real = plan.results(plan.shards()[0], plan.first, plan.options(), 0)
+    cpu = Device("cpu", find_device("cpu").memory, 1e9, 1e9, 1e9)
+    assert forecast(plan, cpu).batch_size == real.settings["batch_size"]
+
+
+def test_what_is_printed_has_readable_units(tmp_path):
+    found = dataclasses.replace(
+        forecast(planned(tmp_path), find_device("h100:4")),
+        flops=1.12e16, bytes=1.27e14, seconds=167.0, shards=4,
+    )  # fmt: skip
+    rows = dict(rows_of(found, "h100:4", str))
+    assert rows["work of a shard"].startswith("11.2 PFLOP, 127 TB moved")
+    assert rows["time of a shard"] == "2.8 min at best"
+    assert rows["the sweep"] == "4 shards: 11.1 min at best on each of 4 devices"
 
 
 def test_names_of_devices():
