@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import os
 import subprocess
 import sys
@@ -201,6 +202,19 @@ def test_sections_fold_and_maps_show(browser, report):
             image.scroll_into_view_if_needed()
             assert image.evaluate("i => i.complete && i.naturalWidth > 0")
             assert image.get_attribute("alt")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_shadow_says_that_a_picture_goes_on(browser, report, scheme):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    with Opened(browser, address(report), viewport=PHONE, color_scheme=scheme) as opened:
+        inside = opened.page.query_selector("#curves figure .scroll")
+        ends = []
+        for place in (0, 9999):
+            inside.evaluate("(s, x) => { s.scrollLeft = x }", place)
+            image = pyplot.imread(io.BytesIO(inside.screenshot()))
+            ends.append(np.median(image[:, -3, :3]))
+        assert ends[0] < 0.9 < 0.99 < ends[1]
 
 
 def test_the_report_reads_without_javascript(browser, report):
