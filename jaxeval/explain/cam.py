@@ -12,7 +12,7 @@ from .. import check
 from ..model import Model
 from ..trace import Graph, Value
 from ..types import pytree, static
-from .layer import LayerExplainer
+from .layer import LayerExplainer, layer_axis
 
 UPSAMPLE = ("bilinear", "nearest", None)
 NORMALISE = ("minmax", None)
@@ -49,8 +49,7 @@ class CamExplainer(LayerExplainer):
 
     def axis(self, model: Model, shape: tuple[int, ...]) -> int:
         """The channel axis of the layer's output, given its shape with the axis of samples."""
-        axis = self.layer_channel_axis
-        axis = model.channel_axis if axis is None else axis
+        axis = layer_axis(self, model, len(shape))
         if axis is None and len(shape) > 2:
             raise ValueError(
                 f"{type(self).__name__} makes a map of the input's size, and this model's inputs "
@@ -63,7 +62,7 @@ class CamExplainer(LayerExplainer):
                 f"{type(self).__name__} needs a layer with channels and spatial axes, and "
                 f"{self.layer!r} of this model is [N, {', '.join(map(str, shape[1:]))}]"
             )
-        return axis % len(shape)
+        return axis
 
     def finished(self, model: Model, x: jax.Array, cam: jax.Array, axis: int) -> jax.Array:
         """The map of the layer's size, with 1 channel on `axis`, resized to the input."""

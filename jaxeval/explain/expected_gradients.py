@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import check
+from ..classes import concrete
 from ..model import Model
 from ..ops import draw
 from ..types import pytree, static
@@ -66,12 +67,36 @@ class ExpectedGradients(SteppedExplainer):
             given = list(self.draws) if isinstance(self.draws, Mapping) else self.draws
             wanted = ", ".join(f'"{k}": ...' for k in self.DRAWN)
             raise TypeError(f"{name}(draws=...) must be {{{wanted}}}, got {given!r}")
+        # Of lists, each number would be a leaf of its own.
+        given = {k: v if isinstance(v, jax.Array) else np.asarray(v) for k, v in self.draws.items()}
+        object.__setattr__(self, "draws", given)
         for what in self.DRAWN[:2]:
-            if np.ndim(self.draws[what]) not in (1, 2) or not np.size(self.draws[what]):
+            if given[what].ndim not in (1, 2) or not given[what].size:
                 raise ValueError(
                     f"{name}(draws=...): {what!r} must have the shape [S] or [N, S], got "
-                    f"{list(np.shape(self.draws[what]))}"
+                    f"{list(given[what].shape)}"
                 )
+        self._check_numbers(given["background"])
+
+    def _check_numbers(self, drawn: Any) -> None:
+        """Check that numbers of rows are whole, and below the number of rows where it is known."""
+        name, drawn = type(self).__name__, concrete(drawn)
+        if drawn is None:
+            return
+        if drawn.dtype.kind not in "iu":
+            raise TypeError(
+                f"{name}(draws=...): 'background' must be whole numbers, the rows of `background`, "
+                f"got {drawn.dtype}"
+            )
+        if isinstance(self.background, str):
+            return
+        n = 1 if self.background is None else np.shape(self.background)[0]
+        if drawn.min() < 0 or drawn.max() >= n:
+            wrong = drawn.min() if drawn.min() < 0 else drawn.max()
+            raise ValueError(
+                f"{name}(draws=...): 'background' has the number {wrong}, and `background` the "
+                f"rows 0 to {n - 1}"
+            )
 
     def steps(self, model: Model, x: jax.Array) -> int:
         return self.n_samples if self.draws is None else np.shape(self.draws["alpha"])[-1]

@@ -133,6 +133,22 @@ class LayerExplainer(Explainer):
         return jax.grad(score)(activation)
 
 
+def layer_axis(explainer: Any, model: Model, ndim: int) -> int | None:
+    """The channel axis of a layer's output with the axis of samples, as given or as in x."""
+    given = explainer.layer_channel_axis
+    if given is None:
+        axis = model.channel_axis
+        return None if axis is None or axis >= ndim else axis % ndim
+    whole = isinstance(given, (int, np.integer)) and not isinstance(given, bool)
+    if not whole or not -ndim < given < ndim or given == 0:
+        raise ValueError(
+            f"{type(explainer).__name__}(layer_channel_axis={given!r}): the layer "
+            f"{explainer.layer!r} has the axes 1 to {ndim - 1} after that of the samples (or "
+            f"{1 - ndim} to -1)"
+        )
+    return int(given) % ndim
+
+
 def layer_shape(explainer: LayerExplainer, model: Model, x: Any) -> tuple[int, ...]:
     """The shape of the layer's output for a sample of x, found by tracing the model once.
 

@@ -14,7 +14,7 @@ from ..model import Model
 from ..trace import Graph
 from ..types import pytree, static
 from .feature_ablation import FeatureAblation
-from .layer import LayerExplainer
+from .layer import LayerExplainer, layer_axis
 from .layer_activation import LayerActivation
 
 
@@ -70,13 +70,11 @@ class LayerFeatureAblation(LayerExplainer, FeatureAblation):
         if model.tokens is not None:
             return super().unchecked(model, x, y, keys)
         h = LayerActivation(layer=self.layer).unchecked(model, x, y, None)
-        axis = self.layer_channel_axis
-        axis = model.channel_axis if axis is None else axis
         rest = dataclasses.replace(
             model,
             apply=FromLayer(model.apply, str(self.layer)),
             params=(model.params, x),
-            channel_axis=None if axis is None or axis >= h.ndim else axis,
+            channel_axis=layer_axis(self, model, h.ndim),
             hidden=None,
             init=None,
             example=None,

@@ -336,3 +336,12 @@ def test_ablation_cam_with_a_baseline():
     )
     lost = softplus(h)[:, :, None, None]
     assert_close(low(model, x, y), (lost * h).sum(1, keepdims=True), 1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 4, -4, 1.0])
+def test_the_channel_axis_is_one_of_the_layer(axis):
+    case = make("lenet")
+    for name in ("GradCAM", "EigenCAM", "LayerFeatureAblation"):
+        e = explain.get(name, layer="conv_2", layer_channel_axis=axis)
+        with pytest.raises(ValueError, match=r"layer_channel_axis.*axes 1 to 3.*\(or -3 to -1\)"):
+            e(case.model, case.x, case.y)

@@ -53,6 +53,23 @@ from .helpers import keys, linear
         (lambda: explain.SmoothGrad(noise_level="big"), TypeError, "noise_level.*number"),
         (lambda: explain.SmoothGrad(n_samples=0), ValueError, "n_samples.*at least 1"),
         (lambda: explain.SmoothGrad(draws=np.ones(3)), ValueError, r"draws.*\(3,\)"),
+        (
+            lambda: explain.ExpectedGradients(draws={"background": [0, 1], "alpha": [0.1, 0.2]}),
+            ValueError,
+            "draws.*'background' has the number 1, and `background` the rows 0 to 0",
+        ),
+        (
+            lambda: explain.ExpectedGradients(
+                background=np.ones((3, 4)), draws={"background": [-1], "alpha": [0.1]}
+            ),
+            ValueError,
+            "the number -1, and `background` the rows 0 to 2",
+        ),
+        (
+            lambda: explain.ExpectedGradients(draws={"background": [0.5], "alpha": [0.1]}),
+            TypeError,
+            "draws.*whole numbers.*float64",
+        ),
         (lambda: explain.Occlusion(window=0), ValueError, "window.*at least 1.*got 0"),
         (lambda: explain.Occlusion(window=(3, 1.5)), TypeError, "window.*whole numbers"),
         (lambda: explain.Occlusion(stride=()), ValueError, "stride"),

@@ -117,6 +117,13 @@ def test_gradient_shap_with_given_draws():
         explain.GradientShap(draws=[1])
 
 
+def test_draws_may_be_lists():
+    net = Model(lambda p, x: x @ p, jnp.array([[1.0], [-2.0]]), channel_axis=None)
+    draws = {"background": [0, 2], "alpha": [0.25, 0.5]}
+    e = explain.ExpectedGradients(background=np.arange(6.0).reshape(3, 2), draws=draws)
+    np.testing.assert_allclose(e(net, jnp.array([[3.0, 4.0]]), jnp.array([0])), [[1, -2]])
+
+
 def test_slices_sum_units():
     case = make("lenet")
     unit = (slice(1, 6, 2), 3, slice(None))
