@@ -173,6 +173,12 @@ def instance(owner: Any, name: str, kind: type) -> None:
         raise TypeError(_message(owner, name, f"a {kind.__name__} or None"))
 
 
+def array(owner: Any, name: str) -> None:
+    """Hold a list as an array: JAX would take each of its numbers for a value of its own."""
+    if isinstance(given := getattr(owner, name), (list, tuple)):
+        object.__setattr__(owner, name, np.asarray(given))
+
+
 def draws(owner: Any, name: str, given: Any) -> None:
     """What the caller gives in place of random draws is an array [S, ...] of at least one draw."""
     if given is not None and (np.ndim(given) < 2 or np.shape(given)[0] < 1):

@@ -62,6 +62,7 @@ class NoisyExplainer(SteppedExplainer):
         super().__post_init__()
         check.integer(self, "n_samples")
         check.real(self, "noise_level", least=0)
+        check.array(self, "draws")
         check.draws(self, "draws", self.draws)
 
     @property

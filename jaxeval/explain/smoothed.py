@@ -80,6 +80,7 @@ class Smoothed(SteppedExplainer):
         check_explainer(self)
         check.integer(self, "n_samples")
         check.real(self, "noise_level", least=0)
+        check.array(self, "draws")
         check.draws(self, "draws", self.draws)
 
     def steps(self, model: Model, x: jax.Array) -> int:

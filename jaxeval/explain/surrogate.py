@@ -34,6 +34,7 @@ class Surrogate(Grouped):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.integer(self, "n_samples")
+        check.array(self, "draws")
         if self.draws is not None and (np.ndim(self.draws) != 2 or np.shape(self.draws)[0] < 1):
             raise ValueError(
                 f"{type(self).__name__}(draws=...) must be an array [S, F] of S sets of F "

@@ -119,9 +119,18 @@ def test_gradient_shap_with_given_draws():
 
 def test_draws_may_be_lists():
     net = Model(lambda p, x: x @ p, jnp.array([[1.0], [-2.0]]), channel_axis=None)
+    x, y = np.array([[3.0, 4.0]], np.float32), np.array([0])
     draws = {"background": [0, 2], "alpha": [0.25, 0.5]}
     e = explain.ExpectedGradients(background=np.arange(6.0).reshape(3, 2), draws=draws)
-    np.testing.assert_allclose(e(net, jnp.array([[3.0, 4.0]]), jnp.array([0])), [[1, -2]])
+    np.testing.assert_allclose(e(net, x, y), [[1, -2]])
+    for e in (
+        explain.SmoothGrad(draws=[[1.0, 2.0]]),
+        explain.Smoothed(explainer=explain.Gradient(), draws=[[1.0, 2.0]]),
+        explain.Lime(draws=[[1, 1], [0, 1], [1, 0]]),
+        explain.KernelShap(draws=[[1, 0], [0, 1]]),
+    ):
+        arrays = dataclasses.replace(e, draws=np.array(e.draws))
+        np.testing.assert_array_equal(e(net, x, y), arrays(net, x, y))
 
 
 def test_slices_sum_units():
