@@ -272,4 +272,4 @@ class Batch:
     def _at_a_time(self, steps: int, raw: bool) -> int:
         """How many steps are asked about at once: equal parts, each within `CHUNK` bytes."""
         each = 4 * self.n * (self.flat.shape[1] + (self.a[0].size if raw else 0))
-        return math.ceil(steps / max(1, math.ceil(steps * each / CHUNK)))
+        return max(1, math.ceil(steps / max(1, math.ceil(steps * each / CHUNK))))

@@ -266,3 +266,9 @@ def test_representations_are_not_overwritten_in_place(data):
     np.testing.assert_allclose(mine, want, rtol=1e-4)
     np.testing.assert_allclose(again, want, rtol=1e-4)
     assert not np.allclose(overwritten, want, rtol=0.1, atol=0)
+
+
+def test_no_noise_at_all_is_undefined_as_in_quantus(data):
+    mine, want = both("AvgSensitivity", data, small(), {"nr_samples": 0})
+    assert np.isnan(want).all()
+    assert np.isnan(mine).all()
