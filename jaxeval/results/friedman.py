@@ -248,8 +248,8 @@ def compared(
         missing = [f"{e!r} has no defined score{under}" for e in left_out]
         missing += [f"{e!r} has maps with other features" for e in other_features]
         raise ValueError(
-            f"the Friedman test compares at least 2 treatments, got {len(names)} of the "
-            f"{len(explainers) + len(other_features)} explainers given"
+            f"the Friedman test compares at least 2 treatments, got {len(names)} of "
+            f"{count(len(explainers) + len(other_features), 'explainer')} given"
             + (f": {', '.join(missing)}" if missing else "")
         )
     scores = scores[:, there]

@@ -146,8 +146,11 @@ def test_a_model_that_falls_back_to_the_host_says_so_once():
 
 def test_a_model_that_fails_is_named():
     model = je.Model(lambda w, x: x @ w.T, W, channel_axis=None)
-    with pytest.raises(je.EvaluationError, match=r"the model failed while JAX traced.*\[2, 5\]"):
+    with pytest.raises(
+        je.EvaluationError, match=r"the model failed while JAX traced.*\[2, 5\]"
+    ) as error:
         evaluate(model)
+    assert "a single one is x[None]" in str(error.value)
 
 
 def test_only_functions_are_advised_to_run_on_the_host():

@@ -181,7 +181,7 @@ def test_explainers_without_a_score_are_named():
     assert found.left_out == ("E1",)
     assert found.left_out_text() == "'E1' without a defined score"
     assert "'E1' without a defined score" in repr(found)
-    with pytest.raises(ValueError, match="got 1 of the 2 explainers given: 'E1' has no defined"):
+    with pytest.raises(ValueError, match="got 1 of 2 explainers given: 'E1' has no defined"):
         results(scores[:, :2]).friedman("m")
 
 
