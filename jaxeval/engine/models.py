@@ -93,7 +93,8 @@ def as_model(
         raise EvaluationError(
             f"the model failed while JAX traced it on inputs {[TRACED_ROWS, *x.shape]}: {named(e)}"
             "\nIf it takes JAX arrays, check that it accepts inputs of this shape (x holds samples "
-            "[N, ...]; a single one is x[None]); if it uses NumPy or another framework, give jaxeval.Model(apply, params, host=True)"
+            "[N, ...]; a single one is x[None]); if it uses NumPy or another framework, give "
+            "jaxeval.Model(apply, params, host=True)"
         ) from e
     else:
         check_shape(out, TRACED_ROWS, model.outputs)
