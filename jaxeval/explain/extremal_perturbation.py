@@ -257,7 +257,14 @@ class ExtremalPerturbation(SteppedExplainer):
                 f"{type(self).__name__}(step_size={step}, sigma={sigma:g}): the points of the mask "
                 f"would not reach all pixels; sigma must be at least {max(1, step / 2):g}"
             )
-        return _masks(space, step, sigma)
+        masks = _masks(space, step, sigma)
+        if any(masks.margin + n > whole for n, whole in zip(space, masks.size, strict=True)):
+            raise ValueError(
+                f"{type(self).__name__}(step_size={step}, sigma={sigma:g}): the mask would be "
+                f"smaller than images {list(space)}; a sigma that is a multiple of step_size always "
+                f"fits, such as {step * max(1, round(sigma / step))}"
+            )
+        return masks
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> jax.Array:
         """The images [L, N, ...] from the most perturbed to x itself."""

@@ -238,6 +238,14 @@ def test_points_of_masks_reach_all_pixels(settings, message):
         explain.ExtremalPerturbation(n_steps=1, **settings)(linear(shape=(1, 9, 9)), x, [0])
 
 
+def test_masks_are_not_smaller_than_the_image():
+    model, x = linear(shape=(1, 12, 12)), np.ones((1, 1, 12, 12), np.float32)
+    e = explain.ExtremalPerturbation(n_steps=1, step_size=4, sigma=6.0)
+    with pytest.raises(ValueError, match=r"images \[12, 12\]; a sigma that is a multiple.*as 8"):
+        e(model, x, np.array([0]))
+    assert dataclasses.replace(e, sigma=8.0)(model, x, np.array([0])).shape == x.shape
+
+
 def test_tiny_images_have_masks():
     x = np.ones((1, 1, 3, 3), np.float32)
     a = explain.ExtremalPerturbation(n_steps=1)(linear(shape=(1, 3, 3)), x, np.array([0]))
