@@ -261,8 +261,8 @@ class ExtremalPerturbation(SteppedExplainer):
         if any(masks.margin + n > whole for n, whole in zip(space, masks.size, strict=True)):
             raise ValueError(
                 f"{type(self).__name__}(step_size={step}, sigma={sigma:g}): the mask would be "
-                f"smaller than images {list(space)}; a sigma that is a multiple of step_size always "
-                f"fits, such as {step * max(1, round(sigma / step))}"
+                f"smaller than images {list(space)}; a sigma that is a multiple of step_size fits, "
+                f"such as {step * max(1, round(sigma / step))}"
             )
         return masks
 
