@@ -34,12 +34,14 @@ def world(quick: bool) -> dict[str, Any]:
     data, n = digits(), FEW if quick else N
     model = digits_cnn()
     x = np.asarray(data.x_test[:n])
-    layers = list(model.layers(x[:1]))
+    shapes = model.layers(x[:1])
+    layers = list(shapes)
     mask = np.zeros(x.shape, bool)
     mask[:, 2:6, 1:5] = True
     hidden = je.explain.with_hidden(model, layers[-2:-1]) if model.hidden is None else model
     y = np.asarray(data.y_test[:n], np.int32)
-    return {"model": hidden, "x": x, "y": y, "mask": mask, "layer": layers[2]}
+    unit = tuple(n // 2 for n in shapes[layers[2]][1:])
+    return {"model": hidden, "x": x, "y": y, "mask": mask, "layer": layers[2], "unit": unit}
 
 
 def made(cls: Any, **settings: Any) -> Any:
@@ -102,7 +104,7 @@ def explainers(names: list[str], quick: bool) -> dict[str, Any]:
     w, table, refused = world(quick), [], {}
     for name in names:
         cls = je.explain.EXPLAINERS[name]
-        settings = {"background": w["x"][:4], "layer": w["layer"], **SMALL}
+        settings = {"background": w["x"][:4], "layer": w["layer"], "unit": w["unit"], **SMALL}
         try:
             e = made(cls, **settings)
             maps = [

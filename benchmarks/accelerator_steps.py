@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from accelerator_idle import idle
-from networks import Network, lenet
-from resnets import resnet
 from timing import timed
 
 import jaxeval as je
+
+if TYPE_CHECKING:
+    from networks import Network
 
 E = je.explain
 Step = Callable[[], dict[str, Any]]
@@ -26,6 +27,10 @@ TURNS = 3
 
 @functools.cache
 def network(name: str, quick: bool) -> Network:
+    # Here, so that steps without these networks go on where torch or captum is missing.
+    from networks import lenet
+    from resnets import resnet
+
     n = SAMPLES[name][0]
     if name == "LeNet":
         return lenet(8 if quick else n)

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import torch
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -68,6 +67,8 @@ def gap(a: Any, b: Any, least: float = 1.0) -> float:
 
 def machine(packages: Sequence[str]) -> str:
     """What this ran on, with the versions of those packages that are there."""
+    import torch
+
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]

@@ -49,6 +49,9 @@ def environment(target: str, folder: Path) -> dict[str, str]:
     else:
         nvcc = folder / "nvidia" / "cuda_nvcc"
         flags += f" --xla_gpu_autotune_level=0 --xla_gpu_cuda_data_dir={nvcc}"
+        # Which tiles suit a product is measured on a device; those of Triton that XLA takes without
+        # one do not exist for some small products.
+        flags += " --xla_gpu_enable_triton_gemm=false"
         found |= {
             "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
             "PATH": f"{nvcc / 'bin'}{os.pathsep}{os.environ['PATH']}",

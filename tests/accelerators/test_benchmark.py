@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +17,9 @@ for package in ("torch", "captum", "quantus", "flax", "sklearn"):
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "accelerator.py"
 
 
-def run(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def run(out: Path, *more: str, **given: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), "--quick", "--out", str(out), *more]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, **given)
 
 
 @pytest.mark.slow
@@ -42,6 +44,17 @@ def test_quick_run_that_was_cut_off(tmp_path):
     assert "## Failed" not in text
     assert "## Not done" not in text
     assert "--quick" in text
+
+
+def test_without_torch_the_other_steps_go_on(tmp_path):
+    """Each step that needs it fails alone, and the page says so."""
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    out = tmp_path / "page.md"
+    done = run(out, "--only", "LeNet", env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 1
+    assert "## Failed" in out.read_text()
+    assert done.stdout.count("failed") == 1
 
 
 def test_no_time_left_leaves_everything(tmp_path):
