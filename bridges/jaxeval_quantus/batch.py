@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from quantus.helpers import asserts
 from quantus.helpers.model.pytorch_model import PyTorchModel
+from quantus.metrics.base import Metric
 
 import jaxeval as je
 
@@ -188,7 +189,14 @@ class Batch:
             yield changed
 
     def explainer(self) -> Mapped | OnHost:
-        """jaxeval's explainer for Quantus's `explain_func`, or the function itself."""
+        """jaxeval's explainer for Quantus's `explain_func`, or the function itself.
+
+        Raises:
+          Unmapped: the metric explains by a method of its own.
+        """
+        replaced: Any = getattr(self.metric.explain_batch, "__func__", None)
+        if replaced is not Metric.explain_batch:
+            raise Unmapped("explain_batch of a subclass")
         function, kwargs = unwrapped(self.metric.explain_func, self.metric.explain_func_kwargs)
         module = self.wrapped.get_model()
         try:

@@ -86,6 +86,20 @@ def test_methods_that_a_subclass_replaces(data):
     assert "relative_input_stability_objective of a subclass" in whys[-1]
 
 
+@pytest.mark.parametrize("name", ["MaxSensitivity", "LocalLipschitzEstimate"])
+def test_a_subclass_that_explains_by_itself(data, name):
+    def squared(library):
+        class Squared(getattr(library, name)):
+            def explain_batch(self, *args, **kwargs):
+                return super().explain_batch(*args, **kwargs) ** 2
+
+        return Squared
+
+    classes = {library: squared(library) for library in (ours, theirs)}
+    np.testing.assert_allclose(*both(name, data, small(), FEW, classes), rtol=1e-5)
+    assert {entry.why for entry in ours.log()} >= {"explain_batch of a subclass"}
+
+
 def laplace(arr, indices, **_):
     return (arr + np.random.laplace(scale=0.05, size=arr.shape)).astype(arr.dtype)
 
