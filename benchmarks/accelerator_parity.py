@@ -44,6 +44,30 @@ def world(quick: bool) -> dict[str, Any]:
     return {"model": hidden, "x": x, "y": y, "mask": mask, "layer": layers[2], "unit": unit}
 
 
+def attention() -> je.Model:
+    """Two layers of attention, with random parameters, over the rows [8] of a digit [8, 8]."""
+    d, heads, rng = 8, 2, np.random.default_rng(0)
+    names = ("q", "k", "v", "out", "up", "down")
+    params = {
+        f"{layer}{name}": rng.normal(size=(d, d)).astype(np.float32) / d**0.5
+        for layer in range(2)
+        for name in names
+    }
+
+    def apply(p: Any, x: Any) -> Any:
+        for layer in range(2):
+            w = {name: p[f"{layer}{name}"] for name in names}
+            q, k, v = (
+                (x @ w[n]).reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3) for n in "qkv"
+            )
+            a = jax.nn.softmax(q @ k.mT * (d // heads) ** -0.5)
+            x = x + (a @ v).transpose(0, 2, 1, 3).reshape(x.shape) @ w["out"]
+            x = x + jax.nn.gelu(x @ w["up"]) @ w["down"]
+        return x.mean(1)
+
+    return je.Model(apply, params, channel_axis=-1)
+
+
 def made(cls: Any, **settings: Any) -> Any:
     """An object with those of the settings that its class has."""
     names = set(cls.__dataclass_fields__)
@@ -103,14 +127,13 @@ def explainers(names: list[str], quick: bool) -> dict[str, Any]:
     """Maps of some explainers."""
     w, table, refused = world(quick), [], {}
     for name in names:
-        cls = je.explain.EXPLAINERS[name]
+        cls, model, x, y = je.explain.EXPLAINERS[name], w["model"], w["x"], w["y"]
+        if cls in je.explain.FAMILIES["attention"]:
+            model, x, y = attention(), x[..., 0], y % 8
         settings = {"background": w["x"][:4], "layer": w["layer"], "unit": w["unit"], **SMALL}
         try:
             e = made(cls, **settings)
-            maps = [
-                np.asarray(je.attribute(e, w["model"], w["x"], w["y"], mesh=mesh(p)))
-                for p in (None, "cpu")
-            ]
+            maps = [np.asarray(je.attribute(e, model, x, y, mesh=mesh(p))) for p in (None, "cpu")]
         except (TypeError, ValueError) as error:
             refused[name] = str(error)[:120]
             continue
