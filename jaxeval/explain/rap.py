@@ -119,8 +119,10 @@ class RAP(Explainer):
     of Individual Units in Deep Neural Networks"; as in the authors' code. Inputs of both signs get
     the relevance twice, once through their positive and once through their negative part; the
     relevance of a negative score is nearly all negative. For networks of ReLUs, pooling, batch
-    normalisation (which passes relevance on) and residual connections (in proportion); other
-    operations raise an error. `output` has no effect, as propagation starts at the class itself.
+    normalisation and residual connections (in proportion). Batch normalisation and activation
+    functions, also others than ReLUs, pass relevance on; after the last matrix product, they are
+    not part of the score. Other operations raise an error. `output` has no effect,
+    as propagation starts at the class itself.
 
     Args:
       box: whether a first convolution of images with three channels uses the z-box rule, with the
