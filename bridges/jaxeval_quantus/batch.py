@@ -265,7 +265,8 @@ class Batch:
                 self._check_maps(low, high)
                 far = np.zeros(self.n) if at is None else answers[:, s, first + at]
                 maps = answers[:, s, n:].reshape(self.a.shape).copy() if group.raw else None
-                yield Step(x, change, relative, far, changed > 0, maps)
+                # Another metric of the group may watch the prediction, and this one not.
+                yield Step(x, change, relative, far, (changed > 0) & watch, maps)
 
     def _check_maps(self, low: np.ndarray, high: np.ndarray) -> None:
         """Quantus's error for maps of a batch that are all zero, all equal or all negative.

@@ -105,3 +105,19 @@ def test_metrics_with_the_same_noise_share_explanations(case, monkeypatch):
         metric = of(nr_samples=3, **fields)
         first[name] = metric(model=case.net, x_batch=case.x, y_batch=case.y, a_batch=a, **call)
         np.testing.assert_allclose(results[name], first[name], rtol=1e-3)
+
+
+def test_sharing_does_not_share_what_is_undefined(case):
+    """A metric that does not watch the prediction shares explanations with one that does."""
+    noise = {"nr_samples": 3, "lower_bound": 2.0, "disable_warnings": True}
+    few = {
+        "watching": ours.MaxSensitivity(return_nan_when_prediction_changes=True, **noise),
+        "max": ours.MaxSensitivity(**noise),
+    }
+    with ours.engine("jaxeval"):
+        np.random.seed(0)
+        results = ours.evaluate(few, {"Gradient": {}}, case.net, case.x, case.y)["Gradient"]
+        np.random.seed(0)
+        alone = few["max"](case.net, case.x, case.y, case.a, explain_func=ours.explain)
+    assert np.isnan(results["watching"]).any()
+    np.testing.assert_allclose(results["max"], alone, rtol=1e-5)
