@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -11,11 +12,38 @@ import numpy as np
 from .. import ops
 from ..ops import draw
 from ..types import pytree
+from .grouped import Shared
 from .surrogate import Surrogate
 
-RIDGE = 1e-6
-"""Added to the diagonal of the mean of present · presentᵀ: with fewer sets than features, the
-least-squares solution is not unique."""
+FEW = 2
+"""With fewer sets than this many times the features, the sets are kept one by one: squared, as in
+their moments, rounding would decide where they hardly tell features apart."""
+POOR = 1e-4
+"""The least squared pivot of moments that tell all features apart."""
+UNTOLD = 1e-6
+"""The share of a vector, squared, from which it counts as not only rounding."""
+
+
+def least_squares(
+    vectors: jax.Array, size: jax.Array, values: jax.Array, whole: jax.Array, used: jax.Array
+) -> jax.Array:
+    """The φ of least norm among the least-squares solutions with the sum `whole`.
+
+    Args:
+      vectors: right singular vectors of the sets [R, F].
+      size: their singular values [R].
+      values: the scores, as seen by the left singular vectors [R].
+      used: 1 for features of the sample, else 0 [F].
+    """
+    told = size > size.max() * max(vectors.shape) * jnp.finfo(size.dtype).eps
+    inverse = jnp.where(told, 1 / jnp.where(told, size, 1), 0)
+    vectors = jnp.where(told[:, None], vectors, 0)
+    free, seen = (inverse * values) @ vectors, vectors @ used
+    untold = used - seen @ vectors
+    towards = jnp.where(
+        untold @ untold > UNTOLD * (used @ used), untold, (inverse**2 * seen) @ vectors
+    )
+    return free - towards * (free.sum() - whole) / towards.sum()
 
 
 @pytree
@@ -31,7 +59,7 @@ class KernelShap(Surrogate):
 
     Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions". Equal to
     captum's `KernelShap` in distribution; captum enforces the sum by large weights, here it is
-    exact.
+    exact. Where fewer sets than features leave φ undetermined, it is the one of least norm.
 
     Args:
       n_samples: the number of sets; should be several times the number of features.
@@ -68,15 +96,56 @@ class KernelShap(Surrogate):
         chosen = 1 + jax.random.categorical(size, chance)
         return ops.smallest(bits, chosen)
 
-    def solve(self, moments: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
-        n = len(moments) - 2
-        mean = moments / moments[n, n]
-        gram, product = mean[:n, :n] + RIDGE * jnp.eye(n), mean[:n, n + 1]
-        used = jnp.ones(n, gram.dtype)
+    def contribution_shape(self, n: int) -> tuple[int, ...]:
+        return (self.n_sets, n + 1) if self.n_sets < FEW * n else super().contribution_shape(n)
+
+    def contribution(
+        self, drawn: Any, present: jax.Array, z: jax.Array, y: jax.Array, shared: Shared, i: Any
+    ) -> jax.Array:
+        if self.n_sets >= FEW * present.shape[1]:
+            return super().contribution(drawn, present, z, y, shared, i)
+        score = self.change(z, shared.baseline_logits, y)[:, None]
+        row = jnp.concatenate([present.astype(score.dtype), score], 1)
+        return jnp.where((jnp.arange(self.n_sets) == i)[:, None], row[:, None], 0)
+
+    def solve(self, n: int, total: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
+        used = jnp.ones((len(total), n), total.dtype)
         if own is not None:
-            used = (jnp.arange(n) < own).astype(gram.dtype)
-            gram += jnp.diag(1 - used)
-        factor = jax.scipy.linalg.cho_factor(gram)
-        free = jax.scipy.linalg.cho_solve(factor, product)
-        ones = jax.scipy.linalg.cho_solve(factor, used)
-        return free - ones * (free.sum() - whole) / ones.sum()
+            used = (jnp.arange(n) < own[:, None]).astype(total.dtype)
+        given = total, whole, used
+        if self.n_sets < FEW * n:
+            return jax.vmap(_of_sets)(*given)
+        found, poor = jax.vmap(_of_moments)(*given)
+        robust = functools.partial(jax.vmap(_of_poor_moments), *given)
+        return jnp.where(poor[:, None], jax.lax.cond(poor.any(), robust, lambda: found), found)
+
+
+def _of_sets(rows: jax.Array, whole: jax.Array, used: jax.Array) -> jax.Array:
+    left, size, vectors = jnp.linalg.svd(rows[:, :-1], full_matrices=False)
+    return least_squares(vectors, size, rows[:, -1] @ left, whole, used)
+
+
+def _moments(total: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The means of present · presentᵀ, and of present times the score."""
+    n = len(total) - 2
+    mean = total / total[n, n]
+    return mean[:n, :n], mean[:n, n + 1]
+
+
+def _of_moments(total: jax.Array, whole: jax.Array, used: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(φ, whether it is of no use, as the sets do not tell all features apart)."""
+    gram, product = _moments(total)
+    factor = jax.scipy.linalg.cho_factor(gram + jnp.diag(1 - used))
+    free = jax.scipy.linalg.cho_solve(factor, product)
+    ones = jax.scipy.linalg.cho_solve(factor, used)
+    found = free - ones * (free.sum() - whole) / ones.sum()
+    return found, ~(jnp.diagonal(factor[0]).min() ** 2 > POOR)
+
+
+def _of_poor_moments(total: jax.Array, whole: jax.Array, used: jax.Array) -> jax.Array:
+    gram, product = _moments(total)
+    square, columns = jnp.linalg.eigh(gram)
+    rounding = square.max() * len(gram) * jnp.finfo(square.dtype).eps
+    size = jnp.sqrt(jnp.where(square > rounding, square, 0))
+    seen = (product @ columns) / jnp.where(size > 0, size, 1)
+    return least_squares(columns.T, size, seen, whole, used)

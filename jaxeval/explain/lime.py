@@ -129,10 +129,13 @@ class Lime(Surrogate):
             square = (1 - xu / jnp.maximum(norms, 1e-8)) ** 2
         return jnp.exp(-square / jnp.asarray(self.width, xx.dtype) ** 2)
 
-    def solve(self, moments: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
-        n = len(moments) - 2
-        moments = moments / moments[n, n]
-        # Centring eliminates the intercept.
-        centred = moments - moments[:, n, None] * moments[None, n]
-        alpha = jnp.asarray(self.alpha, moments.dtype)
-        return lasso(centred[:n, :n], centred[:n, n + 1], alpha)
+    def solve(self, n: int, total: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
+        alpha = jnp.asarray(self.alpha, total.dtype)
+
+        def one(moments: jax.Array) -> jax.Array:
+            moments = moments / moments[n, n]
+            # Centring eliminates the intercept.
+            centred = moments - moments[:, n, None] * moments[None, n]
+            return lasso(centred[:n, :n], centred[:n, n + 1], alpha)
+
+        return jax.vmap(one)(total)

@@ -41,8 +41,12 @@ class Surrogate(Grouped):
                 f"features, got the shape {np.shape(self.draws)}"
             )
 
-    def steps(self, model: Model, x: jax.Array) -> int:
+    @property
+    def n_sets(self) -> int:
         return self.n_samples if self.draws is None else len(self.draws)
+
+    def steps(self, model: Model, x: jax.Array) -> int:
+        return self.n_sets
 
     def prepare(self, model: Model, x: jax.Array, y: jax.Array, keys: Any) -> Any:
         n = self.count(model, x)
@@ -91,14 +95,15 @@ class Surrogate(Grouped):
         return (n + 2, n + 2)
 
     @abstractmethod
-    def solve(self, moments: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
-        """One sample's coefficients [F] from the sum of w v vᵀ; `whole` is f(x) - f(b).
+    def solve(self, n: int, total: jax.Array, whole: jax.Array, own: Any) -> jax.Array:
+        """The coefficients [N, F] from the sums of the contributions; `whole` is f(x) - f(b), [N].
 
-        `own`: the number of its features, which are the first; None: F.
+        `own`: the numbers of their n features, which are the first [N]; None: all.
         """
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: jax.Array
     ) -> jax.Array:
         whole = self.change(state.logits, state.baseline_logits, y)
-        return self.spread(jax.vmap(self.solve)(total, whole, state.own), state, x)
+        coefficients = self.solve(self.count(model, x), total, whole, state.own)
+        return self.spread(coefficients, state, x)
