@@ -108,12 +108,12 @@ class Spy:
         """The inputs [N, S, ...] beside the clean ones, of a run in one block and one chunk."""
         assert len(self.x[0]) == N
         asked = np.concatenate(self.x[1:])
-        return asked.reshape(N, -1, *asked.shape[1:])
+        return asked.reshape(-1, N, *asked.shape[1:]).swapaxes(0, 1)
 
     @property
     def classes(self) -> np.ndarray:
         """The classes [N, S] that were explained."""
-        return np.concatenate(self.y[1:]).reshape(N, -1)
+        return np.concatenate(self.y[1:]).reshape(-1, N).T
 
 
 def ask_spy(row: str, m: Any, w: World, a: Any = None) -> tuple[Any, Spy]:

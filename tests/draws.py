@@ -171,10 +171,5 @@ def recover_class(w: World, x: Any, y: Any, q: Any) -> Any:
 
 
 def recover_kept(w: World, x: Any, y: Any, q: Any) -> Any:
-    """0 for entries that stayed and 1 for those that went.
-
-    After these, every sample was asked without any feature.
-    """
-    n, steps = q.shape[0], q.shape[1] - 1
-    q = q.reshape(-1, *q.shape[2:])[: n * steps].reshape(n, steps, *q.shape[2:])
-    return np.where((q == 0) & (x[:, None] != 0), 1.0, 0.0).astype(np.float32)
+    """0 for entries that stayed and 1 for those that went; the last query lacks all features."""
+    return np.where((q[:, :-1] == 0) & (x[:, None] != 0), 1.0, 0.0).astype(np.float32)

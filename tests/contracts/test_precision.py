@@ -37,7 +37,7 @@ def test_differences_of_confident_probabilities():
         return np.asarray(v) @ weights
 
     je.score(metric, watched, x, y, a, key=KEY, batch_size=4096)
-    gone = np.concatenate(asked[1:]).reshape(n, 60, f) != x[:, None]
+    gone = np.concatenate(asked[1:]).reshape(60, n, f).swapaxes(0, 1) != x[:, None]
     got = je.score(metric, je.Model(model, weights), x, y, a, key=KEY, batch_size=100).score
 
     def correlations(dtype: Any) -> np.ndarray:

@@ -22,7 +22,8 @@ def asked(metric: Any, x: np.ndarray, a: np.ndarray, **given: Any) -> tuple[Any,
         return np.stack([v.mean((1, 2, 3)), 0 * v[:, 0, 0, 0]], 1)
 
     out = je.score(metric, je.Model(lambda p, v: model(v), host=True), x, None, a, **given)
-    return out, np.concatenate(seen[-(-len(x) // len(seen[0])) :]).reshape(len(x), -1, *x.shape[1:])
+    queries = np.concatenate(seen[-(-len(x) // len(seen[0])) :])
+    return out, queries.reshape(-1, *x.shape).swapaxes(0, 1)
 
 
 def test_noise_is_on_what_is_imputed_only():

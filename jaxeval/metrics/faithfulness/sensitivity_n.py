@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float
 from ... import check, ops
 from ...metric import Metric
 from ...perturb import RandomSubsets
-from ...shown import count
 from ...types import Answer, Outcome, Query, Sample, pytree, static
 from ..bases import of_draws
 
@@ -84,8 +83,7 @@ class SensitivityN(Metric):
         n_subsets = np.shape(self.draws)[-2] if np.ndim(self.draws) > 1 else 0
         if n_subsets % self.n_runs:
             raise ValueError(
-                f"SensitivityN(draws=...): {count(n_subsets, 'subset')}, no multiple of "
-                f"n_runs={self.n_runs}"
+                f"SensitivityN(draws=...): {n_subsets} in all, no multiple of n_runs={self.n_runs}"
             )
 
     def questions(self) -> RandomSubsets:
