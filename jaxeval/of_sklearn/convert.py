@@ -15,16 +15,9 @@ from ..model import KINDS, Model
 from . import formulas, trees
 from .estimator import OF_NUMBERS, Estimator
 from .lightgbm import lightgbm
-from .parts import (
-    Chain,
-    Link,
-    NotConvertible,
-    OneVersusRest,
-    Part,
-    linear,
-    mlp,
-    preprocessing,
-)
+from .parts import Chain, Link, NotConvertible, OneVersusRest, Part, linear, mlp
+from .steps import drawn, preprocessing
+from .xgboost import Absent, xgboost
 
 TOLERANCE = 1e-4
 """Largest difference to the estimator's own predictions, relative to the largest of them."""
@@ -58,12 +51,13 @@ def from_sklearn(
 
     Linear and generalised linear models, support vector machines, Gaussian naive Bayes, multi-layer
     perceptrons, decision trees, random forests, gradient boosting (also XGBoost's and LightGBM's)
-    become JAX functions, also as the last step of a `Pipeline` of scalers, PCA and selection of
-    columns, or as the best estimator of a search. Predictions are
+    become JAX functions, also as the last step of a `Pipeline` of scalers, PCA, encoders of
+    categories and selection of columns, or as the best estimator of a search. Predictions are
     compared with the estimator's own on random rows and on `x`. Trees decide exactly as the
-    estimator does for float32 inputs; they have no gradients, and explainers that need them raise
-    an error. All other estimators are called on the host, once per batch, and a warning says so.
-    One that gives nothing but labels has the probability 1 for that of a row.
+    estimator does for float32 inputs, also by categories, which are numbers. Trees and encoded
+    columns have no gradients, and explainers that need them raise an error. All other estimators
+    are called on the host, once per batch, and a warning says so. One that gives nothing but labels
+    has the probability 1 for that of a row.
 
     Args:
       estimator: fitted; anything with `predict_proba`, `decision_function` or `predict`.
@@ -109,6 +103,12 @@ def from_sklearn(
                 f"{own.name} runs on the host, once per batch, as {e}; it has outputs but no "
                 "gradients. from_sklearn(..., host=True) says so without this warning"
             )
+    if model is not None and model.apply.strict:
+        warn(
+            f"{own.name} refuses values that are none of a column's categories, and its outputs "
+            "are NaN for rows with one: remove features by baselines that are categories, such as "
+            '"background", or fit its encoder with handle_unknown="ignore"'
+        )
     if model is None:
         kind = outputs or own.kind
         if (kind in ("logits", "binary")) and own.kind == "probabilities":
@@ -193,8 +193,14 @@ def _converted(own: Estimator, rows: np.ndarray | None, outputs: str | None) -> 
     before: list[Part] = []
     for name, step in getattr(own.of, "steps", [])[:-1]:
         before += preprocessing(name, step)
-    candidates, given = _candidates(own, outputs), _trial(own, before, rows)
-    wanted = own.predict(given)
+    candidates = _candidates(own, outputs)
+    given = _trial(own, before, candidates[0][0], rows)
+    try:
+        wanted = own.predict(given)
+    except ValueError as e:
+        raise NotConvertible("it does not take the rows that jaxeval would compare it on") from e
+    if before and own.booster is not None and own.hands_on_sparse(given[:1]):
+        before.append(Part("absent", Absent(), {}))
     for parts, kind in candidates:
         every = [*before, *parts]
         params = {part.name: part.params for part in every if part.params}
@@ -221,7 +227,7 @@ def _candidates(own: Estimator, outputs: str | None) -> list[tuple[list[Part], s
     if own.booster is not None:
         if not np.isnan(missing := getattr(last, "missing", np.nan)):
             raise NotConvertible(f"it takes {missing:g} for a missing value")
-        parts, objective = trees.xgboost(own.booster, own.is_booster)
+        parts, objective = xgboost(own.booster, own.is_booster)
         if own.n_targets > 1 and objective == "binary:logistic":
             return [([*parts, Part("sigmoid", Link("sigmoid"), {})], outputs or "values")]
         if objective.startswith(("binary:logi", "multi:")):
@@ -269,35 +275,23 @@ def _has_log_link(tweedie: Any) -> bool:
     return tweedie.link == "log" or (tweedie.link == "auto" and tweedie.power > 0)
 
 
-def _trial(own: Estimator, before: list[Part], rows: np.ndarray | None) -> np.ndarray:
+def _trial(
+    own: Estimator, before: list[Part], parts: list[Part], rows: np.ndarray | None
+) -> np.ndarray:
     """Rows to compare on: random ones, with values that trees decide by, and those given."""
     rng = np.random.default_rng(0)
     n = own.n_features or (rows.shape[1] if rows is not None else 0)
-    x = rng.normal(size=(ROWS, n)).astype(np.float32)
-    if before and "shift" in before[0].state:
-        scale = before[0].state["scale"]
-        x = x / np.where(scale == 0, 1, scale) + before[0].state["shift"]
+    x = drawn([*before, *parts], rng, rng.normal(size=(ROWS, n)).astype(np.float32))
     if not before:
-        x = _at_thresholds(own, x, rng)
+        x = _at_thresholds(own, parts, x, rng)
     x = x.astype(np.float32)
     return x if rows is None else np.concatenate([rows, x])
 
 
-def _at_thresholds(own: Estimator, x: np.ndarray, rng: Any) -> np.ndarray:
+def _at_thresholds(own: Estimator, parts: list[Part], x: np.ndarray, rng: Any) -> np.ndarray:
     """x with most values at a threshold of the trees, or just above it; and with categories."""
-    kind = type(own.last).__name__
-    try:
-        if own.booster is not None:
-            state = trees.xgboost(own.booster, own.is_booster)[0][0].state
-        elif own.lightgbm is not None:
-            state = lightgbm(own.lightgbm)[0][1].state
-        elif kind in FORESTS or kind in BOOSTING:
-            state = BOOSTING.get(kind, trees.forest)(own.last)[0].state
-        else:
-            return x
-    except NotConvertible:
-        return x
-    if "threshold" not in state:
+    state = next((p.state for p in parts if "threshold" in p.state), None)
+    if state is None:
         return x
     for column in range(x.shape[1]):
         inner = (state["feature"] == column) & np.isfinite(state["threshold"])
@@ -305,10 +299,12 @@ def _at_thresholds(own: Estimator, x: np.ndarray, rng: Any) -> np.ndarray:
             chosen = rng.choice(at, len(x))
             chosen = np.where(rng.random(len(x)) < 0.5, chosen, np.nextafter(chosen, np.inf))
             x[:, column] = np.where(rng.random(len(x)) < 0.9, chosen, x[:, column])
-    if "members" in state:
+    if "members" in state and parts[0].draw is None:
         of = np.unique(state["feature"][state["members"].any(2)])
-        x[:, of] = rng.integers(-1, state["members"].shape[2] + 1, (len(x), len(of)))
-    if own.lightgbm is not None:
+        numbers = rng.integers(-1, state["members"].shape[2] + 1, (len(x), len(of)))
+        between = rng.uniform(-0.9, 0.9, numbers.shape)
+        x[:, of] = np.where(rng.random(numbers.shape) < 0.2, numbers + between, numbers)
+    if own.takes_missing:
         x[rng.random(x.shape) < 0.1] = np.nan
     return x
 

@@ -14,8 +14,8 @@ from ..lifetime import Wrapper
 OF_NUMBERS = (
     "If it was fitted on text or categories, explain what it makes of them: encode first, "
     "x = pipeline[:-1].transform(frame), and give from_sklearn(pipeline[-1], x); for LightGBM's "
-    "own categories of a data frame, give their codes, frame[column].cat.codes; or give a "
-    "function of numbers, jaxeval.Model(lambda _, x: ..., {}, host=True, channel_axis=None, "
+    "and XGBoost's own categories of a data frame, give their codes, frame[column].cat.codes; or "
+    "give a function of numbers, jaxeval.Model(lambda _, x: ..., {}, host=True, channel_axis=None, "
     "outputs=...)"
 )
 
@@ -139,16 +139,29 @@ class Estimator(Wrapper):
             names = self.booster.feature_names
             found = self.booster.predict(xgboost.DMatrix(x, feature_names=names))
         else:
-            # LightGBM takes the numbers of categories from arrays alone.
-            arrays = self.lightgbm is not None and self.of is self.last
-            if self.feature_names is not None and not arrays:
-                import pandas as pd
-
-                x = pd.DataFrame(x, columns=list(self.feature_names))
-            found = getattr(self.of, self.method)(x)
+            found = getattr(self.of, self.method)(self._given(x))
             if self.method == "predict" and self.labels is not None:
                 found = np.ravel(found)[:, None] == self.labels
         return found
+
+    def _given(self, x: Any) -> Any:
+        """Rows as the estimator takes them."""
+        # LightGBM and XGBoost take the numbers of categories from arrays alone.
+        boosted = self.lightgbm is not None or self.booster is not None
+        if self.feature_names is None or (boosted and self.of is self.last):
+            return x
+        import pandas as pd
+
+        return pd.DataFrame(x, columns=list(self.feature_names))
+
+    def hands_on_sparse(self, x: Any) -> bool:
+        """Whether the last step of a pipeline is given a sparse matrix."""
+        return hasattr(self.of[:-1].transform(self._given(np.asarray(x, np.float64))), "tocsr")
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether trees take missing values of any column."""
+        return self.lightgbm is not None or self.booster is not None or "Hist" in self.name
 
     @property
     def n_targets(self) -> int:

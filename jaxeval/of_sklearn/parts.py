@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,13 +23,17 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 class Part(NamedTuple):
     """A step of a converted estimator.
 
-    `params` are trained by gradients, so metrics may randomise them; `state` is not.
+    `params` are trained by gradients, so metrics may randomise them; `state` is not. If
+    `fn.strict`, there are rows that the estimator refuses, and `fn.refuses` says which.
+
+    `draw` makes plausible inputs of the part from rows of normal draws, in their shape.
     """
 
     name: str
     fn: Callable[[Any, Any], Any]
     params: dict[str, np.ndarray]
-    state: dict[str, np.ndarray] = {}  # noqa: RUF012
+    state: dict[str, Any] = {}  # noqa: RUF012
+    draw: Callable[[Any, np.ndarray], np.ndarray] | None = None
 
 
 class NotConvertible(Exception):
@@ -37,15 +42,30 @@ class NotConvertible(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """``apply(params, x)`` of parts, each with its own parameters."""
+    """``apply(params, x)`` of parts, each with its own parameters; NaN where one refuses."""
 
     parts: tuple[tuple[str, Callable[[Any, Any], Any]], ...]
 
+    @property
+    def strict(self) -> bool:
+        """Whether there are rows that a part refuses."""
+        return any(getattr(fn, "strict", False) for _, fn in self.parts)
+
     def __call__(self, params: Any, x: Any) -> Any:
-        for name, fn in self.parts:
-            own = {**params["params"].get(name, {}), **params["state"].get(name, {})}
-            x = fn(own, x)
-        return x
+        own = [{**params["params"].get(n, {}), **params["state"].get(n, {})} for n, _ in self.parts]
+        x, refused = _in_turn([fn for _, fn in self.parts], own, x)
+        return x if refused is None else jnp.where(refused[:, None], jnp.nan, x)
+
+
+def _in_turn(fns: Sequence[Any], own: Sequence[Any], x: Any) -> tuple[Any, Any]:
+    """(outputs of the last function, which rows one of them refuses [N], or None if none can)."""
+    refused = None
+    for fn, p in zip(fns, own, strict=True):
+        if getattr(fn, "strict", False):
+            now = fn.refuses(p, x)
+            refused = now if refused is None else refused | now
+        x = fn(p, x)
+    return x, refused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +111,23 @@ class Beside:
 
     chains: tuple[tuple[Callable[[Any, Any], Any], ...], ...]
 
+    @property
+    def strict(self) -> bool:
+        return any(getattr(fn, "strict", False) for chain in self.chains for fn in chain)
+
     def __call__(self, p: Any, x: Any) -> Any:
-        made = []
-        for chain, (columns, states) in zip(self.chains, p["chains"], strict=True):
-            v = x[:, columns]
-            for fn, state in zip(chain, states, strict=True):
-                v = fn(state, v)
-            made.append(v)
-        return jnp.concatenate(made, 1)
+        return jnp.concatenate([made for made, _ in self._made(p, x)], 1)
+
+    def refuses(self, p: Any, x: Any) -> Any:
+        """Which rows one of the chains does not take."""
+        found = [refused for _, refused in self._made(p, x) if refused is not None]
+        return functools.reduce(jnp.logical_or, found)
+
+    def _made(self, p: Any, x: Any) -> list[tuple[Any, Any]]:
+        return [
+            _in_turn(chain, states, x[:, columns])
+            for chain, (columns, states) in zip(self.chains, p["chains"], strict=True)
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,103 +177,3 @@ def mlp(estimator: Any) -> list[Part]:
             zip(estimator.coefs_, estimator.intercepts_, strict=True)
         )
     ]
-
-
-# -- steps of pipelines --------------------------------------------------------------------------
-
-
-def affine(name: str, shift: Any, scale: Any, add: Any = 0.0, clip: Any = None) -> Part:
-    low, high = (0.0, 0.0) if clip is None else clip
-    values = {"shift": shift, "scale": scale, "add": add, "low": low, "high": high}
-    return Part(name, Affine(clip is not None), {}, {k: f32(v) for k, v in values.items()})
-
-
-def _standard(name: str, step: Any) -> Part:
-    shift = 0.0 if step.mean_ is None else step.mean_
-    return affine(name, shift, 1.0 if step.scale_ is None else 1 / step.scale_)
-
-
-def _min_max(name: str, step: Any) -> Part:
-    # (x - data_min) * scale + low, in the order that does not cancel in float32
-    low = step.feature_range[0]
-    return affine(name, step.data_min_, step.scale_, low, step.feature_range if step.clip else None)
-
-
-def _max_abs(name: str, step: Any) -> Part:
-    if getattr(step, "clip", False):
-        raise NotConvertible(f"step {name!r} limits its result")
-    return affine(name, 0.0, 1 / step.scale_)
-
-
-def _robust(name: str, step: Any) -> Part:
-    shift = 0.0 if step.center_ is None else step.center_
-    return affine(name, shift, 1.0 if step.scale_ is None else 1 / step.scale_)
-
-
-def _pca(name: str, step: Any) -> Part:
-    kernel = np.asarray(step.components_, np.float64).T
-    if step.whiten:
-        kernel = kernel / np.sqrt(step.explained_variance_)
-    part = dense(name, kernel, -np.asarray(step.mean_, np.float64) @ kernel)
-    return part._replace(params={}, state=part.params)
-
-
-def _selected(name: str, step: Any) -> Part:
-    return Part(name, Columns(), {}, {"columns": step.get_support(indices=True).astype(np.int32)})
-
-
-def _filled(name: str, step: Any) -> Part:
-    value = np.asarray(step.statistics_)
-    if step.add_indicator or value.dtype.kind not in "iuf" or np.isnan(value).any():
-        raise NotConvertible(f"step {name!r} does more than to fill in numbers")
-    if not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
-        raise NotConvertible(f"step {name!r} takes {step.missing_values!r} for a missing value")
-    return Part(name, Filled(), {}, {"value": f32(value)})
-
-
-def _beside(name: str, step: Any) -> Part:
-    chains, states = [], []
-    for own, made, _ in step.transformers_:
-        indices = np.arange(step.n_features_in_)[step._transformer_to_input_indices[own]]
-        if (isinstance(made, str) and made == "drop") or not len(indices):
-            continue
-        parts = [
-            part
-            for inner, each in getattr(made, "steps", [(own, made)])
-            for part in preprocessing(inner, each)
-        ]
-        chains.append(tuple(part.fn for part in parts))
-        states.append((indices.astype(np.int32), tuple(part.state for part in parts)))
-    if not chains:
-        raise NotConvertible(f"step {name!r} leaves no columns")
-    return Part(name, Beside(tuple(chains)), {}, {"chains": tuple(states)})  # type: ignore[dict-item]
-
-
-STEPS: dict[str, Callable[[str, Any], Part]] = {
-    "StandardScaler": _standard,
-    "MinMaxScaler": _min_max,
-    "MaxAbsScaler": _max_abs,
-    "RobustScaler": _robust,
-    "PCA": _pca,
-    "SimpleImputer": _filled,
-    "ColumnTransformer": _beside,
-    "SelectKBest": _selected,
-    "SelectPercentile": _selected,
-    "SelectFromModel": _selected,
-    "VarianceThreshold": _selected,
-    "RFE": _selected,
-    "RFECV": _selected,
-}
-"""Steps of pipelines that are linear, or select columns."""
-
-
-def preprocessing(name: str, step: Any) -> list[Part]:
-    """A step of a pipeline before its last."""
-    if step is None or (isinstance(step, str) and step == "passthrough"):
-        return []
-    kind = type(step).__name__
-    if kind == "FunctionTransformer" and getattr(step, "func", None) is None:
-        return []
-    if kind not in STEPS:
-        raise NotConvertible(f"its step {name!r} is a {kind}")
-    return [STEPS[kind](name, step)]

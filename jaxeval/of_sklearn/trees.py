@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
-from .parts import Link, NotConvertible, Part, dense, f32
+from .encoders import encoder
+from .gradients import without_gradients
+from .parts import Columns, Link, NotConvertible, Part, f32
+from .steps import beside
 
-NO_GRADIENTS = (
-    "an ensemble of trees is piecewise constant, so its gradients are 0 or undefined: use an "
-    "explainer that needs outputs only, such as KernelShap, ShapleyValueSampling, FeatureAblation, "
-    "Occlusion or Lime, or stored SHAP values"
-)
-
-
-# A primitive rather than `jax.custom_jvp`: methods that follow a traced model operation by
-# operation (LRP, DeepLift) see it, too.
-_opaque = Primitive("without_gradients")
-_opaque.def_impl(lambda x, why: x)
-_opaque.def_abstract_eval(lambda x, why: x)
-mlir.register_lowering(_opaque, lambda _, x, why: [x])
-batching.defvectorized(_opaque)
-
-
-def _refused(*_: Any, why: str) -> Any:
-    raise TypeError(why)
-
-
-ad.primitive_jvps[_opaque] = _refused
-
-
-def without_gradients(x: Any) -> Any:
-    """x itself, whose derivatives are refused."""
-    return _opaque.bind(x, why=NO_GRADIENTS)
+NO_GRADIENTS = "an ensemble of trees is piecewise constant, so its gradients are 0 or undefined"
 
 
 MOST_MEMBERS = 2**28
@@ -77,7 +52,7 @@ class Trees:
     shared: bool
 
     def __call__(self, p: Any, x: Any) -> Any:
-        x = without_gradients(x)
+        x = without_gradients(x, NO_GRADIENTS)
         trees = jnp.arange(p["feature"].shape[0])[None]
 
         def descend(_: Any, node: Any) -> Any:
@@ -200,92 +175,49 @@ def gradient_boosting(estimator: Any) -> list[Part]:
 
 def hist_gradient_boosting(estimator: Any) -> list[Part]:
     """scikit-learn's HistGradientBoosting: raw predictions."""
+    before, order = _encoded(estimator)
     trees = []
     for stage in estimator._predictors:
         for predictor in stage:
             n = predictor.nodes
-            if n["is_categorical"].any():
-                raise NotConvertible("it splits by categories")
-            leaf = n["is_leaf"].astype(bool)
+            leaf, by_category = n["is_leaf"].astype(bool), n["is_categorical"].astype(bool)
             left, right = (np.where(leaf, -1, n[side].astype(int)) for side in ("left", "right"))
-            at, missing = below(n["num_threshold"]), n["missing_go_to_left"].astype(bool)
-            trees.append(Tree(n["feature_idx"], at, left, right, n["value"][:, None], missing))
+            at = np.where(by_category, -np.inf, below(n["num_threshold"]))
+            feature, missing = order[n["feature_idx"]], n["missing_go_to_left"].astype(bool)
+            members = None
+            if by_category.any():
+                bytes_ = predictor.raw_left_cat_bitsets.astype("<u4").view(np.uint8)
+                bits = np.unpackbits(bytes_, axis=1, bitorder="little")
+                which = zip(n["bitset_idx"], by_category, strict=True)
+                members = [np.flatnonzero(bits[i]) if c else None for i, c in which]
+            trees.append(Tree(feature, at, left, right, n["value"][:, None], missing, members))
     k = len(estimator._predictors[0])
     weight = np.tile(np.eye(k), (len(estimator._predictors), 1))
     base = np.ravel(estimator._baseline_prediction)
-    return [ensemble(trees, weight, base), *_link(getattr(estimator, "_loss", None))]
+    link = _link(getattr(estimator, "_loss", None))
+    return [*before, ensemble(trees, weight, base), *link]
+
+
+def _encoded(estimator: Any) -> tuple[list[Part], np.ndarray]:
+    """Parts that number the categories of columns, and the column of x of each column of trees.
+
+    A value that is no category becomes NaN, as trees send it where they send a missing one.
+    """
+    columns = np.arange(estimator.n_features_in_)
+    if getattr(estimator, "_preprocessor", None) is None:
+        return [], columns
+    chosen = np.asarray(estimator.is_categorical_, bool)
+    step = estimator._preprocessor.named_transformers_["encoder"]
+    if any(np.asarray(c).dtype.kind not in "biuf" for c in step.categories_):
+        raise NotConvertible("it splits by categories that are no numbers")
+    order = np.concatenate([columns[chosen], columns[~chosen]])
+    chains = [(columns[chosen], [encoder("categories", step)]), (columns[~chosen], [])]
+    back = np.argsort(order).astype(np.int32)
+    parts = [beside("categories", chains), Part("columns", Columns(), {}, {"columns": back})]
+    return parts, order
 
 
 def _link(loss: Any) -> list[Part]:
     """The inverse link of a regression's loss; classifiers give logits."""
     name = type(getattr(loss, "link", None)).__name__
     return [Part("link", Link("exp"), {})] if name == "LogLink" else []
-
-
-# -- XGBoost -------------------------------------------------------------------------------------
-
-XGB_LINKS = {
-    **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie"), "exp"),
-    "reg:logistic": "sigmoid",
-    **dict.fromkeys(
-        (
-            *("binary:logistic", "binary:logitraw", "multi:softprob", "multi:softmax"),
-            *("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror"),
-            *("rank:ndcg", "rank:pairwise", "rank:map"),
-        ),
-        "",
-    ),
-}
-"""objective -> the function of the sum of trees that is returned; none for logits and values."""
-
-
-def xgboost(booster: Any, whole: bool) -> tuple[list[Part], str]:
-    """(parts, objective) of an XGBoost booster: its margins, or its values.
-
-    `whole`: whether it predicts by all of its trees, as a booster of its own does; an estimator
-    uses those up to the best iteration.
-    """
-    best = None if whole else booster.attr("best_iteration")
-    model = booster if best is None else booster[: int(best) + 1]
-    learner = json.loads(model.save_raw("json"))["learner"]
-    objective, given = learner["objective"]["name"], learner["gradient_booster"]
-    if given["name"] not in ("gbtree", "dart", "gblinear"):
-        raise NotConvertible(f"its booster is {given['name']}")
-    if objective not in XGB_LINKS:
-        raise NotConvertible(f"its objective is {objective}")
-    head = learner["learner_model_param"]
-    k = max(int(head["num_class"]), int(head.get("num_target", 1)), 1)
-    base = np.array(json.loads(head["base_score"]), np.float64).reshape(-1)
-    link = XGB_LINKS[objective]
-    if objective in ("binary:logistic", "reg:logistic"):
-        base = np.log(base / (1 - base))
-    elif link == "exp":
-        base = np.log(base)
-    base = np.broadcast_to(base, (k,))
-    if given["name"] == "gblinear":
-        weights = np.array(given["model"]["weights"], np.float64).reshape(-1, k)
-        parts = [dense("linear", weights[:-1], weights[-1] + base)]
-    else:
-        parts = [_of_boosted_trees(given, k, base)]
-    return parts + ([Part("link", Link(link), {})] if link else []), objective
-
-
-def _of_boosted_trees(given: Any, k: int, base: Any) -> Part:
-    """The sum of the trees of "gbtree"; of "dart", each with its weight."""
-    dart = given["name"] == "dart"
-    model = (given["gbtree"] if dart else given)["model"]
-    trees = []
-    for tree in model["trees"]:
-        if any(tree["split_type"]):
-            raise NotConvertible("it splits by categories")
-        if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
-            raise NotConvertible("its leaves are vectors")
-        left, right = (np.array(tree[f"{side}_children"]) for side in ("left", "right"))
-        split = np.array(tree["split_conditions"], np.float64).astype(np.float32)
-        value = np.where(left < 0, split, 0)[:, None]
-        at, missing = below(split, strict=True), np.array(tree["default_left"], bool)
-        trees.append(Tree(np.array(tree["split_indices"]), at, left, right, value, missing))
-    weight = np.eye(k)[np.array(model["tree_info"], int)]
-    if dart:
-        weight = weight * np.array(given["weight_drop"], np.float64)[:, None]
-    return ensemble(trees, weight, base)

@@ -390,7 +390,7 @@ def test_columns_are_transformed_beside_each_other():
 @pytest.mark.parametrize(
     "step",
     [
-        compose.make_column_transformer((preprocessing.OneHotEncoder(), [1]), remainder=scaled()),
+        compose.make_column_transformer((preprocessing.Binarizer(), [1]), remainder=scaled()),
         impute.SimpleImputer(add_indicator=True),
         impute.SimpleImputer(missing_values=0),
     ],
