@@ -46,6 +46,7 @@ class Masks:
     Attributes:
       grid: the shape of the parameters.
       size: the shape of the mask with its margin.
+      cells: the number of the grid's cells that it covers, whole or in part.
     """
 
     def __init__(self, space: Sequence[int], step: int, sigma: float):
@@ -53,13 +54,19 @@ class Masks:
         padding, radius = 1 + math.ceil(2 * sigma / step), 1 + math.ceil(sigma / step)
         self.grid = tuple(math.ceil(n / step) for n in space)
         self.size = tuple(step * (n + 2 * (padding - radius)) - step + 1 for n in self.grid)
+        self.cells = tuple(math.ceil(n / step) for n in self.size)
         self.padding, self.window = padding, 2 * radius + 1
+        self.ahead = max(0, self.window - 1 - padding)
         distances = []
         for n in self.size:
             u, k = np.arange(n), np.arange(self.window)[:, None]
             distances.append((u - sigma - step * (u // step + k - padding)) ** 2)  # [k, u]
         distance = np.sqrt(distances[0][:, None, :, None] + distances[1][:, None])  # [k, l, h, w]
         self.kernel = np.exp(-2 * np.maximum(distance / sigma - 0.5, 0) ** 2)
+        # Pixels with the same place between the grid's points, their phase, have the same kernel.
+        phases = np.moveaxis(self.kernel[:, :, :step, :step], (0, 1), (2, 3))
+        values, which = np.unique(np.float32(phases), return_inverse=True)
+        self.values, self.which = values, which.reshape(step * step, self.window, self.window)
 
     def __call__(self, p: jax.Array) -> tuple[jax.Array, Callable[..., jax.Array]]:
         """The masks with their margins [N, *size] for parameters [N, *grid], and their derivative.
@@ -69,63 +76,82 @@ class Masks:
         full, weight = self.smooth(p)
         return full, lambda change: self.back(p, full, weight, change)
 
-    def near(self, p: jax.Array) -> jax.Array:
-        """The grid's points with padding, each as often as a pixel has it as its first."""
-        near = jnp.pad(p, ((0, 0), (self.padding,) * 2, (self.padding,) * 2))
-        return near.repeat(self.step, 1).repeat(self.step, 2)
+    def powers(self, p: jax.Array) -> jax.Array:
+        """``exp(20 k p)`` [K, N, *grid] for each of the kernel's distinct values k.
+
+        Every pixel is near to many points, so there are several times as many exponentials
+        otherwise.
+        """
+        k = jnp.asarray(self.values, p.dtype)[:, None, None, None]
+        return jnp.exp(COLDNESS * k * p)  # no overflow, as 0 <= k p <= 1
+
+    def each_phase(self, f: Callable[[Any], Any]) -> Any:
+        """f of all phases, where CPUs have one at a time in their caches."""
+        number = jnp.arange(self.step**2)
+        return lax.platform_dependent(number, cpu=lambda n: lax.map(f, n), default=jax.vmap(f))
 
     @functools.partial(jax.jit, static_argnums=0)  # with a host model nothing around it is compiled
     def smooth(self, p: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The masks, and the sums of the weights of the smooth maximum.
+        """The masks, and the sums of the weights of the smooth maximum."""
+        around = ((0, 0), (self.padding,) * 2, (self.padding,) * 2)
+        near = jnp.pad(p, around)
+        powers = jnp.pad(self.powers(p), ((0, 0), *around), constant_values=1)
+        values, which = jnp.asarray(self.values, p.dtype), jnp.asarray(self.which, jnp.int32)
+        shape = (len(p), *self.cells)
 
-        One row of the grid's points is looked at in each pass of a loop, so that no array holds the
-        whole neighbourhood of every pixel.
-        """
-        kernel, step, (height, width) = jnp.asarray(self.kernel, p.dtype), self.step, self.size
-        near = self.near(p)
+        def sums(phase: Any) -> Any:
+            def add(k: Any, sums: Any) -> Any:
+                total, weight = sums
+                for i in range(self.window):
+                    v = which[phase, k, i]
+                    e = lax.dynamic_slice(powers, (v, 0, k, i), (1, *shape))[0]
+                    total += values[v] * lax.dynamic_slice(near, (0, k, i), shape) * e
+                    weight += e
+                return total, weight
 
-        def add(k: Any, sums: Any) -> Any:
-            rows, total, weight = lax.dynamic_slice_in_dim(near, k * step, height, 1), *sums
-            for i in range(self.window):
-                v = kernel[k, i] * rows[:, :, i * step : i * step + width]
-                e = jnp.exp(COLDNESS * v)  # no overflow, as 0 <= v <= 1
-                total, weight = total + v * e, weight + e
-            return total, weight
+            zero = jnp.zeros(shape, p.dtype)
+            return lax.fori_loop(0, self.window, add, (zero, zero))
 
-        zero = jnp.zeros((len(p), height, width), p.dtype)
-        total, weight = lax.fori_loop(0, self.window, add, (zero, zero))
+        total, weight = map(self.joined, self.each_phase(sums))
         return total / weight, weight
 
     @functools.partial(jax.jit, static_argnums=0)
     def back(self, p: jax.Array, full: jax.Array, weight: jax.Array, change: jax.Array) -> Any:
-        """Each point is near to the pixels before it, for which it is row k and column i."""
-        near, step, (height, width) = self.near(p), self.step, self.size
-        (high, wide), side = near.shape[1:], (self.window - 1) * step
-        behind = jnp.asarray(self.behind(high, wide), p.dtype)
-        around = ((0, 0), (side, high - height), (side, wide - width))
-        share, mean = jnp.pad(change / weight, around), jnp.pad(full, around)
+        """The derivative ``Σ_u g_u k e^v (1 + v - 20 m_u) / w_u``, v = 20 k p, of each point."""
+        k = jnp.asarray(self.values, p.dtype)[:, None, None, None]
+        slope = k * self.powers(p)
+        rising = slope * (1 + COLDNESS * k * p)
+        share = change / weight
+        gain, loss = self.phases(share), self.phases(COLDNESS * share * full)
+        which, shape = jnp.asarray(self.which, jnp.int32), p.shape
+        ahead = self.ahead + self.padding
 
-        def add(k: Any, total: jax.Array) -> jax.Array:
-            rows = [lax.dynamic_slice_in_dim(v, side - k * step, high, 1) for v in (share, mean)]
-            for i in range(self.window):
-                at = slice(side - i * step, side - i * step + wide)
-                g, m, v = rows[0][:, :, at], rows[1][:, :, at], behind[k, i] * near
-                slope = jnp.exp(COLDNESS * v) * (1 + COLDNESS * (v - m))
-                total = total + g * behind[k, i] * slope
-            return total
+        def into(phase: Any) -> Any:
+            def add(k: Any, total: Any) -> Any:
+                for i in range(self.window):
+                    of, at = (which[phase, k, i], 0, 0, 0), (phase, 0, ahead - k, ahead - i)
+                    rise, down = (lax.dynamic_slice(v, of, (1, *shape)) for v in (rising, slope))
+                    up, less = (lax.dynamic_slice(v, at, (1, *shape)) for v in (gain, loss))
+                    total += (rise * up - down * less)[0]
+                return total
 
-        into = lax.fori_loop(0, self.window, add, jnp.zeros_like(near))
-        into = into.reshape(len(p), high // step, step, wide // step, step).sum((2, 4))
-        return into[:, self.padding : -self.padding, self.padding : -self.padding]
+            return lax.fori_loop(0, self.window, add, jnp.zeros_like(p))
 
-    def behind(self, high: int, wide: int) -> np.ndarray:
-        """The kernel by the places of the points, `step` times as many as there are points."""
-        found = np.zeros((self.window, self.window, high, wide))
-        for k, i in np.ndindex(self.window, self.window):
-            rows = slice(k * self.step, k * self.step + self.size[0])
-            columns = slice(i * self.step, i * self.step + self.size[1])
-            found[k, i, rows, columns] = self.kernel[k, i]
-        return found
+        return self.each_phase(into).sum(0)
+
+    def joined(self, v: jax.Array) -> jax.Array:
+        """[N, *size] from each phase's cells [step², N, *cells]."""
+        s, n, (h, w) = self.step, v.shape[1], self.cells
+        v = v.reshape(s, s, n, h, w).transpose(2, 3, 0, 4, 1).reshape(n, h * s, w * s)
+        return v[:, : self.size[0], : self.size[1]]
+
+    def phases(self, v: jax.Array) -> jax.Array:
+        """The inverse, with zeros around the cells as far as a point of the grid reaches."""
+        s, n, (h, w) = self.step, len(v), self.cells
+        v = jnp.pad(v, ((0, 0), (0, h * s - self.size[0]), (0, w * s - self.size[1])))
+        v = v.reshape(n, h, s, w, s).transpose(2, 4, 0, 1, 3).reshape(s * s, n, h, w)
+        after = [max(0, g + self.padding - c) for g, c in zip(self.grid, self.cells, strict=True)]
+        return jnp.pad(v, ((0, 0), (0, 0), *((self.ahead, a) for a in after)))
 
     def inner(self, full: jax.Array) -> jax.Array:
         """Masks [N, H, W] without their margins."""
@@ -310,7 +336,7 @@ class ExtremalPerturbation(SteppedExplainer):
 
         def one(m: jax.Array) -> jax.Array:
             zeros = jnp.floor(m.size * (1 - area) + 0.01).astype(jnp.int32)
-            kept = ops.sort(m)[jnp.minimum(zeros, m.size - 1)]
+            kept = ops.order_statistic(m.ravel(), jnp.minimum(zeros, m.size - 1))
             below, above = m < kept - TIE, m > kept + TIE
             tied = m.size - below.sum() - above.sum()
             share = (m.size - above.sum() - zeros) / tied

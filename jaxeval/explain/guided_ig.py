@@ -17,34 +17,6 @@ NEAR = 1e-6
 """Tolerance for reaching the target distance, as a fraction of the whole path."""
 
 
-def smallest(v: jax.Array, place: Any) -> jax.Array:
-    """``sort(v)[place]`` for v [n] >= 0, found bit by bit, which is much faster than sorting.
-
-    >>> smallest(jnp.array([3.0, 1.0, 2.0]), 1)
-    Array(2., dtype=float32)
-    """
-    bits = jnp.finfo(v.dtype).bits
-    kind = jnp.dtype(f"int{bits}")
-    # Non-negative floats order like their bits, read as integers. At most 255 rows, so that the
-    # count of each column fits into a byte, which vectorises best.
-    width = max(128, -(-v.size // 255))
-    given = jnp.pad(
-        lax.bitcast_convert_type(v, kind),
-        (0, -v.size % width),
-        constant_values=jnp.iinfo(kind).max,
-    ).reshape(-1, width)
-
-    def below(bound: jax.Array) -> jax.Array:
-        return (given < bound).sum(0, dtype=jnp.uint8).astype(jnp.int32).sum()
-
-    def decide(i: Any, found: jax.Array) -> jax.Array:
-        more = found | jnp.left_shift(jnp.asarray(1, kind), jnp.asarray(bits - 2 - i, kind))
-        return jnp.where(below(more) <= place, more, found)
-
-    found = lax.fori_loop(0, bits - 1, decide, jnp.zeros((), kind))
-    return lax.bitcast_convert_type(found, v.dtype)
-
-
 def advance(
     at: jax.Array, g: jax.Array, x: jax.Array, b: jax.Array, done: Any, fraction: Any, reach: Any
 ) -> jax.Array:
@@ -76,7 +48,7 @@ def advance(
         # Of the entries below their bound, move the fraction with the smallest gradients.
         size = jnp.where(ahead(at, high), jnp.inf, jnp.abs(g))
         place = jnp.floor(jnp.asarray(fraction, jnp.float32) * (n - 1)).astype(jnp.int32)
-        least = smallest(size, place)
+        least = ops.order_statistic(size, place)
         least = jnp.where(jnp.isinf(least), jnp.min(size), least)
         chosen = (size <= least) & ~jnp.isinf(size)
         way = jnp.where(chosen, high - at, 0)

@@ -69,6 +69,7 @@ from .overlap import top_k_overlap as top_k_overlap
 from .rank import ascending as ascending
 from .rank import average_ranks as average_ranks
 from .rank import descending as descending
+from .rank import order_statistic as order_statistic
 from .rank import places as places
 from .rank import portion as portion
 from .rank import smallest as smallest
