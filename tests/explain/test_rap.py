@@ -23,7 +23,7 @@ def ratio(a, b):
 
 
 def flows(x, w, r, convolution):
-    """x >= 0 and w of both signs (or both turned): four flows, less their excess."""
+    """x >= 0: four flows, less their excess."""
     up, down = np.maximum(w, 0), np.maximum(-w, 0)
     plus, minus = (x @ up) * (r != 0), (x @ down) * (r != 0)
     gains, losses = np.maximum(r, 0), np.minimum(r, 0)
@@ -36,9 +36,27 @@ def flows(x, w, r, convolution):
     return np.where(live, total - (total.sum() - r.sum()) / max(live.sum(), 1), 0)
 
 
-def back(x, w, r, convolution):
+def back(x, w, r, convolution, consistent=False):
+    """Positive inputs, and then the sizes of the negative ones in the same way.
+
+    Consistent: the products of negative inputs by their own sign, and convolutions as matrices.
+    """
+    convolution = convolution and not consistent
     total = flows(np.maximum(x, 0), w, r, convolution)
-    return total + (flows(np.maximum(-x, 0), -w, r, convolution) if (x < 0).any() else 0)
+    if not (x < 0).any():
+        return total
+    return total + flows(np.maximum(-x, 0), -w if consistent else w, r, convolution)
+
+
+def start(x, w, b, consistent=False):
+    """The step from the score back to the inputs of the last layer, with the weights of a class."""
+    c = x * w
+    gains, losses = c[c > 0].sum(), c[c < 0].sum()
+    for side, its in ((c > 0, gains), (c < 0, losses)):
+        takes = side if consistent else side & (x > 0)
+        part = b * its / (gains + losses)
+        c = c + (takes * x * w / (x * w)[takes].sum() * part if takes.any() else 0)
+    return np.abs(c) / np.abs(c).sum() * c.sum()
 
 
 def pooled_back(h, shape, r):
@@ -71,8 +89,7 @@ def of_lenet(params, x, y):
     h_3 = np.maximum(p_2 @ p["fc_1"]["weight"].T + p["fc_1"]["bias"], 0)
     h_4 = np.maximum(h_3 @ p["fc_2"]["weight"].T + p["fc_2"]["bias"], 0)
     z = h_4 @ p["fc_3"]["weight"].T + p["fc_3"]["bias"]
-    c = np.abs(h_4 * p["fc_3"]["weight"][y])
-    r = c / c.sum() * z[y]
+    r = start(h_4, p["fc_3"]["weight"][y], p["fc_3"]["bias"][y])
     r = back(h_3, p["fc_2"]["weight"].T, r, False)
     r = back(p_2, p["fc_1"]["weight"].T, r, False)
     r = back(p_1, conv_2, pooled_back(h_2, (16, 8, 8), r), True)
@@ -90,6 +107,29 @@ def test_as_in_the_authors_code(signs):
         # With inputs of both signs, the relevance is there twice.
         total = (1 if signs == "positive" else 2) * score
         np.testing.assert_allclose(a[i].sum(), total, rtol=1e-4)
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_last_layer_with_inputs_of_both_signs(hidden, consistent):
+    rng = np.random.default_rng(5)
+    w, v = rng.normal(size=(6, 7)), rng.normal(size=(7 if hidden else 6, 3))
+    b, c = rng.normal(size=7), rng.normal(size=3)
+
+    def apply(p, x):
+        return (x @ p["w"] + p["b"] if hidden else x) @ p["v"] + p["c"]
+
+    params = jax.tree.map(jnp.float32, {"w": w, "b": b, "v": v, "c": c})
+    x, y = rng.normal(size=(4, 6)), np.array([0, 1, 2, 0])
+    x[3] = np.abs(x[3])
+    model = Model(apply, params, channel_axis=None)
+    a = np.asarray(explain.RAP(consistent=consistent)(model, np.float32(x), y))
+    for i in range(4):
+        h = x[i] @ w + b if hidden else x[i]
+        r = start(h, v[:, y[i]], c[y[i]], consistent)
+        if consistent:
+            np.testing.assert_allclose(r.sum(), h @ v[:, y[i]] + c[y[i]])
+        assert_close(a[i], back(x[i], w, r, False, consistent) if hidden else r, 1e-5)
 
 
 def test_relevance_of_a_positive_score_has_both_signs():
@@ -148,6 +188,41 @@ def test_batch_normalisation_passes_relevance():
     a = explain.RAP(box=False)(model, np.abs(x), np.array([0, 2]))
     score = model(np.abs(x))[np.arange(2), np.array([0, 2])]
     np.testing.assert_allclose(a.sum((1, 2, 3)), score, rtol=1e-4)
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_batch_normalisation_stops_relevance_where_its_input_is_0(order):
+    """Units of a ReLU that are 0, or those of a convolution that sees zeros only."""
+    rng = np.random.default_rng(2)
+    params = {
+        "conv": jnp.asarray(rng.normal(size=(4, 1, 3, 3)), jnp.float32),
+        "mean": jnp.asarray(rng.normal(size=(4, 1, 1)), jnp.float32),
+        "s": jnp.asarray(rng.normal(size=(4, 1, 1)), jnp.float32),
+        "shift": jnp.asarray(rng.normal(size=(4, 1, 1)), jnp.float32),
+        "w": jnp.asarray(rng.normal(size=(4 * 16, 3)), jnp.float32),
+    }
+
+    def apply(p, x):
+        def norm(h):
+            return (h - p["mean"]) * p["s"] + p["shift"]
+
+        h = jax.lax.conv(x, p["conv"], (1, 1), "VALID")
+        h = jax.nn.relu(norm(h)) if order == "before" else norm(jax.nn.relu(h))
+        return h.reshape(len(h), -1) @ p["w"]
+
+    x, y = np.abs(rng.normal(size=(2, 1, 6, 6))).astype(np.float32), np.array([0, 2])
+    x[:, :, :4] = 0
+    a = np.asarray(explain.RAP()(Model(apply, params), x, y))
+    full = matrix(lambda v: jax.lax.conv(v, params["conv"], (1, 1), "VALID"), (1, 6, 6))
+    mean, s, shift = (np.repeat(np.float64(params[k]), 16) for k in ("mean", "s", "shift"))
+    for i in range(2):
+        v = x[i].ravel().astype(np.float64)
+        seen = v @ full if order == "before" else np.maximum(v @ full, 0)
+        h = (seen - mean) * s + shift
+        h = np.maximum(h, 0) if order == "before" else h
+        r = start(h, np.float64(params["w"])[:, y[i]], 0)
+        assert np.abs(r[seen == 0]).max() > 1e-3
+        assert_close(a[i].ravel(), back(v, full, np.where(seen == 0, 0, r), True), 1e-5)
 
 
 def test_operations_without_a_rule_are_named():
