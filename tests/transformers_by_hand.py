@@ -249,8 +249,8 @@ class CheferRules(Rules):
     def add(self, a: Any, b: Any, r: Any) -> Any:
         parts = Rules.add(self, a, b, r)
         sums = [v.sum() for v in parts]
-        whole = sum(map(abs, sums))
-        return tuple(v * (abs(s) / whole * r.sum() / s) for v, s in zip(parts, sums, strict=True))
+        shares = [self.ratio(abs(s), sum(map(abs, sums))) * r.sum() for s in sums]
+        return tuple(v * self.ratio(c, s) for v, c, s in zip(parts, shares, sums, strict=True))
 
 
 def relevance(params: Any, x: np.ndarray, seed: Any, rules: Rules) -> tuple[Any, list[Any]]:

@@ -53,6 +53,8 @@ COMPOSITES: dict[str, dict[str, str]] = {
 """The rules for the first layer, convolutions and matrix products (named as in zennit)."""
 KEEPS_SIGNS = ("reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "name", "copy")
 """Operations whose outputs are entries of a single input."""
+FAINT = 1e-30
+"""A share of a softmax that is too small to divide by."""
 ADDITIONS = ("proportional", "copy")
 ATTENTION = ("values", "uniform")
 
@@ -189,7 +191,9 @@ class AttnLRP(LRP):
     `LRP` with ``attention="uniform"``: products of two activations, such as of attention weights
     and values, give half of the relevance to each factor, and softmax is taken to first order. The
     attribution sums to the score, except for the relevance absorbed by biases, stabilisers and the
-    constant term of softmax. Signed, in the shape of x (of embeddings, for models of text).
+    constant term of softmax. Relevance is divided by activations, so where they come near 0, the
+    map has more rounding than they have. Signed, in the shape of x (of embeddings, for models of
+    text).
 
     Achtibat et al. 2024, "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for
     Transformers". Softmax here gives relevance to the logits by their values; those of masked
@@ -309,7 +313,9 @@ class Relevance:
     def softmax(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
         """``x · (∂y/∂x)ᵀ (R / y)``, the Taylor expansion at x."""
         x, y = values[node.ins[0]], values[node.outs[0]]
-        return [x * node.gradient(values, [r[0] / stable(y, self.lrp.epsilon)])[0]]
+        # A stabiliser is needed for the logarithm of softmax, and for what underflowed.
+        part = r[0] / jnp.where(y > FAINT, y, stable(y, self.lrp.epsilon))
+        return [x * node.gradient(values, [part])[0]]
 
     def quotient(self, node: Node, values: Values, r: list[Any]) -> list[Any]:
         """All relevance to the numerator."""

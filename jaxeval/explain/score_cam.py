@@ -141,7 +141,8 @@ class AblationCAM(StepwiseCam):
       layer, upsample, layer_channel_axis, rectify, normalise: as for `HiResCAM`.
       baseline: of the layer's output, as for `LayerFeatureAblation`.
       relative: False omits the division by f_y: for a negative score (such as a logit) the division
-        reverses the map. NaN for a score of 0, unless no channel changes it.
+        reverses the map, and the rounding of a score that is small beside its terms becomes that of
+        the map, as a factor. NaN for a score of 0, unless no channel changes it.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from jaxeval import Model

@@ -69,7 +69,8 @@ class TransformerAttribution(AttentionExplainer):
     with 1 at the explained class.
 
     Chefer et al. 2021, "Transformer Interpretability Beyond Attention Visualization", CVPR; as in
-    the authors' code. `output` is the score of the gradient alone.
+    the authors' code. `output` is the score of the gradient alone. Relevance is divided by
+    activations, so where they come near 0, the map has more rounding than they have.
 
     Args:
       token, upsample, n_special: as for `AttentionRollout`.

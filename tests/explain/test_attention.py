@@ -72,42 +72,74 @@ def test_generic_attention(images):
     assert_close(explain.GenericAttention(upsample=None)(model, x, Y), shown(r, images), 1e-5)
 
 
-@kinds
-def test_transformer_attribution(images):
-    model, x = case(images)
-    params = by_hand.draw(images)
+def transformer_attribution(params, x):
+    """TransformerAttribution in float64, [N, T]: the class token's row."""
     _, g = matrices(params, x)
     eye, rows = np.eye(g.shape[-1]), []
-    for i in range(3):
+    for i in range(len(x)):
         rules, seed = by_hand.CheferRules(), np.eye(by_hand.CLASSES)[Y[i]]
         _, relevances = by_hand.relevance(params, x[i], lambda z, s=seed: s, rules)
         m = np.maximum(np.stack(relevances) * g[:, i], 0).mean(1)
-        rows.append(product(m + eye) - eye)
-    e = explain.TransformerAttribution(upsample=None)
-    # Relevance is divided by sums of activations, whose rounding grows where they cancel.
-    assert_close(e(model, x, Y), shown(np.stack(rows), images), 1e-5 if images else 4e-5)
+        rows.append((product(m + eye) - eye)[0])
+    return np.stack(rows)[:, 1:] if "patch" in params else np.stack(rows)
+
+
+def attn_lrp(params, x):
+    """AttnLRP in float64."""
+
+    def one(x, y):
+        seed = np.eye(by_hand.CLASSES)[y]
+        return by_hand.relevance(params, x, lambda z: z * seed, by_hand.Rules())[0]
+
+    return np.stack([one(v, y) for v, y in zip(x, Y, strict=True)])
+
+
+REFERENCES = {
+    "TransformerAttribution": (
+        explain.TransformerAttribution(upsample=None),
+        transformer_attribution,
+    ),
+    "AttnLRP": (explain.AttnLRP(), attn_lrp),
+}
+relevant = pytest.mark.parametrize("name", REFERENCES)
 
 
 @kinds
-def test_attn_lrp(images):
-    model, x = case(images)
-    expected = np.stack(
-        [
-            by_hand.relevance(
-                by_hand.draw(images),
-                x[i],
-                lambda z, c=Y[i]: z * np.eye(by_hand.CLASSES)[c],
-                by_hand.Rules(),
-            )[0]
-            for i in range(3)
-        ]
-    )
-    # Relevance is divided by activations z; where one of them is near 0, rounding counts 1 / |z|
-    # times. Most samples are equal to 5e-5, the second one of BERT to 3e-4.
-    typical = np.abs(np.asarray(explain.AttnLRP()(model, x, Y)) - expected)
-    size = np.abs(expected).reshape(3, -1).max(1)
-    assert np.sort(typical.reshape(3, -1).max(1) / size)[1] < 1e-4
-    assert_close(explain.AttnLRP()(model, x, Y), expected, 1e-3)
+@relevant
+def test_relevance_through_attention(name, images):
+    """In float64, to its rounding."""
+    e, reference = REFERENCES[name]
+    params, x = by_hand.draw(images), by_hand.inputs(images)
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), params)
+        model = Model(by_hand.apply, exact, channel_axis=1 if images else -1)
+        a = np.asarray(e(model, jnp.asarray(x, jnp.float64), Y))
+    expected = reference(params, x)
+    assert_close(a.reshape(expected.shape), expected, 1e-10)
+
+
+@kinds
+@relevant
+def test_relevance_through_attention_in_float32(name, images):
+    """As near as weights say that differ in their last place: relevance is divided by activations,
+    whose rounding grows where they are near 0."""
+    e, reference = REFERENCES[name]
+    params, x, rng = by_hand.draw(images), by_hand.inputs(images), np.random.default_rng(0)
+    expected = reference(params, x)
+
+    def largest(change):
+        return np.abs(change).reshape(3, -1).max(1)
+
+    def near(v):
+        return np.float32(v * (1 + rng.choice((-1, 1), v.shape) * 2.0**-23))
+
+    moves = [largest(reference(jax.tree.map(near, params), x) - expected) for _ in range(4)]
+    a = np.asarray(e(by_hand.model(images), x, Y)).reshape(expected.shape)
+    assert (largest(a - expected) <= 1e-5 * largest(expected) + 4 * np.max(moves, 0)).all()
+
+
+def test_attn_lrp_is_a_setting_of_lrp():
+    model, x = case(images=False)
     same = explain.LRP(attention="uniform")(model, x, Y)
     np.testing.assert_array_equal(explain.AttnLRP()(model, x, Y), same)
 

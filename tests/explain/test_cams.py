@@ -175,6 +175,42 @@ def test_ablation_cam(relative):
     assert_close(raw(e, case), (w[:, :, None] * a).sum(1), 1e-5)
 
 
+def test_ablation_cam_of_a_score_that_is_small_beside_its_terms():
+    """Rounding of the score is that of the map: a factor, without which the map is exact."""
+    import torch
+
+    n, case, net = 60, make("lenet"), make("lenet").torch().double()
+    x, y = np.random.default_rng(11).uniform(-1, 1, (n, 1, 28, 28)), np.arange(n) % 10
+    kept = {}
+    for name in ("relu_2", "relu_4"):
+        getattr(net, name).register_forward_hook(
+            lambda m, i, out, name=name: kept.update({name: out})
+        )
+    with torch.no_grad():
+        full = net(torch.from_numpy(np.float32(x)).double())
+        a, h = kept["relu_2"], kept["relu_4"]
+        gone = []
+        for k in range(16):
+            rest = a.clone()
+            rest[:, k] = 0
+            for name in ("pool_2", "flatten", "fc_1", "relu_3", "fc_2", "relu_4", "fc_3"):
+                rest = getattr(net, name)(rest)
+            gone.append(full - rest)
+        terms = (h * net.fc_3.weight[y]).abs().sum(1).numpy()
+    drops, score = torch.stack(gone, 1).numpy()[np.arange(n), :, y], full.numpy()[np.arange(n), y]
+
+    def error(relative, w):
+        e = explain.AblationCAM(relative=relative, **SIGNED)
+        expected = np.einsum("nk,nkij->nij", w, a.numpy())
+        wrong = np.asarray(e(case.model, np.float32(x), y))[:, 0] - expected
+        return np.abs(wrong).max((1, 2)) / np.abs(expected).max((1, 2))
+
+    eps = np.finfo(np.float32).eps
+    assert (error(False, drops) < 1e-5).all()
+    assert (terms / np.abs(score)).max() > 100
+    assert (error(True, drops / score[:, None]) < 1e-5 + 4 * eps * terms / np.abs(score)).all()
+
+
 def test_ablation_cam_of_a_score_of_zero():
     """The share of a score of 0 is undefined; it is 0 where no channel changes the score."""
     params = {"conv": jnp.ones((2, 1, 1, 1)), "w": jnp.array([1.0, -1.0])}

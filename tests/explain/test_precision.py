@@ -1,5 +1,7 @@
 """Half precision and 64 bits: the maps of float32, as far as the type can hold them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 from jaxeval import explain
 from jaxeval.model import Model
 from jaxeval.types import canonical
+from tests import transformers_by_hand as by_hand
 
-from .helpers import ALIKE, every, jitted, keys, run
+from .helpers import ALIKE, every, jitted, keys, make, run
 
 CAMS = tuple(cls.__name__ for cls in explain.FAMILIES["class activation maps"])
 IMAGES = (*CAMS, "ExtremalPerturbation")
@@ -149,6 +152,40 @@ def test_half_precision(name, dtype):
 @pytest.mark.parametrize("name", ["LRP", "DeepLift", "GuidedIG", "Lime", "LayerConductance"])
 def test_half_precision_within_a_compiled_program(name):
     close(maps(name, np.float16, through_jit=True), right(name), np.float16)
+
+
+ROUGH = {
+    "TransformerAttribution": explain.TransformerAttribution(upsample=None),
+    "AttnLRP": explain.AttnLRP(),
+    "NeuronIntegratedGradients": explain.NeuronIntegratedGradients(layer="fc_2/relu", unit=3),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ROUGH)
+def test_half_precision_is_as_near_as_weights_are(name, dtype):
+    """Maps of deep models move far where activations come near 0, or where ReLUs and maxima switch,
+    and no further than by half a unit in the last place of weights and inputs."""
+    if name == "NeuronIntegratedGradients":
+        model, x = make("tabular").model, make("tabular", 8).x
+    else:
+        model, x = by_hand.model(images=False), by_hand.inputs(images=False, n=8)
+    e, y, eps = ROUGH[name], np.arange(8) % 4, float(jnp.finfo(dtype).eps)
+    rng = np.random.default_rng(0)
+    params, x = jax.tree.map(lambda v: np.float32(v.astype(dtype)), (model.params, x))
+
+    def near(v):
+        return np.float32(v * (1 + rng.choice((-1, 1), v.shape) * eps / 2))
+
+    def mapped(params, x):
+        a = jitted(e, dataclasses.replace(model, params=params), x, y, None)
+        return np.asarray(a, np.float64).reshape(8, -1)
+
+    wanted = mapped(params, x)
+    moves = [mapped(*jax.tree.map(near, (params, x))) - wanted for _ in range(10)]
+    half = mapped(*jax.tree.map(lambda v: jnp.asarray(v, dtype), (params, x)))
+    most = np.abs(moves).max((0, 2)) + 2 * eps * np.abs(wanted).max(1)
+    assert (np.abs(half - wanted).max(1) <= most).all()
 
 
 @pytest.mark.parametrize("host", ["numpy", "jax"])
