@@ -31,6 +31,10 @@ class Function:
     fn: Callable[..., Any]
 
 
+class CallError(ValueError):
+    """A model that cannot be called in the way that it was given; the message says what to do."""
+
+
 def foreign(model: Any) -> str | None:
     """For a model of another library: its kind and how to pass it; None for any callable."""
     kinds = [f"{k.__module__}." for k in type(model).__mro__]

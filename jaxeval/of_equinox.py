@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .check import CallError
 from .model import Model
 
 __all__ = ["from_equinox"]
@@ -44,7 +45,16 @@ class _Equinox:
                 return module(row, state, **given)[0]
             return module(row, **given)
 
-        return call(x) if self.batched else jax.vmap(call)(x)
+        try:
+            return call(x) if self.batched else jax.vmap(call)(x)
+        except (TypeError, ValueError) as e:
+            if given.get("key", "") is None and "key" in str(e).casefold():
+                raise CallError(
+                    f"from_equinox: {type(module).__name__} uses the key that it is called with "
+                    f"({e}): give from_equinox(module, key=jax.random.key(0)), which layers in "
+                    "inference mode do not draw from"
+                ) from e
+            raise
 
 
 def _at(params: Any, path: tuple[str, ...]) -> Any:
@@ -65,7 +75,7 @@ def from_equinox(
     """A `Model` from an Equinox module.
 
     Dropout and batch normalisation are switched to inference mode, on a copy. An argument ``key``
-    that `__call__` needs is None then.
+    that `__call__` needs is None then, unless given.
 
     Args:
       module: a callable `equinox.Module`.

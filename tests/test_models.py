@@ -203,3 +203,86 @@ def test_arguments_of_nnx_modules_are_passed_on():
     np.testing.assert_allclose(je.from_flax(net, scale=2.0)(X), 2 * net(X), rtol=1e-6)
     with pytest.raises(TypeError, match="no argument 'scales'"):
         je.from_flax(net, scales=2.0)
+
+
+class Draws(nn.Module):
+    """Draws random numbers, or keeps count, whatever it is told."""
+
+    counts: bool = False
+
+    @nn.compact
+    def __call__(self, x, deterministic=None):
+        if self.counts:
+            self.variable("calls", "n", lambda: jnp.zeros(())).value += 1
+        off = False if deterministic is None else deterministic
+        x = nn.Dropout(0.5)(x, deterministic=self.counts or off)
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+def linen_variables(net, **given):
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    return net.init(keys, X, **given)
+
+
+OTHER_STATE = {"BatchNorm_1": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
+
+
+@pytest.mark.parametrize(
+    ("net", "change", "given", "words"),
+    [
+        (Net(), {"batch_stats": None}, {"train": False},
+         "Net reads 'batch_stats', but .* only 'params': .*: ..., \"batch_stats\": ...}(\n|$)"),
+        (Net(), {"batch_stats": {}}, {"train": False}, "Net reads 'batch_stats', but"),
+        (Net(), {"batch_stats": None}, {"train": True},
+         r"\"batch_stats\": ...}. Give from_flax\(module, variables, train=False\)"),
+        (Net(), {"batch_stats": OTHER_STATE}, {"train": False}, "variables are not those of Net"),
+        (Net(), {"params": {}}, {"train": False}, "variables are not those of Net"),
+        (Draws(), {}, {},
+         r"draws random numbers .*\"dropout\". Give from_flax\(.*, deterministic=True\)"),
+        (Draws(counts=True), {}, {"deterministic": True},
+         "Draws changes its state .*\"calls\" .*deterministic=True or use_running_average"),
+    ],
+)  # fmt: skip
+def test_what_flax_refuses_says_what_to_do(net, change, given, words):
+    variables = {
+        **linen_variables(net, **({"train": False} if "train" in given else given)),
+        **change,
+    }
+    variables = {k: v for k, v in variables.items() if v is not None}
+    model = je.from_flax(net, variables, **given)
+    with pytest.raises(ValueError, match=words):
+        model(X)
+    with pytest.raises(ValueError, match=words) as caught:
+        je.attribute("Gradient", model, X, [0] * len(X))
+    assert "NumPy" not in str(caught.value)
+    with pytest.raises(ValueError, match=words):
+        model.layers(X)
+    for example in (X, jax.ShapeDtypeStruct(X.shape, X.dtype)):
+        with pytest.raises(ValueError, match=words):
+            je.from_flax(net, variables, example=example, **given)
+
+
+def test_linen_with_an_example_knows_its_layers(linen):
+    _, variables = linen
+    model = je.from_flax(Net(), variables, train=False, example=X[:2])
+    assert model.layers()["Conv_0"] == (1, 4, 4, 4)
+    assert je.from_flax(NnxNet(nnx.Rngs(0)), example=X[:2]).layers()["conv"] == (1, 8, 8, 4)
+
+
+def test_keys_for_random_draws_are_refused_or_asked_for():
+    variables = linen_variables(Draws())
+    with pytest.raises(TypeError, match=r"takes no rngs: .*variables, deterministic=True\)"):
+        je.from_flax(Draws(), variables, rngs={"dropout": jax.random.key(0)})
+
+    class Keyed(nnx.Module):
+        def __init__(self, rngs):
+            self.out, self.drop = nnx.Linear(64, 3, rngs=rngs), nnx.Dropout(0.5)
+
+        def __call__(self, x, rngs):
+            return self.out(self.drop(x.reshape(len(x), -1), rngs=rngs))
+
+    net = Keyed(nnx.Rngs(0))
+    with pytest.raises(TypeError, match=r"give from_flax\(module, rngs=flax.nnx.Rngs\(0\)\)"):
+        je.from_flax(net)
+    want = net.out(X.reshape(len(X), -1))
+    np.testing.assert_allclose(je.from_flax(net, rngs=nnx.Rngs(0))(X), want, rtol=1e-6)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..check import foreign, warn
+from ..check import CallError, foreign, warn
 from ..classes import check_classes
 from ..lifetime import Wrapper, hashable, remembered
 from ..model import TRACED_ROWS, UNTRACEABLE, Model, with_inputs
@@ -89,6 +89,8 @@ def as_model(
         out = model.traced(x)
     except NOT_TRACEABLE as e:
         why = f"it asks for the value of an array ({named(e).splitlines()[0]})"
+    except CallError as e:
+        raise EvaluationError(str(e)) from e
     except Exception as e:
         raise EvaluationError(
             f"the model failed while JAX traced it on inputs {[TRACED_ROWS, *x.shape]}: {named(e)}"

@@ -90,3 +90,19 @@ def test_what_does_not_fit_is_refused(trained):
     mlp = eqx.nn.MLP(6, 3, 8, 2, key=jax.random.key(0))
     with pytest.raises(TypeError, match=r"from_equinox\(module\)"):
         je.evaluate(mlp, x, explainers={"x": x}, metrics=[je.Sparseness()])
+
+
+def test_modules_that_split_their_key_say_that_they_need_one():
+    class Splits(eqx.Module):
+        out: eqx.nn.Linear
+        drop: eqx.nn.Dropout
+
+        def __call__(self, x, key):
+            return self.out(self.drop(x, key=jax.random.split(key)[0]))
+
+    net = Splits(eqx.nn.Linear(6, 3, key=jax.random.key(0)), eqx.nn.Dropout(0.5))
+    x = np.ones((2, 6), np.float32)
+    with pytest.raises(ValueError, match=r"from_equinox\(module, key=jax.random.key\(0\)\)"):
+        je.attribute("Gradient", je.from_equinox(net, channel_axis=None), x, [0, 0])
+    model = je.from_equinox(net, channel_axis=None, key=jax.random.key(0))
+    np.testing.assert_allclose(model(x), jax.vmap(net.out)(x), rtol=1e-6)
