@@ -98,6 +98,36 @@ def did_you_mean(name: Any, options: Iterable[Any]) -> str:
     return f". Did you mean {', '.join(others)}{' or ' * bool(others)}{last}?" if found else ""
 
 
+FEW = 12
+"""Maximum number of names that an error message lists."""
+
+
+def among(names: Iterable[str], every: str, near: str = "") -> str:
+    """Names in an error message: all of a few; of many, the nearest, and how to list all.
+
+    >>> among(["a", "b"], "list(net.layers(x))")
+    'a, b'
+    """
+    names = list(names)
+    if len(names) <= FEW:
+        return ", ".join(names)
+    found = difflib.get_close_matches(near, names, FEW // 2, 0.0) if near else names[: FEW // 2]
+    return f"{', '.join(found)}, ... ({len(names)} in all: {every})"
+
+
+LAYERS = "list(model.layers(x))"
+"""How to list all layers that an explainer may name."""
+
+
+def no_layer(name: str, known: Iterable[str], every: str = LAYERS) -> str:
+    """The message about an unknown name of a layer."""
+    known = list(known)
+    return (
+        f"the model has no layer {name!r}, only {among(known, every, name)}"
+        f"{did_you_mean(name, known)}"
+    )
+
+
 def one_of(owner: Any, name: str, options: Iterable[Any]) -> None:
     """Check that the field is one of the options: names, True, False or None."""
     value, options = getattr(owner, name), list(options)

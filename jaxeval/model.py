@@ -56,7 +56,8 @@ class Model:
       params: any pytree of arrays. If it is a dict with the key ``"params"``, only the arrays
         under that key are trained parameters (the rest is state, such as batch statistics).
       hidden: ``(params, x) -> (logits, {layer: activations [N, ...]})``, for metrics that use
-        hidden layers.
+        hidden layers. Explainers take these names as ``layer=``, too, for values that the logits
+        are computed from; they follow `hidden` then in place of `apply`.
       init: ``(key, x) -> params``, the model's own initialisation, for metrics that randomise
         parameters.
       channel_axis: the channel axis of x: 1 for N C H W, -1 for channel-last, None if x has no

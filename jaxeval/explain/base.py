@@ -25,6 +25,7 @@ from ..trace import jaxprs
 from ..trace.embedding import check_ids, check_removal, embeddings, of_embeddings, vocabulary
 from ..trace.half import Narrow, in_float32, is_half
 from ..types import pytree, static
+from .shown import shown
 
 REDUCTIONS: dict[str, Callable[..., jax.Array]] = {
     "sum": jnp.sum,
@@ -152,6 +153,7 @@ class Explainer(ABC):
         """`__call__` without validation, so that it does not wait for the values of y."""
         if model.tokens is not None:
             return self._of_tokens(model, x, y, keys)
+        model = shown(model, x, self.named_layers)
         half = is_half(x.dtype)
         if half:
             given, x = x.dtype, x.astype(jnp.float32)
@@ -159,6 +161,11 @@ class Explainer(ABC):
         a = self._for(model)._run(model, x, y, keys)
         a = a if self.reduce_channels is None else self._pixels(model, a)
         return a.astype(given) if half else a
+
+    @property
+    def named_layers(self) -> tuple[str, ...]:
+        """The names of layers that it looks up in the traced model."""
+        return ()
 
     def _of_tokens(self, model: Model, ids: Any, y: Any, keys: Any) -> Float[Array, "n ..."]:
         """The attributions of token ids."""

@@ -40,7 +40,7 @@ class CamExplainer(LayerExplainer):
         if not graph.convolutions:
             raise ValueError(
                 f"{type(self).__name__}(layer=...) must name a layer of the model, which has no "
-                f"convolutions: one of {', '.join(graph.layers)}"
+                f"convolutions: one of {check.among(graph.layers, check.LAYERS)}"
             )
         name = graph.convolutions[-1]
         after = (f"{name}/{kind}" for kind in ("relu", "activation"))

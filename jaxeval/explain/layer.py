@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import ops
+from .. import check, ops
 from ..identity import shapes_of
 from ..lifetime import Wrapper, jit, remembered
 from ..model import Model
 from ..trace import Graph, Value
+from ..trace.shown import hidden_layers
 from ..types import pytree, static
 from .base import Explainer
+from .shown import ROWS, of_rows, own_hidden, shown
 
 
 def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:
@@ -25,7 +27,8 @@ def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:
     Layers with parameters are named by the path of their parameters ("Conv_0", "block/dense"; the
     second call of a layer is "Conv_0@2"); layers without parameters by the preceding layer and
     their kind ("Conv_0/relu", "Conv_0/reduce_window_max"). Any other value can be named in the
-    model's code with `jax.ad_checkpoint.checkpoint_name(value, "name")`.
+    model's code with `jax.ad_checkpoint.checkpoint_name(value, "name")`. Those that only
+    `Model.hidden` names come last.
 
     Args:
       x: inputs [N, ...], or their shape and dtype.
@@ -36,8 +39,12 @@ def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:
     >>> layers(net, jnp.ones((5, 2)))
     {'first': (5, 3), 'first/activation': (5, 3), 'second': (5, 4)}
     """
-    graph = Graph(model, jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)))
-    return {name: value.shape for name, value in graph.layers.items()}
+    spec = jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x))
+    found = {name: value.shape for name, value in Graph(model, spec).layers.items()}
+    if model.tokens is None and (hidden := own_hidden(model)) is not None:
+        more = hidden_layers(hidden, *model.given(spec))[1]
+        found |= {k: v.aval.shape for k, v in more.items() if v is not None and k not in found}
+    return found
 
 
 def with_hidden(model: Model, layers: Any = None) -> Model:
@@ -61,6 +68,8 @@ class Hidden(Wrapper):
     """``(params, x) -> (logits, {layer: activations})``; equal ones share compiled programs."""
 
     HOLDS: ClassVar[str] = "apply"
+    of_graph: ClassVar[bool] = True
+    """Its names are those of the traced model."""
 
     apply: Callable[..., Any]
     layers: tuple[str, ...] | None
@@ -70,11 +79,6 @@ class Hidden(Wrapper):
         values = graph.forward(params, x)
         names = graph.weighted if self.layers is None else self.layers
         return values[graph.out], {name: values[graph.layer(name)] for name in names}
-
-
-ROWS = 61
-"""The number of rows for which the shape of a layer is found: unlikely to be the size of another
-axis."""
 
 
 @pytree
@@ -94,7 +98,12 @@ class LayerExplainer(Explainer):
                 f"{type(self).__name__}(layer=...) must be the name of a layer, got {self.layer!r}"
             )
 
+    @property
+    def named_layers(self) -> tuple[str, ...]:
+        return (*(() if self.layer is None else (self.layer,)), *super().named_layers)
+
     def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
+        model = shown(model, x, self.named_layers)
         if model.tokens is None and not model.host:
             layer_shape(self, model, x)  # raises an error if the layer does not hold samples
         return super().unchecked(model, x, y, keys)
@@ -104,7 +113,7 @@ class LayerExplainer(Explainer):
         if self.layer is None:
             raise ValueError(
                 f"{type(self).__name__}(layer=...) must name a layer of the model: one of "
-                f"{', '.join(graph.layers)}"
+                f"{check.among(graph.layers, check.LAYERS)}"
             )
         return graph.layer(self.layer)
 
@@ -157,15 +166,10 @@ def layer_shape(explainer: LayerExplainer, model: Model, x: Any) -> tuple[int, .
     """
     if model.host:
         Graph(model, x)  # raises the error
-    spec = jax.ShapeDtypeStruct((ROWS, *x.shape[1:]), x.dtype)
+    traced, spec = of_rows(model, x)
     known, rows = remembered(model.apply), (model.params, model.inputs, spec)
     given = ("layer", type(explainer), explainer.layer, *shapes_of(rows))
     if given not in known:
-
-        def of_rows(v: Any) -> np.ndarray:
-            return np.zeros((ROWS, *jnp.shape(v)[1:]), jnp.result_type(v))
-
-        traced = dataclasses.replace(model, inputs=jax.tree.map(of_rows, model.inputs))
         known[given] = explainer.value(Graph(traced, spec)).shape
     shape = known[given]
     if shape[:1] != (ROWS,):

@@ -16,6 +16,7 @@ from ..types import pytree, static
 from .feature_ablation import FeatureAblation
 from .layer import LayerExplainer, layer_axis
 from .layer_activation import LayerActivation
+from .shown import shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,7 @@ class LayerFeatureAblation(LayerExplainer, FeatureAblation):
     def unchecked(self, model: Model, x: Any, y: Any, keys: Any) -> jax.Array:
         if model.tokens is not None:
             return super().unchecked(model, x, y, keys)
+        model = shown(model, x, self.named_layers)
         h = LayerActivation(layer=self.layer).unchecked(model, x, y, None)
         rest = dataclasses.replace(
             model,

@@ -158,6 +158,10 @@ class LRP(Explainer):
                 return RULES[rule]() if isinstance(rule, str) else rule
         return RULES[self.rule]() if isinstance(self.rule, str) else self.rule
 
+    @property
+    def named_layers(self) -> tuple[str, ...]:
+        return (*self.layers, *super().named_layers)
+
     def graph(self, model: Model, x: Any) -> tuple[Graph, Value]:
         """The model's graph, and the value in it that is explained: the input."""
         graph = Graph(model, x, turned=all(rule.anywhere for rule in self._rules()))

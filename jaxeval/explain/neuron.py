@@ -17,6 +17,7 @@ from ..shown import count
 from ..trace import Graph
 from ..types import pytree, static
 from .layer import LayerExplainer, layer_shape
+from .shown import shown
 from .smoothed import check_explainer
 
 
@@ -72,6 +73,7 @@ def unit_model(owner: Any, model: Model, x: Any) -> tuple[Model, Any]:
 
     Other units, without slices, are other numbers of the same model.
     """
+    model = shown(model, x, owner.named_layers)
     name, shape = type(owner).__name__, layer_shape(owner, model, x)
     given = owner.unit
     units = given.units if isinstance(given, Slices) else given

@@ -168,7 +168,8 @@ class RandomiseLayers(Perturbation):
             if name not in known:
                 raise ValueError(
                     f"layers={self.names!r}: the model has no layer {name!r}, only "
-                    f"{', '.join(known)} (those with parameters){_hint(name, known)}"
+                    f"{check.among(known, 'jaxeval.layer_names(model, x)', name)} "
+                    f"(those with parameters){_hint(name, known)}"
                 )
         if self.names is not None:
             found = tuple(layer for layer in found if layer.name in self.names)

@@ -12,6 +12,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
 
+from ..check import LAYERS, among
 from ..identity import shapes_of
 from ..lifetime import Wrapper, jit, remembered
 from ..model import Model, reads_inputs
@@ -131,7 +132,7 @@ def looked_up(graph: Graph, tokens: Tokens) -> tuple[Value, int | None]:
     found = f"{len(tables)} tables that are read at the ids" if tables else "no such table"
     raise ValueError(
         f"the layer of the embeddings is not clear ({found}): name it, Tokens(embedding=...), one "
-        f"of {', '.join(graph.layers)}; or give Tokens(embed=..., apply=...)"
+        f"of {among(graph.layers, LAYERS)}; or give Tokens(embed=..., apply=...)"
     )
 
 

@@ -48,10 +48,7 @@ class Graph(Program):
     def layer(self, name: str) -> Value:
         """The output of a named layer."""
         if name not in self.layers:
-            raise ValueError(
-                f"the model has no layer {name!r}, only {', '.join(self.layers)}"
-                f"{check.did_you_mean(name, self.layers)}"
-            )
+            raise ValueError(check.no_layer(name, self.layers))
         return self.layers[name]
 
     def split(self, value: Value) -> None:

@@ -11,6 +11,8 @@ from .program import Program
 
 OUTPUT_OF = "output of "
 """A value named "output of NAME" is the output of the layer NAME, activation included."""
+HIDDEN = "hidden "
+"""A value named "hidden NAME" has this name beside those that layers have without it."""
 
 
 class Layers(NamedTuple):
@@ -38,6 +40,7 @@ def name_layers(program: Program, nodes: Iterable[Node]) -> Layers:
     named: dict[str, Value] = {}
     outputs: set[str] = set()
     before: dict[Value, str] = {}
+    shown: dict[str, Value] = {}
 
     def layers_in(operation: Operation) -> list[str]:
         ins = [v for v in operation.ins if v.inexact and v not in operation.active]
@@ -76,20 +79,24 @@ def name_layers(program: Program, nodes: Iterable[Node]) -> Layers:
             note_output(str(given).removeprefix(OUTPUT_OF), node.outs[0])
             before.update(dict.fromkeys(node.outs, str(given).removeprefix(OUTPUT_OF)))
             continue
+        if given is not None and str(given).startswith(HIDDEN):
+            shown[str(given).removeprefix(HIDDEN)] = node.outs[0]
+            before.update(dict.fromkeys(node.outs, source))
+            continue
         if given is not None:
             runs = [(str(given), node.outs[0])]
         kind = {"largest": node.last.name, "sum": node.first.name}.get(node.kind, node.kind)
-        shown = ("relu", "activation", "largest", "sum", "softmax", "normalise", "add")
+        kinds = ("relu", "activation", "largest", "sum", "softmax", "normalise", "add")
         for name, value in runs:
             note(name, value)
             weighted.append(next(reversed(named)))
             if node.first.name == "conv_general_dilated":
                 convolutions.append(next(reversed(named)))
-        if not runs and node.kind in shown and node.outs[0] is not program.out:
+        if not runs and node.kind in kinds and node.outs[0] is not program.out:
             note(f"{source}/{kind}" if source else kind, node.outs[0])
         after = runs[-1][0] if runs else source
         before.update(dict.fromkeys(node.outs, after))
-    return Layers(named, weighted, convolutions)
+    return Layers(named | shown, weighted, convolutions)
 
 
 def _collections(names: Sequence[str]) -> tuple[str, ...]:

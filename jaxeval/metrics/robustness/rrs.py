@@ -74,7 +74,8 @@ class RRS(RelativeStability):
             if name not in known:
                 raise ValueError(
                     f"layers={self.layers!r}: the model shows no layer {name!r}, only "
-                    f"{', '.join(known)}{check.did_you_mean(name, known)}"
+                    f"{check.among(known, 'RRS(layers=None) takes all', name)}"
+                    f"{check.did_you_mean(name, known)}"
                 )
 
     def hidden(self, answer: Answer) -> Array:

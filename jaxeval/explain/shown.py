@@ -1,0 +1,78 @@
+"""Layers that only `Model.hidden` names, for explainers of layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..check import no_layer
+from ..cpu.rewrite import Rewritten, RewrittenOnCpus
+from ..identity import shapes_of
+from ..lifetime import remembered
+from ..model import Model
+from ..trace import Graph
+from ..trace.shown import Shown, hidden_layers
+
+ROWS = 61
+"""The number of rows for which the shape of a layer is found: unlikely to be the size of another
+axis."""
+
+
+def of_rows(model: Model, x: Any) -> tuple[Model, jax.ShapeDtypeStruct]:
+    """The model and the shape of its input for `ROWS` rows like x [N, ...]."""
+
+    def rows(v: Any) -> np.ndarray:
+        return np.zeros((ROWS, *jnp.shape(v)[1:]), jnp.result_type(v))
+
+    spec = jax.ShapeDtypeStruct((ROWS, *x.shape[1:]), x.dtype)
+    return dataclasses.replace(model, inputs=jax.tree.map(rows, model.inputs)), spec
+
+
+def own_hidden(model: Model) -> Any:
+    """A `Model.hidden` that may name other layers than the traced model has; else None."""
+    hidden = model.hidden
+    while isinstance(hidden, (Rewritten, RewrittenOnCpus)):
+        hidden = hidden.fn
+    return None if model.host or getattr(hidden, "of_graph", False) else hidden
+
+
+def shown(model: Model, x: Any, names: Sequence[str]) -> Model:
+    """The model with these layers in its graphs, for inputs like x [N, ...].
+
+    It is another one if its `hidden` names them and the traced model does not: then it is evaluated
+    by `hidden`.
+
+    Raises:
+      ValueError: there is no such layer, or none that the outputs are computed from.
+    """
+    hidden = own_hidden(model) if names and model.tokens is None else None
+    if hidden is None:
+        return model
+    traced, spec = of_rows(model, x)
+    known, of = remembered(hidden), ("layers", *shapes_of((model.params, model.inputs, spec)))
+    if of not in known:
+        graph = Graph(traced, spec)
+        named = hidden_layers(hidden, *traced.given(spec))[1]
+        known[of] = tuple(graph.layers), {k: v is not None for k, v in named.items()}
+    layers, more = known[of]
+    own = tuple(name for name in names if name not in layers)
+    for name in own:
+        if name not in more:
+            raise ValueError(no_layer(name, [*layers, *(n for n in more if n not in layers)]))
+        if not more[name]:
+            raise ValueError(
+                f"Model(hidden=...) gives {name!r} as a value that its logits are not computed "
+                "from: return the very value that the rest of the network takes, or name it in the "
+                'model\'s code with jax.ad_checkpoint.checkpoint_name(value, "name")'
+            )
+    if own and len(own) < len(names):
+        raise ValueError(
+            f"{', '.join(map(repr, own))} is a name of Model(hidden=...) and others are not, of "
+            f"{', '.join(map(repr, names))}: give names of one kind only"
+        )
+    return dataclasses.replace(model, apply=Shown(hidden, own)) if own else model
