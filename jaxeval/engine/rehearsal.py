@@ -93,15 +93,16 @@ class Rehearsal:
       rows: rows of a batch on each device, of the programs called next.
 
     Args:
-      executed: names of programs that are called nevertheless, once for each shape.
+      counts: whether plans are made nevertheless, once for each shape, for their numbers of steps
+        and which of those are the same; the plans themselves are zeros, too.
       compiles: whether programs are compiled.
     """
 
-    def __init__(
-        self, platform: str, executed: frozenset[str] = frozenset(), compiles: bool = False
-    ):
-        self.platform, self.executed, self.compiles = platform, executed, compiles
+    def __init__(self, platform: str, counts: bool = False, compiles: bool = False):
+        self.platform, self.counts, self.compiles = platform, counts, compiles
         self.rows = 1
+        self._zeros: dict[Any, Any] = {}
+        self._models: dict[int, tuple[Model, Any]] = {}
         self._known: dict[Any, tuple[Program, Any]] = {}
 
     @property
@@ -112,7 +113,7 @@ class Rehearsal:
         if any(isinstance(v, Tracer) for v in jax.tree.leaves(args)):
             made, args = jit.portable(*args)  # part of the program that is being traced
             return made(*args)
-        key = (jit, *(v if i in jit.static else signature(v) for i, v in enumerate(args)))
+        key = (jit, *(v if i in jit.static else self._signature(v) for i, v in enumerate(args)))
         if key not in self._known:
             program = Program(jit, args, self.rows)
             self._known[key] = program, self._result(program, args)
@@ -120,17 +121,33 @@ class Rehearsal:
         program.calls += 1
         return result
 
+    def _signature(self, v: Any) -> Any:
+        """By what programs are told apart; a model, with its many parameters, is read once."""
+        if not isinstance(v, Model):
+            return signature(v)
+        if id(v) not in self._models:
+            self._models[id(v)] = v, signature(v)
+        return self._models[id(v)][1]
+
     def _result(self, program: Program, args: tuple[Any, ...]) -> Any:
-        if program.name in self.executed:
+        if self.counts and program.name == "plan":
             with watching(None):
-                return program.jit(*args)
+                made, *counts = program.jit(*args)
+            return (jax.tree.map(lambda v: self.zeros(v, v.sharding), made), *counts)
         if self.compiles:
             compiled = program.compiled()
             placed = compiled.output_shardings
             if all(s.device_set <= set(jax.devices()) for s in jax.tree.leaves(placed)):
-                return jax.tree.map(_zeros, compiled.out_info, placed)
+                return jax.tree.map(self.zeros, compiled.out_info, placed)
         placed = next((v.sharding for v in jax.tree.leaves(args) if _placed(v)), None)
-        return jax.tree.map(lambda v: _zeros(v, placed), program.jit.eval_shape(*args))
+        return jax.tree.map(lambda v: self.zeros(v, placed), program.jit.eval_shape(*args))
+
+    def zeros(self, v: Any, placed: Any) -> Any:
+        """An array of v's shape. There is one of each: a run's buffers would be too many here."""
+        key = v.shape, v.dtype, placed
+        if key not in self._zeros:
+            self._zeros[key] = _zeros(v, placed)
+        return self._zeros[key]
 
 
 @contextlib.contextmanager
@@ -162,8 +179,7 @@ def signature(tree: Any) -> Any:
     leaves, treedef = jax.tree.flatten(tree)
 
     def leaf(v: Any) -> Any:
-        dtype = getattr(v, "dtype", type(v))
-        return np.shape(v), str(dtype), bool(getattr(v, "weak_type", False))
+        return np.shape(v), getattr(v, "dtype", type(v)), bool(getattr(v, "weak_type", False))
 
     return treedef, tuple(map(leaf, leaves))
 

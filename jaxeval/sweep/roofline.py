@@ -77,7 +77,7 @@ def forecast(
     job = plan.job(name, plan.first.rows(slice(0, rows)), options)
     evaluator = evaluator_of(job, (device.platform, device.memory))
     made = make_plan(job, evaluator)
-    rehearsal = Rehearsal(device.platform, frozenset({"plan"}))
+    rehearsal = Rehearsal(device.platform, counts=True)
     with watching(rehearsal):
         record = run(made, evaluator, NoProgress())
     kind = {"cuda": "gpu"}.get(device.platform, device.platform)

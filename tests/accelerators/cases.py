@@ -1,7 +1,8 @@
-"""Every metric and every explainer, with settings for small images."""
+"""Every metric and every explainer, with settings for small images and for large networks."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import jaxeval as je
 from jaxeval.data import digits, digits_cnn
 from tests import transformers_by_hand as by_hand
+from tests.accelerators.networks import CLASSES, SHAPE, bert12, resnet50
 from tests.cases import EVERY
 
 METRICS = {row: r.metric for row, r in EVERY.items() if "/" not in row}
@@ -59,3 +61,68 @@ def evaluate(metrics: Any, given: Any, **more: Any) -> je.Results:
         network(), x, np.arange(len(x)) % 10, explainers=given, metrics=metrics, mask=mask,
         progress=False, **more,
     )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Large:
+    """A large network, and what suits it of all metrics and explainers.
+
+    Attributes:
+      model: the network.
+      shape: of an input.
+      n_classes: the number of its classes.
+      settings: of explainers, for those that have them.
+      skip: metrics and explainers that do not suit its inputs or layers.
+    """
+
+    model: je.Model
+    shape: tuple[int, ...]
+    n_classes: int
+    settings: dict[str, Any]
+    skip: frozenset[str]
+
+    def metrics(self) -> dict[str, Any]:
+        """With their defaults, but some hundred features in a step where all are taken out."""
+        found = {}
+        for name, small in METRICS.items():
+            step = getattr(small, "features_in_step", None)
+            given = {"features_in_step": 1568} if step is not None and step > 1 else {}
+            found[name] = type(small)(**given)
+        return {name: m for name, m in found.items() if name not in self.skip}
+
+    def explainers(self) -> dict[str, Any]:
+        return {
+            name: cls(**{k: v for k, v in self.settings.items() if k in cls.__dataclass_fields__})
+            for name, cls in je.explain.EXPLAINERS.items()
+            if name not in self.skip
+        }
+
+    def evaluate(self, n: int, metrics: Any, given: Any, **more: Any) -> je.Results:
+        """A run of n samples."""
+        x = np.zeros((n, *self.shape), np.float32)
+        mask = np.zeros(x.shape, bool)
+        mask[:, 10:60] = True
+        return je.evaluate(
+            self.model, x, np.arange(n) % self.n_classes, explainers=given, metrics=metrics,
+            mask=mask, progress=False, **more,
+        )  # fmt: skip
+
+
+def named(family: str) -> frozenset[str]:
+    return frozenset(cls.__name__ for cls in je.explain.FAMILIES[family])
+
+
+@functools.cache
+def large(network: str) -> Large:
+    """ResNet-50 ("resnet") or an encoder of BERT's size ("bert")."""
+    if network == "resnet":
+        cells = {"patch": 16, "window": 16, "stride": 16}
+        at = {"layer": "3.2/c/relu", "unit": (0, 0, 5), "background": np.zeros((4, *SHAPE), "f4")}
+        return Large(resnet50(), SHAPE, CLASSES, cells | at, named("attention"))
+    shape = 128, 768
+    tokens = np.broadcast_to(np.arange(128)[:, None], shape)
+    at = {"layer": "00/normalise@24", "unit": (0, 5), "background": np.zeros((4, *shape), "f4")}
+    cells = {"features": tokens, "window": 8, "stride": 8}
+    # RAP has no rule for attention, RRS needs given layers, and the others two axes of space.
+    skip = {"RAP", "RRS", "MSTC", "XRAI", "ExtremalPerturbation"}
+    return Large(bert12(), shape, 2, cells | at, frozenset(skip))

@@ -77,11 +77,11 @@ def bert_params(layers: int = 12, width: int = 768, inner: int = 3072) -> dict[s
     return {**{f"{i:02d}": block() for i in range(layers)}, "head": jnp.zeros((width, 2))}
 
 
-def bert(p: Any, x: Any, heads: int = 12) -> Any:
+def bert_hidden(p: Any, x: Any, heads: int = 12) -> Any:
     def normed(x: Any) -> Any:
         return (x - x.mean(-1, keepdims=True)) * lax.rsqrt(x.var(-1, keepdims=True) + 1e-6)
 
-    n, t, e = x.shape
+    (n, t, e), layers = x.shape, {}
     for name in sorted(p)[:-1]:
         own = p[name]
         q, k, v = (
@@ -90,8 +90,13 @@ def bert(p: Any, x: Any, heads: int = 12) -> Any:
         w = jax.nn.softmax(jnp.einsum("nqhd,nkhd->nhqk", q, k) / (e // heads) ** 0.5, -1)
         x = normed(x + jnp.einsum("nhqk,nkhd->nqhd", w, v).reshape(n, t, e) @ own["out"])
         x = normed(x + jax.nn.gelu(x @ own["up"]) @ own["down"])
-    return x[:, 0] @ p["head"]
+        layers[f"block {name}"] = x
+    return x[:, 0] @ p["head"], layers
+
+
+def bert(p: Any, x: Any) -> Any:
+    return bert_hidden(p, x)[0]
 
 
 def bert12() -> je.Model:
-    return je.Model(bert, bert_params(), channel_axis=-1)
+    return je.Model(bert, bert_params(), hidden=bert_hidden, channel_axis=-1)

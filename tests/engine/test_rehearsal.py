@@ -31,3 +31,36 @@ def test_an_explainer_of_many_steps_on_several_devices(devices):
     calls = {p.name: p.calls for p in rehearsal.programs}
     assert calls["_compiled_add"] == 3
     assert np.asarray(attribute(devices)).any()  # afterwards programs are called again
+
+
+def test_arrays_of_one_shape_are_one():
+    """A dry run for a device with more memory than this machine holds no buffer twice."""
+    rehearsal = Rehearsal("cpu", counts=True)
+    metrics = {"flipping": je.PixelFlipping(), "insertion": je.Insertion(), "stable": je.RIS()}
+    explainers = {"g": je.explain.Gradient(), "s": je.explain.Saliency()}
+    with watching(rehearsal):
+        je.evaluate(
+            MODEL, X, np.zeros(8, int), explainers=explainers, metrics=metrics, progress=False
+        )
+    leaves = jax.tree.leaves([result for _, result in rehearsal._known.values()])
+    arrays = [v for v in leaves if v.ndim > 2]  # no numbers of steps
+    known = {id(v): (v.shape, v.dtype, v.sharding) for v in arrays}
+    assert len(arrays) > 2 * len(known)
+    assert len(known) == len(set(known.values()))
+
+
+def test_numbers_of_steps_are_those_of_a_run():
+    """Plans are zeros, but what the engine reads of them."""
+    explainers, metrics = {"g": je.explain.Gradient()}, {"m": je.AOPCComprehensiveness()}
+    padding = np.zeros(X.shape, bool)
+    padding[:4, :, 2:] = True
+
+    def run():
+        return je.evaluate(
+            MODEL, X, np.zeros(8, int), explainers=explainers, metrics=metrics, progress=False,
+            padding=padding,
+        )  # fmt: skip
+
+    with watching(Rehearsal("cpu", counts=True)):
+        dry = run()
+    assert dry.asked == run().asked
