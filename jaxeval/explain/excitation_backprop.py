@@ -21,8 +21,9 @@ class ExcitationBackprop(Explainer):
     """Excitation backprop: the marginal winning probability of each input.
 
     ``P(i) = Σ_j x_i w_ij⁺ / Σ_i x_i w_ij⁺ P(j)``, starting from 1 at the explained class: the z⁺
-    rule of LRP without biases. In the shape of x; non-negative; sums to 1 as long as every unit
-    has an excitatory input. For inputs of both signs, products ``x_i w_ij > 0`` are excitatory.
+    rule of LRP without biases, and with its stabiliser of 1e-6. In the shape of x; non-negative;
+    sums to 1 as long as every unit has an excitatory input. For inputs of both signs, products
+    ``x_i w_ij > 0`` are excitatory.
 
     Zhang et al. 2018, "Top-Down Neural Attention by Excitation Backprop". Equal to zennit's
     `ExcitationBackprop` with ``zero_params=["bias"]``. `output` has no effect, as propagation

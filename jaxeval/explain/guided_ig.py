@@ -49,7 +49,6 @@ def advance(
         size = jnp.where(ahead(at, high), jnp.inf, jnp.abs(g))
         place = jnp.floor(jnp.asarray(fraction, jnp.float32) * (n - 1)).astype(jnp.int32)
         least = ops.order_statistic(size, place)
-        least = jnp.where(jnp.isinf(least), jnp.min(size), least)
         chosen = (size <= least) & ~jnp.isinf(size)
         way = jnp.where(chosen, high - at, 0)
         missing = jnp.abs(x - at).sum() - left
@@ -75,7 +74,8 @@ class GuidedIG(SteppedExplainer):
     ``f_y(x) - f_y(b)``, up to discretisation error.
 
     Kapishnikov et al. 2021, "Guided Integrated Gradients: an Adaptive Path Method for Removing
-    Noise". All steps cover the same L1 distance.
+    Noise". All steps cover the same L1 distance; if no more than `fraction` of the entries are
+    below their bound, all of those move. Equal to saliency's `GuidedIG`, including its defaults.
 
     Args:
       n_steps: number of steps; each costs one gradient of the batch, in sequence.
