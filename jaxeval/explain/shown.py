@@ -9,14 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from ..check import no_layer
+from ..check import no_layer, warn
 from ..cpu.rewrite import Rewritten, RewrittenOnCpus
 from ..identity import shapes_of
-from ..lifetime import remembered
-from ..model import Model
+from ..lifetime import remembered, weakly
+from ..model import Model, in_columns
 from ..trace import Graph
-from ..trace.shown import Shown, hidden_layers
+from ..trace.shown import Shown, hidden_layers, same_program
 
 ROWS = 61
 """The number of rows for which the shape of a layer is found: unlikely to be the size of another
@@ -33,11 +34,16 @@ def of_rows(model: Model, x: Any) -> tuple[Model, jax.ShapeDtypeStruct]:
     return dataclasses.replace(model, inputs=jax.tree.map(rows, model.inputs)), spec
 
 
+def own_function(fn: Any) -> Any:
+    """The function behind its faster forms."""
+    while isinstance(fn, (Rewritten, RewrittenOnCpus)):
+        fn = fn.fn
+    return fn
+
+
 def own_hidden(model: Model) -> Any:
     """A `Model.hidden` that may name other layers than the traced model has; else None."""
-    hidden = model.hidden
-    while isinstance(hidden, (Rewritten, RewrittenOnCpus)):
-        hidden = hidden.fn
+    hidden = own_function(model.hidden)
     return None if model.host or getattr(hidden, "of_graph", False) else hidden
 
 
@@ -54,7 +60,8 @@ def shown(model: Model, x: Any, names: Sequence[str]) -> Model:
     if hidden is None:
         return model
     traced, spec = of_rows(model, x)
-    known, of = remembered(hidden), ("layers", *shapes_of((model.params, model.inputs, spec)))
+    shapes = shapes_of((model.params, model.inputs, spec))
+    known, of = remembered(model.apply), ("hidden", weakly(hidden), *shapes)
     if of not in known:
         graph = Graph(traced, spec)
         named = hidden_layers(hidden, *traced.given(spec))[1]
@@ -75,4 +82,35 @@ def shown(model: Model, x: Any, names: Sequence[str]) -> Model:
             f"{', '.join(map(repr, own))} is a name of Model(hidden=...) and others are not, of "
             f"{', '.join(map(repr, names))}: give names of one kind only"
         )
-    return dataclasses.replace(model, apply=Shown(hidden, own)) if own else model
+    if not own:
+        return model
+    same = (*of, "same")
+    if same not in known and _same_logits(model, traced, spec, hidden):
+        known[same] = True
+    return dataclasses.replace(model, apply=Shown(hidden, own))
+
+
+def _same_logits(model: Model, traced: Model, spec: Any, hidden: Any) -> bool:
+    """Whether `hidden` gives the logits of the model, for which it stands; else a warning.
+
+    Raises:
+      ValueError: it gives others.
+    """
+    if same_program(own_function(model.apply), hidden, *traced.given(spec)):
+        return True
+    if any(isinstance(v, Tracer) for v in jax.tree.leaves((model.params, model.inputs))):
+        warn(
+            "Model(hidden=...) computes its logits by other operations than apply, and explainers "
+            "of its layers follow hidden: make sure that both give the same logits"
+        )
+        return False
+    x = np.random.default_rng(0).normal(size=spec.shape).astype(spec.dtype)
+    given = traced.given(x)
+    with jax.ensure_compile_time_eval():
+        one, other = in_columns(model.apply(*given)), in_columns(hidden(*given)[0])
+    if one.shape != other.shape or not np.allclose(one, other, 1e-3, 1e-3 * np.abs(one).max()):
+        raise ValueError(
+            "Model(hidden=...) gives other logits than apply: they must be the same, as explainers "
+            "of its layers follow hidden in place of apply"
+        )
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,11 @@ def changes(fn: Callable[..., Any], *given: Any) -> bool:
     fn = unwrapped(fn)
     one, other = (jax.make_jaxpr(lambda *args: fn(*args))(*given) for _ in range(2))
     return not _alike(one, other)
+
+
+def same_operations(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether two lists of equations are the same operations, in the same order."""
+    return len(one) == len(other) and all(map(_same_equation, one, other))
 
 
 def _alike(one: Any, other: Any) -> bool:

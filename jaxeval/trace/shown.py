@@ -12,6 +12,7 @@ from jax.extend.core import Literal
 
 from ..lifetime import Wrapper
 from . import jaxprs
+from .compare import same_operations
 from .names import HIDDEN
 
 
@@ -53,18 +54,41 @@ def hidden_layers(hidden: Callable[..., Any], *given: Any) -> tuple[Any, dict[st
         return hidden(*given)
 
     closed, (_, layers) = jax.make_jaxpr(anew, return_shape=True)(*given)
+    whole = _inlined(closed, given)
+    values, (needed, _) = whole.jaxpr.outvars[1:], _leading(whole.jaxpr)
+    paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(layers)]
+    names = [jax.tree_util.keystr(p, simple=True, separator="/") for p in paths]
+    inside = [None if isinstance(v, Literal) or v not in needed else v for v in values]
+    return whole, dict(zip(names, inside, strict=True))
+
+
+def _inlined(closed: Any, given: Any) -> Any:
+    """A program without calls."""
 
     def inlined(*leaves: Any) -> list[Any]:
         calls = tuple(jaxprs.CALLS)
         return jaxprs.evaluate(closed.jaxpr, closed.consts, leaves, jaxprs.bind, calls=calls)
 
-    whole = jax.make_jaxpr(inlined)(*jax.tree.leaves(given))
-    out, *values = whole.jaxpr.outvars
+    return jax.make_jaxpr(inlined)(*jax.tree.leaves(given))
+
+
+def _leading(jaxpr: Any) -> tuple[set[Any], list[Any]]:
+    """(variables, equations) that the first output of a program is computed from."""
+    out, eqns = jaxpr.outvars[0], []
     needed = set() if isinstance(out, Literal) else {out}
-    for eqn in reversed(whole.jaxpr.eqns):
+    for eqn in reversed(jaxpr.eqns):
         if not needed.isdisjoint(eqn.outvars):
             needed.update(v for v in eqn.invars if not isinstance(v, Literal))
-    paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(layers)]
-    names = [jax.tree_util.keystr(p, simple=True, separator="/") for p in paths]
-    inside = [None if isinstance(v, Literal) or v not in needed else v for v in values]
-    return whole, dict(zip(names, inside, strict=True))
+            eqns.append(eqn)
+    return needed, eqns[::-1]
+
+
+def same_program(apply: Callable[..., Any], hidden: Callable[..., Any], *given: Any) -> bool:
+    """Whether the logits of a `Model.hidden` are computed by the operations of the forward pass."""
+
+    def anew(*given: Any) -> Any:
+        return apply(*given)
+
+    one = _inlined(jax.make_jaxpr(anew)(*given), given)
+    other = hidden_layers(hidden, *given)[0]
+    return same_operations(_leading(one.jaxpr)[1], _leading(other.jaxpr)[1])

@@ -161,6 +161,32 @@ def test_what_is_no_layer_says_so(explainer, words):
         je.attribute(explainer, MODEL, X, Y)
 
 
+def test_hidden_must_give_the_same_logits():
+    def other(p, x):
+        z, layers = hidden(p, x)
+        return 2 * z, layers
+
+    def reordered(p, x):
+        first = jax.nn.relu(conv(x, p["stem"]))
+        second = jax.nn.relu(first + conv(first, p["block"]))
+        return jnp.einsum("nhwc,ck->nk", second, p["head"]) / 64, {"stage 1": second}
+
+    explain = je.explain.GradCAM(layer="stage 1")
+    wrong = je.Model(apply, PARAMS, hidden=other, channel_axis=-1)
+    with pytest.raises(ValueError, match="gives other logits than apply"):
+        explain(wrong, X, Y)
+    with pytest.warns(UserWarning, match="other operations than apply"):
+        jax.jit(lambda p, x: explain(je.Model(apply, p, hidden=other, channel_axis=-1), x, Y))(
+            PARAMS, X
+        )
+    right = je.Model(apply, PARAMS, hidden=reordered, channel_axis=-1)
+    want = explain(MODEL, X, Y)
+    np.testing.assert_allclose(jax.jit(lambda x: explain(right, x, Y))(X), want, 1e-4, 1e-5)
+    np.testing.assert_allclose(explain(right, X, Y), want, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="gives other logits than apply"):
+        jax.jit(lambda x: explain(wrong, x, Y))(X)
+
+
 def deep(p, x):
     for name in sorted(p):
         x = jnp.tanh(x @ p[name])
