@@ -52,15 +52,21 @@ def explained_by(name: str) -> tuple[je.Model, np.ndarray]:
     return network(), images()
 
 
-def evaluate(metrics: Any, given: Any, **more: Any) -> je.Results:
+def evaluate(metrics: Any, given: Any, run: Any = je.evaluate, **more: Any) -> Any:
     """A run of the digits network."""
     x = images()
     mask = np.zeros(x.shape, bool)
     mask[:, 2:6, 1:5] = True
-    return je.evaluate(
+    return run(
         network(), x, np.arange(len(x)) % 10, explainers=given, metrics=metrics, mask=mask,
         progress=False, **more,
     )  # fmt: skip
+
+
+def meta_evaluate(given: Any, **more: Any) -> je.MetaResults:
+    """Metrics of outputs, hidden layers and maps under perturbed inputs, models and maps."""
+    metrics = {name: METRICS[name] for name in ("PixelFlipping", "RRS", "Sparseness")}
+    return evaluate(metrics, given, je.meta_evaluate, n_perturbations=3, **more)
 
 
 @dataclasses.dataclass(frozen=True)

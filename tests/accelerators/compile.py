@@ -73,6 +73,8 @@ def runs(network: str, target: str, rows: int) -> Iterator[tuple[str, Any]]:
     gradient = {"g": je.explain.Gradient()}
     if network == "digits":
         yield "metrics", lambda: cases.evaluate(cases.METRICS, gradient, mesh=chips)
+        yield "rounds", lambda: cases.evaluate(cases.METRICS, gradient, mesh=chips, tolerance=0.1)
+        yield "meta", lambda: cases.meta_evaluate(gradient, mesh=chips)
         for name, e in cases.explainers().items():
             yield name, lambda name=name, e=e: attributed(e, *cases.explained_by(name), chips)
         return
