@@ -25,7 +25,7 @@ from ..trace import jaxprs
 from ..trace.embedding import check_ids, check_removal, embeddings, of_embeddings, vocabulary
 from ..trace.half import Narrow, in_float32, is_half
 from ..types import pytree, static
-from .shown import shown
+from .hidden_layers import shown
 
 REDUCTIONS: dict[str, Callable[..., jax.Array]] = {
     "sum": jnp.sum,

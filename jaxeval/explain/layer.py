@@ -15,10 +15,10 @@ from ..identity import shapes_of
 from ..lifetime import Wrapper, jit, remembered
 from ..model import Model
 from ..trace import Graph, Value
-from ..trace.shown import hidden_layers
+from ..trace.hidden_layers import hidden_layers
 from ..types import pytree, static
 from .base import Explainer
-from .shown import ROWS, of_rows, own_hidden, shown
+from .hidden_layers import ROWS, of_rows, own_hidden, shown
 
 
 def layers(model: Model, x: Any) -> dict[str, tuple[int, ...]]:

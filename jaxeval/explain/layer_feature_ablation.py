@@ -14,9 +14,9 @@ from ..model import Model
 from ..trace import Graph
 from ..types import pytree, static
 from .feature_ablation import FeatureAblation
+from .hidden_layers import shown
 from .layer import LayerExplainer, layer_axis
 from .layer_activation import LayerActivation
-from .shown import shown
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ from ..model import Model
 from ..shown import count
 from ..trace import Graph
 from ..types import pytree, static
+from .hidden_layers import shown
 from .layer import LayerExplainer, layer_shape
-from .shown import shown
 from .smoothed import check_explainer
 
 

@@ -17,7 +17,7 @@ from ..identity import shapes_of
 from ..lifetime import remembered, weakly
 from ..model import Model, in_columns
 from ..trace import Graph
-from ..trace.shown import Shown, hidden_layers, same_program
+from ..trace.hidden_layers import Shown, hidden_layers, same_program
 
 ROWS = 61
 """The number of rows for which the shape of a layer is found: unlikely to be the size of another
