@@ -73,10 +73,16 @@ def join_inputs(model: Any, x: Any) -> Joined:
     own = model if isinstance(model, Model) else Model(Of(hashable(model)), {})
     one = jnp.result_type(*(a.dtype for a in arrays))
     flat = np.concatenate([a.reshape(len(a), -1) for a in arrays], 1).astype(one)
+    apply = Split(own.apply, names, shapes)
+    hidden: Any = own.hidden
+    if getattr(hidden, "of_graph", False):
+        hidden = dataclasses.replace(hidden, apply=apply)
+    elif hidden is not None:
+        hidden = Split(hidden, names, shapes)
     joined = dataclasses.replace(
         own,
-        apply=Split(own.apply, names, shapes),
-        hidden=None if own.hidden is None else Split(own.hidden, names, shapes),
+        apply=apply,
+        hidden=hidden,
         init=None,
         channel_axis=None,
         example=jax.ShapeDtypeStruct((1, flat.shape[1]), one),

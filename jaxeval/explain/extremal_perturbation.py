@@ -31,6 +31,11 @@ VARIANTS = {"preserve": (1,), "delete": (-1,), "dual": (1, -1)}
 REWARDS = ("score", "contrastive")
 
 
+def part(v: jax.Array, start: Sequence[Any], shape: Sequence[int]) -> jax.Array:
+    """v from `start` on, whose numbers are of different kinds where JAX has 64 bits."""
+    return lax.dynamic_slice(v, [jnp.asarray(i, jnp.int32) for i in start], shape)
+
+
 class Masks:
     """Smooth masks of an image from parameters in [0, 1] on a coarse grid.
 
@@ -104,8 +109,8 @@ class Masks:
                 total, weight = sums
                 for i in range(self.window):
                     v = which[phase, k, i]
-                    e = lax.dynamic_slice(powers, (v, 0, k, i), (1, *shape))[0]
-                    total += values[v] * lax.dynamic_slice(near, (0, k, i), shape) * e
+                    e = part(powers, (v, 0, k, i), (1, *shape))[0]
+                    total += values[v] * part(near, (0, k, i), shape) * e
                     weight += e
                 return total, weight
 
@@ -130,8 +135,8 @@ class Masks:
             def add(k: Any, total: Any) -> Any:
                 for i in range(self.window):
                     of, at = (which[phase, k, i], 0, 0, 0), (phase, 0, ahead - k, ahead - i)
-                    rise, down = (lax.dynamic_slice(v, of, (1, *shape)) for v in (rising, slope))
-                    up, less = (lax.dynamic_slice(v, at, (1, *shape)) for v in (gain, loss))
+                    rise, down = (part(v, of, (1, *shape)) for v in (rising, slope))
+                    up, less = (part(v, at, (1, *shape)) for v in (gain, loss))
                     total += (rise * up - down * less)[0]
                 return total
 

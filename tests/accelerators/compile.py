@@ -53,7 +53,7 @@ def compiled(program: Program, devices: Mesh) -> Any:
     if text not in RECENT:
         began = time.perf_counter()
         RECENT[text] = found.compile(), time.perf_counter() - began
-        if len(RECENT) > 12:
+        if len(RECENT) > 4:  # a program of a large network for a TPU takes gigabytes
             RECENT.popitem(last=False)
     return RECENT[text][0]
 

@@ -211,6 +211,10 @@ def test_one_input_is_explained_while_the_others_stay():
     assert cam.shape == X.shape
     layer = je.attribute(je.explain.LayerActivation(layer="conv"), model, NAMED, Y)
     assert layer.shape == (4, 6, 6, 2)
+    results = je.evaluate(
+        model, NAMED, Y, explainers="Gradient", metrics={"rrs": je.RRS(n_samples=3)}, progress=False
+    )
+    assert np.isfinite(results.scores["Gradient", "rrs"]).all()
     with pytest.raises(ValueError, match="explain the image alone"):
         je.attribute(je.explain.GradCAM(layer="conv"), model, NAMED, Y)
 
