@@ -5,23 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from .. import check, ops
 from ..model import Model
 from ..types import pytree, static
+from .smooth_masks import Masks
 from .stepped import SteppedExplainer
 
 SIDE, STEP, SIGMA, BLUR = 224, 7, 21.0, 20.0
 """The side of an image, and the settings for that size in the paper's code."""
-COLDNESS = 20.0
-"""Of the smooth maximum."""
 GROWTH, MOMENTUM = 1.0035, 0.9
 TIE = 2.0**-14
 """Entries of a mask that are closer count as equal."""
@@ -29,144 +27,6 @@ PERTURBATIONS = ("blur", "fade")
 VARIANTS = {"preserve": (1,), "delete": (-1,), "dual": (1, -1)}
 """Signs of the scores of the image within the mask (1) and outside of it (-1)."""
 REWARDS = ("score", "contrastive")
-
-
-def part(v: jax.Array, start: Sequence[Any], shape: Sequence[int]) -> jax.Array:
-    """v from `start` on, whose numbers are of different kinds where JAX has 64 bits."""
-    return lax.dynamic_slice(v, [jnp.asarray(i, jnp.int32) for i in start], shape)
-
-
-class Masks:
-    """Smooth masks of an image from parameters in [0, 1] on a coarse grid.
-
-    A mask is ``m(u) = smooth max_q k(|u - q| / σ) p_q`` over the grid's points q near u, with
-    ``k(z) = exp(-2 max(z - 1/2, 0)²)`` and the smooth maximum ``Σ v softmax(20 v)``. It has a
-    margin of σ around the image.
-
-    Args:
-      space: height and width of the image.
-      step: pixels between the grid's points.
-      sigma: σ, in pixels.
-
-    Attributes:
-      grid: the shape of the parameters.
-      size: the shape of the mask with its margin.
-      cells: the number of the grid's cells that it covers, whole or in part.
-    """
-
-    def __init__(self, space: Sequence[int], step: int, sigma: float):
-        self.space, self.step, self.margin = tuple(space), step, round(sigma)
-        padding, radius = 1 + math.ceil(2 * sigma / step), 1 + math.ceil(sigma / step)
-        self.grid = tuple(math.ceil(n / step) for n in space)
-        self.size = tuple(step * (n + 2 * (padding - radius)) - step + 1 for n in self.grid)
-        self.cells = tuple(math.ceil(n / step) for n in self.size)
-        self.padding, self.window = padding, 2 * radius + 1
-        self.ahead = max(0, self.window - 1 - padding)
-        distances = []
-        for n in self.size:
-            u, k = np.arange(n), np.arange(self.window)[:, None]
-            distances.append((u - sigma - step * (u // step + k - padding)) ** 2)  # [k, u]
-        distance = np.sqrt(distances[0][:, None, :, None] + distances[1][:, None])  # [k, l, h, w]
-        self.kernel = np.exp(-2 * np.maximum(distance / sigma - 0.5, 0) ** 2)
-        # Pixels with the same place between the grid's points, their phase, have the same kernel.
-        phases = np.moveaxis(self.kernel[:, :, :step, :step], (0, 1), (2, 3))
-        values, which = np.unique(np.float32(phases), return_inverse=True)
-        self.values, self.which = values, which.reshape(step * step, self.window, self.window)
-
-    def __call__(self, p: jax.Array) -> tuple[jax.Array, Callable[..., jax.Array]]:
-        """The masks with their margins [N, *size] for parameters [N, *grid], and their derivative.
-
-        The derivative takes a gradient with respect to the masks to one with respect to p.
-        """
-        full, weight = self.smooth(p)
-        return full, lambda change: self.back(p, full, weight, change)
-
-    def powers(self, p: jax.Array) -> jax.Array:
-        """``exp(20 k p)`` [K, N, *grid] for each of the kernel's distinct values k.
-
-        Every pixel is near to many points, so there are several times as many exponentials
-        otherwise.
-        """
-        k = jnp.asarray(self.values, p.dtype)[:, None, None, None]
-        return jnp.exp(COLDNESS * k * p)  # no overflow, as 0 <= k p <= 1
-
-    def each_phase(self, f: Callable[[Any], Any]) -> Any:
-        """f of all phases, where CPUs have one at a time in their caches."""
-        number = jnp.arange(self.step**2)
-        return lax.platform_dependent(number, cpu=lambda n: lax.map(f, n), default=jax.vmap(f))
-
-    @functools.partial(jax.jit, static_argnums=0)  # with a host model nothing around it is compiled
-    def smooth(self, p: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The masks, and the sums of the weights of the smooth maximum."""
-        around = ((0, 0), (self.padding,) * 2, (self.padding,) * 2)
-        near = jnp.pad(p, around)
-        powers = jnp.pad(self.powers(p), ((0, 0), *around), constant_values=1)
-        values, which = jnp.asarray(self.values, p.dtype), jnp.asarray(self.which, jnp.int32)
-        shape = (len(p), *self.cells)
-
-        def sums(phase: Any) -> Any:
-            def add(k: Any, sums: Any) -> Any:
-                total, weight = sums
-                for i in range(self.window):
-                    v = which[phase, k, i]
-                    e = part(powers, (v, 0, k, i), (1, *shape))[0]
-                    total += values[v] * part(near, (0, k, i), shape) * e
-                    weight += e
-                return total, weight
-
-            zero = jnp.zeros(shape, p.dtype)
-            return lax.fori_loop(0, self.window, add, (zero, zero))
-
-        total, weight = map(self.joined, self.each_phase(sums))
-        return total / weight, weight
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def back(self, p: jax.Array, full: jax.Array, weight: jax.Array, change: jax.Array) -> Any:
-        """The derivative ``Σ_u g_u k e^v (1 + v - 20 m_u) / w_u``, v = 20 k p, of each point."""
-        k = jnp.asarray(self.values, p.dtype)[:, None, None, None]
-        slope = k * self.powers(p)
-        rising = slope * (1 + COLDNESS * k * p)
-        share = change / weight
-        gain, loss = self.phases(share), self.phases(COLDNESS * share * full)
-        which, shape = jnp.asarray(self.which, jnp.int32), p.shape
-        ahead = self.ahead + self.padding
-
-        def into(phase: Any) -> Any:
-            def add(k: Any, total: Any) -> Any:
-                for i in range(self.window):
-                    of, at = (which[phase, k, i], 0, 0, 0), (phase, 0, ahead - k, ahead - i)
-                    rise, down = (part(v, of, (1, *shape)) for v in (rising, slope))
-                    up, less = (part(v, at, (1, *shape)) for v in (gain, loss))
-                    total += (rise * up - down * less)[0]
-                return total
-
-            return lax.fori_loop(0, self.window, add, jnp.zeros_like(p))
-
-        return self.each_phase(into).sum(0)
-
-    def joined(self, v: jax.Array) -> jax.Array:
-        """[N, *size] from each phase's cells [step², N, *cells]."""
-        s, n, (h, w) = self.step, v.shape[1], self.cells
-        v = v.reshape(s, s, n, h, w).transpose(2, 3, 0, 4, 1).reshape(n, h * s, w * s)
-        return v[:, : self.size[0], : self.size[1]]
-
-    def phases(self, v: jax.Array) -> jax.Array:
-        """The inverse, with zeros around the cells as far as a point of the grid reaches."""
-        s, n, (h, w) = self.step, len(v), self.cells
-        v = jnp.pad(v, ((0, 0), (0, h * s - self.size[0]), (0, w * s - self.size[1])))
-        v = v.reshape(n, h, s, w, s).transpose(2, 4, 0, 1, 3).reshape(s * s, n, h, w)
-        after = [max(0, g + self.padding - c) for g, c in zip(self.grid, self.cells, strict=True)]
-        return jnp.pad(v, ((0, 0), (0, 0), *((self.ahead, a) for a in after)))
-
-    def inner(self, full: jax.Array) -> jax.Array:
-        """Masks [N, H, W] without their margins."""
-        m, (h, w) = self.margin, self.space
-        return full[:, m : m + h, m : m + w]
-
-    def outer(self, inner: jax.Array) -> jax.Array:
-        """[N, *size]: what is within the margins, and 0 there."""
-        m, sizes = self.margin, zip(self.size, self.space, strict=True)
-        return jnp.pad(inner, ((0, 0), *((m, whole - m - n) for whole, n in sizes)))
 
 
 _masks = functools.lru_cache(maxsize=32)(Masks)

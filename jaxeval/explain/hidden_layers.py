@@ -63,11 +63,15 @@ def shown(model: Model, x: Any, names: Sequence[str]) -> Model:
     shapes = shapes_of((model.params, model.inputs, spec))
     known, of = remembered(model.apply), ("hidden", weakly(hidden), *shapes)
     if of not in known:
-        graph = Graph(traced, spec)
-        named = hidden_layers(hidden, *traced.given(spec))[1]
-        known[of] = tuple(graph.layers), {k: v is not None for k, v in named.items()}
-    layers, more = known[of]
+        known[of] = tuple(Graph(traced, spec).layers)
+    layers = known[of]
     own = tuple(name for name in names if name not in layers)
+    if not own:
+        return model
+    if (named := (*of, "named")) not in known:
+        found = hidden_layers(hidden, *traced.given(spec))[1]
+        known[named] = {name: v is not None for name, v in found.items()}
+    more = known[named]
     for name in own:
         if name not in more:
             raise ValueError(no_layer(name, [*layers, *(n for n in more if n not in layers)]))
@@ -77,13 +81,11 @@ def shown(model: Model, x: Any, names: Sequence[str]) -> Model:
                 "from: return the very value that the rest of the network takes, or name it in the "
                 'model\'s code with jax.ad_checkpoint.checkpoint_name(value, "name")'
             )
-    if own and len(own) < len(names):
+    if len(own) < len(names):
         raise ValueError(
             f"{', '.join(map(repr, own))} is a name of Model(hidden=...) and others are not, of "
             f"{', '.join(map(repr, names))}: give names of one kind only"
         )
-    if not own:
-        return model
     same = (*of, "same")
     if same not in known and _same_logits(model, traced, spec, hidden):
         known[same] = True
@@ -108,7 +110,11 @@ def _same_logits(model: Model, traced: Model, spec: Any, hidden: Any) -> bool:
     given = traced.given(x)
     with jax.ensure_compile_time_eval():
         one, other = in_columns(model.apply(*given)), in_columns(hidden(*given)[0])
-    if one.shape != other.shape or not np.allclose(one, other, 1e-3, 1e-3 * np.abs(one).max()):
+    # Far above the rounding of other operations; NaN of a model that has no number is NaN in both.
+    near = max(1e-3, 4 * float(jnp.finfo(one.dtype).eps))
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    apart = near * np.nanmax(np.abs(one), initial=0)
+    if one.shape != other.shape or not np.allclose(one, other, near, apart, equal_nan=True):
         raise ValueError(
             "Model(hidden=...) gives other logits than apply: they must be the same, as explainers "
             "of its layers follow hidden in place of apply"

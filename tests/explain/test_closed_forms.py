@@ -8,7 +8,6 @@ import scipy.ndimage
 
 from jaxeval import explain
 from jaxeval.model import Model
-from jaxeval.ops import order_statistic
 
 from .helpers import assert_close, jitted, keys, linear, make
 
@@ -146,18 +145,3 @@ def test_pixel_maps(batch):
     for how in ("sum", "mean", "max"):
         a = explain.Gradient(reduce_channels=how)(*batch)
         assert_close(a, getattr(full, how)(1, keepdims=True), 1e-6)
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
-def test_smallest_is_the_sorted_entry(dtype):
-    v = np.abs(np.random.default_rng(0).normal(size=101)).astype(dtype)
-    v[::4], v[1:30:3] = np.inf, 0
-    for place in (0, 9, 10, 60, 74, 75, 100):
-        assert order_statistic(jnp.asarray(v), place) == np.sort(v)[place]
-
-
-def test_smallest_of_many_equal_entries():
-    v = np.zeros(40_000, np.float32)
-    v[39_990:] = np.arange(10)
-    for place in (0, 20_000, 39_990, 39_991, 39_999):
-        assert order_statistic(jnp.asarray(v), place) == np.sort(v)[place]

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxeval import explain
-from jaxeval.explain.extremal_perturbation import Masks, between, blurred
+from jaxeval.explain.extremal_perturbation import between, blurred
+from jaxeval.explain.smooth_masks import Masks
 from jaxeval.model import Model
 
 from .helpers import assert_close, linear, make
@@ -46,6 +48,31 @@ def test_masks():
     p = np.random.default_rng(0).uniform(size=wide.grid)
     expected = by_loops(p, (6, 15), 3, 2)
     np.testing.assert_allclose(wide(jnp.asarray(p[None], jnp.float32))[0][0], expected, atol=1e-5)
+
+
+def test_masks_in_64_bits():
+    wide = Masks((6, 15), 3, 2.0)
+    p = np.random.default_rng(0).uniform(size=wide.grid)
+    with jax.enable_x64(True):
+        full = np.asarray(wide(jnp.asarray(p[None]))[0][0])
+    np.testing.assert_allclose(full, by_loops(p, (6, 15), 3, 2), atol=1e-12)
+
+
+def test_the_table_is_small():
+    """Not one entry for each pixel of a large image, which 32 settings would be kept of."""
+    masks = Masks((512, 512), 16, 48.0)
+    assert sum(v.nbytes for v in vars(masks).values() if isinstance(v, np.ndarray)) < 2**20
+
+
+def test_no_number_stays_with_its_sample():
+    masks = Masks((12, 12), 2, 2.0)
+    p = np.random.default_rng(0).uniform(size=(3, *masks.grid)).astype(np.float32)
+    expected = masks(jnp.asarray(p))[0]
+    p[1, 2, 2] = np.nan
+    full, back = masks(jnp.asarray(p))
+    np.testing.assert_array_equal(full[jnp.array([0, 2])], expected[jnp.array([0, 2])])
+    assert np.isnan(full[1]).any()
+    assert np.isnan(back(jnp.ones_like(full))).any((1, 2)).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize(("space", "step", "sigma"), [((28, 28), 4, 4.0), ((6, 15), 3, 2.0)])
@@ -90,7 +117,8 @@ def in_torch(case, n_steps, area, variant, jitter, contrastive):
 
     net, step, sigma = case.torch(), 4, 4
     ours = Masks((28, 28), step, float(sigma))
-    kernel = torch.from_numpy(ours.kernel).float().permute(2, 3, 0, 1).reshape(33, 33, -1)
+    phase = np.arange(33) % step
+    kernel = torch.from_numpy(ours.kernel[phase][:, phase]).float().reshape(33, 33, -1)
     near = np.arange(33)[:, None] // step + np.arange(ours.window)
     p = torch.ones(3, 7, 7, requires_grad=True)
     optimiser = torch.optim.SGD([p], lr=0.01, momentum=0.9, dampening=0.9)

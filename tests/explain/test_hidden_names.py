@@ -209,3 +209,24 @@ def test_many_layers_are_not_all_listed():
     every = r"layer 017, .*\.\.\. \(150 in all: jaxeval.layer_names\(model, x\)\) \(those with"
     with pytest.raises(ValueError, match=every):
         RandomiseLayers(names=("layer_017",)).bind(model, sample)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_same_logits_by_other_operations(dtype):
+    """In half precision, and NaN for some of the inputs on which they are compared."""
+    params = {k: v.astype(dtype) for k, v in PARAMS.items()}
+
+    def first(p, x):
+        return jnp.log(conv(x, p["stem"]) + 1)
+
+    def one(p, x):
+        return first(p, x).mean((1, 2)) @ p["head"]
+
+    def other(p, x):
+        h = first(p, x)
+        return jnp.einsum("nhwc,ck->nhwk", h, p["head"]).mean((1, 2)), {"logs": h}
+
+    assert np.isnan(one(params, X.astype(dtype))).any()
+    model = je.Model(one, params, hidden=other, channel_axis=-1)
+    x = jnp.zeros(X.shape, dtype)
+    assert je.explain.LayerActivation(layer="logs")(model, x, Y).shape == (3, 8, 8, 4)

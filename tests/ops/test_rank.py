@@ -187,3 +187,18 @@ def test_sort_puts_infinities_at_the_ends_and_nan_last():
 def test_sort_can_be_differentiated():
     slope = jax.grad(lambda v: (ops.sort(v) * jnp.arange(3.0)).sum())(jnp.array([2.0, 3.0, 1.0]))
     np.testing.assert_array_equal(slope, [1, 2, 0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
+def test_an_order_statistic_is_the_sorted_entry(dtype):
+    v = np.abs(np.random.default_rng(0).normal(size=101)).astype(dtype)
+    v[::4], v[1:30:3] = np.inf, 0
+    for place in (0, 9, 10, 60, 74, 75, 100):
+        assert ops.order_statistic(jnp.asarray(v), place) == np.sort(v)[place]
+
+
+def test_an_order_statistic_of_many_equal_entries():
+    v = np.zeros(40_000, np.float32)
+    v[39_990:] = np.arange(10)
+    for place in (0, 20_000, 39_990, 39_991, 39_999):
+        assert ops.order_statistic(jnp.asarray(v), place) == np.sort(v)[place]

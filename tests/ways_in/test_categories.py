@@ -102,6 +102,17 @@ ENCODERS = {
 }
 
 
+def converted_gives(want, model, x, kind):
+    """What the estimator predicts, in JAX; probabilities as logits of this kind."""
+    assert (bool(model.host), model.outputs) == (False, kind)
+    z = np.asarray(model(x), np.float64)
+    if kind == "binary":
+        z = np.concatenate([0 * z, z], 1)
+    if kind != "values":
+        z = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    np.testing.assert_allclose(z, want.reshape(z.shape), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("named", [False, True], ids=["array", "frame"])
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 def test_encoders_of_pipelines(encoder, named):
@@ -208,16 +219,10 @@ def test_histograms(kind, form):
     estimator = cls(max_iter=6, min_samples_leaf=3, categorical_features=of).fit(given, y)
     assert any(p.nodes["is_categorical"].any() for stage in estimator._predictors for p in stage)
     model = je.from_sklearn(estimator)
-    assert (bool(model.host), model.outputs) == (False, kind)
     x = np.concatenate([CODES, ODD])
     own = frame(x) if form != "array" else np.float64(x)
     want = estimator.predict(own) if kind == "values" else estimator.predict_proba(own)
-    z = np.asarray(model(x), np.float64)
-    if kind == "binary":
-        z = np.concatenate([0 * z, z], 1)
-    if kind != "values":
-        z = np.exp(z) / np.exp(z).sum(1, keepdims=True)
-    np.testing.assert_allclose(z, want.reshape(z.shape), rtol=1e-5, atol=1e-6)
+    converted_gives(want, model, x, kind)
 
 
 def test_histograms_of_text_stay_on_the_host():
@@ -248,13 +253,7 @@ def test_xgboost(form, kind, one_hot):
         x[:, 3] = np.where(np.isin(x[:, 3], [3, 6, 9]), x[:, 3] / 3, x[:, 3])
     want = (estimator.predict if kind == "values" else estimator.predict_proba)(x)
     model = je.from_sklearn(estimator.get_booster() if form == "booster" else estimator)
-    assert (bool(model.host), model.outputs) == (False, kind)
-    z = np.asarray(model(x), np.float64)
-    if kind == "binary":
-        z = np.concatenate([0 * z, z], 1)
-    if kind != "values":
-        z = np.exp(z) / np.exp(z).sum(1, keepdims=True)
-    np.testing.assert_allclose(z, want.reshape(z.shape), rtol=1e-5, atol=1e-6)
+    converted_gives(want, model, x, kind)
 
 
 def test_zeros_of_sparse_matrices_are_missing_values_of_xgboost():
