@@ -9,6 +9,7 @@ Answers are zeros, so what depends on their values (rounds to a tolerance) is no
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ from jax.sharding import PartitionSpec as P
 
 from ..lifetime import WATCHER, Jit
 from ..model import Model
+
+ALIGNMENT = 64
+"""Of arrays that JAX takes over from NumPy on a CPU, in bytes."""
 
 
 class Program:
@@ -218,4 +222,7 @@ def _zeros(v: Any, sharding: Any) -> Any:
     spread = getattr(sharding, "spec", None) not in (None, P())
     if spread and (not v.shape or v.shape[0] % sharding.mesh.size):  # no rows of a batch
         sharding = NamedSharding(sharding.mesh, P())
-    return jax.device_put(np.zeros(v.shape, v.dtype), sharding)
+    # Pages that nobody writes to take no memory; where they are aligned, a CPU does not copy them.
+    pages = np.zeros(math.prod(v.shape) * np.dtype(v.dtype).itemsize + ALIGNMENT, np.uint8)
+    start = -pages.ctypes.data % ALIGNMENT
+    return jax.device_put(np.ndarray(v.shape, v.dtype, pages, start), sharding)

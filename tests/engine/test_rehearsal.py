@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import jaxeval as je
 from jaxeval.engine.rehearsal import Rehearsal, watching
@@ -47,6 +51,24 @@ def test_arrays_of_one_shape_are_one():
     known = {id(v): (v.shape, v.dtype, v.sharding) for v in arrays}
     assert len(arrays) > 2 * len(known)
     assert len(known) == len(set(known.values()))
+
+
+@pytest.mark.parametrize("spec", [P("data"), P()], ids=["spread", "copied"])
+def test_its_arrays_take_no_memory(spec):
+    """So that a laptop can plan a sweep for a device with more memory than its own."""
+    statm = pathlib.Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("reads the memory of this process where Linux says it")
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+
+    def resident() -> int:
+        return int(statm.read_text().split()[1]) * mmap.PAGESIZE
+
+    before, shape = resident(), jax.ShapeDtypeStruct((512, 1024, 1024), jnp.float32)
+    zeros = jax.block_until_ready(Rehearsal("cpu").zeros(shape, NamedSharding(mesh, spec)))
+    assert zeros.nbytes == 2**31
+    assert resident() - before < 2**28
+    assert not zeros[::64, ::64, ::64].any()
 
 
 def test_numbers_of_steps_are_those_of_a_run():
