@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from ..model import Model
@@ -10,6 +11,7 @@ from ..types import pytree
 from .deep_lift import DeepLift
 from .layer import LayerExplainer
 from .lrp import LRP
+from .lrp_rules import Epsilon
 
 
 @pytree
@@ -48,16 +50,16 @@ class LayerLRP(LayerExplainer, LRP):
 
     The relevance of the layer's output, by the rules of `LRP`; signed, in the shape of the layer's
     output. For a network of ReLUs and the default rule, it is the layer's output times its
-    gradient, up to ε.
+    gradient, up to ε = 1e-9.
 
     Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
-    Relevance Propagation". Equal to captum's `LayerLRP` with ``rule=Epsilon(epsilon=1e-9)``, which
-    distributes the relevance of max pooling in the same way, and refuses reused layers and layers
-    without a rule of their own.
+    Relevance Propagation". Equal to captum's `LayerLRP`, which distributes the relevance of max
+    pooling in the same way, and refuses reused layers and layers without a rule of their own.
 
     Args:
       layer: the name of the layer, as in `jaxeval.explain.layers(model, x)`.
-      rule, first, convolution, dense, layers, addition, attention: as for `LRP`.
+      rule: as for `LRP`, but captum's ``Epsilon(epsilon=1e-9)`` by default; "epsilon" is 1e-6.
+      first, convolution, dense, layers, addition, attention: as for `LRP`.
 
     >>> import jax, jax.numpy as jnp, numpy as np
     >>> from jaxeval import Model
@@ -66,6 +68,8 @@ class LayerLRP(LayerExplainer, LRP):
     >>> print(np.asarray(a).round(3))
     [[3. 0.]]
     """
+
+    rule: Any = dataclasses.field(default_factory=lambda: Epsilon(epsilon=1e-9))
 
     def graph(self, model: Model, x: Any) -> tuple[Graph, Value]:
         return self.split_graph(model, x)

@@ -27,8 +27,10 @@ def same(v: Any) -> Any:
 
 
 def stable(z: jax.Array, epsilon: Any) -> jax.Array:
-    """z + epsilon sign(z), with sign(0) = 1."""
-    return z + jnp.where(z >= 0, 1, -1).astype(z.dtype) * jnp.asarray(epsilon, z.dtype)
+    """z + epsilon sign(z), with sign(0) = 1. In half precision, a small epsilon is not 0."""
+    least = jnp.where(epsilon > 0, jnp.finfo(z.dtype).smallest_subnormal, 0)
+    epsilon = jnp.maximum(jnp.asarray(epsilon, z.dtype), least.astype(z.dtype))
+    return z + jnp.where(z >= 0, epsilon, -epsilon)
 
 
 CHANGES: dict[str, Change] = {
