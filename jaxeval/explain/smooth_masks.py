@@ -21,6 +21,11 @@ def part(v: jax.Array, start: Sequence[Any], shape: Sequence[int]) -> jax.Array:
     return lax.dynamic_slice(v, [jnp.asarray(i, jnp.int32) for i in start], shape)
 
 
+def put(v: jax.Array, start: Sequence[Any], new: jax.Array) -> jax.Array:
+    """v with `new` from `start` on."""
+    return lax.dynamic_update_slice(v, new, [jnp.asarray(i, jnp.int32) for i in start])
+
+
 class Masks:
     """Smooth masks of an image from parameters in [0, 1] on a coarse grid.
 
@@ -82,26 +87,38 @@ class Masks:
     @functools.partial(jax.jit, static_argnums=0)  # with a host model nothing around it is compiled
     def smooth(self, p: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The masks, and the sums of the weights of the smooth maximum."""
-        around = ((0, 0), (self.padding,) * 2, (self.padding,) * 2)
-        near = jnp.pad(p, around)
-        powers = jnp.pad(self.powers(p), ((0, 0), *around), constant_values=1)
+        beside = ((0, 0), (0, 0), (self.padding,) * 2)
+        near = jnp.pad(p, beside)
+        powers = jnp.pad(self.powers(p), ((0, 0), *beside), constant_values=1)
         values, which = jnp.asarray(self.values, p.dtype), jnp.asarray(self.which, jnp.int32)
-        shape = (len(p), *self.cells)
+        n, rows, columns = len(p), self.grid[0], self.cells[1]
+        below = self.padding + rows - self.cells[0]
+        shape = n, rows, columns
+        whole = n, self.ahead + self.cells[0] + max(0, below), columns
+        # Where a row of the window is outside the grid, it adds exp(0) for each of its points.
+        outside = np.full(whole[1], self.window**2)
+        for k in range(self.window):
+            outside[self.ahead + self.padding - k :][:rows] -= self.window
 
         def sums(phase: Any) -> Any:
             def add(k: Any, sums: Any) -> Any:
-                total, weight = sums
+                total = weight = jnp.zeros(shape, p.dtype)
                 for i in range(self.window):
                     v = which[phase, k, i]
-                    e = part(powers, (v, 0, k, i), (1, *shape))[0]
-                    total += values[v] * part(near, (0, k, i), shape) * e
+                    e = part(powers, (v, 0, 0, i), (1, *shape))[0]
+                    total += values[v] * part(near, (0, 0, i), shape) * e
                     weight += e
-                return total, weight
+                at = 0, self.ahead + self.padding - k, 0
+                return [
+                    put(u, at, part(u, at, shape) + v)
+                    for u, v in zip(sums, (total, weight), strict=True)
+                ]
 
-            zero = jnp.zeros(shape, p.dtype)
-            return lax.fori_loop(0, self.window, add, (zero, zero))
+            ones = jnp.broadcast_to(jnp.asarray(outside, p.dtype)[:, None], whole)
+            return lax.fori_loop(0, self.window, add, [jnp.zeros(whole, p.dtype), ones])
 
-        total, weight = map(self.joined, self.each_phase(sums))
+        inside = slice(self.ahead, self.ahead + self.cells[0])
+        total, weight = (self.joined(v[:, :, inside]) for v in self.each_phase(sums))
         return total / weight, weight
 
     @functools.partial(jax.jit, static_argnums=0)

@@ -79,12 +79,10 @@ def runs(network: str, target: str, rows: int) -> Iterator[tuple[str, Any]]:
             yield name, lambda name=name, e=e: attributed(e, *cases.explained_by(name), chips)
         return
     large, n = cases.large(network), rows * CHIPS[target]
-    # On a TPU, products of float32 in the highest precision take minutes to compile.
-    given = {"mesh": chips, "precision": "fast" if target == "tpu" else "highest"}
-    yield "metrics", lambda: large.evaluate(n, large.metrics(), gradient, **given)
+    yield "metrics", lambda: large.evaluate(n, large.metrics(), gradient, mesh=chips)
     x, y = np.zeros((n, *large.shape), np.float32), np.arange(n) % large.n_classes
     for name, e in large.explainers().items():
-        yield name, lambda e=e: je.attribute(e, large.model, x, y, **given)
+        yield name, lambda e=e: je.attribute(e, large.model, x, y, mesh=chips)
 
 
 def attributed(e: Any, model: je.Model, x: Any, chips: Mesh) -> Any:
