@@ -66,7 +66,7 @@ def correlation_spearman(a: Any, b: Any, batched: bool = False, **kwargs: Any) -
     """
     if not batched:
         return similarity_func.correlation_spearman(a, b, **kwargs)
-    u, v = (rankdata(rows, axis=1) for rows in (a, b))
+    u, v = (rankdata(rows, axis=1).astype(np.float64) for rows in (a, b))
     u, v = (rows - rows.mean(1, keepdims=True) for rows in (u, v))
     with np.errstate(invalid="ignore"):  # constant rows are NaN, as in SciPy
         return (u * v).sum(1) / np.sqrt((u**2).sum(1) * (v**2).sum(1))
