@@ -171,6 +171,7 @@ def evaluator_of(job: Job, instead: Instead | None = None) -> Evaluator:
     if evaluator.platform == "tpu" and options.precision == "highest" and not instead:
         warn(
             'precision="highest" on a TPU: programs take about 16 times longer to compile than '
-            'with precision="fast", minutes for a ResNet-50, and six times the products'
+            'with precision="fast", minutes for a ResNet-50, and six times the products. With '
+            'jax.config.update("jax_optimization_level", "O1") they compile in seconds'
         )
     return evaluator

@@ -46,7 +46,7 @@ def environment(target: str, folder: Path) -> dict[str, str]:
             "TPU_WORKER_HOSTNAMES": "localhost",
             "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
             # By default, products of float32 in the highest precision take minutes to compile.
-            "JAX_EXEC_TIME_OPTIMIZATION_EFFORT": "-1.0",
+            "JAX_OPTIMIZATION_LEVEL": "O0",
         }
     else:
         nvcc = folder / "nvidia" / "cuda_nvcc"
