@@ -59,13 +59,13 @@ def xgboost(booster: Any, whole: bool) -> tuple[list[Part], str]:
 
 
 def _of_boosted_trees(given: Any, k: int, base: Any) -> list[Part]:
-    """The sum of the trees of "gbtree"; of "dart", each with its weight."""
-    dart = given["name"] == "dart"
-    model = (given["gbtree"] if dart else given)["model"]
+    """The sum of the trees, of which dropout leaves each with a weight."""
+    model = given.get("gbtree", given)["model"]
+    kept = given.get("weight_drop") or model.get("weight_drop")
     trees = [_tree(tree) for tree in model["trees"]]
     weight = np.eye(k)[np.array(model["tree_info"], int)]
-    if dart:
-        weight = weight * np.array(given["weight_drop"], np.float64)[:, None]
+    if kept:
+        weight = weight * np.array(kept, np.float64)[:, None]
     of = {int(i) for t in trees for i in t.feature[[m is not None for m in t.members or ()]]}
     parts = [ensemble(trees, weight, base)]
     if not of:

@@ -274,6 +274,7 @@ def test_what_is_no_fitted_estimator_is_refused(given, kind, words):
         ({"objective": "reg:squarederror"}, DIABETES, "values"),
         ({"booster": "dart", "rate_drop": 0.5}, CANCER, "binary"),
         ({"booster": "dart", "rate_drop": 0.5}, DIABETES, "values"),
+        ({"rate_drop": 0.5, "one_drop": True}, IRIS, "logits"),
         ({"booster": "gblinear", "max_depth": None}, IRIS, "logits"),
     ],
 )
