@@ -7,13 +7,14 @@ shapes, sharded over the chips of the target; batch sizes are planned with its c
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
 import json
 import re
 import sys
 import time
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,26 +37,44 @@ def plan_for(target: str, devices: Mesh) -> None:
     Program.compiled = lambda self: compiled(self, devices)  # type: ignore[method-assign]
 
 
-@functools.lru_cache(64)
-def lowered(program: Program, devices: Mesh) -> tuple[str, Any]:
-    """Its text; by that, programs of several runs are told apart."""
-    found = program.lowered_for(devices)
-    return found.as_text(), found
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What is kept of a compiled program, which takes gigabytes if it is one of a large network."""
+
+    digest: str
+    callback: bool
+    float64: bool
+    seconds: float
+    memory: Any
+    output_shardings: Any
+    out_info: Any
+
+    def memory_analysis(self) -> Any:
+        return self.memory
 
 
-RECENT: OrderedDict[str, tuple[Any, float]] = OrderedDict()
-"""The last compiled programs, by their texts, and the seconds that they took: the plan and the run
-need the same."""
+KNOWN: dict[str, Compiled] = {}
+"""By the digest of a program's text: several runs, and plans of them, call the same."""
 
 
-def compiled(program: Program, devices: Mesh) -> Any:
-    text, found = lowered(program, devices)
-    if text not in RECENT:
+@functools.cache
+def compiled(program: Program, devices: Mesh) -> Compiled:
+    lowered = program.lowered_for(devices)
+    text = lowered.as_text()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if digest not in KNOWN:
         began = time.perf_counter()
-        RECENT[text] = found.compile(), time.perf_counter() - began
-        if len(RECENT) > 4:  # a program of a large network for a TPU takes gigabytes
-            RECENT.popitem(last=False)
-    return RECENT[text][0]
+        made = lowered.compile()
+        KNOWN[digest] = Compiled(
+            digest,
+            bool(re.search("callback", text, re.IGNORECASE)),
+            "f64" in text,
+            round(time.perf_counter() - began, 2),
+            made.memory_analysis(),
+            made.output_shardings,
+            made.out_info,
+        )
+    return KNOWN[digest]
 
 
 def rehearsed(target: str, call: Any) -> Rehearsal:
@@ -94,18 +113,17 @@ def attributed(e: Any, model: je.Model, x: Any, chips: Mesh) -> Any:
     )  # fmt: skip
 
 
-def facts(program: Program, devices: Mesh) -> dict[str, Any]:
+def facts(program: Program, found: Compiled) -> dict[str, Any]:
     """Of a compiled program."""
-    text = lowered(program, devices)[0]
-    memory = compiled(program, devices).memory_analysis()
+    memory = found.memory
     used = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     return {
         "program": program.name,
         "calls": program.calls,
         "bytes": used - memory.alias_size_in_bytes,
-        "callback": bool(re.search("callback", text, re.IGNORECASE)),
-        "float64": "f64" in text,
-        "seconds": round(RECENT[text][1], 2),
+        "callback": found.callback,
+        "float64": found.float64,
+        "seconds": found.seconds,
     }
 
 
@@ -119,15 +137,16 @@ def main(target: str, network: str, rows: int = 32) -> None:
             print(json.dumps({"run": name, "error": f"{type(e).__name__}: {e}"[:500]}), flush=True)
             continue
         for program in rehearsal.programs:
-            text = lowered(program, devices)[0]
-            if text in seen:
-                continue
-            seen.add(text)
             try:
-                found = facts(program, devices)
+                found = compiled(program, devices)
             except Exception as e:
-                found = {"program": program.name, "error": f"{type(e).__name__}: {e}"[:500]}
-            print(json.dumps({"run": name, "batch": rehearsal.rows, **found}), flush=True)
+                line = {"program": program.name, "error": f"{type(e).__name__}: {e}"[:500]}
+            else:
+                if found.digest in seen:
+                    continue
+                seen.add(found.digest)
+                line = facts(program, found)
+            print(json.dumps({"run": name, "batch": rehearsal.rows, **line}), flush=True)
 
 
 if __name__ == "__main__":
