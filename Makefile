@@ -42,8 +42,7 @@ test: lint
 	$(OPTIMISED) $(PYTEST) -m "not slow" $(CHECKED) $(EXACT)
 
 # Compiles all programs of all metrics and explainers for four chips of a TPU v5e and for an H100;
-# needs neither. Downloads about 1.3 GB and takes hours on two cores, most of them for large networks
-# on a TPU, whose compiler needs up to 20 GB of memory for them.
+# needs neither. Downloads about 1.3 GB and takes hours on two cores, most of them for large networks.
 test-accelerators: $(VENV)/.test $(COMPILERS)/.done
 	JAXEVAL_ACCELERATORS=$(COMPILERS) $(BIN)/python -m pytest -q -rs tests/accelerators
 
