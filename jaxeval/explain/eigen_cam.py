@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -75,16 +76,45 @@ class EigenCAM(SignedCam):
 def first_right(m: jax.Array) -> jax.Array:
     """The first right singular vectors [N, K] of matrices [N, P, K], up to their signs.
 
-    From the eigenvectors of the smaller of `mᵀ m` and `m mᵀ`, which takes several times less than a
-    decomposition of m. The first vector loses nothing by the squares, as its value is the largest.
+    From the first eigenvectors of the smaller of `mᵀ m` and `m mᵀ`. They lose nothing by the
+    squares, as their value is the largest.
     """
+    m = m.astype(jnp.promote_types(m.dtype, jnp.float32))
     largest = jnp.abs(m).max((1, 2), keepdims=True)
     m = m / jnp.where(largest > 0, largest, 1)  # so that squares do not underflow
     wide = m.shape[2] > m.shape[1]
-    square = jnp.einsum("npk,nqk->npq" if wide else "npk,npl->nkl", m, m)
-    v = jnp.linalg.eigh(square)[1][:, :, -1]
-    if wide:
-        v = jnp.einsum("npk,np->nk", m, v)
-        length = jnp.linalg.norm(v, axis=1, keepdims=True)
-        v = v / jnp.where(length > 0, length, 1)
-    return v
+    v = first_eigenvector(jnp.einsum("npk,nqk->npq" if wide else "npk,npl->nkl", m, m))
+    return unit(jnp.einsum("npk,np->nk", m, v)) if wide else v
+
+
+def first_eigenvector(square: jax.Array) -> jax.Array:
+    """Of symmetric matrices [N, K, K] whose eigenvalues are not negative.
+
+    By squaring the matrix until no other eigenvector is left in it, four times if the second value
+    is a fifth of the first: many times faster than all eigenvectors, most of all on accelerators,
+    and not less accurate.
+    """
+    eps = float(jnp.finfo(square.dtype).eps)
+    most = 5 - round(math.log2(eps))  # of equal values, both vectors stay
+
+    def of_trace_one(m: jax.Array) -> tuple[jax.Array, jax.Array]:
+        trace = jnp.trace(m, axis1=1, axis2=2)[:, None, None]
+        return m / jnp.where(trace > 0, trace, 1), trace
+
+    def squared(state: Any) -> Any:
+        m, several, i = state
+        square, left = of_trace_one(jnp.einsum("nij,njk->nik", m, m))
+        return jnp.where(several, square, m), several & (left < 1 - math.sqrt(eps)), i + 1
+
+    several = jnp.ones((len(square), 1, 1), bool)
+    begun = of_trace_one(square)[0], several, 0
+    m = jax.lax.while_loop(lambda s: s[1].any() & (s[2] < most), squared, begun)[0]
+    column = jnp.argmax(jnp.diagonal(m, axis1=1, axis2=2), 1)
+    v = jnp.take_along_axis(m, column[:, None, None], 2)[:, :, 0]
+    return unit(jnp.einsum("nij,nj->ni", square, v))  # without the rounding of the squares
+
+
+def unit(v: jax.Array) -> jax.Array:
+    """v [N, K] over its length, where that is not 0."""
+    length = jnp.linalg.norm(v, axis=1, keepdims=True)
+    return v / jnp.where(length > 0, length, 1)

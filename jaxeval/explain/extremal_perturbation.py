@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from .. import check, ops
 from ..model import Model
 from ..types import pytree, static
-from .smooth_masks import Masks
+from .smooth_masks import Mask, Masks
 from .stepped import SteppedExplainer
 
 SIDE, STEP, SIGMA, BLUR = 224, 7, 21.0, 20.0
@@ -48,6 +48,15 @@ class Contrast:
         number = jnp.arange(self.n_classes)
         scores = jax.vmap(lambda c: ops.value(z, c, self.output))(number)
         return scores[y] - jnp.where(number == y, -jnp.inf, scores).max()
+
+
+class Ascent(NamedTuple):
+    """Where the ascent is: parameters, their velocity, masks, and the images' gradients."""
+
+    p: jax.Array
+    velocity: jax.Array
+    mask: Mask
+    changes: list[jax.Array]
 
 
 @pytree
@@ -170,27 +179,49 @@ class ExtremalPerturbation(SteppedExplainer):
         return jnp.stack([blurred(x, axes, (1 - level) * most) for level in levels])
 
     def zero(self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any) -> Any:
-        """Parameters, their velocity, the mask of the last step, and the sum of final masks."""
+        """An `Ascent` and the sum of the final masks."""
         dtype, masks = jnp.promote_types(x.dtype, jnp.float32), self.masks(model, x)
         p = jnp.ones((len(x), *masks.grid), dtype)
-        image = jnp.zeros((len(x), *masks.space), dtype)
-        return p, jnp.zeros_like(p), jnp.zeros_like(image), image
+        changes = [jnp.zeros_like(x) for _ in VARIANTS[self.variant]]
+        begun = Ascent(p, jnp.zeros_like(p), masks.zeros(p), changes)
+        return begun, jnp.zeros((len(x), *masks.space), dtype)
+
+    def ahead(self, model: Model, x: jax.Array) -> int:
+        return 1
+
+    def ready(
+        self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
+    ) -> Any:
+        """The mask of a step, from the gradients of the one before, and the images to ask about."""
+        before, (masks, n) = total[0], (self.masks(model, x), self.n_steps)
+        i = jnp.asarray(i)  # a number that JAX knows would be compiled into each step
+        t, area = i % n, jnp.stack([jnp.float32(a) for a in self.areas])[i // n]
+        change = self.gained(model, state, masks.inner(before.mask.full), before.changes, t - 1)
+        bound = self.bounded(before.mask.full, area) * self.weight * jnp.power(GROWTH, t - 1)
+        ascent = masks.back(before.p, before.mask, change, bound)
+        velocity = jnp.where(t <= 1, ascent, MOMENTUM * before.velocity + (1 - MOMENTUM) * ascent)
+        p = jnp.clip(before.p + jnp.asarray(self.learning_rate, ascent.dtype) * velocity, 0, 1)
+        p = jnp.where(t == 0, 1, p)
+        mask = masks(p)
+        shown = self.images(model, state, masks.inner(mask.full), t)
+        return p, velocity, mask, shown
 
     def add(
         self, total: Any, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, i: Any
     ) -> Any:
-        (p, velocity, _, whole), masks, n = total, self.masks(model, x), self.n_steps
-        i = jnp.asarray(i)  # a number that JAX knows would be compiled into each step
-        t, area = i % n, jnp.stack([jnp.float32(a) for a in self.areas])[i // n]
-        p = jnp.where(t == 0, 1, p)
-        full, back = masks(p)
-        mask = masks.inner(full)
-        change = self.gained(model, state, y, mask, t)
-        bound = self.bounded(full, area) * self.weight * jnp.power(GROWTH, t)
-        ascent = back(masks.outer(change.astype(full.dtype)) + bound.astype(full.dtype))
-        velocity = jnp.where(t == 0, ascent, MOMENTUM * velocity + (1 - MOMENTUM) * ascent)
-        p = jnp.clip(p + jnp.asarray(self.learning_rate, p.dtype) * velocity, 0, 1)
-        return p, velocity, mask, whole + jnp.where(t == n - 1, mask, 0)
+        (_, (p, velocity, mask, shown)), last = state, i % self.n_steps == self.n_steps - 1
+        e = self
+        if self.reward == "contrastive":
+            k = model.n_classes(jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+            if k < 2:
+                raise ValueError(
+                    f'{type(self).__name__}(reward="contrastive") compares classes, and this model '
+                    'has one output: reward="score"'
+                )
+            e = dataclasses.replace(self, output=Contrast(self.output, k))
+        changes = [e.input_gradient(model, v, y) for v in shown]
+        final = jnp.where(last, self.masks(model, x).inner(mask.full), 0)
+        return Ascent(p, velocity, mask, changes), total[1] + final
 
     def bounded(self, full: jax.Array, area: Any) -> jax.Array:
         """The gradient of ``-mean((sort(m) - r)²)`` for masks m with their margins.
@@ -209,53 +240,65 @@ class ExtremalPerturbation(SteppedExplainer):
 
         return jax.vmap(one)(full)
 
+    def images(self, model: Model, levels: jax.Array, mask: jax.Array, t: Any) -> list[jax.Array]:
+        """What the model is asked about in step t, for each sign of the variant."""
+        return [self.turned(model, between(levels, m), t) for m in self.shares(model, levels, mask)]
+
     def gained(
-        self, model: Model, levels: jax.Array, y: jax.Array, mask: jax.Array, t: Any
+        self, model: Model, levels: jax.Array, mask: jax.Array, changes: list[jax.Array], t: Any
     ) -> jax.Array:
-        """The gradient of the reward with respect to the masks [N, H, W]."""
-        e = self
-        if self.reward == "contrastive":
-            k = model.n_classes(jax.ShapeDtypeStruct(levels.shape[2:], levels.dtype))
-            if k < 2:
-                raise ValueError(
-                    f'{type(self).__name__}(reward="contrastive") compares classes, and this model '
-                    'has one output: reward="score"'
-                )
-            e = dataclasses.replace(self, output=Contrast(self.output, k))
-        channel = model.sample_channel_axis(levels.ndim - 2)
-        wide = levels.ndim - 2 if channel != levels.ndim - 3 else levels.ndim - 3
-        mirror = jnp.asarray(self.jitter) & (t % 2 == 0)
-
-        def turned(v: jax.Array) -> jax.Array:
-            return jnp.where(mirror, jnp.flip(v, wide), v) if self.jitter else v
-
-        def image(mask: jax.Array, sign: int) -> jax.Array:
-            mask = mask if sign > 0 else 1 - mask
-            mask = mask if channel is None else jnp.expand_dims(mask, channel + 1)
-            return turned(between(levels, mask.astype(levels.dtype)))
-
-        total = jnp.zeros_like(mask)
-        for sign in VARIANTS[self.variant]:
-            shown, back = jax.vjp(lambda m, s=sign: image(m, s), mask)
-            total = total + sign * back(e.input_gradient(model, shown, y))[0]
+        """The gradient of the reward with respect to the masks [N, H, W], from that of `images`."""
+        total, channel = jnp.zeros_like(mask), model.sample_channel_axis(levels.ndim - 2)
+        for m, change in zip(self.shares(model, levels, mask), changes, strict=True):
+            # Of "delete", neither the score's sign nor the mask's: they cancel.
+            change = self.turned(model, change, t) * slope(levels, m)
+            total += change if channel is None else change.sum(channel + 1)
         return total
+
+    def shares(self, model: Model, levels: jax.Array, mask: jax.Array) -> list[jax.Array]:
+        """What is kept of each pixel, for each sign of the variant."""
+        channel = model.sample_channel_axis(levels.ndim - 2)
+        mask = mask if channel is None else jnp.expand_dims(mask, channel + 1)
+        kept = [mask if sign > 0 else 1 - mask for sign in VARIANTS[self.variant]]
+        return [m.astype(levels.dtype) for m in kept]
+
+    def turned(self, model: Model, v: jax.Array, t: Any) -> jax.Array:
+        """Images of step t: every second one is mirrored with `jitter`."""
+        if not self.jitter:
+            return v
+        wide = v.ndim - 2 if model.sample_channel_axis(v.ndim - 1) == v.ndim - 2 else v.ndim - 1
+        return jnp.where(t % 2 == 0, jnp.flip(v, wide), v)
 
     def finish(
         self, model: Model, x: jax.Array, y: jax.Array, keys: Any, state: Any, total: Any
     ) -> jax.Array:
-        channel, mean = model.sample_channel_axis(x.ndim - 1), total[3] / len(self.areas)
+        channel, mean = model.sample_channel_axis(x.ndim - 1), total[1] / len(self.areas)
         return mean if channel is None else jnp.expand_dims(mean, channel + 1)
+
+
+def beside(levels: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
+    """Of images [L, N, ...], those below and above m (L - 1), and the share of the second."""
+    last = len(levels) - 1
+    at = mask * last
+    low = jnp.clip(jnp.floor(at), 0, last)
+    first = second = jnp.broadcast_to(levels[last], levels.shape[1:])
+    for i in range(last):  # to look at every level takes less time than to gather two
+        here = low == i
+        first = jnp.where(here, levels[i], first)
+        second = jnp.where(here, levels[i + 1], second)
+    return first, second, at - low
 
 
 def between(levels: jax.Array, mask: jax.Array) -> jax.Array:
     """Of images [L, N, ...], those at m (L - 1), interpolated between two levels."""
-    at = mask * (len(levels) - 1)
-    low = jnp.clip(jnp.floor(at), 0, len(levels) - 1)
-    share = at - low
-    which = jnp.broadcast_to(low.astype(jnp.int32), levels.shape[1:])[None]
-    first = jnp.take_along_axis(levels, which, 0)[0]
-    second = jnp.take_along_axis(levels, jnp.minimum(which + 1, len(levels) - 1), 0)[0]
+    first, second, share = beside(levels, mask)
     return (1 - share) * first + share * second
+
+
+def slope(levels: jax.Array, mask: jax.Array) -> jax.Array:
+    """The derivative of `between` with respect to the mask."""
+    first, second, _ = beside(levels, mask)
+    return (second - first) * (len(levels) - 1)
 
 
 def blurred(x: jax.Array, axes: Sequence[int], sigma: float) -> jax.Array:

@@ -9,7 +9,7 @@ import pytest
 
 from jaxeval import explain
 from jaxeval.explain.cam import corners, resized
-from jaxeval.explain.eigen_cam import first_right
+from jaxeval.explain.eigen_cam import first_eigenvector, first_right
 from jaxeval.model import Model
 
 from .helpers import assert_close, keys, make
@@ -252,6 +252,28 @@ def test_the_first_singular_vector(shape, scale):
     expected = np.linalg.svd(m)[2][:, 0]
     np.testing.assert_allclose(np.abs((v * expected).sum(1)), 1, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("gap", [0.5, 1e-2, 1e-4])
+def test_the_first_eigenvector_by_its_gap(gap):
+    """Rounding turns it by eps over the gap; a matrix beside it changes nothing."""
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(20, 20)))[0]
+    square = (q * [1, 1 - gap, *np.linspace(0.3, 0, 18)]) @ q.T
+    given = jnp.asarray(np.stack([square, np.eye(20), np.full((20, 20), np.nan)]), jnp.float32)
+    found = first_eigenvector(given)
+    v = np.asarray(found[0], float)
+    np.testing.assert_allclose(v * np.sign(v @ q[:, 0]), q[:, 0], atol=1e-6 / gap)
+    np.testing.assert_array_equal(found[0], first_eigenvector(given[:1])[0])
+    np.testing.assert_allclose(np.linalg.norm(found[1]), 1, rtol=1e-6)  # any vector
+    assert np.isnan(found[2]).all()
+
+
+def test_equal_values_leave_a_vector_of_either():
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0]
+    square = (q * [1, 1, 0.5, 0.1, 0, 0, 0, 0]) @ q.T
+    with jax.enable_x64(True):
+        v = np.asarray(first_eigenvector(jnp.asarray(square[None])))[0]
+    np.testing.assert_allclose(np.linalg.norm(q[:, :2].T @ v), 1, rtol=1e-12)
 
 
 def test_eigen_cam_of_an_inactive_layer():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxeval import explain
+from jaxeval.explain import smooth_masks
 from jaxeval.explain.extremal_perturbation import between, blurred
 from jaxeval.explain.smooth_masks import Masks
 from jaxeval.model import Model
@@ -39,7 +40,7 @@ def test_masks():
     masks = Masks((28, 28), 4, 4.0)
     assert masks.grid == (7, 7)
     assert masks.size == (33, 33)
-    full, _ = masks(jnp.asarray(p[None], jnp.float32))
+    full = masks(jnp.asarray(p[None], jnp.float32)).full
     image = masks.inner(full)
     expected = by_loops(p, (28, 28), 4, 4)
     np.testing.assert_allclose(full[0], expected, atol=1e-5)
@@ -47,14 +48,14 @@ def test_masks():
     wide = Masks((6, 15), 3, 2.0)
     p = np.random.default_rng(0).uniform(size=wide.grid)
     expected = by_loops(p, (6, 15), 3, 2)
-    np.testing.assert_allclose(wide(jnp.asarray(p[None], jnp.float32))[0][0], expected, atol=1e-5)
+    np.testing.assert_allclose(wide(jnp.asarray(p[None], jnp.float32)).full[0], expected, atol=1e-5)
 
 
 def test_masks_in_64_bits():
     wide = Masks((6, 15), 3, 2.0)
     p = np.random.default_rng(0).uniform(size=wide.grid)
     with jax.enable_x64(True):
-        full = np.asarray(wide(jnp.asarray(p[None]))[0][0])
+        full = np.asarray(wide(jnp.asarray(p[None])).full[0])
     np.testing.assert_allclose(full, by_loops(p, (6, 15), 3, 2), atol=1e-12)
 
 
@@ -67,12 +68,32 @@ def test_the_table_is_small():
 def test_no_number_stays_with_its_sample():
     masks = Masks((12, 12), 2, 2.0)
     p = np.random.default_rng(0).uniform(size=(3, *masks.grid)).astype(np.float32)
-    expected = masks(jnp.asarray(p))[0]
+    expected = masks(jnp.asarray(p)).full
     p[1, 2, 2] = np.nan
-    full, back = masks(jnp.asarray(p))
+    mask = masks(jnp.asarray(p))
+    full = mask.full
+    back = masks.back(jnp.asarray(p), mask, masks.inner(full) * 0 + 1, jnp.ones_like(full))
     np.testing.assert_array_equal(full[jnp.array([0, 2])], expected[jnp.array([0, 2])])
     assert np.isnan(full[1]).any()
-    assert np.isnan(back(jnp.ones_like(full))).any((1, 2)).tolist() == [False, True, False]
+    assert np.isnan(back).any((1, 2)).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("n", [6, 7])
+def test_blocks_of_samples(monkeypatch, n):
+    """Four samples at a time, or blocks of one size if there are such."""
+    masks = Masks((6, 15), 3, 2.0)
+    monkeypatch.setattr(smooth_masks, "CACHED", 4 * len(masks.values) * masks.rows * masks.stride)
+    rng = np.random.default_rng(0)
+    p = jnp.asarray(rng.uniform(size=(n, *masks.grid)), jnp.float32)
+    inner = jnp.asarray(rng.normal(size=(n, *masks.space)), jnp.float32)
+    outer = jnp.asarray(rng.normal(size=(n, *masks.size)), jnp.float32)
+    mask = masks(p)
+    back = masks.back(p, mask, inner, outer)
+    for i in range(n):
+        one = masks(p[i : i + 1])
+        np.testing.assert_array_equal(mask.full[i], one.full[0])
+        alone = masks.back(p[i : i + 1], one, inner[i : i + 1], outer[i : i + 1])[0]
+        np.testing.assert_allclose(back[i], alone, rtol=1e-6, atol=1e-6 * np.abs(alone).max())
 
 
 @pytest.mark.parametrize(("space", "step", "sigma"), [((28, 28), 4, 4.0), ((6, 15), 3, 2.0)])
@@ -80,8 +101,10 @@ def test_the_derivative_of_masks(space, step, sigma):
     """Against differences in float64 of the loops."""
     masks, rng = Masks(space, step, sigma), np.random.default_rng(0)
     p, change = rng.uniform(size=masks.grid), rng.normal(size=masks.size)
-    _, back = masks(jnp.asarray(p[None], jnp.float32))
-    got = back(jnp.asarray(change[None], jnp.float32))[0]
+    given = jnp.asarray(p[None], jnp.float32)
+    inner, outer = rng.normal(size=masks.space), jnp.asarray(change[None], jnp.float32)
+    got = masks.back(given, masks(given), jnp.asarray(inner[None], jnp.float32), outer)[0]
+    change += np.asarray(masks.outer(jnp.asarray(inner[None])))[0]
     for at in [(0, 0), (1, 3), tuple(n - 1 for n in masks.grid)]:
         step_ = np.zeros(masks.grid)
         step_[at] = 1e-5
