@@ -120,7 +120,7 @@ def _layer(net: Network, module: Any) -> Any:
     return attr.LayerActivation(net.torch, module).attribute(torch.from_numpy(net.x[:1]))
 
 
-T, D, HEADS, LAYERS, CLASSES = 49, 96, 4, 4, 10
+T, D, HEADS, LAYERS, CLASSES = 128, 384, 6, 4, 10  # the width of MiniLM
 
 
 def transformer_apply(params: Any, x: jax.Array) -> jax.Array:

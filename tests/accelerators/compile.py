@@ -147,6 +147,8 @@ def main(target: str, network: str, rows: int = 32) -> None:
                 seen.add(found.digest)
                 line = facts(program, found)
             print(json.dumps({"run": name, "batch": rehearsal.rows, **line}), flush=True)
+        compiled.cache_clear()  # with what JAX keeps, those of a large network fill 24 GB
+        jax.clear_caches()
 
 
 if __name__ == "__main__":
