@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxeval import explain
+from jaxeval.explain.weighted_layer import stable
 from jaxeval.model import Model
 
 from .helpers import NAMES, assert_close, jitted, keys, make
@@ -252,6 +253,17 @@ def test_relevance_at_a_sum(addition):
     x = np.array([[1.0, 2.0]], np.float32)
     a = explain.LRP(addition=addition)(model, x, np.array([1]))
     assert_close(a, np.array([[0, 8.0 if addition == "proportional" else 16.0]]), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_a_small_epsilon_is_not_0(dtype):
+    """1e-9 is less than the least number of float16, and a sum may be 0."""
+    z = jnp.asarray([0.0, -0.0, 2.0, -2.0], dtype)
+    got = jax.jit(stable)(z, 1e-9)
+    assert got.dtype == dtype
+    assert (got[:2] > 0).all()
+    np.testing.assert_array_equal(got[2:], z[2:])
+    np.testing.assert_array_equal(jax.jit(stable)(z, 0.0), z)
 
 
 def test_relevance_at_sums_has_the_rules_epsilon():
