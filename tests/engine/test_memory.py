@@ -18,7 +18,7 @@ METRICS = {"deletion": je.Deletion(n_steps=4, baseline=0.0), "most": je.MaxSensi
 
 
 def apply(p, x):
-    return jnp.tanh(jnp.sort(jnp.tanh(x @ p), axis=-1)) @ p.T[:, :3]
+    return jnp.tanh(jnp.cumsum(jnp.tanh(x @ p), -1) / 64) @ p.T[:, :3]
 
 
 def evaluate(model, **given):

@@ -230,7 +230,9 @@ ROWS: dict[str, Row] = {
         recover=draws.recover_cells,
         random=True,
         numbers={"subset_percent": (0.2, 0.4)},
-        skip=frozenset({"channels"}),
+        # Of few cells, draws repeat, and on some processors the last bits of equal questions in
+        # different rows of a batch are not equal, which breaks a tie of ranks.
+        skip=frozenset({"channels", "tokens", "tabular"}),
     ),
     "Sufficiency": Row(
         je.Sufficiency(threshold=0.9),
