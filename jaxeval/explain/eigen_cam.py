@@ -104,7 +104,8 @@ def first_eigenvector(square: jax.Array) -> jax.Array:
     def squared(state: Any) -> Any:
         m, several, i = state
         square, left = of_trace_one(jnp.einsum("nij,njk->nik", m, m))
-        return jnp.where(several, square, m), several & (left < 1 - math.sqrt(eps)), i + 1
+        going = several & (left > 0) & (left < 1 - math.sqrt(eps))
+        return jnp.where(several, square, m), going, i + 1
 
     several = jnp.ones((len(square), 1, 1), bool)
     begun = of_trace_one(square)[0], several, 0

@@ -230,9 +230,10 @@ ROWS: dict[str, Row] = {
         recover=draws.recover_cells,
         random=True,
         numbers={"subset_percent": (0.2, 0.4)},
-        # Of few cells, draws repeat, and on some processors the last bits of equal questions in
-        # different rows of a batch are not equal, which breaks a tie of ranks.
-        skip=frozenset({"channels", "tokens", "tabular"}),
+        # Of four cells, draws repeat, and on some processors equal questions in different rows of
+        # a batch have different last bits, which breaks a tie of ranks.
+        in_world={w: {"grid_size": 12, "subset_percent": 0.5} for w in ("tokens", "tabular")},
+        skip=frozenset({"channels"}),
     ),
     "Sufficiency": Row(
         je.Sufficiency(threshold=0.9),
