@@ -153,7 +153,9 @@ def test_explainers_on_a_background(no_warnings):
         (je.Host(e.Occlusion(baseline="background")), e.Occlusion(baseline=je.Background(ROWS))),
     ):
         got = je.attribute(named, MODEL, X, Y, background=ROWS, **how)
-        np.testing.assert_allclose(got, je.attribute(explicit, MODEL, X, Y, **how), rtol=1e-5)
+        np.testing.assert_allclose(
+            got, je.attribute(explicit, MODEL, X, Y, **how), rtol=1e-5, atol=1e-6
+        )
     one = je.attribute(e.DeepLift(baseline="background"), MODEL, X, Y, background=ROWS, **how)
     zeros = [np.asarray(e.DeepLift(baseline=r)(MODEL, X, Y)) for r in ROWS]
     per_sample = [any(np.allclose(one[i], z[i], atol=1e-5) for z in zeros) for i in range(N)]
@@ -378,7 +380,7 @@ def test_every_entry_goes():
             total, x, [0, 1], explainers={"a": a}, metrics=metrics, progress=False
         ).curves
         for order in orders:
-            np.testing.assert_allclose(r["a", order][:, -1], IMAGE.sum(), rtol=1e-5)
+            np.testing.assert_allclose(r["a", order][:, -1], IMAGE.sum(), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(r["a", "left"][:, -1], 0, atol=1e-3)
     with pytest.raises(ValueError, match="patch_size=5 is larger than the input"):
         je.score(je.Selectivity(patch_size=5), total, x, [0, 1], a)

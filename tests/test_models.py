@@ -48,7 +48,7 @@ def linen():
 
 def test_linen_is_the_module(linen):
     model, variables = linen
-    np.testing.assert_allclose(model(X), Net().apply(variables, X), rtol=1e-6)
+    np.testing.assert_allclose(model(X), Net().apply(variables, X), rtol=1e-6, atol=1e-6)
     assert model.channel_axis == -1
 
 
@@ -66,7 +66,7 @@ def test_equal_linen_modules_share_compiled_programs(linen):
 def test_linen_hidden_layers_are_named_by_module_path(linen):
     model, variables = linen
     logits, hidden = model.hidden(model.params, X)
-    np.testing.assert_allclose(logits, Net().apply(variables, X), rtol=1e-6)
+    np.testing.assert_allclose(logits, Net().apply(variables, X), rtol=1e-6, atol=1e-6)
     assert list(hidden) == ["Conv_0", "BatchNorm_0", "Dropout_0", "Dense_0", "Dense_1"]
     assert hidden["Conv_0"].shape == (5, 4, 4, 4)
 
@@ -77,7 +77,7 @@ def test_nnx_runs_in_inference_mode_and_keeps_the_module_as_it_was():
     model = je.from_flax(module)
     assert not module.drop.deterministic
     module.eval()
-    np.testing.assert_allclose(model(X), module(X), rtol=1e-5)
+    np.testing.assert_allclose(model(X), module(X), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(model(X), model(X))
     out = je.Deletion(n_steps=4)(model, X, a=X, batch_size=5)
     assert np.isfinite(out).all()
@@ -200,7 +200,7 @@ def test_arguments_of_nnx_modules_are_passed_on():
             return scale * self.out(x.reshape(len(x), -1))
 
     net = Scaled(nnx.Rngs(0))
-    np.testing.assert_allclose(je.from_flax(net, scale=2.0)(X), 2 * net(X), rtol=1e-6)
+    np.testing.assert_allclose(je.from_flax(net, scale=2.0)(X), 2 * net(X), rtol=1e-6, atol=1e-6)
     with pytest.raises(TypeError, match="no argument 'scales'"):
         je.from_flax(net, scales=2.0)
 
@@ -285,4 +285,4 @@ def test_keys_for_random_draws_are_refused_or_asked_for():
     with pytest.raises(TypeError, match=r"give from_flax\(module, rngs=flax.nnx.Rngs\(0\)\)"):
         je.from_flax(net)
     want = net.out(X.reshape(len(X), -1))
-    np.testing.assert_allclose(je.from_flax(net, rngs=nnx.Rngs(0))(X), want, rtol=1e-6)
+    np.testing.assert_allclose(je.from_flax(net, rngs=nnx.Rngs(0))(X), want, rtol=1e-6, atol=1e-6)

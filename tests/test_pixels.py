@@ -80,7 +80,7 @@ def test_maps_of_the_host_and_stored_ones():
     np.testing.assert_array_equal(ENTRIES, before)
     outside = je.Model(lambda p, v: np.asarray(apply({"w": W}, v)), {}, host=True)
     host = evaluate({"entries": ENTRIES}, flip, outside, reduce_channels="max")
-    np.testing.assert_allclose(host["entries", "flip"].score, want, rtol=1e-5)
+    np.testing.assert_allclose(host["entries", "flip"].score, want, rtol=1e-5, atol=1e-6)
 
 
 def test_channels_last():
@@ -88,7 +88,7 @@ def test_channels_last():
     model = je.Model(lambda p, v: apply(p, jnp.moveaxis(v, -1, 1)), {"w": W}, channel_axis=-1)
     got = je.score(METRICS["flip"], model, x, Y, a, reduce_channels="mean").score
     want = je.score(METRICS["flip"], MODEL, X, Y, ENTRIES.mean(1)).score
-    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_what_has_no_channels_is_refused():

@@ -141,7 +141,9 @@ def test_a_model_that_falls_back_to_the_host_says_so_once():
     assert got.settings["model"] == {"outputs": "logits", "host": "untraceable"}
     want = evaluate(je.Model(linear, W, channel_axis=None))
     assert want.settings["model"]["host"] is False
-    np.testing.assert_allclose(got["a", "flip"].score, want["a", "flip"].score, rtol=1e-5)
+    np.testing.assert_allclose(
+        got["a", "flip"].score, want["a", "flip"].score, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_model_that_fails_is_named():
@@ -231,9 +233,9 @@ class Callable:
 def test_callables_without_a_hash():
     want = evaluate(je.Model(linear, W, channel_axis=None))["a", "flip"].score
     one, two = Callable(W), Callable(2 * W)
-    np.testing.assert_allclose(evaluate(one)["a", "flip"].score, want, rtol=1e-5)
+    np.testing.assert_allclose(evaluate(one)["a", "flip"].score, want, rtol=1e-5, atol=1e-6)
     model = je.Model(lambda p, x: one(x), {})
-    np.testing.assert_allclose(evaluate(model)["a", "flip"].score, want, rtol=1e-5)
+    np.testing.assert_allclose(evaluate(model)["a", "flip"].score, want, rtol=1e-5, atol=1e-6)
     assert not np.allclose(evaluate(two)["a", "flip"].score, want)
 
     class Explain(Callable):

@@ -34,13 +34,13 @@ def test_maps_have_the_shapes_of_the_inputs():
     a = je.attribute(explainer, MODEL, PARTS, Y)
     want = je.attribute(explainer, ONE, FLAT, Y)
     assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in PARTS.items()}
-    np.testing.assert_allclose(a["image"].reshape(3, 4), want[:, :4], rtol=1e-6)
-    np.testing.assert_allclose(a["table"], want[:, 4:], rtol=1e-6)
+    np.testing.assert_allclose(a["image"].reshape(3, 4), want[:, :4], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(a["table"], want[:, 4:], rtol=1e-6, atol=1e-6)
     pair = je.attribute(
         explainer, lambda x: apply(P, {"image": x[0], "table": x[1]}), tuple(PARTS.values()), Y
     )
     assert isinstance(pair, tuple)
-    np.testing.assert_allclose(pair[1], a["table"], rtol=1e-6)
+    np.testing.assert_allclose(pair[1], a["table"], rtol=1e-6, atol=1e-6)
 
 
 def test_features_are_counted_over_all_inputs():

@@ -276,11 +276,12 @@ def test_feature_ablation_of_a_channel_of_a_layer():
     e = explain.LayerFeatureAblation(layer="conv", patch=(1, 4, 4))
     a = e(model, x, np.array([1, 2]))
     expected = np.asarray(w.sum((1, 2, 3)))
-    np.testing.assert_allclose(a[0, 1], expected[1], rtol=1e-5)
-    np.testing.assert_allclose(a[1, 2], expected[2], rtol=1e-5)
+    np.testing.assert_allclose(a[0, 1], expected[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(a[1, 2], expected[2], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(a[0, 0], 0, atol=1e-6)
     whole = explain.LayerFeatureAblation(layer="conv", patch=4)(model, x, np.array([1, 2]))
-    np.testing.assert_allclose(whole[0], expected[1], rtol=1e-5)  # a patch has all channels
+    # A patch has all channels.
+    np.testing.assert_allclose(whole[0], expected[1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [7, 3])

@@ -42,7 +42,7 @@ def test_prepare(normalise, a):
 @few
 def test_normalised_maps_have_no_scale(normalise, a, exponent):
     got = prepare(a * np.float32(2.0**exponent), normalise, False)
-    np.testing.assert_allclose(got, prepare(a, normalise, False), rtol=1e-5)
+    np.testing.assert_allclose(got, prepare(a, normalise, False), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("normalise", ops.NORMALISE)
@@ -89,4 +89,4 @@ def test_samples_are_independent(rng):
     for name in ops.NORMALISE:
         together = jax.jit(jax.vmap(lambda a, name=name: prepare(a, name, False)))(batch)
         alone = jnp.stack([prepare(a, name, False) for a in batch])
-        np.testing.assert_allclose(together, alone, rtol=1e-6)
+        np.testing.assert_allclose(together, alone, rtol=1e-6, atol=1e-6)

@@ -55,7 +55,7 @@ def test_probabilities_are_scored_as_they_are_where_that_is_asked_for():
     given, plain = model(probabilities), je.PixelFlipping(n_steps=3, baseline=0.0, output="value")
     got = evaluate(given, {"p": plain})
     want = evaluate(model(probabilities, outputs="probabilities"), {"p": plain})
-    np.testing.assert_allclose(got["a", "p"].score, want["a", "p"].score, rtol=1e-5)
+    np.testing.assert_allclose(got["a", "p"].score, want["a", "p"].score, rtol=1e-5, atol=1e-6)
     metric = je.FaithfulnessCorrelation(n_runs=9, subset_size=2, baseline=0.0)
     for metrics in ({"fc": metric}, {"p": plain, "fc": metric}, {"s": je.Sparseness()}):
         with pytest.raises(ValueError, match="these are probabilities"):

@@ -247,7 +247,9 @@ def test_rationales_are_joined_by_any():
         progress=False,
     )  # fmt: skip
     for name in metrics:
-        np.testing.assert_allclose(results["a", name].score, want[name], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            results["a", name].score, want[name], rtol=1e-6, atol=1e-6, err_msg=name
+        )
 
 
 def test_soft_removal_keeps_the_entries_of_a_word_alike():

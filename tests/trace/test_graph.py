@@ -107,7 +107,7 @@ def test_without_rules_it_is_the_gradient():
     model = Model(residual, PARAMS, channel_axis=None)
     graph = Graph(model, X)
     values = graph.forward(model.params, X)
-    np.testing.assert_allclose(values[graph.out], model(X), rtol=1e-5)
+    np.testing.assert_allclose(values[graph.out], model(X), rtol=1e-5, atol=1e-6)
     seed = np.random.default_rng(2).normal(size=(3, 4)).astype(np.float32)
     wanted = jax.grad(lambda x: (model(x) * seed).sum())(X)
     assert_close(graph.backward(values, seed, {}), wanted, 1e-5)

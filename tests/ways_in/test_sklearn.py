@@ -187,7 +187,9 @@ def test_whole_labels_are_the_estimators_too():
     model = je.from_sklearn(linear_model.LogisticRegression(max_iter=5000).fit(x, 3 + 4 * y))
     explain = je.explain.Gradient()
     seven = je.attribute(explain, model, x[:2], [7, 7])
-    np.testing.assert_allclose(seven, -je.attribute(explain, model, x[:2], [3, 3]), rtol=1e-6)
+    np.testing.assert_allclose(
+        seven, -je.attribute(explain, model, x[:2], [3, 3]), rtol=1e-6, atol=1e-6
+    )
     with pytest.raises(ValueError, match="y holds 1 for sample 0"):
         je.attribute(explain, model, x[:2], [1, 0])
 
@@ -211,7 +213,7 @@ def test_others_run_on_the_host_and_say_so(estimator):
         warnings.simplefilter("error")
         assert je.from_sklearn(estimator, host=True).host
     own = getattr(estimator, "predict_proba", None) or estimator.decision_function
-    np.testing.assert_allclose(model(x[:9]), own(x[:9]), rtol=1e-6)
+    np.testing.assert_allclose(model(x[:9]), own(x[:9]), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*runs on the host")
@@ -238,7 +240,9 @@ def test_labels_that_do_not_exclude_each_other_are_values():
         estimator = kind(linear_model.LogisticRegression(max_iter=500)).fit(x, several)
         model = je.from_sklearn(estimator)
         assert model.outputs == "values"
-        np.testing.assert_allclose(model(x[:9]), estimator.predict_proba(x[:9]), rtol=1e-6)
+        np.testing.assert_allclose(
+            model(x[:9]), estimator.predict_proba(x[:9]), rtol=1e-6, atol=1e-6
+        )
 
 
 def test_a_formula_that_does_not_hold_is_not_used():
@@ -308,7 +312,7 @@ def test_missing_values_go_the_estimators_way(kind):
         estimator = ensemble.HistGradientBoostingRegressor(max_iter=4)
     model = je.from_sklearn(estimator.fit(x, y))
     assert not model.host
-    np.testing.assert_allclose(model(x)[:, 0], estimator.predict(x), rtol=1e-5)
+    np.testing.assert_allclose(model(x)[:, 0], estimator.predict(x), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*runs on the host")
@@ -325,11 +329,13 @@ def test_xgboosts_own_kinds_of_outputs():
     model = je.from_sklearn(raw)
     assert model.outputs == "binary"
     want = raw.predict(x, output_margin=True)
-    np.testing.assert_allclose(model(x.astype(np.float32))[:, 0], want, rtol=1e-5)
+    np.testing.assert_allclose(model(x.astype(np.float32))[:, 0], want, rtol=1e-5, atol=1e-6)
     zero = xgboost.XGBRegressor(n_estimators=2, missing=0.0).fit(np.round(x), y)
     model = je.from_sklearn(zero)
     assert model.host
-    np.testing.assert_allclose(model(np.round(x))[:, 0], zero.predict(np.round(x)), rtol=1e-6)
+    np.testing.assert_allclose(
+        model(np.round(x))[:, 0], zero.predict(np.round(x)), rtol=1e-6, atol=1e-6
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*runs on the host")
@@ -357,7 +363,7 @@ def test_xgboosts_labels_that_do_not_exclude_each_other_are_values():
     model = je.from_sklearn(estimator)
     assert (model.outputs, bool(model.host)) == ("values", False)
     want = estimator.predict_proba(x)
-    np.testing.assert_allclose(model(x.astype(np.float32)), want, rtol=1e-5)
+    np.testing.assert_allclose(model(x.astype(np.float32)), want, rtol=1e-5, atol=1e-6)
 
 
 def test_columns_are_transformed_beside_each_other():

@@ -80,7 +80,7 @@ def test_methods_that_a_subclass_replaces(data):
     plain, _ = both("RelativeInputStability", data, small(), fields)
     classes = {library: doubled(library) for library in (ours, theirs)}
     mine, want = both("", data, small(), fields, classes)
-    np.testing.assert_allclose(mine, want, rtol=1e-5)
+    np.testing.assert_allclose(mine, want, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(mine, np.multiply(plain, 2), rtol=1e-4)
     whys = [entry.why for entry in ours.log() if entry.metric == "RelativeInputStability"]
     assert "relative_input_stability_objective of a subclass" in whys[-1]
@@ -96,7 +96,7 @@ def test_a_subclass_that_explains_by_itself(data, name):
         return Squared
 
     classes = {library: squared(library) for library in (ours, theirs)}
-    np.testing.assert_allclose(*both(name, data, small(), FEW, classes), rtol=1e-5)
+    np.testing.assert_allclose(*both(name, data, small(), FEW, classes), rtol=1e-5, atol=1e-6)
     assert {entry.why for entry in ours.log()} >= {"explain_batch of a subclass"}
 
 
