@@ -44,6 +44,13 @@ class Open:
         self.asking.some(self.asking.state.evaluator.model, ask)
         self.known |= ask
 
+    def source(self, n: int) -> Any:
+        """The step whose measurement is used for each of the first n steps [rows, n]; None: its
+        own.
+        """
+        source = self.steps.source
+        return None if source is None else self.asking.state.evaluator.put(source[:, :n])
+
     def measured(self, at: Subscription) -> tuple[Any, Any]:
         """A subscriber's measurements [rows, S, ...], and what was unsound [rows, 2]."""
         e = at.cell.attributor
@@ -91,7 +98,7 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
         fixed = [n for cell, n in numbers.items() if cell not in unsure and cell not in of_means]
         first = max(fixed, default=0)
         if first:
-            asking(evaluator.model, np.minimum(steps.asked, first), order=steps.order)
+            asking(evaluator.model, steps.asked_of(first), order=steps.order)
         known = in_rounds(asking, evaluator.model, steps, unsure, first)
         if of_means:
             state.open.append(Open(asking, steps, known))
@@ -103,17 +110,26 @@ def ask(state: BlockState, q: Question, advance: Callable[[int], None]) -> None:
         if of_means.issuperset(s.cell for s in subscriptions):
             continue
         buffers = asking.buffers[e] if e in asking.buffers else asking.unasked(e)
+        if of_means:  # what is asked later is written into the buffers themselves
+            buffers = jax.tree.map(jnp.copy, buffers)
         for (cell, slot, own, _), (buffer, flags) in zip(subscriptions, buffers, strict=True):
             if cell in of_means:
                 continue
-            answered, n = Answered(buffer, valid, source, flags), steps.counts.clip(max=own).sum()
-            if own < q.n_steps and cell not in unsure:
-                answered = answered._replace(measured=buffer[:, :own], valid=valid[:, :own])
-            if (of := unsure.get(cell)) is not None:
+            of = unsure.get(cell)
+            kept = min(asking.room, q.n_steps if of is not None else own)
+            measured, ok, use = (_first(kept, v) for v in (buffer, valid, source))
+            answered = Answered(measured, ok, use, flags)
+            n = steps.counts.clip(max=own).sum()
+            if of is not None:
                 answered = of_rounds(evaluator.put, of, answered)
                 n = of.evaluations.sum()
             state.done.setdefault(cell, {})[slot] = answered
             state.steps.setdefault(cell, []).append(int(n))
+
+
+def _first(n: int, v: Any) -> Any:
+    """The first n columns of v [rows, S, ...]."""
+    return v if v is None or v.shape[1] <= n else v[:, :n]
 
 
 def finished(asking: Asking, steps: Steps, known: np.ndarray) -> None:
@@ -129,7 +145,8 @@ def finished(asking: Asking, steps: Steps, known: np.ndarray) -> None:
 def of_rounds(put: Any, of: Curve | Stops, answered: Answered) -> Answered:
     """What a cell that was asked in rounds knows."""
     if isinstance(of, Stops):
-        return answered._replace(valid=put(of.used), asked=of.evaluations)
+        used = _first(answered.measured.shape[1], of.used)
+        return answered._replace(valid=put(used), asked=of.evaluations)
     filled = put(of.filled().astype(answered.measured.dtype))
     source = None if answered.source is None else put(of.own.astype(np.int32))
     parts = {"source": source, "error": of.error()}
@@ -175,7 +192,19 @@ def _plans(
         plans, counted, same = kernels.plan(state.mesh, once, *args)
         counts = counts if counted is None else np.asarray(counted)
     same = None if same is None else np.asarray(same)
+    if given and isinstance(pert, RandomPerturbation) and q.asks_model and not q.explained:
+        same = _same_draws(pert, draws, len(real))
     return plans, steps_of(np.where(real, counts, 0), same)
+
+
+def _same_draws(pert: RandomPerturbation, draws: Draws, rows: int) -> np.ndarray | None:
+    """`Perturbation.same` [rows, S] of given draws."""
+    if draws.own is None:
+        same = pert.same_draws(np.asarray(draws.shared))
+        return None if same is None else np.broadcast_to(same, (rows, len(same)))
+    each = [pert.same_draws(own) for own in np.asarray(draws.own)]
+    known = [same for same in each if same is not None]
+    return np.stack(known) if known else None
 
 
 @jit(static_argnums=0)

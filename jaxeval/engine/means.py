@@ -189,9 +189,8 @@ class MeanOfDraws(Mean):
 
     def outcome(self, part: Part, mask: np.ndarray) -> Any:
         state, [(question, s)] = part
-        put = state.evaluator.put
-        source = None if question.steps.source is None else put(question.steps.source)
-        given = ((question.measured(s)[0],),), ((put(mask),),), ((source,),)
+        source = question.source(mask.shape[1])
+        given = ((question.measured(s)[0],),), ((state.evaluator.put(mask),),), ((source,),)
         return reduced(state, self.cell.attributor, [self.cell], *given)[0]
 
     def sure(self) -> bool:
@@ -237,11 +236,9 @@ class MeanOfDraws(Mean):
 
     def answered(self, state: BlockState, question: Open, s: Subscription, given: Any) -> Answered:
         buffer, flags = question.measured(s)
-        mask = state.evaluator.put(self.mask(question))
-        source = (
-            None if question.steps.source is None else state.evaluator.put(question.steps.source)
-        )
-        return Answered(buffer, mask, source, flags, given=given)
+        mask = self.mask(question)
+        source = question.source(mask.shape[1])
+        return Answered(buffer, state.evaluator.put(mask), source, flags, given=given)
 
 
 def van_der_corput(k: int) -> np.ndarray:

@@ -33,6 +33,13 @@ class Steps:
         """The number of valid steps that are not asked."""
         return int(self.counts.sum() - self.asked.sum())
 
+    def asked_of(self, first: int) -> np.ndarray:
+        """How many of the first steps of each sample are asked [rows]."""
+        if self.order is None:
+            return np.minimum(self.asked, first)
+        among = np.arange(self.order.shape[1]) < self.asked[:, None]
+        return (among & (self.order < first)).sum(1)
+
     def sources(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """(the step whose measurement each uses, which have the clean query), [rows, S], S = n."""
         shape = len(self.counts), n

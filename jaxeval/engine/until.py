@@ -72,20 +72,21 @@ def in_rounds(
                     of.learn(wanted[cell], np.asarray(buffer))
                     wanted[cell] = of.wanted()
             if any(wanted[cell].any() for cell in stops):
-                _decide(asking.state, e, steps, stops)
+                _decide(asking, e, steps, stops)
                 wanted |= {cell: of.wanted() for cell, (of, _) in stops.items()}
     return known
 
 
-def _decide(state: BlockState, e: str, steps: Steps, stops: Mapping[Cell, tuple[Any, Any]]) -> None:
+def _decide(asking: Asking, e: str, steps: Steps, stops: Mapping[Cell, tuple[Any, Any]]) -> None:
     """Tell the cells of one explainer their scores and errors under the draws used so far.
 
     Always all of them, so that there is one program.
     """
+    state, n = asking.state, asking.room
     put = state.evaluator.put
-    masks = tuple((put(of.used),) for of, _ in stops.values())
+    masks = tuple((put(of.used[:, :n]),) for of, _ in stops.values())
     buffers = tuple((buffer,) for _, buffer in stops.values())
-    source = None if steps.source is None else put(steps.source)
+    source = None if steps.source is None else put(steps.source[:, :n])
     for (of, _), outcome in zip(
         stops.values(),
         reduced(state, e, list(stops), buffers, masks, ((source,),) * len(stops)),

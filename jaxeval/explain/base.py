@@ -310,8 +310,9 @@ EXPLAINERS = Registry("explainer", Explainer)
 def computed(v: Any) -> Any:
     """v behind an optimization barrier, so that it is computed before its use.
 
-    Otherwise XLA's CPU backend recomputes a noisy or blurred input for every entry of a convolution
-    that reads it.
+    Otherwise XLA may recompute a noisy or blurred input for every entry of a convolution that reads
+    it. Where the CPU backend drops barriers before it fuses (jaxlib 0.10), only a program of its
+    own keeps v apart.
     """
     return jax.lax.optimization_barrier(v)
 

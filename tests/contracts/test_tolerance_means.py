@@ -133,6 +133,8 @@ def assert_same(got: je.Results, want: je.Results, cells: Any = None, back: bool
     for cell in cells or want.outcomes:
         for part in ("score", "error", "asked", "status"):
             a, b = (getattr(r[cell], part) for r in (got, want))
+            if a is None and b is None:  # of a number of draws that is given
+                continue
             np.testing.assert_allclose(a[order], b, 1e-3, 1e-5, err_msg=f"{cell}: {part}")
 
 
@@ -146,6 +148,22 @@ def test_order_devices_and_company_decide_nothing(two_devices: Any):
         assert_same(usual(), alone, [("u", name)])
     both = evaluate({**METRICS, "all": CURVES["flipping"], "own": je.Deletion(tolerance=0.05)})
     assert_same(both, usual(), list(usual().outcomes))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_beside_the_same_question_asked_otherwise(name: str):
+    """By number, and to other tolerances and budgets: each as on its own."""
+    each = je.Tolerance(absolute=0.2, budget=100)
+    metrics = {
+        "number": DRAWN[name],
+        "each": dataclasses.replace(DRAWN[name], tolerance=each),
+        "mean": METRICS[name],
+        "other mean": to(DRAWN[name], 0.1, budget=150),
+    }
+    own = {"explainers": {"u": MAPS["u"]}}
+    got = evaluate(metrics, **own)
+    for k, metric in metrics.items():
+        assert_same(got, evaluate({k: metric}, **own), [("u", k)])
 
 
 def test_so_little_that_all_is_asked_changes_nothing():
