@@ -83,8 +83,9 @@ class Perturbation:
         """Which queries are the same: a label for each step, integers [S].
 
         Queries with the same label are the same: x bit for bit, y and `aux`. Label -1 is the clean
-        sample. The engine asks one query of each label, and uses the answer for all. Not called if
-        the caller gives a draw for each step. None: nothing is known to be equal.
+        sample. The engine asks one query of each label, and uses the answer for all. If the caller
+        gives a draw for each step, `same_draws` is called instead. None: nothing is known to be
+        equal.
         """
         return None
 
@@ -114,7 +115,8 @@ class RandomPerturbation(Perturbation):
     passes the draw of the current sample and step to `plan` or `apply` as `sample.draw`.
 
     `counted_by` is the static field that says how many draws there are, if nothing else depends on
-    it: the first draws of two numbers are then the same, and are asked once.
+    it: the first draws of two numbers are then the same, with the same labels of `same`, and are
+    asked once.
     """
 
     draws_per: ClassVar[str] = "step"
@@ -125,7 +127,7 @@ class RandomPerturbation(Perturbation):
     def of_one(self) -> Perturbation:
         """The question with one draw, by which questions that differ in their number are equal."""
         name = self.counted_by
-        own = name is None or self.draws is not None or type(self).same is not Perturbation.same
+        own = name is None or self.draws is not None
         return self if own else dataclasses.replace(self, **{str(name): 1})
 
     @abstractmethod
@@ -141,6 +143,10 @@ class RandomPerturbation(Perturbation):
     def n_draws(self, sample: Sample) -> int:
         """The number of steps when no `draws` are given."""
         raise NotImplementedError(f"{type(self).__name__}.n_draws")
+
+    def same_draws(self, draws: np.ndarray) -> np.ndarray | None:
+        """`same` of draws that the caller gives, [S, *draw]; on the host."""
+        return None
 
     def n_steps(self, sample: Sample) -> int:
         if self.draws is None or self.draws_per == "sample":

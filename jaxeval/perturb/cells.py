@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,6 +21,9 @@ from .base import (
     step_key,
 )
 from .region import bounding_box, spatial_shape, valid_positions, with_channels
+
+MOST_CELLS = 31
+"""A set of so many cells fits into an integer; sets of more hardly ever repeat."""
 
 
 @pytree
@@ -85,16 +89,33 @@ class RandomCells(RandomPerturbation):
     def plan(self, sample: Sample, reference: Answer) -> Any:
         return plan_baseline(sample, self.baseline)
 
-    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
-        n, (ids, some, size) = self.n_cells(sample), self.cells(sample)
+    def same(self, sample: Sample, plan: Any) -> Any:
+        n, (_, some, size) = self.n_cells(sample), self.cells(sample)
+        if plan is None or n > MOST_CELLS:
+            return None
+        bits = np.left_shift(1, np.arange(n, dtype=np.int32))
+
+        def code(step: Any) -> Any:
+            return jnp.where(self.subset(sample, step, some, size), bits, 0).sum(dtype=jnp.int32)
+
+        return jax.lax.map(code, jnp.arange(self.n_runs), batch_size=128)  # there may be thousands
+
+    def same_draws(self, draws: np.ndarray) -> np.ndarray | None:
+        if ops.is_random(self.baseline):
+            return None
+        return np.unique(np.sort(draws, -1), axis=0, return_inverse=True)[1].reshape(-1)
+
+    def subset(self, sample: Sample, step: Any, some: Any, size: Any) -> Any:
+        """The cells of one step, bool [n_cells]; `some` and `size` as from `cells`."""
+        n = self.n_cells(sample)
         if sample.draw is not None:
             at = jnp.where(sample.draw < 0, n, sample.draw)  # out of range: dropped
-            chosen = jnp.zeros(n, bool).at[at].set(True, mode="drop")
-        else:
-            bits = draw.bits(step_key(sample, step), (n,))
-            if some is not None:
-                bits = exclude(bits, some)
-            chosen = ops.smallest(bits, size)
-        gone = with_channels(sample, chosen[ids])
+            return jnp.zeros(n, bool).at[at].set(True, mode="drop")
+        bits = draw.bits(step_key(sample, step), (n,))
+        return ops.smallest(bits if some is None else exclude(bits, some), size)
+
+    def apply(self, sample: Sample, plan: Any, step: Any) -> Query:
+        ids, some, size = self.cells(sample)
+        gone = with_channels(sample, self.subset(sample, step, some, size)[ids])
         replacement = step_baseline(sample, self.baseline, plan, step)
         return Query(x=jnp.where(gone, replacement, sample.x), y=sample.y, aux=gone)

@@ -59,6 +59,8 @@ QUESTIONS = {
     "each feature": perturb.SingleFeature(baseline="black"),
     "each feature twice": perturb.SingleFeature(n_samples=2, baseline="black"),
     "groups twice": perturb.RankedGroups(features_in_step=5, n_samples=2),
+    "grid cells": perturb.RandomCells(n_runs=40, grid_size=3),
+    "half of the cells": perturb.RandomCells(n_runs=40, grid_size=2, share=0.5),
 }
 
 
@@ -123,6 +125,15 @@ METRICS = {
     "infidelity": je.Infidelity(perturbation="patches", patch_size=1),
     "completeness": je.Completeness(),
 }
+SETS = np.random.default_rng(4).integers(-1, 4, (N, 40, 2))
+DRAWN = {
+    "number": je.MuFidelity(n_runs=40, grid_size=2),
+    "fewer": je.MuFidelity(n_runs=20, grid_size=2),
+    "given": je.MuFidelity(grid_size=2, draws=SETS[0]),
+    "given for each": je.MuFidelity(grid_size=2, draws=SETS),
+    "to a tolerance": je.MuFidelity(grid_size=3, tolerance=je.Tolerance(absolute=0.1, budget=200)),
+    "of the mean": je.MuFidelity(grid_size=3, tolerance=je.Tolerance(absolute=0.05, per="mean")),
+}
 OF_CELLS = {"u": maps(1), "v": maps(2), "w": maps(3, SHAPE[1:])}
 
 
@@ -154,11 +165,12 @@ def ask_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "steps_of", all_of)
 
 
-def test_scores_are_those_of_asking_all(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("metrics", [METRICS, DRAWN], ids=["all", "drawn"])
+def test_scores_are_those_of_asking_all(metrics: Any, monkeypatch: pytest.MonkeyPatch):
     """Bit for bit."""
-    got = evaluate()
+    got = evaluate(metrics=metrics)
     ask_all(monkeypatch)
-    want = evaluate()
+    want = evaluate(metrics=metrics)
     assert got.asked["output"] < 0.7 * want.asked["output"]
     assert got.asked["naive"] == want.asked["naive"]
     for cell in want.outcomes:
@@ -194,7 +206,7 @@ def test_random_replacements_are_shared_by_explainers():
     assert got.asked["output"] == N + 2 * 2 * H * H * N
 
 
-def test_given_draws_are_all_asked():
+def test_given_replacements_are_all_asked():
     """They may replace features by other values than the baseline."""
     draws = np.random.default_rng(3).random(2 * H * H).astype(np.float32)
     metric = je.NonSensitivity(baseline="black", n_samples=1, draws=draws)
@@ -202,9 +214,21 @@ def test_given_draws_are_all_asked():
     assert got.asked["output"] == N + 2 * H * H * N
 
 
+def test_draws_of_few_cells_are_asked_once():
+    """The four cells of a grid, from 40 draws and from 20 of them."""
+    got = evaluate(metrics={k: DRAWN[k] for k in ("number", "fewer")})
+    assert got.asked["output"] == N + 4 * N
+    for name in ("given", "given for each"):
+        given = evaluate(metrics={"m": DRAWN[name]})
+        sets = SETS if name == "given for each" else [SETS[0]] * N
+        wanted = sum(len({tuple(sorted(each)) for each in own}) for own in sets)
+        assert given.asked["output"] == N + wanted
+
+
 @pytest.mark.parametrize("batch_size", [1, 64])
 def test_on_any_batch_size(batch_size: int):
-    got, want = evaluate(batch_size=batch_size), evaluate(batch_size=7)
+    metrics = METRICS | DRAWN
+    got, want = (evaluate(metrics=metrics, batch_size=n) for n in (batch_size, 7))
     assert got.asked == want.asked
     for cell in want.outcomes:
         np.testing.assert_allclose(
@@ -246,7 +270,7 @@ def test_labels_that_are_not_one_a_step_are_refused():
 
 
 def test_on_two_devices(two_devices: Any):
-    metrics = {k: METRICS[k] for k in ("flipping", "estimate", "selectivity")}
+    metrics = {k: METRICS[k] for k in ("flipping", "estimate", "selectivity")} | DRAWN
     got, want = evaluate(metrics=metrics, mesh=two_devices), evaluate(metrics=metrics)
     assert got.asked == want.asked
     for cell, outcome in want.outcomes.items():

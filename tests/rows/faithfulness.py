@@ -230,9 +230,6 @@ ROWS: dict[str, Row] = {
         recover=draws.recover_cells,
         random=True,
         numbers={"subset_percent": (0.2, 0.4)},
-        # Of four cells, draws repeat, and on some processors equal questions in different rows of
-        # a batch have different last bits, which breaks a tie of ranks.
-        in_world={w: {"grid_size": 12, "subset_percent": 0.5} for w in ("tokens", "tabular")},
         skip=frozenset({"channels"}),
     ),
     "Sufficiency": Row(
