@@ -98,7 +98,8 @@ class RandomCells(RandomPerturbation):
         def code(step: Any) -> Any:
             return jnp.where(self.subset(sample, step, some, size), bits, 0).sum(dtype=jnp.int32)
 
-        return jax.lax.map(code, jnp.arange(self.n_runs), batch_size=128)  # there may be thousands
+        # There may be thousands; one batch without a remainder compiles fastest.
+        return jax.lax.map(code, jnp.arange(self.n_runs), batch_size=min(self.n_runs, 512))
 
     def same_draws(self, draws: np.ndarray) -> np.ndarray | None:
         if ops.is_random(self.baseline):

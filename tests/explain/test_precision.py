@@ -124,15 +124,16 @@ def right(name):
 
 
 # The model's logits and gradients have an error of some roundings; what follows is computed in
-# float32. Most differ from float32 by less than 3 eps of the largest value; VarGrad, the variance
-# of gradients, by as much as 8 where programs are optimised.
-ROUNDINGS = 16
+# float32. All types differ from float32 by less than 3 eps of the largest value, but VarGrad.
+ROUNDINGS = 8
+# Of its largest value, g^2, a variance has twice the relative error of the gradients g.
+OF_VARIANCE = 2 * ROUNDINGS
 
 
-def close(a, wanted, dtype):
+def close(a, wanted, dtype, roundings=ROUNDINGS):
     scale = np.abs(wanted).max()
     eps = float(jnp.finfo(dtype).eps)
-    np.testing.assert_allclose(a, wanted, rtol=0, atol=ROUNDINGS * eps * scale)
+    np.testing.assert_allclose(a, wanted, rtol=0, atol=roundings * eps * scale)
 
 
 slow = pytest.mark.slow
@@ -215,9 +216,10 @@ def test_64_bits(name, dtype):
     """The same random numbers, too."""
     wanted = right(name)
     with jax.enable_x64(True):
-        close(maps(name, dtype, through_jit=True), wanted, np.float32)
+        roundings = OF_VARIANCE if name == "VarGrad" else ROUNDINGS
+        close(maps(name, dtype, through_jit=True), wanted, np.float32, roundings)
         if name == "GuidedIG":
-            close(maps(name, dtype), wanted, np.float32)
+            close(maps(name, dtype), wanted, np.float32, roundings)
 
 
 # Models that compute in half precision whatever they are given, as Flax's `dtype=` makes them.
